@@ -1,0 +1,78 @@
+"""Mizan's protocol core: functions, what they make stale, and a cache that never serves it. No web framework.
+
+    from mizan_core import Context, Engine, build, client
+"""
+
+from .answers import Answer, Bundle
+from .build import build, discover
+from .cache.backend import CacheBackend
+from .cache.memory import MemoryCache
+from .declare import Arg, Context, Me, Result, client
+from .engine import Engine
+from .errors import (
+    BadRequest,
+    CallError,
+    Conflict,
+    DeclarationError,
+    Forbidden,
+    GraphError,
+    HeaderError,
+    InvalidInput,
+    MizanError,
+    NotFound,
+    TokenError,
+    Unauthorized,
+    Unavailable,
+)
+from .graph import Graph
+from .header import decode_header, encode_header
+from .identity import ANONYMOUS, Identity, permission_key
+from .invalidation import Invalidation, invalidate
+from .keys import entry_key, scope_tag
+from .manifest import build_manifest, manifest_json, urls_to_purge
+from .tokens import issue_mwt, verify_mwt
+from .values import canonical
+
+__all__ = [
+    "ANONYMOUS",
+    "Answer",
+    "Arg",
+    "BadRequest",
+    "Bundle",
+    "CacheBackend",
+    "CallError",
+    "Conflict",
+    "Context",
+    "DeclarationError",
+    "Engine",
+    "Forbidden",
+    "Graph",
+    "GraphError",
+    "HeaderError",
+    "Identity",
+    "InvalidInput",
+    "Invalidation",
+    "Me",
+    "MemoryCache",
+    "MizanError",
+    "NotFound",
+    "Result",
+    "TokenError",
+    "Unauthorized",
+    "Unavailable",
+    "build",
+    "build_manifest",
+    "canonical",
+    "client",
+    "decode_header",
+    "discover",
+    "encode_header",
+    "entry_key",
+    "invalidate",
+    "issue_mwt",
+    "manifest_json",
+    "permission_key",
+    "scope_tag",
+    "urls_to_purge",
+    "verify_mwt",
+]

@@ -1,0 +1,483 @@
+"""Declarations collected, checked as a whole, and compiled into a `Graph`. All defects are reported together."""
+
+import difflib
+import importlib
+import itertools
+import pkgutil
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType, ModuleType
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel, TypeAdapter
+
+from .declare import (
+    Arg,
+    Binding,
+    ByName,
+    CallerId,
+    Context,
+    Declaration,
+    Result,
+    Target,
+    Where,
+    check_signature,
+    declaration_of,
+)
+from .errors import DeclarationError, GraphError
+from .graph import Affect, CachePolicy, ContextPlan, Function, Graph
+from .inputs import MISFIT, UNUSABLE, Compiled, Kinds, Parameter, compile_input, compile_validator, kinds_of
+from .policies import Anyone, Per, most_private, shortest
+from .signature import Input, Signature, read_signature, union_members
+
+# A context's entries depend on one tag per shape, so shapes are few (protocol, section 7).
+MAXIMUM_SHAPES = 16
+
+
+def build(functions: Iterable[Callable[..., Any]]) -> Graph:
+    """Check the functions as a whole and compile them. Raises one `GraphError` with every defect found."""
+    return _Build(functions).graph()
+
+
+def discover(package: str) -> Graph:
+    """Build the functions of every `clients` module below a package, or of the module itself.
+
+    Import errors of those modules pass through. A package without any marked function is a `GraphError`.
+    """
+    root = importlib.import_module(package)
+    modules = list(_client_modules(root)) if hasattr(root, "__path__") else [root]
+    functions: dict[int, Callable[..., Any]] = {}
+    for module in modules:
+        for member in vars(module).values():
+            if declaration_of(member) is not None:
+                functions.setdefault(id(member), member)
+    if not functions:
+        where = f"a 'clients' module below {package!r}" if hasattr(root, "__path__") else f"module {package!r}"
+        raise GraphError([f"no function marked with @client was found in {where}"])
+    return build(functions.values())
+
+
+def _client_modules(package: ModuleType) -> Iterator[ModuleType]:
+    for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        below = found.name.removeprefix(package.__name__)
+        if "clients" in below.split("."):
+            yield importlib.import_module(found.name)
+
+
+class _Build:
+    """One run of `build`: what is known so far, and what was found wrong."""
+
+    def __init__(self, functions: Iterable[Callable[..., Any]]) -> None:
+        self.sources = tuple(dict.fromkeys(functions))
+        self.defects: list[str] = []
+        self.declared: dict[str, Declaration] = {}
+        self.functions: dict[str, Function] = {}
+        self.settings: dict[str, Context] = {}
+        self.members: defaultdict[str, list[Function]] = defaultdict(list)
+        self.parameters: dict[str, dict[str, Parameter]] = {}
+        self.compiled: dict[str, dict[str, Compiled]] = {}
+
+    def graph(self) -> Graph:
+        self.collect()
+        for declaration in self.declared.values():
+            self.compile(declaration)
+        for context in self.members:
+            self.read_parameters(context)
+        self.check_routes()
+        self.resolve_affects()
+        contexts = {name: self.plan(name) for name in self.members}
+        if self.defects:
+            raise GraphError(self.defects)
+        return Graph(self.functions, contexts, self.sources)
+
+    def collect(self) -> None:
+        for source in self.sources:
+            declaration = declaration_of(source)
+            if declaration is None:
+                self.defects.append(f"{source!r} is not marked with @client")
+                continue
+            if declaration.name in self.declared:
+                self.defects.append(
+                    f"two functions are called {declaration.name!r}: {_place(self.declared[declaration.name])} and "
+                    f"{_place(declaration)}; give one of them name='...'"
+                )
+                continue
+            self.declared[declaration.name] = declaration
+            if declaration.context is not None:
+                self.read_settings(declaration.context)
+
+    def read_settings(self, context: Context) -> None:
+        """One context may be named in many places; at most one way of setting it up may be given."""
+        known = self.settings.get(context.name)
+        if known is None or known == Context(context.name):
+            self.settings[context.name] = context
+        elif context not in (known, Context(context.name)):
+            self.defects.append(f"context {context.name!r} is declared twice with different settings; declare it once")
+
+    def compile(self, declaration: Declaration) -> None:
+        signature = self.signature(declaration)
+        if signature is None:
+            return
+        inputs: dict[str, Compiled] = {}
+        for one in signature.inputs.values():
+            compiled = self.input(declaration, one)
+            if compiled is not None:
+                inputs[one.name] = compiled
+        result = None if signature.is_view else self.result(declaration, signature)
+        if len(inputs) < len(signature.inputs) or (result is None and not signature.is_view):
+            return
+        function = Function(
+            declaration=declaration,
+            signature=signature,
+            inputs=MappingProxyType(inputs),
+            validator=compile_validator("args", inputs.values(), _required(inputs)),
+            result=result,
+        )
+        self.functions[declaration.name] = function
+        if function.context is not None:
+            self.members[function.context].append(function)
+            if declaration.per is Per.ALL and signature.identity_parameters:
+                self.defects.append(
+                    f"{declaration.name}: per='all' cannot serve everyone an answer made from one Identity; "
+                    "use per='user' or drop the parameter"
+                )
+
+    def signature(self, declaration: Declaration) -> Signature | None:
+        if declaration.signature is not None:
+            return declaration.signature
+        try:
+            signature = read_signature(declaration.function, {})
+        except DeclarationError as error:
+            self.defects.append(f"{declaration.name}: {error}")
+            return None
+        if signature is None:
+            self.defects.append(
+                f"{declaration.name}: {_unresolved(declaration.function)}; define or import it beside the function"
+            )
+            return None
+        found = [f"{declaration.name}: {defect}" for defect in check_signature(declaration, signature)]
+        self.defects.extend(found)
+        return None if found else signature
+
+    def input(self, declaration: Declaration, one: Input) -> Compiled | None:
+        where = f"{declaration.name}: parameter {one.name!r}"
+        try:
+            return compile_input(one)
+        except UNUSABLE as error:
+            self.defects.append(f"{where}: Pydantic cannot validate {_show(one.annotation)} ({_first_line(error)})")
+        except MISFIT:
+            self.defects.append(f"{where}: its default {one.default!r} is not a {_show(one.annotation)}")
+        return None
+
+    def result(self, declaration: Declaration, signature: Signature) -> TypeAdapter[Any] | None:
+        try:
+            return TypeAdapter(signature.returns)
+        except UNUSABLE as error:
+            self.defects.append(
+                f"{declaration.name}: Pydantic cannot serialise what it returns, {_show(signature.returns)} "
+                f"({_first_line(error)})"
+            )
+            return None
+
+    def read_parameters(self, context: str) -> None:
+        """The union of the parameters of the bundle's readers, or of its pages where it has no bundle."""
+        members = self.members[context]
+        owners = [function for function in members if function.in_bundle] or members
+        compiled: dict[str, Compiled] = {}
+        owner_of: dict[str, Function] = {}
+        for function in owners:
+            for name, one in function.inputs.items():
+                if name not in compiled:
+                    compiled[name] = one
+                    owner_of[name] = function
+                elif defect := _divergence(compiled[name], one):
+                    self.defects.append(
+                        f"context {context!r}: parameter {name!r} of {owner_of[name].name} and {function.name} {defect}"
+                    )
+        parameters: dict[str, Parameter] = {}
+        for name in sorted(compiled):
+            self.check_spelling(f"{owner_of[name].name}: parameter {name!r} of context {context!r}", compiled[name])
+            parameters[name] = _parameter(compiled[name])
+        self.parameters[context] = parameters
+        self.compiled[context] = {name: compiled[name] for name in parameters}
+        self.check_pages(context, [function for function in members if function.is_view])
+        self.check_scopes(context)
+
+    def check_spelling(self, where: str, compiled: Compiled) -> None:
+        kinds, one = compiled.kinds, compiled.input
+        if not kinds.fits_a_url:
+            self.defects.append(
+                f"{where} is a {_show(one.annotation)}, which a URL cannot spell; use a scalar or a list of scalars"
+            )
+        elif kinds.is_list and not one.required and (one.default is None or len(_sized(one.default)) > 0):
+            self.defects.append(
+                f"{where} is a list with the default {one.default!r}, so a URL could not spell the empty list; "
+                "let the default be empty or absent"
+            )
+        elif kinds.nullable and not one.required and one.default is not None:
+            self.defects.append(
+                f"{where} may be null and has the default {one.default!r}, so a URL could not spell null; "
+                "let the default be None"
+            )
+
+    def check_pages(self, context: str, views: Sequence[Function]) -> None:
+        for view in views:
+            extra = sorted(set(view.inputs) - set(self.parameters[context]))
+            if extra:
+                self.defects.append(
+                    f"{view.name}: a view of context {context!r} takes only the context's parameters, and "
+                    f"{', '.join(map(repr, extra))} is none of them"
+                )
+            for name, one in view.inputs.items():
+                known = self.compiled[context].get(name)
+                if known is not None and known.input.annotation != one.input.annotation:
+                    self.defects.append(
+                        f"{view.name}: parameter {name!r} is a {_show(one.input.annotation)} here and a "
+                        f"{_show(known.input.annotation)} in context {context!r}"
+                    )
+
+    def check_scopes(self, context: str) -> None:
+        for shape in self.settings[context].scopes:
+            for name in shape:
+                if name not in self.parameters[context]:
+                    self.defects.append(
+                        f"context {context!r}: scopes names {name!r}, which is none of its parameters"
+                        f"{_nearest(name, self.parameters[context])}"
+                    )
+
+    def check_routes(self) -> None:
+        taken: dict[tuple[str, str], str] = {}
+        for declaration in self.declared.values():
+            for method in declaration.methods:
+                place = (method, (declaration.route or "").rstrip("/"))
+                if place in taken:
+                    self.defects.append(
+                        f"{taken[place]} and {declaration.name} both answer {method} {declaration.route}"
+                    )
+                taken.setdefault(place, declaration.name)
+
+    def resolve_affects(self) -> None:
+        for name, function in list(self.functions.items()):
+            found = [self.resolve(function, target) for target in function.declaration.affects]
+            affects = tuple(affect for affect in found if affect is not None)
+            if affects:
+                self.functions[name] = replace(function, affects=affects)
+
+    def resolve(self, function: Function, target: Target) -> Affect | None:
+        if target.name in self.settings and not target.reader:
+            context, reader = target.name, None
+        else:
+            declared = self.declared.get(target.name)
+            if declared is None or declared.context is None:
+                known = [*self.settings, *(one.name for one in self.declared.values() if one.context is not None)]
+                self.defects.append(
+                    f"{function.name}: affects {target.name!r}, which no reader has for its context and no reader is "
+                    f"called{_nearest(target.name, known)}"
+                )
+                return None
+            context, reader = declared.context.name, target.name
+        parameters = self.parameters.get(context)
+        if parameters is None:  # its readers did not compile, and their defects say why
+            return None
+        match target.narrowing:
+            case ByName():
+                bindings = tuple((name, Arg(name)) for name in parameters if name in function.inputs)
+                return Affect(context, reader, target.narrowing, bindings)
+            case Where(bindings=declared_bindings):
+                for name, binding in declared_bindings:
+                    self.check_binding(function, context, name, binding)
+                return Affect(context, reader, target.narrowing, declared_bindings)
+        return Affect(context, reader, target.narrowing)
+
+    def check_binding(self, function: Function, context: str, name: str, binding: Binding) -> None:
+        where = f"{function.name}: affects {context!r} where {name!r} is {_show_binding(binding)}"
+        parameter = self.parameters[context].get(name)
+        if parameter is None:
+            self.defects.append(
+                f"{where}, and the context has no parameter {name!r}{_nearest(name, self.parameters[context])}"
+            )
+            return
+        match binding:
+            case CallerId():
+                kinds: Kinds | None = Kinds(frozenset({"string"}))
+            case Arg(name=argument):
+                if argument not in function.inputs:
+                    self.defects.append(
+                        f"{where}, and the function has no argument {argument!r}{_nearest(argument, function.inputs)}"
+                    )
+                    return
+                kinds = function.inputs[argument].kinds
+            case Result(field=field_name):
+                kinds = self.result_kinds(where, function, field_name)
+        if kinds is not None and not kinds.can_become(parameter.kinds):
+            self.defects.append(
+                f"{where}, which never fits the parameter's type ({' or '.join(sorted(kinds.own))} for "
+                f"{' or '.join(sorted(parameter.kinds.own))})"
+            )
+
+    def result_kinds(self, where: str, function: Function, field_name: str) -> Kinds | None:
+        """The kinds of a field of the result; None where that cannot be known before it is there."""
+        members = union_members(function.signature.returns)
+        fields = [found for member in members if (found := _fields_of(member)) is not None]
+        if not fields:
+            if kinds_of(function.result or TypeAdapter(Any), serialized=True).own & {"object", "any"}:
+                return None
+            self.defects.append(f"{where}, and {_show(function.signature.returns)} has no fields")
+            return None
+        for known in fields:
+            if field_name in known:
+                return _kinds_of_field(known[field_name])
+        names = [name for known in fields for name in known]
+        self.defects.append(
+            f"{where}, and {_show(function.signature.returns)} has no field {field_name!r}{_nearest(field_name, names)}"
+        )
+        return None
+
+    def plan(self, name: str) -> ContextPlan:
+        members = self.members[name]
+        readers = tuple(function for function in members if function.in_bundle)
+        pages = tuple(function for function in members if not function.in_bundle)
+        parameters = self.parameters[name]
+        policy = _policy(readers or pages)
+        return ContextPlan(
+            name=name,
+            readers=readers,
+            pages=pages,
+            parameters=MappingProxyType(parameters),
+            validator=compile_validator(
+                "params",
+                self.compiled[name].values(),
+                frozenset(parameter.name for parameter in parameters.values() if parameter.required),
+            ),
+            policy=policy,
+            page_policies=MappingProxyType(
+                {
+                    function.name: _policy((*readers, function))
+                    for function in members
+                    if function.declaration.route is not None
+                }
+            ),
+            shapes=self.shapes(name),
+            concurrent=self.settings[name].concurrent,
+        )
+
+    def shapes(self, context: str) -> tuple[tuple[str, ...], ...]:
+        """Every set of parameters that something may narrow this context by, the widest first, and not too many."""
+        found = {(), *self.settings[context].scopes}
+        for function in self.functions.values():
+            for affect in function.affects:
+                if affect.context == context:
+                    found.update(itertools.islice(self.shapes_of(function, affect), MAXIMUM_SHAPES))
+        return tuple(sorted(found, key=lambda shape: (len(shape), shape))[:MAXIMUM_SHAPES])
+
+    def shapes_of(self, function: Function, affect: Affect) -> Iterator[tuple[str, ...]]:
+        """The widest first. What is always sent and always fits narrows always; the rest in every combination."""
+        names = [name for name, _ in affect.bindings]
+        if not isinstance(affect.narrowing, ByName):
+            yield tuple(names)
+            return
+        parameters = self.compiled[affect.context]
+        certain = [name for name in names if _always_narrows(function.inputs[name], parameters[name])]
+        optional = [name for name in names if name not in certain]
+        for count in range(len(optional) + 1):
+            for chosen in itertools.combinations(optional, count):
+                yield tuple(sorted((*certain, *chosen)))
+
+
+def _policy(readers: Sequence[Function]) -> CachePolicy:
+    return CachePolicy(
+        rev=max(reader.declaration.rev for reader in readers),
+        lifetime=shortest([reader.declaration.lifetime for reader in readers]),
+        per=most_private([reader.private_to for reader in readers]),
+        guarded=any(reader.guard != Anyone() for reader in readers),
+    )
+
+
+def _parameter(compiled: Compiled) -> Parameter:
+    """A nullable parameter without a default has null for one here: leaving it out is how a URL spells null."""
+    one = compiled.input
+    return Parameter(
+        name=one.name,
+        adapter=compiled.adapter,
+        kinds=compiled.kinds,
+        required=one.required and not compiled.kinds.nullable,
+        default_text=compiled.default_text,
+    )
+
+
+def _required(inputs: Mapping[str, Compiled]) -> frozenset[str]:
+    return frozenset(name for name, compiled in inputs.items() if compiled.input.required)
+
+
+def _always_narrows(argument: Compiled, parameter: Compiled) -> bool:
+    one = argument.input
+    return one.required and not argument.kinds.nullable and one.annotation == parameter.input.annotation
+
+
+def _divergence(first: Compiled, second: Compiled) -> str | None:
+    if first.input.annotation != second.input.annotation:
+        return f"diverges: {_show(first.input.annotation)} here and {_show(second.input.annotation)} there"
+    if first.input.required != second.input.required:
+        return "diverges: it has a default in one of them only"
+    if first.default_text != second.default_text:
+        return f"diverges: its default is {first.input.default!r} here and {second.input.default!r} there"
+    return None
+
+
+def _fields_of(annotation: Any) -> Mapping[str, Any] | None:
+    """The named fields of a model, dataclass, TypedDict or named tuple; None where there are none to know."""
+    if not isinstance(annotation, type) or annotation.__module__ == "builtins":
+        return None
+    if issubclass(annotation, BaseModel):
+        computed = {name: field.return_type for name, field in annotation.model_computed_fields.items()}
+        return {name: field.annotation for name, field in annotation.model_fields.items()} | computed
+    if hasattr(annotation, "__dataclass_fields__") or hasattr(annotation, "__required_keys__"):
+        return get_type_hints(annotation)
+    return get_type_hints(annotation) if hasattr(annotation, "_fields") else None
+
+
+def _kinds_of_field(annotation: Any) -> Kinds | None:
+    try:
+        return kinds_of(TypeAdapter(annotation), serialized=True)
+    except UNUSABLE:
+        return None
+
+
+def _sized(default: object) -> Sequence[object]:
+    return default if isinstance(default, Sequence) else tuple(default)  # type: ignore[arg-type]  # sets are sized too
+
+
+def _place(declaration: Declaration) -> str:
+    function = declaration.function
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+def _unresolved(function: Callable[..., Any]) -> str:
+    try:
+        get_type_hints(function)
+    except NameError as error:
+        return f"an annotation uses what cannot be found ({error})"
+    return "an annotation cannot be resolved"
+
+
+def _show(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+
+
+def _show_binding(binding: Binding) -> str:
+    match binding:
+        case Arg(name=name):
+            return f"Arg({name!r})"
+        case Result(field=name):
+            return f"Result({name!r})"
+    return "Me"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0]
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,1 @@
+"""Where bundles are kept: five verbs (`backend`), and the backends that come with Mizan."""

@@ -1,0 +1,373 @@
+"""`@client` marks a function and returns it: nothing registers at import, nothing is wrapped.
+
+What can be seen to be wrong in a declaration by itself is refused here; what takes the other functions to see is
+refused by `build`.
+"""
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar, overload
+
+from .errors import DeclarationError
+from .policies import AuthCheck, Guard, Lifetime, Per, read_guard, read_lifetime, read_per
+from .signature import Signature, check_parameters, read_signature
+from .values import check_name
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+MARK = "__mizan__"
+
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+# A path parameter as Starlette writes it: its name and, behind a colon, its convertor.
+ROUTE_PARAMETER = re.compile(r"\{([^{}:]*)(?::([^{}]*))?\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Arg:
+    """`where(team_id=Arg("from_team"))`: the value of another argument."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """`where(customer_id=Result("customer_id"))`: a field of the result."""
+
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallerId:
+    """`where(user_id=Me)`: the caller's user id."""
+
+
+Me = CallerId()
+
+Binding: TypeAlias = Arg | Result | CallerId
+
+
+@dataclass(frozen=True, slots=True)
+class ByName:
+    """Narrowed by the arguments whose names are parameters of the context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Narrowed by these bindings and nothing else."""
+
+    bindings: tuple[tuple[str, Binding], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """Not narrowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ByBody:
+    """Narrowed by what the function's body names with `invalidate`."""
+
+
+Narrowing: TypeAlias = ByName | Where | Whole | ByBody
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One member of `affects`: a context, or a reader where no context is called so. `reader`: it must be a reader."""
+
+    name: str
+    narrowing: Narrowing = ByName()
+    reader: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A named group of readers that are fetched together.
+
+    `scopes` lists further sets of parameters that function bodies narrow by, so that the origin purges by them
+    exactly. `concurrent` lets the readers of a bundle run side by side instead of one after the other.
+    """
+
+    name: str
+    scopes: tuple[tuple[str, ...], ...] = ()
+    concurrent: bool = False
+
+    def __init__(self, name: str, *, scopes: Iterable[Iterable[str]] = (), concurrent: bool = False) -> None:
+        check_name("context", name)
+        shapes = []
+        for shape in scopes:
+            if isinstance(shape, str):
+                raise DeclarationError(
+                    f"Context {name!r}: scopes takes tuples of parameter names; write scopes=[({shape!r},)]."
+                )
+            shapes.append(tuple(sorted(set(shape))))
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "scopes", tuple(shapes))
+        object.__setattr__(self, "concurrent", bool(concurrent))
+
+    def where(self, **bindings: Binding) -> Target:
+        """This context, narrowed by exactly these bindings: parameter name to `Arg`, `Result` or `Me`."""
+        if not bindings:
+            raise DeclarationError(f"Context {self.name!r}: where() without a binding narrows nothing; use whole().")
+        for parameter, binding in bindings.items():
+            if not isinstance(binding, Arg | Result | CallerId):
+                raise DeclarationError(
+                    f"Context {self.name!r}: where({parameter}={binding!r}) is neither Arg(...), Result(...) nor Me."
+                )
+        return Target(self.name, Where(tuple(sorted(bindings.items()))))
+
+    def whole(self) -> Target:
+        """All of this context, whatever the arguments are called."""
+        return Target(self.name, Whole())
+
+    def by_body(self) -> Target:
+        """This context, narrowed by what the body names with `invalidate`; all of it if the body names nothing."""
+        return Target(self.name, ByBody())
+
+
+Affected: TypeAlias = Context | Target | str | Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """Everything that one `@client` says."""
+
+    name: str
+    function: Callable[..., Any]
+    context: Context | None
+    affects: tuple[Target, ...]
+    guard: Guard
+    private: bool
+    route: str | None
+    methods: tuple[str, ...]
+    rev: int
+    lifetime: Lifetime
+    per: Per | None
+    signature: Signature | None  # None where an annotation names something that is defined further down
+
+    @property
+    def route_parameters(self) -> tuple[str, ...]:
+        return route_parameters(self.route or "")
+
+
+@overload
+def client(function: F, /) -> F: ...
+
+
+@overload
+def client(
+    *,
+    context: Context | str | None = None,
+    affects: Affected | Sequence[Affected] | None = None,
+    auth: bool | str | AuthCheck | None = None,
+    private: bool = False,
+    route: str | None = None,
+    methods: Sequence[str] | None = None,
+    rev: int = 0,
+    cache: bool | int = True,
+    per: str | None = None,
+    name: str | None = None,
+) -> Callable[[F], F]: ...
+
+
+def client(
+    function: F | None = None,
+    /,
+    *,
+    context: Context | str | None = None,
+    affects: Affected | Sequence[Affected] | None = None,
+    auth: bool | str | AuthCheck | None = None,
+    private: bool = False,
+    route: str | None = None,
+    methods: Sequence[str] | None = None,
+    rev: int = 0,
+    cache: bool | int = True,
+    per: str | None = None,
+    name: str | None = None,
+) -> F | Callable[[F], F]:
+    """Mark a function that clients may call: a reader (`context`), a mutation (`affects`), or neither.
+
+    `auth`: True, "staff", "superuser", or a callable that is given the `Identity`. `private`: not for clients.
+    `route` and `methods`: the function's own URL. `rev`, `cache` (True, False, or seconds) and `per` ("all", "user",
+    "permissions"): a reader's cache policy (protocol, section 6). `name`: what clients call it.
+
+    Raises `DeclarationError` with the name, the reason and the remedy.
+    """
+
+    def mark(function: F) -> F:
+        shown = _shown_name(function, name)
+        try:
+            declaration = _declare(
+                function,
+                name=shown,
+                context=_read_context(context),
+                affects=_read_affects(affects),
+                guard=read_guard(auth),
+                private=_read_flag("private", private),
+                route=_read_route(route),
+                methods=None if methods is None else _read_methods(methods),
+                rev=_read_rev(rev),
+                lifetime=read_lifetime(cache),
+                per=read_per(per),
+                # The caller's names are where a function that is defined inside another finds its annotations.
+                local_names=sys._getframe(1 if called_with_options else 2).f_locals,  # noqa: SLF001
+            )
+        except DeclarationError as error:
+            raise DeclarationError(f"{shown}: {error}") from None
+        setattr(function, MARK, declaration)
+        return function
+
+    called_with_options = function is None
+    return mark if function is None else mark(function)
+
+
+def declaration_of(function: object) -> Declaration | None:
+    """What `@client` noted on a function, or None."""
+    found = getattr(function, MARK, None)
+    return found if isinstance(found, Declaration) else None
+
+
+def route_parameters(route: str) -> tuple[str, ...]:
+    """The names between braces, in their order; a convertor behind a colon is left out."""
+    return tuple(match[1] for match in ROUTE_PARAMETER.finditer(route))
+
+
+def check_signature(declaration: Declaration, signature: Signature) -> Iterable[str]:
+    """What is wrong between a declaration and its signature, a sentence each."""
+    if signature.is_view and declaration.route is None:
+        yield "a function that returns a web response needs a route; give it route='/...'"
+    if not signature.is_view and signature.has_view_member:
+        yield "it returns a web response or data, depending; annotate it to return one or the other"
+    if signature.is_view:
+        for target in declaration.affects:
+            if isinstance(target.narrowing, Where) and any(isinstance(b, Result) for _, b in target.narrowing.bindings):
+                yield "Result(...) has no fields to read from a web response; use Arg(...), Me or invalidate()"
+    missing = [name for name in declaration.route_parameters if name not in signature.inputs]
+    if missing:
+        yield f"its route has {', '.join(f'{{{name}}}' for name in missing)}, which the function does not take"
+
+
+def _declare(
+    function: Callable[..., Any],
+    *,
+    name: str,
+    context: Context | None,
+    affects: tuple[Target, ...],
+    guard: Guard,
+    private: bool,
+    route: str | None,
+    methods: tuple[str, ...] | None,
+    rev: int,
+    lifetime: Lifetime,
+    per: Per | None,
+    local_names: dict[str, Any],
+) -> Declaration:
+    check_name("function", name)
+    check_parameters(function)
+    if context is not None and affects:
+        raise DeclarationError("a function either reads (context=) or changes (affects=); split it in two.")
+    if context is None and (rev, lifetime, per) != (0, read_lifetime(True), None):
+        raise DeclarationError("rev, cache and per say how a reader is cached; give it a context or drop them.")
+    if methods is not None and route is None:
+        raise DeclarationError("methods belong to a route; give it route='/...' or drop them.")
+    if affects and methods is not None and "GET" in methods:
+        raise DeclarationError("a mutation by GET would run whenever somebody follows a link; use POST.")
+    default_methods = ("GET",) if context is not None else ("POST",)
+    declaration = Declaration(
+        name=name,
+        function=function,
+        context=context,
+        affects=affects,
+        guard=guard,
+        private=private,
+        route=route,
+        methods=() if route is None else methods or default_methods,
+        rev=rev,
+        lifetime=lifetime,
+        per=per,
+        signature=read_signature(function, local_names),
+    )
+    if declaration.signature is not None:
+        for defect in check_signature(declaration, declaration.signature):
+            raise DeclarationError(f"{defect}.")
+    return declaration
+
+
+def _shown_name(function: object, name: object) -> str:
+    if not inspect.isfunction(function):
+        raise DeclarationError(f"@client marks functions, and {function!r} is not one; put it innermost on a def.")
+    return function.__name__ if name is None else str(name)
+
+
+def _read_context(context: object) -> Context | None:
+    if context is None or isinstance(context, Context):
+        return context
+    if isinstance(context, str):
+        return Context(context)
+    raise DeclarationError(f"context={context!r} is neither a Context nor a context's name.")
+
+
+def _read_affects(affects: object) -> tuple[Target, ...]:
+    if affects is None:
+        return ()
+    members = list(affects) if isinstance(affects, list | tuple | set | frozenset) else [affects]
+    if not members:
+        raise DeclarationError("affects=[] names nothing; leave it out if the function changes nothing.")
+    return tuple(target_of(member) for member in members)
+
+
+def target_of(affected: object) -> Target:
+    """A member of `affects`, or the first argument of `invalidate`, as a `Target`."""
+    if isinstance(affected, Target):
+        return affected
+    if isinstance(affected, Context):
+        return Target(affected.name)
+    if isinstance(affected, str):
+        check_name("context", affected)
+        return Target(affected)
+    declaration = declaration_of(affected)
+    if declaration is not None:
+        if declaration.context is None:
+            raise DeclarationError(f"{declaration.name!r} is not a reader, so nothing can make it out of date.")
+        return Target(declaration.name, reader=True)
+    raise DeclarationError(f"{affected!r} is neither a Context, a context's name nor a reader marked with @client.")
+
+
+def _read_flag(option: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise DeclarationError(f"{option}={value!r} is neither True nor False.")
+    return value
+
+
+def _read_rev(rev: object) -> int:
+    if not isinstance(rev, int) or isinstance(rev, bool) or rev < 0:
+        raise DeclarationError(f"rev={rev!r} is not a whole number from 0.")
+    return rev
+
+
+def _read_route(route: object) -> str | None:
+    if route is None:
+        return None
+    if not isinstance(route, str) or not route.startswith("/"):
+        raise DeclarationError(f"route={route!r} does not start with '/'.")
+    names = route_parameters(route)
+    if len(set(names)) < len(names):
+        raise DeclarationError(f"route={route!r} has one parameter twice.")
+    for name in names:
+        check_name("route parameter", name)
+    if set(ROUTE_PARAMETER.sub("", route)) & set("{}?#"):
+        raise DeclarationError(f"route={route!r} is a path such as '/profile/{{user_id}}/', without query or fragment.")
+    return route
+
+
+def _read_methods(methods: object) -> tuple[str, ...]:
+    if not isinstance(methods, list | tuple | set | frozenset) or not methods:
+        raise DeclarationError(f"methods={methods!r} is not a list of HTTP methods such as ['POST'].")
+    read = sorted({str(method).upper() for method in methods})
+    unknown = [method for method in read if method not in _METHODS]
+    if unknown:
+        raise DeclarationError(f"methods={methods!r}: {unknown[0]!r} is none of {', '.join(_METHODS)}.")
+    return tuple(read)

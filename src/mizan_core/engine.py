@@ -1,0 +1,477 @@
+"""How a call, a bundle and a page are answered: one readable sequence each."""
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import Token
+from enum import Enum, auto
+from typing import Any, Literal, Self, TypeAlias, TypeVar
+
+from .answers import Answer, Bundle, Failure, Page, as_bundle
+from .bundle_cache import (
+    DEFAULT_MAX_AGE_SECONDS,
+    BundleCache,
+    Clock,
+    Computed,
+    Hold,
+    Passing,
+    PersonalFailure,
+    Random,
+    Slot,
+)
+from .cache.backend import CacheBackend
+from .cache.memory import MemoryCache
+from .declare import Context
+from .errors import CallError, DeclarationError, Forbidden, InternalError, InvalidValue, Unavailable
+from .graph import CachePolicy, ContextPlan, Function, Graph
+from .guards import PermissionsOf, authorise
+from .identity import ANONYMOUS, Identity, permission_key
+from .inputs import Pairs
+from .invalidation import (
+    Invalidation,
+    Mutating,
+    Outcome,
+    Refused,
+    Returned,
+    Running,
+    Unknown,
+    current,
+    named,
+    resolve,
+)
+from .keys import MINIMUM_SECRET_BYTES, KeyMaker, check_secret
+from .manifest import canonical_query, page_url
+from .policies import Never, Per, Seconds
+from .running import Caller, Runner
+from .values import canonical
+from .wire import call_body, encode_json, etag_of, no_such_context, no_such_function
+
+logger = logging.getLogger("mizan")
+
+# How long a shutdown waits for mutations that have begun.
+DEFAULT_SHUTDOWN_SECONDS = 30.0
+
+# Without a cache only tags are kept, a few hundred bytes each.
+_TAGS_ONLY_BYTES = 4 * 1024 * 1024
+
+Given: TypeAlias = Mapping[str, object] | Pairs
+T = TypeVar("T")
+
+
+class Door(Enum):
+    """How a function is reached, which decides who may."""
+
+    CALL = auto()  # a client, by name: guarded, no private functions, no views
+    ROUTE = auto()  # its own URL: guarded
+    RUN = auto()  # the server itself: everything, without guards
+
+
+class Engine:
+    """Answers calls and fetches over one graph, one cache and one secret. For one event loop.
+
+    An async context manager that also opens itself on first use. Without `cache`, every bundle is computed.
+    `cache_secret`: at least 32 bytes, the same in all processes that share a cache; one is made for a cache in memory.
+    `on_cache_failure`: "allow" runs a mutation whose scopes cannot be held, "refuse" answers 503 instead.
+    `permissions`: given an `Identity` that a token vouches for, its permissions. `max_age`: the longest life of what
+    is kept until purged, in seconds. `threads`: how many sync functions run at once. `shutdown`: how long to wait for
+    mutations when closing, in seconds.
+
+    Raises `DeclarationError` for settings that cannot work.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        cache: CacheBackend | None = None,
+        cache_secret: str | bytes | None = None,
+        on_cache_failure: Literal["allow", "refuse"] = "allow",
+        permissions: PermissionsOf | None = None,
+        max_age: float = DEFAULT_MAX_AGE_SECONDS,
+        threads: int = 40,
+        shutdown: float = DEFAULT_SHUTDOWN_SECONDS,
+        clock: Clock = time.time,
+        random: Random = os.urandom,
+    ) -> None:
+        if on_cache_failure not in ("allow", "refuse"):
+            raise DeclarationError(f"on_cache_failure={on_cache_failure!r} is neither 'allow' nor 'refuse'.")
+        self.graph = graph
+        self.on_cache_failure = on_cache_failure
+        self._permissions = permissions
+        self._keys = KeyMaker(_secret_for(cache, cache_secret, random))
+        self._cache = BundleCache(
+            MemoryCache(_TAGS_ONLY_BYTES) if cache is None else cache,
+            random=random,
+            clock=clock,
+            max_age=max_age,
+            keeps=cache is not None,
+        )
+        self._runner = Runner(threads)
+        self._shutdown = shutdown
+        self._owed: set[asyncio.Task[Any]] = set()
+        self._reclaiming: set[str] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Wait, within bounds, for mutations that have begun. The engine opens itself again when it is used."""
+        if self._owed:
+            _, late = await asyncio.wait(self._owed, timeout=self._shutdown)
+            if late:
+                logger.error("Closed while %d mutations were still running.", len(late))
+        self._runner.close()
+
+    async def call(
+        self, name: str, args: Given, *, identity: Identity = ANONYMOUS, request: object = None
+    ) -> Answer:
+        """Answer a client's call: guarded, and neither private functions nor views.
+
+        Raises `CallError` for refusals and whatever else the function raises.
+        """
+        return _raised(await self.attempt(name, args, identity=identity, request=request))
+
+    async def run(self, name: str, args: Given, *, identity: Identity = ANONYMOUS, request: object = None) -> Answer:
+        """Run any function on behalf of the server, without guards: for cron jobs, workers and scripts."""
+        return _raised(await self.attempt(name, args, identity=identity, request=request, door=Door.RUN))
+
+    async def attempt(
+        self,
+        name: str,
+        args: Given,
+        *,
+        identity: Identity = ANONYMOUS,
+        request: object = None,
+        door: Door = Door.CALL,
+    ) -> Answer | Failure:
+        """As `call`, with errors returned beside what went out of date before they were raised."""
+        try:
+            function = self._find(name, door)
+            if door is not Door.RUN:
+                await authorise(function, identity, self._permissions)
+            sent = function.validator.validate(args)
+        except Exception as error:
+            return Failure(error)
+        caller = Caller(identity, request)
+        if function.context is not None:
+            return await self._answer_reader(function, sent, caller)
+        return await self._finish(self._mutate(function, sent, caller))
+
+    async def fetch(
+        self, context: str, params: Given, *, identity: Identity = ANONYMOUS, request: object = None
+    ) -> Bundle:
+        """Answer with a context's bundle, from the cache where that is as good as computing it.
+
+        Raises `CallError` for refusals, and whatever else the first reader that fails raises.
+        """
+        plan = self.graph.contexts.get(context)
+        if plan is None or not plan.readers:
+            raise no_such_context()
+        for reader in plan.readers:
+            await authorise(reader, identity, self._permissions)
+        sent = plan.validator.validate(params)
+        texts, query = _spell(plan, sent)
+        caller = Caller(identity, request)
+        why = _uncached(plan, caller)
+        if why is not None:
+            body = (await self._read(plan, sent, caller, shared=False)).body
+            return as_bundle(Passing(body, etag_of(body), why), plan.policy, query)
+        slot = self._slot(plan, texts, identity)
+        lifetime = plan.policy.lifetime
+        seconds = lifetime.seconds if isinstance(lifetime, Seconds) else None
+        shared = plan.policy.per is not Per.USER
+        with _unwrapped():
+            fetched = await self._cache.fetch(slot, seconds, lambda: self._read(plan, sent, caller, shared=shared))
+        return as_bundle(fetched, plan.policy, query)
+
+    async def page(
+        self, name: str, args: Given, *, identity: Identity = ANONYMOUS, request: object = None
+    ) -> Page:
+        """Answer a reader's own route. Raises as `fetch` does."""
+        function = self._find(name, Door.ROUTE)
+        plan = self.graph.contexts[function.context or ""]
+        await authorise(function, identity, self._permissions)
+        sent = function.validator.validate(args)
+        texts = _page_texts(function, sent)
+        policy = plan.page_policies[name]
+        caller = Caller(identity, request)
+        tags = self._tags(plan, texts)
+        stamps = await self._cache.stamps(tags)
+        shared = policy.per is not Per.USER and not isinstance(policy.lifetime, Never)
+        with _unwrapped():
+            ran = await self._outside_mutations(
+                self._runner.run([(function, sent)], caller, policy if shared else None)
+            )
+        result = ran.results[0] if function.is_view else encode_json(_jsonable(function, ran.results[0]))
+        exact = all(set(shape) <= set(function.inputs) for shape in plan.shapes)
+        return Page(
+            result=result,
+            policy=policy,
+            settled=exact and await self._cache.unchanged(tags, stamps),
+            personal=ran.personal,
+            path=page_url(function.declaration.route or "", texts),
+        )
+
+    async def invalidate(
+        self, affected: Context | str | Callable[..., Any], /, **params: object
+    ) -> tuple[Invalidation, ...]:
+        """Purge what a write made elsewhere put out of date; what it was comes back, for an edge.
+
+        Raises `DeclarationError` for a context, reader or parameter that does not exist.
+        """
+        invalidations = tuple(named(self.graph, affected, params))
+        await self._finish(self._purge(invalidations))
+        return invalidations
+
+    def _find(self, name: str, door: Door) -> Function:
+        function = self.graph.functions.get(name)
+        if function is None or (door is Door.CALL and function.is_view):
+            raise no_such_function()
+        if door is Door.CALL and function.declaration.private:
+            raise Forbidden("This function is not for clients.")
+        return function
+
+    async def _answer_reader(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
+        """A reader called alone: uncached, and nothing is invalidated."""
+        try:
+            ran = await self._outside_mutations(self._runner.run([(function, sent)], caller))
+            return _with_invalidations(_answered(function, ran.results[0])[0], ())
+        except Exception as error:
+            return Failure(error)
+
+    async def _mutate(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
+        """Hold what the arguments determine, run, resolve what became stale, purge: in that order, to the end."""
+        determined = resolve(self.graph, function, sent, caller.identity, Running())
+        hold = self._cache.hold(self._purged_tags(determined))
+        try:
+            await hold.begin()
+        except Exception:
+            if self.on_cache_failure == "refuse":
+                return Failure(Unavailable())
+            logger.exception("%s runs although its scopes could not be held.", function.name)
+        mutating = Mutating(self.graph, _on_this_loop(lambda one: hold.extend(self._purged_tags([one]))))
+        current.set(mutating)
+        ended: Answer | Failure = Failure(InternalError())
+        outcome: Outcome = Unknown()
+        invalidations: tuple[Invalidation, ...] = ()
+        try:
+            ended, outcome = await self._ran(function, sent, caller)
+        finally:  # also where it was cancelled, which leaves its outcome unknown
+            invalidations = resolve(self.graph, function, sent, caller.identity, outcome, tuple(mutating.named))
+            await hold.end(self._purged_tags(invalidations))
+            self._reclaim(invalidations)
+        return _with_invalidations(ended, invalidations)
+
+    async def _ran(
+        self, function: Function, sent: Mapping[str, object], caller: Caller
+    ) -> tuple[Answer | Failure, Outcome]:
+        try:
+            return _answered(function, await self._runner.to_the_end(function, sent, caller))
+        except CallError as error:
+            return Failure(error), Refused()
+        except Exception as error:
+            return Failure(error), Unknown()
+
+    async def _purge(self, invalidations: Sequence[Invalidation]) -> None:
+        await self._cache.purge(self._purged_tags(invalidations))
+        self._reclaim(invalidations)
+
+    def _reclaim(self, invalidations: Iterable[Invalidation]) -> None:
+        """Give back what whole contexts took, off the request's path and once at a time for each."""
+        for context in {one.context for one in invalidations if one.is_whole} - self._reclaiming:
+            self._reclaiming.add(context)
+            task = asyncio.create_task(self._cache.reclaim(f"ctx:{context}:"))
+            self._owe(task)
+            task.add_done_callback(lambda _, context=context: self._reclaiming.discard(context))  # type: ignore[misc]
+
+    async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run to the end in a task of its own: a caller who goes away cancels only the waiting."""
+        task = asyncio.create_task(work)
+        self._owe(task)
+        return await asyncio.shield(task)
+
+    def _owe(self, task: asyncio.Task[Any]) -> None:
+        self._owed.add(task)
+        task.add_done_callback(self._owed.discard)
+
+    async def _outside_mutations(self, work: Awaitable[T]) -> T:
+        """A reader fetched from a mutation's body is a reader: what it names is not the mutation's."""
+        token: Token[Mutating | None] = current.set(None)
+        try:
+            return await work
+        finally:
+            current.reset(token)
+
+    async def _read(
+        self, plan: ContextPlan, sent: Mapping[str, object], caller: Caller, *, shared: bool
+    ) -> Computed:
+        """Run the readers of a bundle and encode what they answer."""
+        calls = [(reader, _share(plan, reader, sent)) for reader in plan.readers]
+        ran = await self._outside_mutations(
+            self._runner.run(calls, caller, plan.policy if shared else None, concurrent=plan.concurrent)
+        )
+        results = {
+            reader.name: _jsonable(reader, result) for reader, result in zip(plan.readers, ran.results, strict=True)
+        }
+        return Computed(encode_json(results), ran.personal)
+
+    def _slot(self, plan: ContextPlan, texts: Mapping[str, str], identity: Identity) -> Slot:
+        policy = plan.policy
+        key = self._keys.entry(
+            plan.name,
+            texts,
+            user_id=identity.user_id if policy.per is Per.USER else None,
+            permission_key=None if policy.per is Per.ALL else permission_key(identity),
+            rev=policy.rev,
+        )
+        return Slot(key, self._tags(plan, texts))
+
+    def _tags(self, plan: ContextPlan, texts: Mapping[str, str]) -> tuple[str, ...]:
+        """The tags of every scope that these parameters are in; no scope is named by a null."""
+        return tuple(
+            self._keys.tag(plan.name, {name: texts[name] for name in shape})
+            for shape in plan.shapes
+            if all(name in texts for name in shape)
+        )
+
+    def _purged_tags(self, invalidations: Iterable[Invalidation]) -> tuple[str, ...]:
+        tags: dict[str, None] = {}
+        for one in invalidations:
+            texts = one.texts
+            shape = self.graph.contexts[one.context].known_shape(frozenset(texts))
+            tags[self._keys.tag(one.context, {name: texts[name] for name in shape})] = None
+        return tuple(tags)
+
+
+def _secret_for(cache: CacheBackend | None, secret: str | bytes | None, random: Random) -> bytes:
+    if secret is not None:
+        return check_secret("cache secret", secret)
+    if getattr(cache, "shared", False):
+        raise DeclarationError(
+            "A cache that processes share needs a cache_secret that they share too, or none would see another's purges."
+        )
+    if cache is not None and not isinstance(cache, MemoryCache):
+        logger.warning(
+            "No cache_secret was given, so this process's keys are its own: if others use the same %s, neither sees "
+            "the other's purges.",
+            type(cache).__name__,
+        )
+    return random(MINIMUM_SECRET_BYTES)
+
+
+def _raised(ended: Answer | Failure) -> Answer:
+    if isinstance(ended, Failure):
+        raise ended.error
+    return ended
+
+
+def _uncached(plan: ContextPlan, caller: Caller) -> str | None:
+    """Why this request's bundle is computed for it alone, if it is."""
+    if isinstance(plan.policy.lifetime, Never):
+        return "never-stored"
+    if plan.policy.per is Per.USER and not caller.identity.is_authenticated:
+        return "anonymous"
+    if plan.policy.per is not Per.USER and not caller.can_be_watched:
+        if any(reader.signature.takes_request for reader in plan.readers):
+            return "unwatched-request"
+    return None
+
+
+@contextmanager
+def _unwrapped() -> Iterator[None]:
+    """The readers' own error, for the request that they looked at."""
+    try:
+        yield
+    except PersonalFailure as failure:
+        raise failure.error from None
+
+
+def _on_this_loop(extend: Callable[[Invalidation], None]) -> Callable[[Invalidation], None]:
+    """The same, callable from a worker thread."""
+    loop, thread = asyncio.get_running_loop(), threading.get_ident()
+
+    def called(invalidation: Invalidation) -> None:
+        if threading.get_ident() == thread:
+            extend(invalidation)
+        else:
+            loop.call_soon_threadsafe(extend, invalidation)
+
+    return called
+
+
+def _answered(function: Function, result: object) -> tuple[Answer, Outcome]:
+    """The answer, and the outcome as `affects` sees it. Raises what Pydantic says of a result that does not fit."""
+    if function.result is None:
+        refused = 400 <= getattr(result, "status_code", 200) < 500
+        return Answer(result, b"", ()), Refused() if refused else Returned(result)
+    validated = function.result.validate_python(result, from_attributes=True)
+    plain = function.result.dump_python(validated, mode="json", by_alias=True)
+    return Answer(result, encode_json(plain), ()), Returned(validated)
+
+
+def _with_invalidations(ended: Answer | Failure, invalidations: tuple[Invalidation, ...]) -> Answer | Failure:
+    if isinstance(ended, Failure):
+        return Failure(ended.error, invalidations)
+    return Answer(ended.result, ended.body and call_body(ended.body, invalidations), invalidations)
+
+
+def _jsonable(function: Function, result: object) -> Any:
+    """A reader's result through its return annotation, as plain JSON types."""
+    adapter = function.result
+    if adapter is None:
+        return result
+    validated = adapter.validate_python(result, from_attributes=True)
+    return adapter.dump_python(validated, mode="json", by_alias=True)
+
+
+def _share(plan: ContextPlan, reader: Function, sent: Mapping[str, object]) -> dict[str, object]:
+    """The bundle's parameters that one of its readers takes; null for a nullable one that has no other default."""
+    share = {name: sent[name] for name in reader.inputs if name in sent}
+    for name, compiled in reader.inputs.items():
+        if compiled.input.required and name not in share:
+            share[name] = None
+    return share
+
+
+def _page_texts(function: Function, sent: Mapping[str, object]) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for name, compiled in sorted(function.inputs.items()):
+        text = compiled.default_text
+        if name in sent:
+            text = None if sent[name] is None else canonical(sent[name])
+        if text is not None:
+            texts[name] = text
+    return texts
+
+
+def _spell(plan: ContextPlan, sent: Mapping[str, object]) -> tuple[dict[str, str], str]:
+    """The texts of all parameters, defaults filled in, and the query of the canonical URL."""
+    texts: dict[str, str] = {}
+    pairs: list[tuple[str, str]] = []
+    for name, parameter in plan.parameters.items():
+        text = parameter.default_text
+        if name in sent:
+            value: Any = sent[name]
+            try:
+                text = None if value is None else canonical(value)
+            except InvalidValue:
+                raise plan.validator.refuse(name, "Has no canonical spelling", "canonical") from None
+            if text is not None and text != parameter.default_text:
+                pairs.extend((name, one) for one in _spellings(parameter.is_list, value, text))
+        if text is not None:
+            texts[name] = text
+    return texts, canonical_query(pairs)
+
+
+def _spellings(is_list: bool, value: Any, text: str) -> list[str]:
+    if not is_list:
+        return [text]
+    members = sorted(value, key=canonical) if isinstance(value, set | frozenset) else value
+    return [canonical(member) for member in members]

@@ -1,0 +1,121 @@
+"""The compiled graph: every fact about functions and contexts that answers, headers, purges and manifests read.
+
+Made by `build`, frozen, and derived nowhere else.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from .declare import Binding, Declaration, Narrowing
+from .inputs import Compiled, Parameter, Validator
+from .policies import Anyone, Guard, Lifetime, Per
+from .signature import Signature
+
+
+@dataclass(frozen=True, slots=True)
+class Affect:
+    """One member of `affects`, resolved: a context, and the reader's name where a reader was named.
+
+    `bindings` says which value narrows which parameter; `narrowing` says what it takes for them to count.
+    """
+
+    context: str
+    function: str | None
+    narrowing: Narrowing
+    bindings: tuple[tuple[str, Binding], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Function:
+    """A server function, ready to be called. `result` is None for views, whose response is passed on as it is."""
+
+    declaration: Declaration
+    signature: Signature
+    inputs: Mapping[str, Compiled]
+    validator: Validator
+    result: TypeAdapter[Any] | None
+    affects: tuple[Affect, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.declaration.name
+
+    @property
+    def call(self) -> Callable[..., Any]:
+        return self.declaration.function
+
+    @property
+    def guard(self) -> Guard:
+        return self.declaration.guard
+
+    @property
+    def context(self) -> str | None:
+        return None if self.declaration.context is None else self.declaration.context.name
+
+    @property
+    def is_view(self) -> bool:
+        return self.signature.is_view
+
+    @property
+    def in_bundle(self) -> bool:
+        """Whether its result is a member of its context's bundle."""
+        return self.context is not None and not self.declaration.private and not self.is_view
+
+    @property
+    def private_to(self) -> Per:
+        """Whom an answer of this reader may serve, unless a bundle mate is more private."""
+        if self.declaration.per is not None:
+            return self.declaration.per
+        identified = self.guard != Anyone() or self.signature.identity_parameters
+        return Per.USER if identified else Per.ALL
+
+
+@dataclass(frozen=True, slots=True)
+class CachePolicy:
+    """How long an answer is kept, for whom, and whether a guard stands before it (protocol, section 6)."""
+
+    rev: int
+    lifetime: Lifetime
+    per: Per
+    guarded: bool
+
+    @property
+    def for_everyone(self) -> bool:
+        """Whether caches beyond the origin may keep it."""
+        return self.per is Per.ALL and not self.guarded
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ContextPlan:
+    """A context: its bundle's readers, its parameters in name order, its scope shapes with the widest first."""
+
+    name: str
+    readers: tuple[Function, ...]
+    pages: tuple[Function, ...]  # the readers that are in no bundle
+    parameters: Mapping[str, Parameter]
+    validator: Validator
+    policy: CachePolicy
+    page_policies: Mapping[str, CachePolicy]
+    shapes: tuple[tuple[str, ...], ...]
+    concurrent: bool
+
+    def known_shape(self, names: frozenset[str]) -> tuple[str, ...]:
+        """The largest known shape inside a set of names: what the origin purges for a scope with these names."""
+        return max((shape for shape in self.shapes if names.issuperset(shape)), key=len)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Graph:
+    """All functions and contexts of an application."""
+
+    functions: Mapping[str, Function]
+    contexts: Mapping[str, ContextPlan]
+    sources: tuple[Callable[..., Any], ...] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "functions", MappingProxyType(dict(self.functions)))
+        object.__setattr__(self, "contexts", MappingProxyType(dict(self.contexts)))

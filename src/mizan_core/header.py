@@ -1,0 +1,100 @@
+"""The codec of `X-Mizan-Invalidate` (protocol, section 5)."""
+
+import re
+from collections.abc import Iterable
+from urllib.parse import quote, unquote_to_bytes
+
+from .errors import HeaderError, InvalidValue
+from .invalidation import Invalidation, merge
+
+# Proxies and servers commonly refuse header lines between 4 and 8 KiB.
+MAXIMUM_BYTES = 4096
+
+_TEXT = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+:@]|%[0-9A-Fa-f]{2})*")
+
+
+def encode_header(invalidations: Iterable[Invalidation]) -> str:
+    """The header's value; empty if nothing is out of date.
+
+    Where the line would pass 4096 bytes, all entries of a context become the whole context, largest group first. Only
+    a line of nothing but whole contexts may be longer. Raises `HeaderError` for a value that has no text.
+    """
+    entries = list(invalidations)
+    while True:
+        pieces = [(entry.context, _encode_entry(entry)) for entry in entries]
+        line = ", ".join(piece for _, piece in pieces)
+        if len(line) <= MAXIMUM_BYTES:
+            return line
+        largest = _largest_group(pieces, {entry.context for entry in entries if entry != Invalidation(entry.context)})
+        if largest is None:
+            return line
+        entries = _widen(entries, largest)
+
+
+def decode_header(text: str) -> tuple[Invalidation, ...]:
+    """What a header says, with values as texts. Raises `HeaderError` naming the piece that does not belong there."""
+    members = (member.strip(" \t") for member in text.split(","))
+    return tuple(_decode_entry(member) for member in members if member)
+
+
+def encode_text(text: str) -> str:
+    """Percent-encoded UTF-8 with only RFC 3986's unreserved characters left as they are."""
+    return quote(text, safe="")
+
+
+def _encode_entry(entry: Invalidation) -> str:
+    try:
+        head = encode_text(entry.context)
+        if entry.function is not None:
+            head += f"/{encode_text(entry.function)}"
+        texts = entry.texts
+        return head + "".join(f";{encode_text(name)}={encode_text(texts[name])}" for name in sorted(texts))
+    except (InvalidValue, UnicodeEncodeError) as error:
+        raise HeaderError(f"An invalidation of {entry.context!r} has a value that cannot be written.") from error
+
+
+def _largest_group(pieces: list[tuple[str, str]], candidates: set[str]) -> str | None:
+    sizes: dict[str, int] = {}
+    for context, piece in pieces:
+        if context in candidates:
+            sizes[context] = sizes.get(context, 0) + len(piece)
+    return max(sizes, key=sizes.__getitem__, default=None)
+
+
+def _widen(entries: list[Invalidation], context: str) -> list[Invalidation]:
+    """The whole context stands where the first of its entries stood."""
+    return list(merge(Invalidation(context) if entry.context == context else entry for entry in entries))
+
+
+def _decode_entry(member: str) -> Invalidation:
+    head, *assignments = member.split(";")
+    context, slash, function = head.partition("/")
+    params: dict[str, str] = {}
+    for assignment in assignments:
+        name, sign, value = assignment.partition("=")
+        if not sign:
+            raise HeaderError(f"{assignment!r} in {member!r} is not of the form name=value.")
+        decoded = _decode_name("parameter", name, member)
+        if decoded in params:
+            raise HeaderError(f"{member!r} has the parameter {decoded!r} twice.")
+        params[decoded] = _decode_text(value, member)
+    return Invalidation(
+        _decode_name("context", context, member),
+        params,
+        _decode_name("function", function, member) if slash else None,
+    )
+
+
+def _decode_name(what: str, text: str, member: str) -> str:
+    if not text:
+        raise HeaderError(f"{member!r} lacks the name of a {what}.")
+    return _decode_text(text, member)
+
+
+def _decode_text(text: str, member: str) -> str:
+    if not _TEXT.fullmatch(text):
+        raise HeaderError(f"{text!r} in {member!r} has a character or a percent sign that does not belong there.")
+    try:
+        return unquote_to_bytes(text).decode()
+    except UnicodeDecodeError:
+        raise HeaderError(f"{text!r} in {member!r} is not UTF-8.") from None

@@ -1,0 +1,54 @@
+"""Who asks: a user id and a permission set, or nobody (protocol, sections 1 and 11)."""
+
+import hashlib
+from dataclasses import dataclass, field
+
+from .errors import DeclarationError
+from .values import canonical, canonical_json
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Somebody, or nobody if `user_id` is None. Ids are text: `Identity(5).user_id` is `"5"`.
+
+    `permissions` is None where they are not known one by one, as with a token, which carries only their
+    `permission_key`. `by_token` says that a token vouches for the identity.
+    """
+
+    user_id: str | None
+    staff: bool = field(default=False, kw_only=True)
+    superuser: bool = field(default=False, kw_only=True)
+    permissions: frozenset[str] | None = field(default=frozenset(), kw_only=True)
+    permission_key: str | None = field(default=None, kw_only=True)
+    by_token: bool = field(default=False, kw_only=True, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.user_id is not None and type(self.user_id) is not str:
+            object.__setattr__(self, "user_id", canonical(self.user_id))
+        if isinstance(self.permissions, str):
+            raise DeclarationError("Identity(permissions=...) takes a set of texts, not one text.")
+        if self.permissions is None:
+            if self.permission_key is None:
+                raise DeclarationError("Identity(permissions=None) needs the permission_key that stands for them.")
+        elif type(self.permissions) is not frozenset:
+            object.__setattr__(self, "permissions", frozenset(self.permissions))
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether this is somebody. The ids "0" and "" are somebody's."""
+        return self.user_id is not None
+
+
+ANONYMOUS = Identity(None)
+
+
+def permission_key(identity: Identity) -> str:
+    """One text for everyone with the same permissions: SHA-256 in hex (protocol, section 11)."""
+    if identity.permission_key is not None:
+        return identity.permission_key
+    return _digest(identity.permissions or frozenset(), identity.staff, identity.superuser)
+
+
+def _digest(permissions: frozenset[str], staff: bool, superuser: bool) -> str:
+    message = canonical_json({"permissions": permissions, "staff": staff, "superuser": superuser})
+    return hashlib.sha256(message.encode()).hexdigest()

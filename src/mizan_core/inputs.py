@@ -1,0 +1,236 @@
+"""Types of arguments and parameters, compiled once: what they accept, and what a URL can spell of them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NotRequired, cast
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUserError
+from typing_extensions import TypedDict
+
+from .errors import InvalidInput, InvalidValue
+from .signature import Input
+from .values import Json, canonical, jsonable
+
+# A problem document lists at most this many errors: it is for reading, and its size is the sender's to choose.
+MAXIMUM_ERRORS = 32
+# A location repeats names that the caller made up; this much of one is enough to find it.
+MAXIMUM_LOCATION_LENGTH = 64
+
+# What Pydantic raises for an annotation that it cannot use.
+UNUSABLE = (PydanticUserError, PydanticSchemaGenerationError, NameError, TypeError)
+
+# What is raised for a default that is not of its parameter's type, or has no canonical text.
+MISFIT = (ValidationError, InvalidValue)
+
+_SCALARS = frozenset({"string", "integer", "number", "boolean"})
+
+# Which kinds of value can become which in Pydantic's lax mode.
+_BECOMES = {
+    "string": _SCALARS,
+    "integer": frozenset({"integer", "number", "boolean"}),
+    "number": frozenset({"integer", "number", "boolean"}),
+    "boolean": frozenset({"integer", "number", "boolean"}),
+}
+
+
+class Pairs(tuple[tuple[str, object], ...]):
+    """Names and values as a query string or a form gives them: a name may come more than once."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """JSON types that a value may have; `items` for the members of an array. "any" where Pydantic cannot tell."""
+
+    own: frozenset[str]
+    items: frozenset[str] = frozenset()
+
+    @property
+    def nullable(self) -> bool:
+        return "null" in self.own
+
+    @property
+    def is_list(self) -> bool:
+        return "array" in self.own
+
+    @property
+    def fits_a_url(self) -> bool:
+        """Whether it is a scalar or a list of scalars."""
+        values = self.own - {"null"}
+        if values == {"array"}:
+            return bool(self.items) and self.items <= _SCALARS
+        return bool(values) and values <= _SCALARS
+
+    def can_become(self, other: "Kinds") -> bool:
+        """Whether some value of these kinds, or one of its members, is a value of the others."""
+        if "any" in self.own or "any" in other.own:
+            return True
+        if other.is_list:
+            return self.is_list
+        source = (self.own | self.items) - {"null", "array", "object"}
+        return "any" in source or any(_BECOMES[kind] & other.own for kind in source)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compiled:
+    """One input with its validator. `default_text` is None where the default is null or there is none."""
+
+    input: Input
+    adapter: TypeAdapter[Any]
+    kinds: Kinds
+    default_text: str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parameter:
+    """A parameter of a context. `default_text` is None where the default is null or there is none."""
+
+    name: str
+    adapter: TypeAdapter[Any]
+    kinds: Kinds
+    required: bool
+    default_text: str | None = None
+
+    @property
+    def is_list(self) -> bool:
+        return self.kinds.is_list
+
+    def bring(self, value: object) -> Json:
+        """The value in this parameter's type, as JSON. None where it is null or does not fit."""
+        if value is None:
+            return None
+        try:
+            return jsonable(self._read(value))
+        except (ValidationError, InvalidValue):
+            return None
+
+    def _read(self, value: object) -> object:
+        try:
+            return self.adapter.validate_python(value)
+        except ValidationError:
+            plain = jsonable(value)  # a UUID names the same thing as its text does
+            if type(plain) is type(value):
+                raise
+            return self.adapter.validate_python(plain)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Validator:
+    """Validates a set of named values, all at once. Unknown names are refused, and so is not-a-number."""
+
+    root: str  # what `loc` starts with
+    names: frozenset[str]
+    lists: frozenset[str]
+    adapter: TypeAdapter[dict[str, Any]] = field(repr=False)
+
+    def validate(self, given: Mapping[str, object] | Pairs) -> dict[str, Any]:
+        """The values that were given, in their declared types. Raises `InvalidInput`."""
+        values = self._collect(given) if isinstance(given, Pairs) else dict(given)
+        try:
+            return self.adapter.validate_python(values)
+        except ValidationError as error:
+            raise self._refusal(error) from None
+
+    def refuse(self, name: str, message: str, kind: str) -> InvalidInput:
+        """The refusal of one value."""
+        return InvalidInput(errors=[_problem((self.root, name), message, kind)])
+
+    def _collect(self, pairs: Pairs) -> dict[str, object]:
+        """A list is given by repeating its name, a scalar once."""
+        values: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in self.lists:
+                values.setdefault(name, []).append(value)
+            elif name in values:
+                raise self.refuse(name, "Given twice; it takes one value", "repeated")
+            else:
+                values[name] = value
+        return values
+
+    def _refusal(self, error: ValidationError) -> InvalidInput:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        return InvalidInput(
+            errors=[_problem((self.root, *one["loc"]), one["msg"], one["type"]) for one in found[:MAXIMUM_ERRORS]]
+        )
+
+
+def compile_input(one: Input) -> Compiled:
+    """Raises one of `UNUSABLE` where Pydantic cannot validate the annotation, and one of `MISFIT` for a bad default."""
+    adapter: TypeAdapter[Any] = TypeAdapter(one.annotation)
+    return Compiled(one, adapter, kinds_of(adapter), None if one.required else _text_of(adapter, one.default))
+
+
+def compile_validator(root: str, inputs: Iterable[Compiled], required: frozenset[str]) -> Validator:
+    """One validator for all of them together; names outside `required` may be left out."""
+    listed = list(inputs)
+    fields: dict[str, Any] = {
+        one.input.name: one.input.annotation if one.input.name in required else NotRequired[one.input.annotation]
+        for one in listed
+    }
+    shape = cast(Any, TypedDict)("shape", fields)  # the names are known at run time only
+    shape.__pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
+    return Validator(
+        root,
+        names=frozenset(fields),
+        lists=frozenset(one.input.name for one in listed if one.kinds.is_list),
+        adapter=TypeAdapter(shape),
+    )
+
+
+def kinds_of(adapter: TypeAdapter[Any], *, serialized: bool = False) -> Kinds:
+    """The JSON types of a type, from its JSON schema."""
+    try:
+        schema = adapter.json_schema(mode="serialization" if serialized else "validation")
+    except (PydanticInvalidForJsonSchema, PydanticUserError):
+        return Kinds(frozenset({"any"}))
+    return kinds_of_schema(schema, schema.get("$defs", {}))
+
+
+def kinds_of_schema(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Kinds:
+    if "$ref" in schema:
+        return kinds_of_schema(definitions[schema["$ref"].removeprefix("#/$defs/")], definitions)
+    alternatives = schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf")
+    if alternatives:
+        found = [kinds_of_schema(one, definitions) for one in alternatives]
+        return Kinds(
+            frozenset().union(*(kinds.own for kinds in found)),
+            frozenset().union(*(kinds.items for kinds in found)),
+        )
+    if "type" not in schema:
+        return Kinds(frozenset(_kind_of_value(value) for value in schema.get("enum", [])) or frozenset({"any"}))
+    own = schema["type"]
+    if own != "array":
+        return Kinds(frozenset({own}))
+    members = schema.get("prefixItems") or [schema.get("items") or {}]
+    return Kinds(
+        frozenset({"array"}),
+        frozenset().union(*(kinds_of_schema(member, definitions).own for member in members)),
+    )
+
+
+def _text_of(adapter: TypeAdapter[Any], default: object) -> str | None:
+    value = adapter.validate_python(default)
+    return None if value is None else canonical(value)
+
+
+def _kind_of_value(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "boolean"
+        case int():
+            return "integer"
+        case float():
+            return "number"
+    return "string"
+
+
+def _problem(location: Iterable[object], message: str, kind: str) -> dict[str, object]:
+    return {
+        "loc": [part if isinstance(part, int) else str(part)[:MAXIMUM_LOCATION_LENGTH] for part in location],
+        "msg": message,
+        "type": kind,
+    }

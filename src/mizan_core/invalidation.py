@@ -1,0 +1,245 @@
+"""What a call makes stale (protocol, section 4): pure functions from arguments, result and body to invalidations."""
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, assert_never
+
+from .declare import Arg, Binding, ByBody, ByName, CallerId, Context, Result, Where, Whole, target_of
+from .errors import DeclarationError, InvalidValue
+from .graph import Affect, ContextPlan, Function, Graph
+from .identity import Identity
+from .inputs import Parameter
+from .keys import texts_of
+from .values import canonical, jsonable
+
+# A list argument gives one entry for each element; beyond this many, refetching everything costs less.
+MAXIMUM_ENTRIES = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Invalidation:
+    """A context, or one function of it, is out of date for the bundles whose parameters equal `params`.
+
+    No parameters mean the whole context. Values are JSON values, or texts where they were read from a header; two
+    invalidations are equal if their canonical texts are (protocol, section 2).
+    """
+
+    context: str
+    params: Mapping[str, object] = field(default_factory=dict)
+    function: str | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        return all(value is None for value in self.params.values())
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The canonical text of every parameter that is not null."""
+        return texts_of(self.params)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Invalidation) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> tuple[str, str | None, frozenset[tuple[str, str]]]:
+        return self.context, self.function, frozenset(self.texts.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The function has not ended: only what its arguments determine is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The function ended well, with this result."""
+
+    result: object
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The function refused: nothing happened but what its body had named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The function failed unexpectedly: whatever it may have changed is out of date."""
+
+
+Outcome: TypeAlias = Running | Returned | Refused | Unknown
+
+
+@dataclass(slots=True)
+class Mutating:
+    """What the body of the function that is running has named so far. `on_named` hears of each at once."""
+
+    graph: Graph
+    on_named: Callable[[Invalidation], None]
+    named: list[Invalidation] = field(default_factory=list)
+
+    def name(self, invalidations: Iterable[Invalidation]) -> None:
+        for invalidation in invalidations:
+            self.named.append(invalidation)
+            self.on_named(invalidation)
+
+
+current: ContextVar[Mutating | None] = ContextVar("mizan_mutating", default=None)
+
+
+def invalidate(affected: Context | str | Callable[..., Any], **params: object) -> None:
+    """Say in a function's body what it made stale: a context or a reader, narrowed by these parameters.
+
+    A null value, a value that does not fit, and an empty list do not narrow; a list gives an entry per element. Raises
+    `DeclarationError` for a context, reader or parameter that does not exist, and outside of a function that an
+    engine runs.
+    """
+    mutating = current.get()
+    if mutating is None:
+        raise DeclarationError(
+            "invalidate() was called outside of a mutation that an engine runs; "
+            "use 'await engine.invalidate(context, ...)' there, and nothing at all in a reader."
+        )
+    mutating.name(named(mutating.graph, affected, params))
+
+
+def named(
+    graph: Graph, affected: Context | str | Callable[..., Any], params: Mapping[str, object]
+) -> list[Invalidation]:
+    """The invalidations that a body or a script names. Raises `DeclarationError` where the graph does not know them."""
+    target = target_of(affected)
+    reader = None
+    plan = None if target.reader else graph.contexts.get(target.name)
+    if plan is None:
+        function = graph.functions.get(target.name)
+        if function is None or function.context is None:
+            raise DeclarationError(f"There is no context or reader {target.name!r} to invalidate.")
+        plan, reader = graph.contexts[function.context], function.name
+    for name in params:
+        if name not in plan.parameters:
+            known = ", ".join(plan.parameters) or "none at all"
+            raise DeclarationError(f"Context {plan.name!r} has no parameter {name!r} to narrow by; it has {known}.")
+    return narrow(plan, reader, params)
+
+
+def resolve(
+    graph: Graph,
+    function: Function,
+    sent: Mapping[str, object],
+    identity: Identity,
+    outcome: Outcome,
+    body: Sequence[Invalidation] = (),
+) -> tuple[Invalidation, ...]:
+    """Everything that a call made stale: declared order, no repeats, whole entries swallowing scoped ones.
+
+    `sent` are the validated arguments that the caller gave, `body` what the function's body named.
+    """
+    if isinstance(outcome, Refused):
+        return merge(body)
+    declared = (
+        invalidation
+        for affect in function.affects
+        for invalidation in _declared(graph.contexts[affect.context], affect, sent, identity, outcome, body)
+    )
+    return merge(itertools.chain(declared, body))
+
+
+def merge(invalidations: Iterable[Invalidation]) -> tuple[Invalidation, ...]:
+    """No repeats; a whole context swallows all else of it, a whole function what is scoped of that function."""
+    distinct = list(dict.fromkeys(invalidations))
+    whole = {(one.context, one.function) for one in distinct if one.is_whole}
+    return tuple(
+        one
+        for one in distinct
+        if (one.is_whole and one.function is None)
+        or ((one.context, None) not in whole and (one.is_whole or (one.context, one.function) not in whole))
+    )
+
+
+def narrow(plan: ContextPlan, function: str | None, values: Mapping[str, object]) -> list[Invalidation]:
+    """One invalidation for each combination of values. What is null or does not fit does not narrow."""
+    scopes: list[dict[str, object]] = [{}]
+    for name in sorted(values):
+        choices = _choices(plan.parameters[name], values[name])
+        if choices and len(scopes) * len(choices) <= MAXIMUM_ENTRIES:
+            scopes = [scope | {name: choice} for scope in scopes for choice in choices]
+    return [Invalidation(plan.name, scope, function) for scope in scopes]
+
+
+def _declared(
+    plan: ContextPlan,
+    affect: Affect,
+    sent: Mapping[str, object],
+    identity: Identity,
+    outcome: Outcome,
+    body: Sequence[Invalidation],
+) -> list[Invalidation]:
+    match affect.narrowing:
+        case ByName():
+            values = {name: sent.get(name) for name, _ in affect.bindings}
+            return narrow(plan, affect.function, values)
+        case Whole():
+            return [Invalidation(affect.context, {}, affect.function)]
+        case ByBody():
+            if isinstance(outcome, Running) or (
+                isinstance(outcome, Returned) and any(one.context == affect.context for one in body)
+            ):
+                return []
+            return [Invalidation(affect.context, {}, affect.function)]
+        case Where():
+            return _bound(plan, affect, sent, identity, outcome)
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+def _bound(
+    plan: ContextPlan, affect: Affect, sent: Mapping[str, object], identity: Identity, outcome: Outcome
+) -> list[Invalidation]:
+    """A binding that yields null means whole: what it should have narrowed by is not known."""
+    if isinstance(outcome, Running) and any(isinstance(binding, Result) for _, binding in affect.bindings):
+        return []
+    values = {name: _value(binding, sent, identity, outcome) for name, binding in affect.bindings}
+    if any(value is None for value in values.values()):
+        values = {}
+    return narrow(plan, affect.function, values)
+
+
+def _value(binding: Binding, sent: Mapping[str, object], identity: Identity, outcome: Outcome) -> object:
+    match binding:
+        case Arg(name=name):
+            return sent.get(name)
+        case CallerId():
+            return identity.user_id
+        case Result(field=name):
+            return _field(outcome.result, name) if isinstance(outcome, Returned) else None
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+def _field(result: object, name: str) -> object:
+    return result.get(name) if isinstance(result, Mapping) else getattr(result, name, None)
+
+
+def _choices(parameter: Parameter, value: object) -> list[object]:
+    """The distinct values that a value stands for, in the parameter's type; none where it does not narrow."""
+    if isinstance(value, set | frozenset):  # it has no order of its own, and an answer has to have one
+        value = _sorted(value)
+    if isinstance(value, list | tuple) and not parameter.is_list:
+        choices = [parameter.bring(element) for element in value]
+    else:
+        choices = [parameter.bring(value)]
+    if any(choice is None for choice in choices):
+        return []
+    return list({canonical(choice): choice for choice in choices}.values())
+
+
+def _sorted(values: set[object] | frozenset[object]) -> object:
+    try:
+        return jsonable(values)
+    except InvalidValue:
+        return None

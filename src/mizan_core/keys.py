@@ -1,0 +1,80 @@
+"""Entry keys and scope tags: HMAC-SHA256 under the cache secret (protocol, section 7)."""
+
+import hmac
+from collections.abc import Mapping
+
+from .errors import DeclarationError
+from .values import canonical, canonical_json
+
+# HMAC-SHA256 gains nothing beyond the 32 bytes of its digest and loses strength below them (RFC 2104, section 3).
+MINIMUM_SECRET_BYTES = 32
+
+
+def check_secret(what: str, secret: str | bytes) -> bytes:
+    """The secret as bytes (text as UTF-8); one that is too short to be a secret is refused."""
+    raw = secret.encode() if isinstance(secret, str) else secret
+    if not isinstance(raw, bytes):
+        raise DeclarationError(f"The {what} is text or bytes, not {type(secret).__name__}.")
+    if len(raw) < MINIMUM_SECRET_BYTES:
+        raise DeclarationError(
+            f"The {what} has {len(raw)} bytes and needs at least {MINIMUM_SECRET_BYTES}. "
+            'Make one with: python -c "import secrets; print(secrets.token_urlsafe(32))"'
+        )
+    return raw
+
+
+class KeyMaker:
+    """Makes keys under one secret. Its parameters are canonical texts already, without nulls."""
+
+    __slots__ = ("_mac",)
+
+    def __init__(self, secret: str | bytes) -> None:
+        self._mac = hmac.new(secret.encode() if isinstance(secret, str) else secret, digestmod="sha256")
+
+    def entry(
+        self,
+        context: str,
+        texts: Mapping[str, str],
+        *,
+        user_id: str | None = None,
+        permission_key: str | None = None,
+        rev: int = 0,
+    ) -> str:
+        message: dict[str, object] = {"c": context, "p": texts, "r": rev}
+        if user_id is not None:
+            message["u"] = user_id
+        if permission_key is not None:
+            message["k"] = permission_key
+        return f"ctx:{context}:{self._hex(message)}"
+
+    def tag(self, context: str, texts: Mapping[str, str]) -> str:
+        return f"tag:{context}:{self._hex({'c': context, 's': texts})}"
+
+    def _hex(self, message: Mapping[str, object]) -> str:
+        mac = self._mac.copy()
+        mac.update(canonical_json(message).encode())
+        return mac.hexdigest()
+
+
+def texts_of(params: Mapping[str, object]) -> dict[str, str]:
+    """The canonical text of every parameter; null parameters are left out."""
+    return {name: canonical(value) for name, value in params.items() if value is not None}
+
+
+def entry_key(
+    secret: str | bytes,
+    context: str,
+    params: Mapping[str, object],
+    *,
+    user_id: object | None = None,
+    permission_key: str | None = None,
+    rev: int = 0,
+) -> str:
+    """The key under which one bundle is stored: `ctx:{context}:` and 64 hex digits."""
+    user = None if user_id is None else canonical(user_id)
+    return KeyMaker(secret).entry(context, texts_of(params), user_id=user, permission_key=permission_key, rev=rev)
+
+
+def scope_tag(secret: str | bytes, context: str, params: Mapping[str, object]) -> str:
+    """The key that dies when this scope is purged: `tag:{context}:` and 64 hex digits; no parameters mean whole."""
+    return KeyMaker(secret).tag(context, texts_of(params))

@@ -1,0 +1,186 @@
+"""What an edge needs to know, as deterministic JSON, and the URLs that follow from it (protocol, section 12)."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .declare import ROUTE_PARAMETER, Arg, Binding, ByBody, ByName, Result
+from .graph import Affect, ContextPlan, Function, Graph
+from .header import encode_text
+from .invalidation import Invalidation
+from .policies import Lifetime, Never, Per, Seconds
+from .values import canonical
+
+VERSION = 1
+
+# Parameters of these names say that a context is about one user even where everyone may see it.
+_USER_PARAMETERS = frozenset({"user", "user_id", "owner_id", "account_id"})
+
+
+def build_manifest(
+    graph: Graph,
+    *,
+    base_url: str = "/api/mizan",
+    page_routes: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Any]:
+    """The manifest. `page_routes` adds, by context, pages of the host application that show it."""
+    base = base_url.rstrip("/")
+    added = page_routes or {}
+    return {
+        "version": VERSION,
+        "base_url": base,
+        "contexts": {
+            name: _context(graph.contexts[name], base, added.get(name, ())) for name in sorted(graph.contexts)
+        },
+        "mutations": {
+            name: _mutation(graph.functions[name]) for name in sorted(graph.functions) if graph.functions[name].affects
+        },
+    }
+
+
+def manifest_json(
+    graph: Graph,
+    *,
+    base_url: str = "/api/mizan",
+    page_routes: Mapping[str, Sequence[str]] | None = None,
+) -> str:
+    """The manifest as it is written to a file: sorted, two-space indent, a line break at the end."""
+    manifest = build_manifest(graph, base_url=base_url, page_routes=page_routes)
+    return json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def urls_to_purge(manifest: Mapping[str, Any], invalidations: Iterable[Invalidation]) -> list[str]:
+    """The URLs that an edge forgets, without repeats; in a pattern, `*` stands for any text.
+
+    A context that the manifest does not know has its endpoint purged as a pattern: too wide costs a refetch.
+    """
+    urls: dict[str, None] = {}
+    for invalidation in invalidations:
+        known = manifest["contexts"].get(invalidation.context)
+        if known is None:
+            urls[f"{manifest['base_url']}/ctx/{encode_text(invalidation.context)}/*"] = None
+            continue
+        scope = {name: value for name, value in invalidation.params.items() if value is not None}
+        for endpoint in known["endpoints"]:
+            urls[_endpoint_url(endpoint, known, scope)] = None
+        for route in known.get("page_routes", ()):
+            urls[page_url(route, {name: canonical(value) for name, value in scope.items()})] = None
+    return list(urls)
+
+
+def canonical_query(texts: Iterable[tuple[str, str]]) -> str:
+    """The query of a canonical URL (protocol, section 8) from its names and texts, in their order."""
+    return "&".join(f"{encode_text(name)}={encode_text(text)}" for name, text in texts)
+
+
+def page_url(route: str, texts: Mapping[str, str]) -> str:
+    """The canonical path of a page for these texts; `*` for a path parameter that they lack."""
+
+    def fill(match: re.Match[str]) -> str:
+        name, convertor = match[1], match[2]
+        if name not in texts:
+            return "*"
+        pieces = texts[name].split("/") if convertor == "path" else [texts[name]]
+        return "/".join(map(encode_text, pieces))
+
+    return ROUTE_PARAMETER.sub(fill, route)
+
+
+def _context(plan: ContextPlan, base: str, added: Sequence[str]) -> dict[str, Any]:
+    routes = dict.fromkeys([page.declaration.route for page in plan.pages if page.is_view] + list(added))
+    user_scoped = plan.policy.per is Per.USER or not _USER_PARAMETERS.isdisjoint(plan.parameters)
+    entry: dict[str, Any] = {
+        "functions": [_reader(function) for function in (*plan.readers, *plan.pages)],
+        "endpoints": [f"{base}/ctx/{plan.name}/"] if plan.readers else [],
+        "params": list(plan.parameters),
+        "per": plan.policy.per.value,
+        "user_scoped": user_scoped,
+        "render_strategy": "dynamic_cached" if user_scoped else "psr",
+        "scopes": [list(shape) for shape in plan.shapes],
+    }
+    defaults = {name: one.default_text for name, one in plan.parameters.items() if one.default_text is not None}
+    if defaults:
+        entry["defaults"] = defaults
+    if routes:
+        entry["page_routes"] = list(routes)
+    return entry | _policy_members(plan.policy.rev, plan.policy.lifetime)
+
+
+def _reader(function: Function) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": function.name, "path": "view" if function.is_view else "rpc"}
+    declaration = function.declaration
+    return entry | _policy_members(declaration.rev, declaration.lifetime) | _access_members(function)
+
+
+def _mutation(function: Function) -> dict[str, Any]:
+    automatic = sorted(
+        {name for affect in function.affects if isinstance(affect.narrowing, ByName) for name, _ in affect.bindings}
+    )
+    entry: dict[str, Any] = {
+        "affects": list(dict.fromkeys(affect.context for affect in function.affects)),
+        "targets": [_target(affect) for affect in function.affects],
+    }
+    if automatic:
+        entry["auto_scoped_params"] = automatic
+    return entry | _access_members(function)
+
+
+def _target(affect: Affect) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "context": affect.context,
+        "params": {name: _binding(binding) for name, binding in affect.bindings},
+    }
+    if affect.function is not None:
+        entry["function"] = affect.function
+    if isinstance(affect.narrowing, ByBody):
+        entry["by_body"] = True
+    return entry
+
+
+def _binding(binding: Binding) -> dict[str, Any]:
+    match binding:
+        case Arg(name=name):
+            return {"arg": name}
+        case Result(field=name):
+            return {"result": name}
+    return {"me": True}
+
+
+def _policy_members(rev: int, lifetime: Lifetime) -> dict[str, Any]:
+    """`rev` and `cache`, where they say something."""
+    members: dict[str, Any] = {"rev": rev} if rev else {}
+    match lifetime:
+        case Seconds(seconds=seconds):
+            members["cache"] = seconds
+        case Never():
+            members["cache"] = False
+    return members
+
+
+def _access_members(function: Function) -> dict[str, Any]:
+    """`private`, `route` and `methods`, where they say something."""
+    declaration = function.declaration
+    members: dict[str, Any] = {"private": True} if declaration.private else {}
+    if declaration.route is not None:
+        members |= {"route": declaration.route, "methods": list(declaration.methods)}
+    return members
+
+
+def _endpoint_url(endpoint: str, context: Mapping[str, Any], scope: Mapping[str, object]) -> str:
+    """Exact where the scope has every parameter, and so determines the canonical URL."""
+    defaults = context.get("defaults", {})
+    pairs: list[tuple[str, str]] = []
+    for name in context["params"]:
+        if name not in scope or _may_be_a_list(scope[name]):
+            return f"{endpoint}*"
+        text = canonical(scope[name])
+        if defaults.get(name) != text:
+            pairs.append((name, text))
+    query = canonical_query(pairs)
+    return f"{endpoint}?{query}" if query else endpoint
+
+
+def _may_be_a_list(value: object) -> bool:
+    """A list is spelled by repeating its name, and a text from a header does not say whether it was one."""
+    return not isinstance(value, str | int | float) or (isinstance(value, str) and value.startswith("["))

@@ -1,0 +1,167 @@
+"""Calling the developer's functions: with their request and identity, on the loop or in a thread."""
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from .bundle_cache import PersonalFailure
+from .graph import CachePolicy, Function
+from .identity import Identity
+from .policies import Per
+from .watch import Notice, Watchable, watch_identity
+
+logger = logging.getLogger("mizan")
+
+T = TypeVar("T")
+
+# What everyone with the same permissions does not share.
+_PERSONAL_ATTRIBUTES = frozenset({"user_id", "is_authenticated"})
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and the request that the functions are handed."""
+
+    identity: Identity
+    request: object = None
+
+    @property
+    def can_be_watched(self) -> bool:
+        return self.request is None or isinstance(self.request, Watchable)
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What the functions returned, in their order. `personal`: one of them looked at who asks."""
+
+    results: list[Any]
+    personal: bool
+
+
+class Runner:
+    """Runs functions; sync ones in at most `threads` threads of its own."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._pool: ThreadPoolExecutor | None = None
+
+    async def run(
+        self,
+        calls: Sequence[tuple[Function, Mapping[str, object]]],
+        caller: Caller,
+        shared: CachePolicy | None = None,
+        *,
+        concurrent: bool = False,
+    ) -> Ran:
+        """Run them one after the other, or side by side if `concurrent`; sync ones share one trip to a thread.
+
+        With `shared`, the answer serves others too, so it is noticed whether a function looks at who asks. If one then
+        fails after it has looked, the error is raised as a `PersonalFailure`.
+        """
+        seen: list[tuple[str, str]] = []
+        works = [
+            (function.signature.is_async, _prepared(function, arguments, caller, shared, seen))
+            for function, arguments in calls
+        ]
+        try:
+            results = await (self._side_by_side(works) if concurrent else self._in_turn(works))
+        except Exception as error:
+            if not seen:
+                raise
+            _report(seen)
+            raise PersonalFailure(error) from error
+        if seen:
+            _report(seen)
+        return Ran(results, personal=bool(seen))
+
+    async def to_the_end(self, function: Function, arguments: Mapping[str, object], caller: Caller) -> Any:
+        """Run one function that must not be left half-way: a cancellation waits for its thread."""
+        work = _prepared(function, arguments, caller, None, [])
+        if function.signature.is_async:
+            return await work()
+        thread = self._start(work)
+        cancelled: asyncio.CancelledError | None = None
+        while not thread.done():
+            try:
+                await asyncio.wait([thread])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            thread.exception()
+            raise cancelled
+        return thread.result()
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+            self._pool = None
+
+    async def _in_turn(self, works: Sequence[tuple[bool, Callable[[], Any]]]) -> list[Any]:
+        results: list[Any] = [None] * len(works)
+        in_threads = [(place, work) for place, (is_async, work) in enumerate(works) if not is_async]
+        for place, (is_async, work) in enumerate(works):
+            if is_async:
+                results[place] = await work()
+        if in_threads:
+            answers = await self._start(lambda: [work() for _, work in in_threads])
+            for (place, _), answer in zip(in_threads, answers, strict=True):
+                results[place] = answer
+        return results
+
+    async def _side_by_side(self, works: Sequence[tuple[bool, Callable[[], Any]]]) -> list[Any]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._one(is_async, work)) for is_async, work in works]
+        return [task.result() for task in tasks]
+
+    async def _one(self, is_async: bool, work: Callable[[], Any]) -> Any:
+        return await work() if is_async else await self._start(work)
+
+    def _start(self, work: Callable[[], T]) -> "asyncio.Future[T]":
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="mizan")
+        return asyncio.get_running_loop().run_in_executor(self._pool, contextvars.copy_context().run, work)
+
+
+def _prepared(
+    function: Function,
+    arguments: Mapping[str, object],
+    caller: Caller,
+    shared: CachePolicy | None,
+    seen: list[tuple[str, str]],
+) -> Callable[[], Any]:
+    """The call with everything filled in that the function takes."""
+    signature = function.signature
+    given: dict[str, Any] = dict(arguments)
+
+    def notice(what: str) -> None:
+        seen.append((function.name, what))
+
+    if signature.takes_request:
+        given["request"] = _request(caller, notice if shared is not None else None)
+    for name in signature.identity_parameters:
+        watched = shared is not None and shared.per is Per.PERMISSIONS
+        given[name] = watch_identity(caller.identity, _PERSONAL_ATTRIBUTES, notice) if watched else caller.identity
+    return partial(function.call, **given)
+
+
+def _request(caller: Caller, notice: Notice | None) -> object:
+    if not isinstance(caller.request, Watchable):
+        return caller.request
+    return caller.request.plain() if notice is None else caller.request.watched(notice)
+
+
+def _report(seen: Sequence[tuple[str, str]]) -> None:
+    """One line for each answer that could not be shared."""
+    name, what = seen[0]
+    logger.error(
+        "%s looked at who asks (%s), and its answer would have been kept for others as well. It was not stored. "
+        "Declare %s with per='user', or with cache=False where it is about visitors who are not signed in.",
+        name,
+        what,
+        name,
+    )

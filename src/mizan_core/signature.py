@@ -1,0 +1,133 @@
+"""What a function takes and returns, read from its annotations."""
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic.fields import FieldInfo
+
+from .errors import DeclarationError
+from .identity import Identity
+from .values import check_name
+
+# A parameter of this name is given the host's request, whatever its annotation.
+REQUEST = "request"
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A parameter that the caller fills in. `default` means something only where it is not `required`."""
+
+    name: str
+    annotation: Any
+    required: bool
+    default: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A function's inputs, what it is given besides, and what it returns.
+
+    `is_view`: it returns a web response. `has_view_member`: its return annotation mentions one.
+    """
+
+    inputs: Mapping[str, Input]
+    takes_request: bool
+    identity_parameters: tuple[str, ...]
+    returns: Any
+    is_view: bool
+    has_view_member: bool
+    is_async: bool
+
+
+def check_parameters(function: Callable[..., Any]) -> None:
+    """Refuse what shows without resolving an annotation."""
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise DeclarationError("it yields; a server function returns its answer once.")
+    signature = inspect.signature(function)
+    for parameter in signature.parameters.values():
+        _check_parameter(parameter)
+    if signature.return_annotation is inspect.Signature.empty:
+        raise DeclarationError("its return annotation is missing; write -> None if it returns nothing.")
+
+
+def read_signature(function: Callable[..., Any], local_names: Mapping[str, Any]) -> Signature | None:
+    """The signature, or None where an annotation names what is not (or not yet) defined."""
+    try:
+        hints = _hints(function, local_names)
+    except NameError:
+        return None
+    except (TypeError, SyntaxError, AttributeError) as error:
+        raise DeclarationError(f"its annotations cannot be read: {error}.") from error
+    parameters = inspect.signature(function).parameters
+    identities = tuple(name for name in parameters if name != REQUEST and _is_identity(hints[name]))
+    returned = union_members(hints["return"])
+    views = [_is_response(member) for member in returned]
+    return Signature(
+        inputs={
+            name: _input(parameter, hints[name])
+            for name, parameter in parameters.items()
+            if name != REQUEST and name not in identities
+        },
+        takes_request=REQUEST in parameters,
+        identity_parameters=identities,
+        returns=hints["return"],
+        is_view=all(views),
+        has_view_member=any(views),
+        is_async=inspect.iscoroutinefunction(function),
+    )
+
+
+def _check_parameter(parameter: inspect.Parameter) -> None:
+    name = parameter.name
+    if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+        raise DeclarationError(f"*{name} takes anything; name each argument, for names decide what is invalidated.")
+    if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+        raise DeclarationError(f"{name!r} is positional-only, and arguments arrive by name; drop the '/'.")
+    check_name("parameter", name)
+    if name != REQUEST and parameter.annotation is inspect.Parameter.empty:
+        raise DeclarationError(f"parameter {name!r} has no annotation; without one it cannot be validated.")
+    if isinstance(parameter.default, FieldInfo):
+        raise DeclarationError(
+            f"parameter {name!r} has Field(...) for a default; write Annotated[..., Field(...)] and a plain default."
+        )
+
+
+def _hints(function: Callable[..., Any], local_names: Mapping[str, Any]) -> dict[str, Any]:
+    """The resolved annotations; that of the request is not asked for, so it may be imported for type checkers only."""
+    target = inspect.unwrap(function)
+    named = {name: hint for name, hint in target.__annotations__.items() if name != REQUEST}
+    bearer = types.SimpleNamespace(__annotations__=named)
+    return typing.get_type_hints(bearer, target.__globals__, dict(local_names), include_extras=True)
+
+
+def _input(parameter: inspect.Parameter, annotation: Any) -> Input:
+    if parameter.default is inspect.Parameter.empty:
+        return Input(parameter.name, annotation, required=True)
+    return Input(parameter.name, annotation, required=False, default=parameter.default)
+
+
+def union_members(annotation: Any) -> tuple[Any, ...]:
+    """The members of a union, or the annotation alone; `Annotated` is looked through."""
+    origin = typing.get_origin(annotation)
+    if origin is Annotated:
+        return union_members(typing.get_args(annotation)[0])
+    if origin is typing.Union or origin is types.UnionType:
+        return tuple(inner for member in typing.get_args(annotation) for inner in union_members(member))
+    return (annotation,)
+
+
+def _is_identity(annotation: Any) -> bool:
+    named = [member for member in union_members(annotation) if member is not type(None)]
+    return len(named) == 1 and named[0] is Identity
+
+
+def _is_response(annotation: Any) -> bool:
+    """Whether instances of the class are ASGI applications themselves, as Starlette's responses are."""
+    if not isinstance(annotation, type) or isinstance(annotation, types.GenericAlias):
+        return False
+    call = inspect.getattr_static(annotation, "__call__", None)
+    return inspect.isfunction(call) and list(inspect.signature(call).parameters)[1:] == ["scope", "receive", "send"]

@@ -1,0 +1,188 @@
+"""The one spelling of every value: canonical text, canonical JSON, and the rule for names (protocol, section 2).
+
+Scopes, keys and headers are compared by canonical text and nothing else, so every comparison ends here.
+"""
+
+import datetime
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from enum import Enum
+from typing import Any, TypeAlias
+
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from .errors import DeclarationError, InvalidValue
+
+Json: TypeAlias = None | bool | int | float | str | list[Any] | dict[str, Any]
+
+NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
+
+# ECMAScript writes a number in full up to this many digits before the point, then with an exponent.
+_FULL_DIGITS = 21
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def canonical(value: object) -> str:
+    """The canonical text of a validated value (protocol, section 2).
+
+    Raises `InvalidValue` for numbers that are not finite and for values that have no JSON form.
+    """
+    if type(value) is str:
+        return value
+    plain = jsonable(value)
+    return plain if isinstance(plain, str) else _json_text(plain)
+
+
+def canonical_json(value: object) -> str:
+    """Canonical JSON: no spaces, members sorted by UTF-16 code unit, numbers and text as ECMAScript writes them."""
+    return _json_text(jsonable(value))
+
+
+def jsonable(value: object) -> Json:
+    """The value as plain JSON types, with values that compare equal made one. The caller owns what it gets."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, Enum):
+        return jsonable(value.value)
+    for kind, plain in _PLAIN:
+        if isinstance(value, kind):
+            return plain(value)
+    return _from_pydantic(value)
+
+
+def utf16_order(text: str) -> bytes:
+    """A sort key that orders texts by UTF-16 code unit, as ECMAScript compares them."""
+    return text.encode("utf-16-be", "surrogatepass")
+
+
+def check_name(what: str, name: object) -> None:
+    """Refuse a name that the protocol does not allow; `what` says what it would have named."""
+    if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name):
+        raise DeclarationError(
+            f"{name!r} cannot name a {what}: a name starts with a letter or '_', goes on with letters, digits, "
+            "'_', '.' or '-', and has at most 64 characters, all ASCII."
+        )
+
+
+def _list(value: Any) -> list[Json]:
+    return [jsonable(item) for item in value]
+
+
+def _object(value: Any) -> dict[str, Json]:
+    return {name if isinstance(name, str) else canonical(name): jsonable(item) for name, item in value.items()}
+
+
+def _set(value: Any) -> list[Json]:
+    return sorted((jsonable(item) for item in value), key=_set_order)
+
+
+def _set_order(item: Json) -> tuple[int, Any]:
+    """Numbers by size, texts by UTF-16 code unit, whatever else by its canonical JSON; kinds do not mix."""
+    match item:
+        case bool() | None:
+            return 0, _json_text(item)
+        case int() | float():
+            return 1, item
+        case str():
+            return 2, utf16_order(item)
+    return 3, utf16_order(_json_text(item))
+
+
+def _decimal(value: Any) -> str:
+    """Without trailing zeros and in full, unless it takes an exponent to keep it short (as for numbers)."""
+    if not value.is_finite():
+        raise InvalidValue("A decimal that is not finite has no canonical text.")
+    sign, digits, exponent = value.as_tuple()
+    kept = list(digits)
+    while kept and kept[-1] == 0:
+        kept.pop()
+        exponent += 1
+    if not kept:
+        return "0"
+    short = Decimal((sign, kept, exponent))
+    return format(short, "f") if 0 < exponent and short.adjusted() < _FULL_DIGITS else str(short)
+
+
+def _moment(value: Any) -> Json:
+    return _from_pydantic(value if value.tzinfo is None else value.astimezone(datetime.UTC))
+
+
+def _from_pydantic(value: object) -> Json:
+    try:
+        plain = to_jsonable_python(value)
+    except (PydanticSerializationError, ValueError, TypeError) as error:
+        raise InvalidValue(f"A value of type {type(value).__name__} has no canonical text.") from error
+    return plain if isinstance(plain, str) else jsonable(plain)
+
+
+_PLAIN: tuple[tuple[type | tuple[type, ...], Callable[[Any], Json]], ...] = (
+    (str, str.__str__),
+    (int, int),
+    (float, float),
+    (Decimal, _decimal),
+    ((list, tuple), _list),
+    (Mapping, _object),
+    ((set, frozenset), _set),
+    (datetime.datetime, _moment),
+)
+
+
+def _json_text(value: Json) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return _string(value)
+        case int():
+            return _integer(value)
+        case float():
+            return _number(value)
+        case list():
+            return f"[{','.join(map(_json_text, value))}]"
+    return f"{{{','.join(_members(value))}}}"
+
+
+def _members(value: Mapping[str, Json]) -> Iterable[str]:
+    for name in sorted(value, key=utf16_order):
+        yield f"{_string(name)}:{_json_text(value[name])}"
+
+
+def _string(text: str) -> str:
+    """As `JSON.stringify` writes it: control characters and lone surrogates escaped, nothing else."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return quoted if quoted.isascii() else _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)
+
+
+def _integer(value: int) -> str:
+    try:
+        return str(value)
+    except ValueError:  # CPython writes no more than sys.get_int_max_str_digits() digits; decimal has no such limit
+        return format(Decimal(value), "f")
+
+
+def _number(value: float) -> str:
+    """A float as ECMAScript's `Number::toString` writes it (ECMA-262, 6.1.6.1.20)."""
+    if not math.isfinite(value):
+        raise InvalidValue("A number that is not finite has no canonical text.")
+    if value == 0:
+        return "0"
+    sign = "-" if value < 0 else ""
+    mantissa, _, exponent = repr(abs(value)).partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    digits = (whole + fraction).lstrip("0")
+    point = len(digits) - len(fraction) + int(exponent or 0)  # where the decimal point stands among the digits
+    digits = digits.rstrip("0")
+    if len(digits) <= point <= _FULL_DIGITS:
+        return sign + digits.ljust(point, "0")
+    if 0 < point <= _FULL_DIGITS:
+        return f"{sign}{digits[:point]}.{digits[point:]}"
+    if -6 < point <= 0:
+        return f"{sign}0.{'0' * -point}{digits}"
+    tail = f".{digits[1:]}" if len(digits) > 1 else ""
+    return f"{sign}{digits[0]}{tail}e{point - 1:+d}"

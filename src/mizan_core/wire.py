@@ -1,0 +1,167 @@
+"""Bytes in and out: JSON of results, the body of a call, the one error body, and the policy headers' texts."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from pydantic_core import from_json
+
+from .errors import BadRequest, CallError, InvalidInput, NotFound
+from .graph import CachePolicy
+from .invalidation import Invalidation
+from .policies import Never, Seconds
+from .values import jsonable
+
+NO_STORE = "no-store"
+PRIVATE_NO_STORE = "private, no-store"
+PRIVATE = "private, no-cache"
+# What identifies the caller, and so what a private answer depends on.
+VARY = "Authorization, Cookie, X-Mizan-Token"
+
+# What "until purged" says to caches that can be purged: a year, the longest that RFC 9111 caches commonly honour.
+YEAR_SECONDS = 31_536_000
+
+# 128 bits of a SHA-256 are plenty to tell two bodies apart.
+_ETAG_DIGITS = 32
+
+
+def encode_json(value: object) -> bytes:
+    """JSON-able data as bytes: keys sorted, no spaces, UTF-8 unescaped, integers of any size kept exactly.
+
+    Raises TypeError or ValueError for what has no JSON.
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # orjson writes integers of up to 64 bits
+        text = json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+        return text.encode()
+
+
+def parse_json(body: bytes) -> Any:
+    """What a client sent. Integers keep every digit, which orjson would not do. Raises `BadRequest`."""
+    try:
+        return from_json(body, allow_inf_nan=False)
+    except ValueError:
+        raise BadRequest("The body is not JSON that can be read.") from None
+
+
+def parse_call(body: bytes) -> tuple[str, dict[str, Any]]:
+    """The function's name and the arguments in the body of a call."""
+    if not body:
+        raise BadRequest('The body is missing. Send {"fn": name, "args": {...}}.')
+    call = parse_json(body)
+    if not isinstance(call, dict):
+        raise BadRequest("The body is not a JSON object.")
+    name = call.get("fn")
+    if not isinstance(name, str):
+        raise BadRequest("'fn' is missing or is not a text.")
+    if call.keys() - {"fn", "args"}:
+        raise BadRequest("The body has members other than 'fn' and 'args'.")
+    return name, as_arguments(call.get("args", {}))
+
+
+def as_arguments(value: object) -> dict[str, Any]:
+    """An object of arguments. Raises `InvalidInput` for anything else."""
+    if not isinstance(value, dict):
+        raise InvalidInput(errors=[{"loc": ["args"], "msg": "Input should be an object", "type": "dict_type"}])
+    return value
+
+
+def invalidation_json(invalidations: Iterable[Invalidation]) -> list[object]:
+    """`invalidate` in a call's answer (protocol, section 3). Values keep their JSON type."""
+    return [_entry(one) for one in invalidations]
+
+
+def call_body(result: bytes, invalidations: Iterable[Invalidation]) -> bytes:
+    """The answer to a call, around the JSON of its result."""
+    entries = invalidation_json(invalidations)
+    if not entries:
+        return b'{"result":%b}' % result
+    return b'{"invalidate":%b,"result":%b}' % (encode_json(entries), result)
+
+
+def etag_of(body: bytes) -> str:
+    """Weak, since an outer layer may compress the body (RFC 9110, 8.8.1)."""
+    return f'W/"{sha256(body).hexdigest()[:_ETAG_DIGITS]}"'
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error as RFC 9457 has it: `application/problem+json`."""
+
+    status: int
+    body: bytes
+
+
+def problem(error: CallError) -> Problem:
+    """The only body an error ever has (protocol, section 10)."""
+    document: dict[str, object] = {
+        "type": "about:blank",
+        "title": _title(error.status),
+        "status": error.status,
+        "code": error.code,
+        "detail": error.detail,
+    }
+    if isinstance(error, InvalidInput) and error.errors:
+        document["errors"] = list(error.errors)
+    try:
+        body = encode_json(document)
+    except (TypeError, ValueError):  # a detail or a message that a function made up and that has no UTF-8
+        body = json.dumps(document, default=str).encode()
+    return Problem(error.status, body)
+
+
+def no_such_function() -> NotFound:
+    return NotFound("There is no function of this name.")
+
+
+def no_such_context() -> NotFound:
+    return NotFound("There is no context of this name.")
+
+
+def cache_control(policy: CachePolicy, remaining: float | None = None) -> str:
+    """`Cache-Control` of a bundle or page that may be kept (protocol, section 8); `remaining` in seconds on a hit."""
+    if isinstance(policy.lifetime, Never):
+        return NO_STORE
+    if not policy.for_everyone:
+        return PRIVATE
+    seconds = policy.lifetime.seconds if isinstance(policy.lifetime, Seconds) else YEAR_SECONDS
+    if remaining is not None and isinstance(policy.lifetime, Seconds):
+        seconds = max(0, min(seconds, math.floor(remaining)))
+    return f"public, max-age=0, must-revalidate, s-maxage={seconds}"
+
+
+def _entry(invalidation: Invalidation) -> object:
+    params = {name: jsonable(value) for name, value in invalidation.params.items() if value is not None}
+    if invalidation.function is None and not params:
+        return invalidation.context
+    entry: dict[str, object] = {"context": invalidation.context}
+    if invalidation.function is not None:
+        entry["function"] = invalidation.function
+    if params:
+        entry["params"] = params
+    return entry
+
+
+def _title(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"
+
+
+def _finite(value: object) -> object:
+    """Not-a-number and the infinities as null, as orjson and Pydantic write them."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case Mapping():
+            return {name: _finite(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+    return value
