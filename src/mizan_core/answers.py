@@ -6,21 +6,27 @@ from typing import Literal, TypeAlias
 from .bundle_cache import Fetched, Fresh, Hit, Passing
 from .graph import CachePolicy
 from .invalidation import Invalidation
-from .wire import NO_STORE, PRIVATE_NO_STORE, cache_control
+from .policies import Seconds
+from .wire import NO_STORE, PRIVATE, PRIVATE_NO_STORE, cache_control, call_body
 
 Status: TypeAlias = Literal["hit", "miss", "bypass"]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A call that ended well: what the function returned, the answer's JSON, and what went out of date.
+    """A call that ended well: what the function returned, its JSON, and what went out of date.
 
-    `body` is empty for a view, whose `result` is the response itself.
+    `result_json` is empty for a view, whose `result` is the response itself.
     """
 
     result: object
-    body: bytes
-    invalidations: tuple[Invalidation, ...]
+    result_json: bytes
+    invalidations: tuple[Invalidation, ...] = ()
+
+    @property
+    def body(self) -> bytes:
+        """The JSON of the answer to a call: the result, and what to forget (protocol, section 3)."""
+        return call_body(self.result_json, self.invalidations) if self.result_json else b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,7 @@ class Page:
     `personal`: it shows who asked, although its declaration says that it serves others too. `path`: its canonical path.
     """
 
-    result: object
+    result: object  # the response, or the JSON of what the function returned
     policy: CachePolicy
     settled: bool
     personal: bool
@@ -65,7 +71,8 @@ class Page:
 def as_bundle(fetched: Fetched, policy: CachePolicy, canonical_query: str) -> Bundle:
     match fetched:
         case Hit(remaining=remaining):
-            status, control, shown = "hit", cache_control(policy, remaining), "mizan; hit"
+            left = remaining if isinstance(policy.lifetime, Seconds) else None
+            status, control, shown = "hit", cache_control(policy, left), "mizan; hit"
         case Fresh(stored=stored, joined=joined):
             status, control = "miss", cache_control(policy)
             shown = "mizan; fwd=uri-miss" + ("; stored" if stored else "") + ("; collapsed" if joined else "")
@@ -81,3 +88,46 @@ def as_bundle(fetched: Fetched, policy: CachePolicy, canonical_query: str) -> Bu
         canonical_query=canonical_query,
         varies=not policy.for_everyone,
     )
+
+
+def page_cache_control(
+    page: Page,
+    status: int,
+    *,
+    canonical_url: bool,
+    own: str | None = None,
+    sets_cookie: bool = False,
+    varies: bool = False,
+) -> str:
+    """`Cache-Control` of what a reader's own route answers (protocol, section 9); `own` is what the response asked for.
+
+    `varies`: the response has a `Vary` of its own. `canonical_url`: it was asked for at its canonical path.
+    """
+    if page.personal:
+        return PRIVATE_NO_STORE
+    if own is not None and not _may_be_shared(own):
+        return own
+    if status != 200 or not page.settled or not canonical_url:
+        return NO_STORE
+    control = cache_control(page.policy)
+    if control.startswith("public"):
+        if sets_cookie or varies:
+            return PRIVATE
+        return cache_control(page.policy, _shared_seconds(own)) if own is not None else control
+    return control
+
+
+def _may_be_shared(control: str) -> bool:
+    return not {"no-store", "no-cache", "private"}.intersection(_directives(control))
+
+
+def _shared_seconds(control: str) -> float | None:
+    """How long a response lets shared caches keep it, if it says so."""
+    directives = _directives(control)
+    seconds = directives.get("s-maxage") or directives.get("max-age") or ""
+    return int(seconds) if seconds.isdecimal() else None
+
+
+def _directives(control: str) -> dict[str, str]:
+    pieces = (piece.strip().partition("=") for piece in control.lower().split(","))
+    return {name.strip(): value.strip(' "') for name, _, value in pieces}

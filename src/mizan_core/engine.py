@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import Token
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
@@ -48,7 +49,7 @@ from .manifest import canonical_query, page_url
 from .policies import Never, Per, Seconds
 from .running import Caller, Runner
 from .values import canonical
-from .wire import call_body, encode_json, etag_of, no_such_context, no_such_function
+from .wire import encode_json, etag_of, no_such_context, no_such_function
 
 logger = logging.getLogger("mizan")
 
@@ -101,6 +102,7 @@ class Engine:
             raise DeclarationError(f"on_cache_failure={on_cache_failure!r} is neither 'allow' nor 'refuse'.")
         self.graph = graph
         self.on_cache_failure = on_cache_failure
+        self.cache_is_shared = bool(getattr(cache, "shared", False))
         self._permissions = permissions
         self._keys = KeyMaker(_secret_for(cache, cache_secret, random))
         self._cache = BundleCache(
@@ -242,7 +244,7 @@ class Engine:
         """A reader called alone: uncached, and nothing is invalidated."""
         try:
             ran = await self._outside_mutations(self._runner.run([(function, sent)], caller))
-            return _with_invalidations(_answered(function, ran.results[0])[0], ())
+            return _answered(function, ran.results[0])[0]
         except Exception as error:
             return Failure(error)
 
@@ -267,7 +269,7 @@ class Engine:
             invalidations = resolve(self.graph, function, sent, caller.identity, outcome, tuple(mutating.named))
             await hold.end(self._purged_tags(invalidations))
             self._reclaim(invalidations)
-        return _with_invalidations(ended, invalidations)
+        return replace(ended, invalidations=invalidations)
 
     async def _ran(
         self, function: Function, sent: Mapping[str, object], caller: Caller
@@ -410,16 +412,10 @@ def _answered(function: Function, result: object) -> tuple[Answer, Outcome]:
     """The answer, and the outcome as `affects` sees it. Raises what Pydantic says of a result that does not fit."""
     if function.result is None:
         refused = 400 <= getattr(result, "status_code", 200) < 500
-        return Answer(result, b"", ()), Refused() if refused else Returned(result)
+        return Answer(result, b""), Refused() if refused else Returned(result)
     validated = function.result.validate_python(result, from_attributes=True)
     plain = function.result.dump_python(validated, mode="json", by_alias=True)
-    return Answer(result, encode_json(plain), ()), Returned(validated)
-
-
-def _with_invalidations(ended: Answer | Failure, invalidations: tuple[Invalidation, ...]) -> Answer | Failure:
-    if isinstance(ended, Failure):
-        return Failure(ended.error, invalidations)
-    return Answer(ended.result, ended.body and call_body(ended.body, invalidations), invalidations)
+    return Answer(result, encode_json(plain)), Returned(validated)
 
 
 def _jsonable(function: Function, result: object) -> Any:

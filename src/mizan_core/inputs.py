@@ -127,7 +127,7 @@ class Validator:
 
     def validate(self, given: Mapping[str, object] | Pairs) -> dict[str, Any]:
         """The values that were given, in their declared types. Raises `InvalidInput`."""
-        values = self._collect(given) if isinstance(given, Pairs) else dict(given)
+        values = self.collect(given) if isinstance(given, Pairs) else dict(given)
         try:
             return self.adapter.validate_python(values)
         except ValidationError as error:
@@ -137,8 +137,8 @@ class Validator:
         """The refusal of one value."""
         return InvalidInput(errors=[_problem((self.root, name), message, kind)])
 
-    def _collect(self, pairs: Pairs) -> dict[str, object]:
-        """A list is given by repeating its name, a scalar once."""
+    def collect(self, pairs: Pairs) -> dict[str, object]:
+        """The values by name: a list is given by repeating its name, a scalar once. Raises `InvalidInput`."""
         values: dict[str, Any] = {}
         for name, value in pairs:
             if name in self.lists:

@@ -125,13 +125,13 @@ def no_such_context() -> NotFound:
 
 
 def cache_control(policy: CachePolicy, remaining: float | None = None) -> str:
-    """`Cache-Control` of a bundle or page that may be kept (protocol, section 8); `remaining` in seconds on a hit."""
+    """`Cache-Control` of a bundle or page that may be kept (protocol, section 8), for at most `remaining` seconds."""
     if isinstance(policy.lifetime, Never):
         return NO_STORE
     if not policy.for_everyone:
         return PRIVATE
     seconds = policy.lifetime.seconds if isinstance(policy.lifetime, Seconds) else YEAR_SECONDS
-    if remaining is not None and isinstance(policy.lifetime, Seconds):
+    if remaining is not None:
         seconds = max(0, min(seconds, math.floor(remaining)))
     return f"public, max-age=0, must-revalidate, s-maxage={seconds}"
 

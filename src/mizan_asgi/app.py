@@ -1,0 +1,166 @@
+"""`Mizan`: an engine, who asks, and the endpoints, put together as one ASGI application."""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Literal, Self
+
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match, Route, Router
+from starlette.types import Receive, Scope, Send
+
+from mizan_core.build import build
+from mizan_core.bundle_cache import Clock
+from mizan_core.cache.backend import CacheBackend
+from mizan_core.cache.memory import MemoryCache
+from mizan_core.engine import Engine
+from mizan_core.errors import DeclarationError
+from mizan_core.graph import Graph
+from mizan_core.guards import PermissionsOf
+from mizan_core.tokens import DEFAULT_TTL_SECONDS, Keys, check_keys
+
+from .auth import Authenticate, Authenticator, mwt_obtain_function, read_origins
+from .endpoints import Service, answer
+from .requests import below_mount
+from .responses import error_reply
+from .settings import Settings, several_workers
+from .views import routes_of
+
+logger = logging.getLogger("mizan")
+
+# Enough for any form, and too little to fill the memory with a few requests.
+DEFAULT_MAX_BODY_BYTES = 1_048_576
+
+
+class Mizan:
+    """Serves a graph: mount it at `base_url`, add its `routes` to the host's, or run it alone.
+
+    `cache`: a `CacheBackend`, one in memory if left out, or None to compute every bundle. `mwt_keys`: key id to
+    secret, the newest last. `authenticate`: given the host's request, the `Identity` of its session or None; left out,
+    Starlette's `scope["user"]` is read. `permissions`: given an `Identity` by token, its permissions.
+
+    Raises `DeclarationError` for settings that cannot work.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        cache: CacheBackend | None | Literal["memory"] = "memory",
+        cache_secret: str | bytes | None = None,
+        mwt_keys: Keys | None = None,
+        mwt_ttl: int = DEFAULT_TTL_SECONDS,
+        audience: str = "mizan",
+        authenticate: Authenticate | None = None,
+        base_url: str = "/api/mizan",
+        trusted_origins: tuple[str, ...] | list[str] = (),
+        max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
+        on_cache_failure: Literal["allow", "refuse"] = "allow",
+        permissions: PermissionsOf | None = None,
+        clock: Clock = time.time,
+    ) -> None:
+        if not base_url.startswith("/"):
+            raise DeclarationError(f"base_url={base_url!r} is a path such as '/api/mizan'.")
+        if max_body_bytes <= 0:
+            raise DeclarationError(f"max_body_bytes={max_body_bytes!r} would refuse every call.")
+        keys = None if mwt_keys is None else check_keys(mwt_keys)
+        _check_secrets_differ(cache_secret, keys)
+        if keys is not None:
+            obtain = mwt_obtain_function(keys, ttl=mwt_ttl, audience=audience, clock=clock)
+            graph = build([*graph.sources, obtain])
+        if cache == "memory":
+            cache = MemoryCache()
+        if isinstance(cache, MemoryCache) and several_workers(os.environ, sys.argv):
+            logger.warning(
+                "The cache is in the memory of each process, and several workers were asked for: none of them sees "
+                "another's purges, so they will serve old data. Share a cache between them."
+            )
+        self.graph = graph
+        self.base_url = base_url.rstrip("/")
+        self.mwt_keys = keys
+        self.mwt_ttl = mwt_ttl
+        self.audience = audience
+        self.engine = Engine(
+            graph,
+            cache=cache,
+            cache_secret=cache_secret,
+            on_cache_failure=on_cache_failure,
+            permissions=permissions,
+            clock=clock,
+        )
+        self._service = Service(
+            engine=self.engine,
+            authenticator=Authenticator(keys, audience=audience, authenticate=authenticate, clock=clock),
+            trusted_origins=read_origins(trusted_origins),
+            max_body_bytes=max_body_bytes,
+        )
+        self.routes: list[Route] = routes_of(self._service, graph)
+        self._router = Router(self.routes, redirect_slashes=False)
+
+    @classmethod
+    def from_env(cls, graph: Graph, **options: Any) -> Self:
+        """A `Mizan` set up by `MIZAN_...` variables; `options` are passed on and win. Raises `DeclarationError`."""
+        settings = Settings.read(os.environ)
+        read: dict[str, Any] = {
+            "cache_secret": settings.cache_secret,
+            "mwt_keys": settings.mwt_keys,
+            "mwt_ttl": settings.mwt_ttl,
+            "audience": settings.mwt_audience,
+            "trusted_origins": settings.trusted_origins,
+        }
+        if settings.cache_redis_url is not None:
+            read["cache"] = _redis_cache(settings.cache_redis_url)
+        return cls(graph, **(read | options))
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:  # noqa: ARG002  # hosts pass themselves
+        """For the host's `lifespan=`: shutting down waits, within bounds, for mutations that have begun."""
+        async with self.engine:
+            yield
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1000, "reason": "There are no websockets here."})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._serves_route(scope):
+            await self._router(scope, receive, send)
+            return
+        try:
+            reply = await answer(self._service, below_mount(scope, self.base_url), scope, receive)
+        except ClientDisconnect:
+            return
+        except Exception as error:  # noqa: BLE001  # whatever it is, the client is told what it may know
+            reply = error_reply(error)
+        await reply.send(send, head=scope["method"] == "HEAD")
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        """For standing alone under a server."""
+        await receive()
+        async with self.engine:
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def _serves_route(self, scope: Scope) -> bool:
+        """Whether a function's own route is asked for and no host is there to serve it."""
+        return "app" not in scope and any(route.matches(scope)[0] is not Match.NONE for route in self.routes)
+
+
+def _check_secrets_differ(cache_secret: str | bytes | None, keys: Mapping[str, bytes] | None) -> None:
+    raw = cache_secret.encode() if isinstance(cache_secret, str) else cache_secret
+    if raw is not None and keys is not None and raw in keys.values():
+        raise DeclarationError(
+            "The cache secret and an MWT secret are the same. Whoever learned one would have both; use two."
+        )
+
+
+def _redis_cache(url: str) -> CacheBackend:  # noqa: ARG001  # the cache that takes the URL comes with a later release
+    raise DeclarationError("MIZAN_CACHE_REDIS_URL is set, and this release has no Redis cache yet. Unset it.")

@@ -1,0 +1,184 @@
+"""Who asks, and from where: tokens, the host's session, and the cross-site check (protocol, section 11)."""
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.types import Receive, Scope
+from typing_extensions import TypedDict
+
+from mizan_core.bundle_cache import Clock
+from mizan_core.declare import client
+from mizan_core.errors import DeclarationError, Forbidden, TokenError, Unauthorized
+from mizan_core.identity import ANONYMOUS, Identity
+from mizan_core.tokens import Keys, issue_mwt, verify_mwt
+
+from .requests import header_values
+
+logger = logging.getLogger("mizan")
+
+Authenticate: TypeAlias = Callable[[Request], Identity | Awaitable[Identity | None] | None]
+
+# Where users of common frameworks keep their id, the field's own term first.
+_ID_ATTRIBUTES = ("identity", "id", "pk", "user_id", "username")
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks. `by_header`: a token in a header says so, which no other site can make a browser send."""
+
+    identity: Identity
+    by_header: bool
+
+
+class Authenticator:
+    """Finds out who asks: `X-Mizan-Token`, then `Authorization: Bearer`, then the session that the host established."""
+
+    def __init__(
+        self, keys: Keys | None, *, audience: str, authenticate: Authenticate | None, clock: Clock
+    ) -> None:
+        self._keys = keys
+        self._audience = audience
+        self._authenticate = authenticate
+        self._clock = clock
+
+    async def identify(self, scope: Scope, receive: Receive) -> Caller:
+        """Raises `Unauthorized` for a token that is present and not valid: there is no falling back."""
+        tokens = header_values(scope, b"x-mizan-token") or _bearer_tokens(scope)
+        if tokens:
+            return Caller(self._verified(tokens), by_header=True)
+        return Caller(await self._session(scope, receive), by_header=False)
+
+    def _verified(self, tokens: list[str]) -> Identity:
+        if self._keys is None:
+            logger.warning("A token was sent, and no mwt_keys are configured to verify it.")
+            raise Unauthorized("Tokens are not accepted here.")
+        if len(tokens) > 1:
+            raise Unauthorized("There is more than one token.")
+        try:
+            return verify_mwt(tokens[0], self._keys, audience=self._audience, now=self._clock())
+        except TokenError as error:
+            logger.debug("A token was refused: %s.", error)
+            raise Unauthorized("The token is not valid.") from None
+
+    async def _session(self, scope: Scope, receive: Receive) -> Identity:
+        if self._authenticate is None:
+            return host_identity(scope)
+        found = self._authenticate(Request(scope, receive))
+        identity = await found if inspect.isawaitable(found) else found
+        if identity is None:
+            return ANONYMOUS
+        if not isinstance(identity, Identity):
+            raise DeclarationError(f"authenticate= returned a {type(identity).__name__}, not an Identity or None.")
+        return identity
+
+
+def host_identity(scope: Scope) -> Identity:
+    """The identity of the user that Starlette's `AuthenticationMiddleware`, or one like it, put into the scope."""
+    user = scope.get("user")
+    if user is None:
+        return ANONYMOUS
+    if isinstance(user, Identity):
+        return user
+    if not getattr(user, "is_authenticated", False):
+        return ANONYMOUS
+    return Identity(
+        _user_id(user),
+        staff=bool(getattr(user, "is_staff", False)),
+        superuser=bool(getattr(user, "is_superuser", False)),
+        permissions=frozenset(getattr(scope.get("auth"), "scopes", ())),
+    )
+
+
+def check_same_site(scope: Scope, trusted_origins: frozenset[str]) -> None:
+    """Raise `Forbidden` for what a browser sends on behalf of another site."""
+    sites, origins = header_values(scope, b"sec-fetch-site"), header_values(scope, b"origin")
+    if len(origins) > 1 or len(sites) > 1:
+        raise Forbidden("The request says more than once where it comes from.")
+    origin = _normal_origin(origins[0]) if origins else None
+    if origin is not None and origin in trusted_origins:
+        return
+    if sites:
+        allowed = sites[0] in ("same-origin", "none")
+    else:
+        allowed = not origins or (origin is not None and _names_host(origin, scope))
+    if not allowed:
+        raise Forbidden("The request comes from another site.")
+
+
+def read_origins(origins: Iterable[str]) -> frozenset[str]:
+    """Trusted origins such as `https://app.example.com`. Raises `DeclarationError` for what is no origin."""
+    if isinstance(origins, str):
+        raise DeclarationError("trusted_origins takes a list of origins, not one text.")
+    read = set()
+    for origin in origins:
+        normal = _normal_origin(origin)
+        if normal is None or urlsplit(origin).path.strip("/"):
+            raise DeclarationError(f"trusted_origins has {origin!r}; an origin is like 'https://app.example.com'.")
+        read.add(normal)
+    return frozenset(read)
+
+
+class IssuedToken(TypedDict):
+    """What `mwt_obtain` answers; `expires_in` in seconds."""
+
+    token: str
+    expires_in: int
+
+
+def mwt_obtain_function(keys: Keys, *, ttl: int, audience: str, clock: Clock) -> Callable[..., Any]:
+    """The built-in function that gives a signed-in session a token."""
+
+    @client(auth=True, name="mwt_obtain")
+    async def mwt_obtain(me: Identity) -> IssuedToken:
+        if me.by_token:
+            raise Forbidden("A token does not buy another token. Use the session.")
+        token = issue_mwt(me, keys, ttl=ttl, audience=audience, now=clock())
+        return IssuedToken(token=token, expires_in=ttl)
+
+    return mwt_obtain
+
+
+def _bearer_tokens(scope: Scope) -> list[str]:
+    values = header_values(scope, b"authorization")
+    schemes = [value.partition(" ") for value in values]
+    return [token.strip() for scheme, _, token in schemes if scheme.lower() == "bearer"]
+
+
+def _user_id(user: object) -> Any:
+    for attribute in _ID_ATTRIBUTES:
+        try:
+            user_id = getattr(user, attribute, None)
+        except NotImplementedError:  # as Starlette's BaseUser has it
+            continue
+        if user_id is not None:
+            return user_id
+    raise DeclarationError(
+        f"The host's user is a {type(user).__name__}, which has none of {', '.join(_ID_ATTRIBUTES)}. "
+        "Give the app authenticate=, a function from the request to an Identity."
+    )
+
+
+def _normal_origin(origin: str) -> str | None:
+    """Scheme, host and port in one spelling; None for `null` and whatever else is no origin."""
+    try:
+        parts = urlsplit(origin)
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    return f"{parts.scheme}://{parts.hostname}:{port}" if parts.scheme and parts.hostname and port else None
+
+
+def _names_host(origin: str, scope: Scope) -> bool:
+    """Whether the origin is the request's own host; the scheme may be a proxy's business, so it gives the port only."""
+    hosts = header_values(scope, b"host")
+    scheme = urlsplit(origin).scheme
+    return len(hosts) == 1 and _normal_origin(f"{scheme}://{hosts[0]}") == origin
+
+

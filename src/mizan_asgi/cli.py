@@ -1,0 +1,214 @@
+"""`mizan manifest|check|purge|token TARGET ...`: what the graph says, and what an operator needs of it."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated
+
+import typer
+
+from mizan_core.build import discover
+from mizan_core.declare import Arg, Binding, ByBody, ByName, Result, Whole
+from mizan_core.engine import Engine
+from mizan_core.errors import MizanError
+from mizan_core.graph import Affect, ContextPlan, Function, Graph
+from mizan_core.header import encode_header
+from mizan_core.identity import Identity
+from mizan_core.invalidation import Invalidation
+from mizan_core.manifest import build_manifest, manifest_json, urls_to_purge
+from mizan_core.policies import Never, Seconds
+from mizan_core.tokens import issue_mwt
+
+from .app import Mizan
+from .importing import import_target
+
+cli = typer.Typer(
+    name="mizan",
+    help="What went out of date, and who needs to know.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Target = Annotated[
+    str, typer.Argument(help="module:attribute of a Mizan, Engine or Graph, or a package to discover.", show_default=False)
+]
+BaseUrl = Annotated[str | None, typer.Option(help="Where the app is mounted; a Mizan knows it by itself.")]
+
+
+def main() -> None:
+    """The command's entry point: what Mizan refuses is told in one line, without a traceback."""
+    try:
+        cli()
+    except MizanError as error:
+        typer.echo(f"mizan: {error}", err=True)
+        raise SystemExit(2) from None
+
+
+@cli.command()
+def manifest(
+    target: Target,
+    base_url: BaseUrl = None,
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
+) -> None:
+    """Write the manifest: what an edge needs to know (protocol, section 12)."""
+    found = _find(target)
+    text = manifest_json(_graph(found), base_url=base_url or _base_url(found))
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        out.write_text(text, encoding="utf-8")
+
+
+@cli.command()
+def check(target: Target) -> None:
+    """Print what every context is narrowed by, and what every mutation narrows and what it leaves whole."""
+    graph = _graph(_find(target))
+    for name in sorted(graph.contexts):
+        typer.echo(_describe_context(graph.contexts[name]))
+    for name in sorted(graph.functions):
+        if graph.functions[name].affects:
+            typer.echo(_describe_mutation(graph, graph.functions[name]))
+
+
+@cli.command()
+def purge(
+    target: Target,
+    context: Annotated[str, typer.Argument(help="The context, or a reader, to purge.", show_default=False)],
+    scope: Annotated[
+        list[str] | None, typer.Argument(help="name=value, as often as needed; none purges all of it.")
+    ] = None,
+) -> None:
+    """Purge a context from the shared cache, and print the header and the URLs that an edge has to forget."""
+    found = _find(target)
+    engine = found.engine if isinstance(found, Mizan) else found
+    if not isinstance(engine, Engine):
+        engine = Mizan.from_env(_graph(found)).engine
+    if not engine.cache_is_shared:
+        raise typer.BadParameter(
+            f"the cache of {target} is in each process's own memory, where no other process can purge it. "
+            "Restart the servers, or share a cache between them (MIZAN_CACHE_REDIS_URL)."
+        )
+    params: dict[str, object] = dict(_assignment(one) for one in scope or ())
+    invalidations = asyncio.run(_purged(engine, context, params))
+    typer.echo(f"X-Mizan-Invalidate: {encode_header(invalidations)}")
+    known = build_manifest(engine.graph, base_url=_base_url(found))
+    for url in urls_to_purge(known, invalidations):
+        typer.echo(url)
+
+
+@cli.command()
+def token(
+    target: Target,
+    user: Annotated[str, typer.Option(help="The user id to vouch for.", show_default=False)],
+    staff: Annotated[bool, typer.Option("--staff")] = False,
+    superuser: Annotated[bool, typer.Option("--superuser")] = False,
+    permission: Annotated[list[str] | None, typer.Option(help="A permission; repeat it for more.")] = None,
+    ttl: Annotated[int | None, typer.Option(help="Seconds until it expires; the app's own if left out.")] = None,
+) -> None:
+    """Issue a token for `X-Mizan-Token`, signed by the newest key of a Mizan or of the environment."""
+    found = _find(target)
+    app = found if isinstance(found, Mizan) else Mizan.from_env(_graph(found))
+    if app.mwt_keys is None:
+        raise typer.BadParameter(f"{target} has no mwt_keys to sign with; set MIZAN_MWT_SECRET or MIZAN_MWT_KEYS.")
+    identity = Identity(user, staff=staff, superuser=superuser, permissions=frozenset(permission or ()))
+    typer.echo(
+        issue_mwt(identity, app.mwt_keys, ttl=app.mwt_ttl if ttl is None else ttl, audience=app.audience, now=time.time())
+    )
+
+
+Found = Mizan | Engine | Graph
+
+
+def _find(target: str) -> Found:
+    found = import_target(target)
+    if isinstance(found, ModuleType):
+        return discover(target)
+    if isinstance(found, Mizan | Engine | Graph):
+        return found
+    raise typer.BadParameter(f"{target} is a {type(found).__name__}, and neither a Mizan, an Engine nor a Graph.")
+
+
+def _graph(found: Found) -> Graph:
+    return found if isinstance(found, Graph) else found.graph
+
+
+def _base_url(found: Found) -> str:
+    return found.base_url if isinstance(found, Mizan) else "/api/mizan"
+
+
+async def _purged(engine: Engine, context: str, params: dict[str, object]) -> tuple[Invalidation, ...]:
+    async with engine:
+        return await engine.invalidate(context, **params)
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"{text!r} is not of the form name=value.")
+    return name, value
+
+
+def _describe_context(plan: ContextPlan) -> str:
+    parameters = ", ".join(
+        name if parameter.required else f"{name}={'null' if parameter.default_text is None else parameter.default_text}"
+        for name, parameter in plan.parameters.items()
+    )
+    lines = [f"context {plan.name}({parameters})", f"  kept     {_describe_policy(plan)}"]
+    if plan.readers:
+        lines.append(f"  bundle   {', '.join(reader.name for reader in plan.readers)}")
+    lines += [f"  page     {_describe_page(plan, page)}" for page in plan.pages]
+    shapes = ", ".join("+".join(shape) if shape else "whole" for shape in plan.shapes)
+    return "\n".join([*lines, f"  scopes   {shapes}", ""])
+
+
+def _describe_policy(plan: ContextPlan) -> str:
+    match plan.policy.lifetime:
+        case Never():
+            return "never"
+        case Seconds(seconds=seconds):
+            kept = f"{seconds} s"
+        case _:
+            kept = "until purged"
+    whom = {"all": "everyone", "user": "each user", "permissions": "each permission set"}[plan.policy.per.value]
+    guarded = ", behind a guard" if plan.policy.guarded else ""
+    return f"{kept}, for {whom}{guarded}" + (f", rev {plan.policy.rev}" if plan.policy.rev else "")
+
+
+def _describe_page(plan: ContextPlan, page: Function) -> str:
+    missing = sorted({name for shape in plan.shapes for name in shape if name not in page.inputs})
+    note = f"  (at no edge: it lacks {', '.join(missing)}, by which the context is narrowed)" if missing else ""
+    return f"{page.name} {page.declaration.route or '(no route)'}{note}"
+
+
+def _describe_mutation(graph: Graph, function: Function) -> str:
+    private = " (private)" if function.declaration.private else ""
+    lines = [f"mutation {function.name}({', '.join(function.inputs)}){private}"]
+    for affect in function.affects:
+        reader = f"/{affect.function}" if affect.function else ""
+        lines.append(f"  {affect.context}{reader}: {_describe_affect(graph.contexts[affect.context], affect)}")
+    return "\n".join([*lines, ""])
+
+
+def _describe_affect(plan: ContextPlan, affect: Affect) -> str:
+    if isinstance(affect.narrowing, ByBody):
+        return "narrowed by its body"
+    if isinstance(affect.narrowing, Whole):
+        return "WHOLE, as declared"
+    if affect.bindings:
+        by = ", ".join(_describe_binding(name, binding) for name, binding in affect.bindings)
+        return f"narrowed by {by}"
+    if isinstance(affect.narrowing, ByName) and not plan.parameters:
+        return "whole, for it has no parameters"
+    return f"WHOLE: no argument is called {' or '.join(plan.parameters)}; see .where(...)"
+
+
+def _describe_binding(name: str, binding: Binding) -> str:
+    match binding:
+        case Arg(name=argument):
+            return name if argument == name else f"{name} = argument {argument}"
+        case Result(field=field):
+            return f"{name} = {field} of the result"
+    return f"{name} = the caller"

@@ -1,0 +1,110 @@
+"""What goes out: one way to send bytes with their headers, and one way to tell of an error."""
+
+import logging
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from starlette.types import Message, Send
+
+from mizan_core.answers import Bundle
+from mizan_core.errors import CallError, InternalError, MethodNotAllowed, Unauthorized
+from mizan_core.header import encode_header
+from mizan_core.invalidation import Invalidation
+from mizan_core.wire import NO_STORE, VARY, problem
+
+logger = logging.getLogger("mizan")
+
+INVALIDATE_HEADER = b"x-mizan-invalidate"
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+_NO_STORE = (b"cache-control", NO_STORE.encode())
+_ENTITY_TAG = re.compile(r'(?:W/)?("[^"]*")')
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer. `content_type` is None where there is no content to have one."""
+
+    status: int
+    headers: RawHeaders
+    body: bytes = b""
+    content_type: bytes | None = b"application/json"
+
+    async def send(self, send: Send, *, head: bool = False) -> None:
+        """Send it; to a HEAD request, without the body that GET would have."""
+        headers = list(self.headers)
+        if self.content_type is not None:
+            headers += [(b"content-type", self.content_type), (b"content-length", b"%d" % len(self.body))]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if head else self.body})
+
+
+def invalidate_headers(invalidations: Iterable[Invalidation]) -> RawHeaders:
+    """`X-Mizan-Invalidate`, if anything went out of date."""
+    line = encode_header(invalidations)
+    return [(INVALIDATE_HEADER, line.encode("ascii"))] if line else []
+
+
+def data_reply(body: bytes, invalidations: Iterable[Invalidation]) -> Reply:
+    """JSON that nobody may keep: the answer to a call."""
+    return Reply(200, [_NO_STORE, _NOSNIFF, *invalidate_headers(invalidations)], body)
+
+
+def kept_reply(body: bytes, cache_control: str, *, varies: bool) -> Reply:
+    """JSON that caches may keep as `cache_control` says."""
+    return Reply(200, [(b"cache-control", cache_control.encode()), *_vary(varies), _NOSNIFF], body)
+
+
+def bundle_reply(bundle: Bundle, *, canonical_url: bool, if_none_match: Iterable[str]) -> Reply:
+    """A bundle, or 304 where the client has it. Only under its canonical URL may anybody keep it."""
+    headers = [
+        (b"cache-control", bundle.policy.encode()) if canonical_url else _NO_STORE,
+        (b"etag", bundle.etag.encode()),
+        (b"cache-status", bundle.cache_status.encode()),
+        *_vary(bundle.varies),
+        _NOSNIFF,
+    ]
+    if matches(if_none_match, bundle.etag):
+        return Reply(304, headers, content_type=None)
+    return Reply(200, headers, bundle.body)
+
+
+def error_reply(error: Exception, invalidations: Iterable[Invalidation] = ()) -> Reply:
+    """The problem document of any error. What is not a `CallError` is logged, and nothing of it is told."""
+    if not isinstance(error, CallError):
+        logger.error("A function failed unexpectedly.", exc_info=error)
+        error = InternalError()
+    told = problem(error)
+    headers = [_NO_STORE, _NOSNIFF, *invalidate_headers(invalidations)]
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", ", ".join(error.allow).encode("ascii")))
+    if isinstance(error, Unauthorized) or told.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    return Reply(told.status, headers, told.body, b"application/problem+json")
+
+
+def matches(if_none_match: Iterable[str], etag: str) -> bool:
+    """Whether one of the entity tags is this one, compared weakly (RFC 9110, 8.8.3.2 and 13.1.2)."""
+    opaque = etag.removeprefix("W/")
+    return any(line.strip() == "*" or opaque in _ENTITY_TAG.findall(line) for line in if_none_match)
+
+
+def with_headers(send: Send, change: Callable[[int, RawHeaders], RawHeaders], *, head: bool = False) -> Send:
+    """A `send` that lets `change` have a last look at a response's status and headers."""
+
+    async def changing(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            raw = [(bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ())]
+            message = {**message, "headers": change(message["status"], raw)}
+        elif head and message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await send(message)
+
+    return changing
+
+
+def _vary(varies: bool) -> RawHeaders:
+    return [(b"vary", VARY.encode())] if varies else []
