@@ -40,9 +40,7 @@ class Caller:
 class Authenticator:
     """Finds out who asks: `X-Mizan-Token`, then `Authorization: Bearer`, then the session that the host established."""
 
-    def __init__(
-        self, keys: Keys | None, *, audience: str, authenticate: Authenticate | None, clock: Clock
-    ) -> None:
+    def __init__(self, keys: Keys | None, *, audience: str, authenticate: Authenticate | None, clock: Clock) -> None:
         self._keys = keys
         self._audience = audience
         self._authenticate = authenticate
@@ -180,5 +178,3 @@ def _names_host(origin: str, scope: Scope) -> bool:
     hosts = header_values(scope, b"host")
     scheme = urlsplit(origin).scheme
     return len(hosts) == 1 and _normal_origin(f"{scheme}://{hosts[0]}") == origin
-
-

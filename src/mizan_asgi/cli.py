@@ -1,7 +1,6 @@
 """`mizan manifest|check|purge|token TARGET ...`: what the graph says, and what an operator needs of it."""
 
 import asyncio
-import os
 import time
 from pathlib import Path
 from types import ModuleType
@@ -33,7 +32,8 @@ cli = typer.Typer(
 )
 
 Target = Annotated[
-    str, typer.Argument(help="module:attribute of a Mizan, Engine or Graph, or a package to discover.", show_default=False)
+    str,
+    typer.Argument(help="module:attribute of a Mizan, Engine or Graph, or a package to discover.", show_default=False),
 ]
 BaseUrl = Annotated[str | None, typer.Option(help="Where the app is mounted; a Mizan knows it by itself.")]
 
@@ -115,7 +115,9 @@ def token(
         raise typer.BadParameter(f"{target} has no mwt_keys to sign with; set MIZAN_MWT_SECRET or MIZAN_MWT_KEYS.")
     identity = Identity(user, staff=staff, superuser=superuser, permissions=frozenset(permission or ()))
     typer.echo(
-        issue_mwt(identity, app.mwt_keys, ttl=app.mwt_ttl if ttl is None else ttl, audience=app.audience, now=time.time())
+        issue_mwt(
+            identity, app.mwt_keys, ttl=app.mwt_ttl if ttl is None else ttl, audience=app.audience, now=time.time()
+        )
     )
 
 

@@ -92,5 +92,3 @@ def _read_call(scope: Scope, body: bytes) -> tuple[str, Given]:
 def _check_method(scope: Scope, *allowed: str) -> None:
     if scope["method"] not in allowed:
         raise MethodNotAllowed(allowed)
-
-

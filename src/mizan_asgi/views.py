@@ -69,9 +69,7 @@ class FunctionEndpoint:
         args, body = await self._arguments(scope, receive)
         request = HostRequest(scope, replaying(body, receive) if body is not None else receive, caller.identity)
         page = await service.engine.page(self._function.name, args, identity=caller.identity, request=request)
-        canonical = (
-            scope["method"] in _SAFE_METHODS and not scope.get("query_string") and _is_at(scope, page.path)
-        )
+        canonical = scope["method"] in _SAFE_METHODS and not scope.get("query_string") and _is_at(scope, page.path)
         if isinstance(page.result, bytes):
             control = page_cache_control(page, 200, canonical_url=canonical)
             return kept_reply(page.result, control, varies=not page.policy.for_everyone)
@@ -182,5 +180,3 @@ def _page_headers(page: Page, canonical_url: bool, status: int, headers: RawHead
 def _mutation_headers(told: RawHeaders, status: int, headers: RawHeaders) -> RawHeaders:  # noqa: ARG001
     kept = [pair for pair in headers if pair[0] != b"cache-control"]
     return [*kept, (b"cache-control", NO_STORE.encode()), *told]
-
-

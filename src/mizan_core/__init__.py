@@ -1,6 +1,6 @@
 """Mizan's protocol core: functions, what they make stale, and a cache that never serves it. No web framework.
 
-    from mizan_core import Context, Engine, build, client
+from mizan_core import Context, Engine, build, client
 """
 
 from .answers import Answer, Bundle

@@ -18,7 +18,6 @@ from .bundle_cache import (
     BundleCache,
     Clock,
     Computed,
-    Hold,
     Passing,
     PersonalFailure,
     Random,
@@ -28,7 +27,7 @@ from .cache.backend import CacheBackend
 from .cache.memory import MemoryCache
 from .declare import Context
 from .errors import CallError, DeclarationError, Forbidden, InternalError, InvalidValue, Unavailable
-from .graph import CachePolicy, ContextPlan, Function, Graph
+from .graph import ContextPlan, Function, Graph
 from .guards import PermissionsOf, authorise
 from .identity import ANONYMOUS, Identity, permission_key
 from .inputs import Pairs
@@ -131,9 +130,7 @@ class Engine:
                 logger.error("Closed while %d mutations were still running.", len(late))
         self._runner.close()
 
-    async def call(
-        self, name: str, args: Given, *, identity: Identity = ANONYMOUS, request: object = None
-    ) -> Answer:
+    async def call(self, name: str, args: Given, *, identity: Identity = ANONYMOUS, request: object = None) -> Answer:
         """Answer a client's call: guarded, and neither private functions nor views.
 
         Raises `CallError` for refusals and whatever else the function raises.
@@ -193,9 +190,7 @@ class Engine:
             fetched = await self._cache.fetch(slot, seconds, lambda: self._read(plan, sent, caller, shared=shared))
         return as_bundle(fetched, plan.policy, query)
 
-    async def page(
-        self, name: str, args: Given, *, identity: Identity = ANONYMOUS, request: object = None
-    ) -> Page:
+    async def page(self, name: str, args: Given, *, identity: Identity = ANONYMOUS, request: object = None) -> Page:
         """Answer a reader's own route. Raises as `fetch` does."""
         function = self._find(name, Door.ROUTE)
         plan = self.graph.contexts[function.context or ""]
@@ -311,9 +306,7 @@ class Engine:
         finally:
             current.reset(token)
 
-    async def _read(
-        self, plan: ContextPlan, sent: Mapping[str, object], caller: Caller, *, shared: bool
-    ) -> Computed:
+    async def _read(self, plan: ContextPlan, sent: Mapping[str, object], caller: Caller, *, shared: bool) -> Computed:
         """Run the readers of a bundle and encode what they answer."""
         calls = [(reader, _share(plan, reader, sent)) for reader in plan.readers]
         ran = await self._outside_mutations(

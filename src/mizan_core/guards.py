@@ -38,9 +38,7 @@ async def authorise(function: Function, identity: Identity, permissions: Permiss
         raise Forbidden if identity.is_authenticated else Unauthorized
 
 
-async def _checked(
-    function: Function, check: AuthCheck, identity: Identity, permissions: PermissionsOf | None
-) -> bool:
+async def _checked(function: Function, check: AuthCheck, identity: Identity, permissions: PermissionsOf | None) -> bool:
     if identity.permissions is not None:
         return await _ask(check, identity)
     asked: list[str] = []

@@ -16,7 +16,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from .errors import DeclarationError, InvalidValue
 
-Json: TypeAlias = None | bool | int | float | str | list[Any] | dict[str, Any]
+Json: TypeAlias = bool | int | float | str | list[Any] | dict[str, Any] | None
 
 NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
@@ -104,7 +104,7 @@ def _decimal(value: Any) -> str:
     if not kept:
         return "0"
     short = Decimal((sign, kept, exponent))
-    return format(short, "f") if 0 < exponent and short.adjusted() < _FULL_DIGITS else str(short)
+    return format(short, "f") if exponent > 0 and short.adjusted() < _FULL_DIGITS else str(short)
 
 
 def _moment(value: Any) -> Json:
