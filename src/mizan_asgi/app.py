@@ -49,7 +49,7 @@ class Mizan:
         self,
         graph: Graph,
         *,
-        cache: CacheBackend | None | Literal["memory"] = "memory",
+        cache: CacheBackend | Literal["memory"] | None = "memory",
         cache_secret: str | bytes | None = None,
         mwt_keys: Keys | None = None,
         mwt_ttl: int = DEFAULT_TTL_SECONDS,

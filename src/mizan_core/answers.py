@@ -56,14 +56,15 @@ class Bundle:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a reader's own route answers. `settled`: nothing was purged or held while it was made.
+    """What a reader's own route answers.
 
-    `personal`: it shows who asked, although its declaration says that it serves others too. `path`: its canonical path.
+    `keepable`: caches may keep it as the policy says, since nothing was purged or held while it was made. `personal`:
+    it shows who asked, although its declaration says that it serves others too. `path`: its canonical path.
     """
 
     result: object  # the response, or the JSON of what the function returned
     policy: CachePolicy
-    settled: bool
+    keepable: bool
     personal: bool
     path: str
 
@@ -107,7 +108,7 @@ def page_cache_control(
         return PRIVATE_NO_STORE
     if own is not None and not _may_be_shared(own):
         return own
-    if status != 200 or not page.settled or not canonical_url:
+    if status != 200 or not page.keepable or not canonical_url:
         return NO_STORE
     control = cache_control(page.policy)
     if control.startswith("public"):

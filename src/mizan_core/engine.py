@@ -12,24 +12,25 @@ from dataclasses import replace
 from enum import Enum, auto
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
+from .addresses import Addresses, page_texts, spell
 from .answers import Answer, Bundle, Failure, Page, as_bundle
 from .bundle_cache import (
     DEFAULT_MAX_AGE_SECONDS,
     BundleCache,
     Clock,
     Computed,
+    Hold,
     Passing,
     PersonalFailure,
     Random,
-    Slot,
 )
 from .cache.backend import CacheBackend
 from .cache.memory import MemoryCache
 from .declare import Context
-from .errors import CallError, DeclarationError, Forbidden, InternalError, InvalidValue, Unavailable
+from .errors import CallError, DeclarationError, Forbidden, Unavailable
 from .graph import ContextPlan, Function, Graph
 from .guards import PermissionsOf, authorise
-from .identity import ANONYMOUS, Identity, permission_key
+from .identity import ANONYMOUS, Identity
 from .inputs import Pairs
 from .invalidation import (
     Invalidation,
@@ -44,10 +45,9 @@ from .invalidation import (
     resolve,
 )
 from .keys import MINIMUM_SECRET_BYTES, KeyMaker, check_secret
-from .manifest import canonical_query, page_url
+from .manifest import page_url
 from .policies import Never, Per, Seconds
 from .running import Caller, Runner
-from .values import canonical
 from .wire import encode_json, etag_of, no_such_context, no_such_function
 
 logger = logging.getLogger("mizan")
@@ -103,7 +103,7 @@ class Engine:
         self.on_cache_failure = on_cache_failure
         self.cache_is_shared = bool(getattr(cache, "shared", False))
         self._permissions = permissions
-        self._keys = KeyMaker(_secret_for(cache, cache_secret, random))
+        self._addresses = Addresses(graph, KeyMaker(_secret_for(cache, cache_secret, random)))
         self._cache = BundleCache(
             MemoryCache(_TAGS_ONLY_BYTES) if cache is None else cache,
             random=random,
@@ -156,7 +156,7 @@ class Engine:
             if door is not Door.RUN:
                 await authorise(function, identity, self._permissions)
             sent = function.validator.validate(args)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
             return Failure(error)
         caller = Caller(identity, request)
         if function.context is not None:
@@ -176,19 +176,19 @@ class Engine:
         for reader in plan.readers:
             await authorise(reader, identity, self._permissions)
         sent = plan.validator.validate(params)
-        texts, query = _spell(plan, sent)
+        spelling = spell(plan, sent)
         caller = Caller(identity, request)
         why = _uncached(plan, caller)
         if why is not None:
             body = (await self._read(plan, sent, caller, shared=False)).body
-            return as_bundle(Passing(body, etag_of(body), why), plan.policy, query)
-        slot = self._slot(plan, texts, identity)
+            return as_bundle(Passing(body, etag_of(body), why), plan.policy, spelling.query)
+        slot = self._addresses.slot(plan, spelling.texts, identity)
         lifetime = plan.policy.lifetime
         seconds = lifetime.seconds if isinstance(lifetime, Seconds) else None
         shared = plan.policy.per is not Per.USER
         with _unwrapped():
             fetched = await self._cache.fetch(slot, seconds, lambda: self._read(plan, sent, caller, shared=shared))
-        return as_bundle(fetched, plan.policy, query)
+        return as_bundle(fetched, plan.policy, spelling.query)
 
     async def page(self, name: str, args: Given, *, identity: Identity = ANONYMOUS, request: object = None) -> Page:
         """Answer a reader's own route. Raises as `fetch` does."""
@@ -196,22 +196,25 @@ class Engine:
         plan = self.graph.contexts[function.context or ""]
         await authorise(function, identity, self._permissions)
         sent = function.validator.validate(args)
-        texts = _page_texts(function, sent)
+        texts = page_texts(function, sent)
         policy = plan.page_policies[name]
         caller = Caller(identity, request)
-        tags = self._tags(plan, texts)
+        tags = self._addresses.tags(plan, texts)
+        # A purge that is narrower than the page can tell is a purge that it would miss.
+        may_be_kept = all(set(shape) <= set(function.inputs) for shape in plan.shapes) and (
+            policy.per is not Per.USER or identity.is_authenticated
+        )
         stamps = await self._cache.stamps(tags)
         shared = policy.per is not Per.USER and not isinstance(policy.lifetime, Never)
         with _unwrapped():
             ran = await self._outside_mutations(
                 self._runner.run([(function, sent)], caller, policy if shared else None)
             )
-        result = ran.results[0] if function.is_view else encode_json(_jsonable(function, ran.results[0]))
-        exact = all(set(shape) <= set(function.inputs) for shape in plan.shapes)
+        result = ran.results[0]
         return Page(
-            result=result,
+            result=result if function.is_view else encode_json(_validated(function, result)[1]),
             policy=policy,
-            settled=exact and await self._cache.unchanged(tags, stamps),
+            keepable=may_be_kept and await self._cache.unchanged(tags, stamps),
             personal=ran.personal,
             path=page_url(function.declaration.route or "", texts),
         )
@@ -240,31 +243,33 @@ class Engine:
         try:
             ran = await self._outside_mutations(self._runner.run([(function, sent)], caller))
             return _answered(function, ran.results[0])[0]
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
             return Failure(error)
 
     async def _mutate(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
         """Hold what the arguments determine, run, resolve what became stale, purge: in that order, to the end."""
         determined = resolve(self.graph, function, sent, caller.identity, Running())
-        hold = self._cache.hold(self._purged_tags(determined))
+        hold = self._cache.hold(self._addresses.purged(determined))
+        mutating = Mutating(self.graph, _on_this_loop(lambda one: hold.extend(self._addresses.purged([one]))))
+        current.set(mutating)
+        outcome: Outcome = Unknown()
+        try:
+            ended, outcome = await self._held(hold, function) or await self._ran(function, sent, caller)
+        finally:  # also where it was cancelled, which leaves its outcome unknown
+            invalidations = resolve(self.graph, function, sent, caller.identity, outcome, tuple(mutating.named))
+            await hold.end(self._addresses.purged(invalidations))
+            self._reclaim(invalidations)
+        return replace(ended, invalidations=invalidations)
+
+    async def _held(self, hold: Hold, function: Function) -> tuple[Failure, Outcome] | None:
+        """Begin the hold; the refusal, if it cannot be written and the deployment will not take the risk."""
         try:
             await hold.begin()
         except Exception:
             if self.on_cache_failure == "refuse":
-                return Failure(Unavailable())
+                return Failure(Unavailable()), Refused()
             logger.exception("%s runs although its scopes could not be held.", function.name)
-        mutating = Mutating(self.graph, _on_this_loop(lambda one: hold.extend(self._purged_tags([one]))))
-        current.set(mutating)
-        ended: Answer | Failure = Failure(InternalError())
-        outcome: Outcome = Unknown()
-        invalidations: tuple[Invalidation, ...] = ()
-        try:
-            ended, outcome = await self._ran(function, sent, caller)
-        finally:  # also where it was cancelled, which leaves its outcome unknown
-            invalidations = resolve(self.graph, function, sent, caller.identity, outcome, tuple(mutating.named))
-            await hold.end(self._purged_tags(invalidations))
-            self._reclaim(invalidations)
-        return replace(ended, invalidations=invalidations)
+        return None
 
     async def _ran(
         self, function: Function, sent: Mapping[str, object], caller: Caller
@@ -273,11 +278,11 @@ class Engine:
             return _answered(function, await self._runner.to_the_end(function, sent, caller))
         except CallError as error:
             return Failure(error), Refused()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # the function is not ours, and its effects are told all the same
             return Failure(error), Unknown()
 
     async def _purge(self, invalidations: Sequence[Invalidation]) -> None:
-        await self._cache.purge(self._purged_tags(invalidations))
+        await self._cache.purge(self._addresses.purged(invalidations))
         self._reclaim(invalidations)
 
     def _reclaim(self, invalidations: Iterable[Invalidation]) -> None:
@@ -296,7 +301,12 @@ class Engine:
 
     def _owe(self, task: asyncio.Task[Any]) -> None:
         self._owed.add(task)
-        task.add_done_callback(self._owed.discard)
+        task.add_done_callback(self._paid)
+
+    def _paid(self, task: asyncio.Task[Any]) -> None:
+        self._owed.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waited has it
 
     async def _outside_mutations(self, work: Awaitable[T]) -> T:
         """A reader fetched from a mutation's body is a reader: what it names is not the mutation's."""
@@ -308,41 +318,14 @@ class Engine:
 
     async def _read(self, plan: ContextPlan, sent: Mapping[str, object], caller: Caller, *, shared: bool) -> Computed:
         """Run the readers of a bundle and encode what they answer."""
-        calls = [(reader, _share(plan, reader, sent)) for reader in plan.readers]
+        calls = [(reader, _share(reader, sent)) for reader in plan.readers]
         ran = await self._outside_mutations(
             self._runner.run(calls, caller, plan.policy if shared else None, concurrent=plan.concurrent)
         )
         results = {
-            reader.name: _jsonable(reader, result) for reader, result in zip(plan.readers, ran.results, strict=True)
+            reader.name: _validated(reader, result)[1] for reader, result in zip(plan.readers, ran.results, strict=True)
         }
         return Computed(encode_json(results), ran.personal)
-
-    def _slot(self, plan: ContextPlan, texts: Mapping[str, str], identity: Identity) -> Slot:
-        policy = plan.policy
-        key = self._keys.entry(
-            plan.name,
-            texts,
-            user_id=identity.user_id if policy.per is Per.USER else None,
-            permission_key=None if policy.per is Per.ALL else permission_key(identity),
-            rev=policy.rev,
-        )
-        return Slot(key, self._tags(plan, texts))
-
-    def _tags(self, plan: ContextPlan, texts: Mapping[str, str]) -> tuple[str, ...]:
-        """The tags of every scope that these parameters are in; no scope is named by a null."""
-        return tuple(
-            self._keys.tag(plan.name, {name: texts[name] for name in shape})
-            for shape in plan.shapes
-            if all(name in texts for name in shape)
-        )
-
-    def _purged_tags(self, invalidations: Iterable[Invalidation]) -> tuple[str, ...]:
-        tags: dict[str, None] = {}
-        for one in invalidations:
-            texts = one.texts
-            shape = self.graph.contexts[one.context].known_shape(frozenset(texts))
-            tags[self._keys.tag(one.context, {name: texts[name] for name in shape})] = None
-        return tuple(tags)
 
 
 def _secret_for(cache: CacheBackend | None, secret: str | bytes | None, random: Random) -> bytes:
@@ -373,9 +356,9 @@ def _uncached(plan: ContextPlan, caller: Caller) -> str | None:
         return "never-stored"
     if plan.policy.per is Per.USER and not caller.identity.is_authenticated:
         return "anonymous"
-    if plan.policy.per is not Per.USER and not caller.can_be_watched:
-        if any(reader.signature.takes_request for reader in plan.readers):
-            return "unwatched-request"
+    sees_request = any(reader.signature.takes_request for reader in plan.readers)
+    if plan.policy.per is not Per.USER and sees_request and not caller.can_be_watched:
+        return "unwatched-request"
     return None
 
 
@@ -403,64 +386,26 @@ def _on_this_loop(extend: Callable[[Invalidation], None]) -> Callable[[Invalidat
 
 def _answered(function: Function, result: object) -> tuple[Answer, Outcome]:
     """The answer, and the outcome as `affects` sees it. Raises what Pydantic says of a result that does not fit."""
-    if function.result is None:
+    if function.is_view:
         refused = 400 <= getattr(result, "status_code", 200) < 500
         return Answer(result, b""), Refused() if refused else Returned(result)
-    validated = function.result.validate_python(result, from_attributes=True)
-    plain = function.result.dump_python(validated, mode="json", by_alias=True)
+    validated, plain = _validated(function, result)
     return Answer(result, encode_json(plain)), Returned(validated)
 
 
-def _jsonable(function: Function, result: object) -> Any:
-    """A reader's result through its return annotation, as plain JSON types."""
+def _validated(function: Function, result: object) -> tuple[Any, Any]:
+    """A result through the return annotation: as the annotation has it, and as plain JSON types."""
     adapter = function.result
     if adapter is None:
-        return result
+        return result, None
     validated = adapter.validate_python(result, from_attributes=True)
-    return adapter.dump_python(validated, mode="json", by_alias=True)
+    return validated, adapter.dump_python(validated, mode="json", by_alias=True)
 
 
-def _share(plan: ContextPlan, reader: Function, sent: Mapping[str, object]) -> dict[str, object]:
-    """The bundle's parameters that one of its readers takes; null for a nullable one that has no other default."""
+def _share(reader: Function, sent: Mapping[str, object]) -> dict[str, object]:
+    """The bundle's parameters that one of its readers takes; null for a nullable one that was left out."""
     share = {name: sent[name] for name in reader.inputs if name in sent}
     for name, compiled in reader.inputs.items():
-        if compiled.input.required and name not in share:
-            share[name] = None
+        if compiled.input.required:
+            share.setdefault(name, None)
     return share
-
-
-def _page_texts(function: Function, sent: Mapping[str, object]) -> dict[str, str]:
-    texts: dict[str, str] = {}
-    for name, compiled in sorted(function.inputs.items()):
-        text = compiled.default_text
-        if name in sent:
-            text = None if sent[name] is None else canonical(sent[name])
-        if text is not None:
-            texts[name] = text
-    return texts
-
-
-def _spell(plan: ContextPlan, sent: Mapping[str, object]) -> tuple[dict[str, str], str]:
-    """The texts of all parameters, defaults filled in, and the query of the canonical URL."""
-    texts: dict[str, str] = {}
-    pairs: list[tuple[str, str]] = []
-    for name, parameter in plan.parameters.items():
-        text = parameter.default_text
-        if name in sent:
-            value: Any = sent[name]
-            try:
-                text = None if value is None else canonical(value)
-            except InvalidValue:
-                raise plan.validator.refuse(name, "Has no canonical spelling", "canonical") from None
-            if text is not None and text != parameter.default_text:
-                pairs.extend((name, one) for one in _spellings(parameter.is_list, value, text))
-        if text is not None:
-            texts[name] = text
-    return texts, canonical_query(pairs)
-
-
-def _spellings(is_list: bool, value: Any, text: str) -> list[str]:
-    if not is_list:
-        return [text]
-    members = sorted(value, key=canonical) if isinstance(value, set | frozenset) else value
-    return [canonical(member) for member in members]

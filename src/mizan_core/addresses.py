@@ -1,0 +1,92 @@
+"""From validated values to the one place of an answer: its texts, its canonical query, its entry's key, its tags."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .bundle_cache import Slot
+from .errors import InvalidValue
+from .graph import ContextPlan, Function, Graph
+from .identity import Identity, permission_key
+from .inputs import Validator
+from .invalidation import Invalidation
+from .keys import KeyMaker
+from .manifest import canonical_query
+from .policies import Per
+from .values import canonical, jsonable
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """The canonical texts of all parameters, and the query of the canonical URL (protocol, sections 2 and 8)."""
+
+    texts: Mapping[str, str]
+    query: str
+
+
+def spell(plan: ContextPlan, sent: Mapping[str, object]) -> Spelling:
+    """Defaults filled in, nulls left out. Raises `InvalidInput` for a value that has no canonical text."""
+    texts: dict[str, str] = {}
+    pairs: list[tuple[str, str]] = []
+    for name, parameter in plan.parameters.items():
+        text = _text(plan.validator, name, sent[name]) if name in sent else parameter.default_text
+        if text is None:
+            continue
+        texts[name] = text
+        if text != parameter.default_text:
+            members: Any = jsonable(sent[name]) if parameter.is_list else [text]
+            pairs.extend((name, canonical(member)) for member in members)
+    return Spelling(texts, canonical_query(pairs))
+
+
+def page_texts(function: Function, sent: Mapping[str, object]) -> dict[str, str]:
+    """The texts of a page's inputs, as `spell` has those of a bundle."""
+    texts = {
+        name: _text(function.validator, name, sent[name]) if name in sent else compiled.default_text
+        for name, compiled in function.inputs.items()
+    }
+    return {name: text for name, text in texts.items() if text is not None}
+
+
+class Addresses:
+    """Keys and tags under one secret, for the shapes that one graph knows."""
+
+    def __init__(self, graph: Graph, keys: KeyMaker) -> None:
+        self._graph = graph
+        self._keys = keys
+
+    def slot(self, plan: ContextPlan, texts: Mapping[str, str], identity: Identity) -> Slot:
+        """Where the bundle of these parameters is kept for this identity."""
+        policy = plan.policy
+        key = self._keys.entry(
+            plan.name,
+            texts,
+            user_id=identity.user_id if policy.per is Per.USER else None,
+            permission_key=None if policy.per is Per.ALL else permission_key(identity),
+            rev=policy.rev,
+        )
+        return Slot(key, self.tags(plan, texts))
+
+    def tags(self, plan: ContextPlan, texts: Mapping[str, str]) -> tuple[str, ...]:
+        """The tags of every known scope that these parameters are in. No scope is named by a null."""
+        return tuple(
+            self._keys.tag(plan.name, {name: texts[name] for name in shape})
+            for shape in plan.shapes
+            if all(name in texts for name in shape)
+        )
+
+    def purged(self, invalidations: Iterable[Invalidation]) -> tuple[str, ...]:
+        """The tags to delete: for each invalidation that of the largest known scope around it."""
+        tags: dict[str, None] = {}
+        for one in invalidations:
+            texts = one.texts
+            shape = self._graph.contexts[one.context].known_shape(frozenset(texts))
+            tags[self._keys.tag(one.context, {name: texts[name] for name in shape})] = None
+        return tuple(tags)
+
+
+def _text(validator: Validator, name: str, value: object) -> str | None:
+    try:
+        return None if value is None else canonical(value)
+    except InvalidValue:
+        raise validator.refuse(name, "Has no canonical spelling", "canonical") from None
