@@ -114,8 +114,11 @@ class Runner:
         return results
 
     async def _side_by_side(self, works: Sequence[tuple[bool, Callable[[], Any]]]) -> list[Any]:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._one(is_async, work)) for is_async, work in works]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._one(is_async, work)) for is_async, work in works]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
         return [task.result() for task in tasks]
 
     async def _one(self, is_async: bool, work: Callable[[], Any]) -> Any:

@@ -1,0 +1,112 @@
+"""What a cache in memory promises beyond the contract: a bound in bytes, and costs that do not grow with it."""
+
+import asyncio
+import time
+import tracemalloc
+
+import pytest
+
+from mizan_core import DeclarationError, MemoryCache
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_it_never_uses_more_than_it_may() -> None:
+    async def story() -> None:
+        cache = MemoryCache(max_bytes=100_000)
+        for number in range(2_000):
+            await cache.set(f"ctx:c{number % 7}:{number}", b"x" * (number % 300), None if number % 2 else 60)
+            assert cache.used_bytes <= 100_000
+        assert 100 < len(cache) < 300
+
+    asyncio.run(story())
+
+
+def test_the_least_recently_used_goes_first() -> None:
+    async def story() -> None:
+        cache = MemoryCache(max_bytes=10_000)
+        await cache.set("kept", b"k" * 500, None)
+        for number in range(100):
+            await cache.set(f"other:{number}", b"x" * 500, None)
+            await cache.get("kept")
+        assert await cache.get("kept", "other:0", "other:99") == [b"k" * 500, None, b"x" * 500]
+
+    asyncio.run(story())
+
+
+def test_what_is_larger_than_the_cache_is_not_kept_and_leaves_nothing_older_behind() -> None:
+    async def story() -> None:
+        cache = MemoryCache(max_bytes=5_000)
+        assert await cache.set("a", b"small", None)
+        assert not await cache.set("a", b"x" * 5_000, None)
+        assert await cache.get("a") == [None]
+        assert cache.used_bytes == 0
+
+    asyncio.run(story())
+
+
+def test_expiry_follows_the_clock_to_the_moment() -> None:
+    async def story() -> None:
+        clock = Clock()
+        cache = MemoryCache(clock=clock)
+        await cache.set("a", b"1", 10)
+        clock.now = 9.999
+        assert await cache.get("a") == [b"1"]
+        clock.now = 10.0
+        assert await cache.get("a") == [None]
+        assert cache.used_bytes == 0
+
+    asyncio.run(story())
+
+
+def test_deleting_what_has_expired_counts_nothing() -> None:
+    async def story() -> None:
+        clock = Clock()
+        cache = MemoryCache(clock=clock)
+        await cache.set("a", b"1", 10)
+        clock.now = 11.0
+        assert await cache.delete("a") == 0
+        assert not await cache.set("b", b"1", 0)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_bound_that_keeps_nothing_is_refused(size: int) -> None:
+    with pytest.raises(DeclarationError, match="max_bytes"):
+        MemoryCache(max_bytes=size)
+
+
+def test_counted_bytes_are_the_bytes_that_are_used() -> None:
+    async def fill(cache: MemoryCache) -> None:
+        for number in range(20_000):
+            await cache.set(f"ctx:user:{number:064x}", b"%0200d" % number, 60)
+
+    cache = MemoryCache(max_bytes=1 << 30)
+    tracemalloc.start()
+    asyncio.run(fill(cache))
+    measured, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 0.9 * measured < cache.used_bytes < 1.6 * measured
+
+
+def test_deleting_a_prefix_does_not_look_at_the_rest_of_the_cache() -> None:
+    async def seconds_with(others: int) -> float:
+        cache = MemoryCache(max_bytes=1 << 30)
+        for number in range(others):
+            await cache.set(f"ctx:other:{number}", b"", None)
+        best = 1.0
+        for _ in range(20):
+            await cache.set("ctx:user:1", b"", None)
+            began = time.perf_counter()
+            assert await cache.delete_by_prefix("ctx:user:") == 1
+            best = min(best, time.perf_counter() - began)
+        return best
+
+    few, many = asyncio.run(seconds_with(10)), asyncio.run(seconds_with(50_000))
+    assert many < 20 * few + 0.0002
