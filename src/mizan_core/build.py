@@ -7,6 +7,7 @@ import pkgutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, get_type_hints
 
@@ -27,7 +28,18 @@ from .declare import (
 )
 from .errors import DeclarationError, GraphError
 from .graph import Affect, CachePolicy, ContextPlan, Function, Graph
-from .inputs import MISFIT, UNUSABLE, Compiled, Kinds, Parameter, compile_input, compile_validator, kinds_of
+from .inputs import (
+    MISFIT,
+    UNUSABLE,
+    Compiled,
+    Kinds,
+    Parameter,
+    compile_input,
+    compile_type,
+    compile_validator,
+    kinds_of,
+    same_type,
+)
 from .policies import Anyone, Per, most_private, shortest
 from .signature import Input, Signature, read_signature, union_members
 
@@ -59,10 +71,18 @@ def discover(package: str) -> Graph:
 
 
 def _client_modules(package: ModuleType) -> Iterator[ModuleType]:
-    for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        below = found.name.removeprefix(package.__name__)
-        if "clients" in below.split("."):
-            yield importlib.import_module(found.name)
+    for name in _names_below(list(package.__path__), f"{package.__name__}."):
+        if "clients" in name.removeprefix(package.__name__).split("."):
+            yield importlib.import_module(name)
+
+
+def _names_below(folders: Sequence[str], prefix: str) -> Iterator[str]:
+    """The modules below a package, without importing any: `pkgutil.walk_packages` would, and hides those that fail."""
+    for found in pkgutil.iter_modules(folders, prefix):
+        yield found.name
+        if found.ispkg:
+            own = found.name.removeprefix(prefix)
+            yield from _names_below([str(Path(folder, own)) for folder in folders], f"{found.name}.")
 
 
 class _Build:
@@ -96,6 +116,12 @@ class _Build:
             declaration = declaration_of(source)
             if declaration is None:
                 self.defects.append(f"{source!r} is not marked with @client")
+                continue
+            if declaration.function is not source:
+                self.defects.append(
+                    f"{declaration.name}: another decorator stands above @client, and calls would pass it by; "
+                    "put @client on top"
+                )
                 continue
             if declaration.name in self.declared:
                 self.defects.append(
@@ -172,7 +198,7 @@ class _Build:
 
     def result(self, declaration: Declaration, signature: Signature) -> TypeAdapter[Any] | None:
         try:
-            return TypeAdapter(signature.returns)
+            return compile_type(signature.returns)
         except UNUSABLE as error:
             self.defects.append(
                 f"{declaration.name}: Pydantic cannot serialise what it returns, {_show(signature.returns)} "
@@ -210,7 +236,12 @@ class _Build:
             self.defects.append(
                 f"{where} is a {_show(one.annotation)}, which a URL cannot spell; use a scalar or a list of scalars"
             )
-        elif kinds.is_list and not one.required and (one.default is None or len(_sized(one.default)) > 0):
+        elif kinds.is_list and kinds.nullable:
+            self.defects.append(
+                f"{where} is a list that may be null, and a URL spells null and the empty list alike; "
+                "let it be a list alone"
+            )
+        elif kinds.is_list and compiled.default_text not in (None, "[]"):
             self.defects.append(
                 f"{where} is a list with the default {one.default!r}, so a URL could not spell the empty list; "
                 "let the default be empty or absent"
@@ -231,7 +262,7 @@ class _Build:
                 )
             for name, one in view.inputs.items():
                 known = self.compiled[context].get(name)
-                if known is not None and known.input.annotation != one.input.annotation:
+                if known is not None and not same_type(known, one):
                     self.defects.append(
                         f"{view.name}: parameter {name!r} is a {_show(one.input.annotation)} here and a "
                         f"{_show(known.input.annotation)} in context {context!r}"
@@ -411,12 +442,11 @@ def _required(inputs: Mapping[str, Compiled]) -> frozenset[str]:
 
 
 def _always_narrows(argument: Compiled, parameter: Compiled) -> bool:
-    one = argument.input
-    return one.required and not argument.kinds.nullable and one.annotation == parameter.input.annotation
+    return argument.input.required and not argument.kinds.nullable and same_type(argument, parameter)
 
 
 def _divergence(first: Compiled, second: Compiled) -> str | None:
-    if first.input.annotation != second.input.annotation:
+    if not same_type(first, second):
         return f"diverges: {_show(first.input.annotation)} here and {_show(second.input.annotation)} there"
     if first.input.required != second.input.required:
         return "diverges: it has a default in one of them only"
@@ -432,9 +462,12 @@ def _fields_of(annotation: Any) -> Mapping[str, Any] | None:
     if issubclass(annotation, BaseModel):
         computed = {name: field.return_type for name, field in annotation.model_computed_fields.items()}
         return {name: field.annotation for name, field in annotation.model_fields.items()} | computed
-    if hasattr(annotation, "__dataclass_fields__") or hasattr(annotation, "__required_keys__"):
-        return get_type_hints(annotation)
-    return get_type_hints(annotation) if hasattr(annotation, "_fields") else None
+    if any(hasattr(annotation, mark) for mark in ("__dataclass_fields__", "__required_keys__", "_fields")):
+        try:
+            return get_type_hints(annotation)
+        except NameError:  # a type that is local to a function: its fields have names, and types that Pydantic knew
+            return dict.fromkeys(annotation.__annotations__, Any)
+    return None
 
 
 def _kinds_of_field(annotation: Any) -> Kinds | None:
@@ -442,10 +475,6 @@ def _kinds_of_field(annotation: Any) -> Kinds | None:
         return kinds_of(TypeAdapter(annotation), serialized=True)
     except UNUSABLE:
         return None
-
-
-def _sized(default: object) -> Sequence[object]:
-    return default if isinstance(default, Sequence) else tuple(default)  # type: ignore[arg-type]  # sets are sized too
 
 
 def _place(declaration: Declaration) -> str:
@@ -475,7 +504,7 @@ def _show_binding(binding: Binding) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0]
+    return str(error).partition("\n")[0]
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

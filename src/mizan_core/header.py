@@ -44,13 +44,20 @@ def encode_text(text: str) -> str:
 
 def _encode_entry(entry: Invalidation) -> str:
     try:
-        head = encode_text(entry.context)
+        head = _encode_name("context", entry.context)
         if entry.function is not None:
-            head += f"/{encode_text(entry.function)}"
+            head += f"/{_encode_name('function', entry.function)}"
         texts = entry.texts
-        return head + "".join(f";{encode_text(name)}={encode_text(texts[name])}" for name in sorted(texts))
+        pairs = (f";{_encode_name('parameter', name)}={encode_text(texts[name])}" for name in sorted(texts))
+        return head + "".join(pairs)
     except (InvalidValue, UnicodeEncodeError) as error:
         raise HeaderError(f"An invalidation of {entry.context!r} has a value that cannot be written.") from error
+
+
+def _encode_name(what: str, name: str) -> str:
+    if not name:
+        raise HeaderError(f"An empty text cannot name a {what}.")
+    return encode_text(name)
 
 
 def _largest_group(pieces: list[tuple[str, str]], candidates: set[str]) -> str | None:

@@ -6,6 +6,7 @@ from typing import Any, NotRequired, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUserError
+from pydantic_core import SchemaError
 from typing_extensions import TypedDict
 
 from .errors import InvalidInput, InvalidValue
@@ -18,7 +19,7 @@ MAXIMUM_ERRORS = 32
 MAXIMUM_LOCATION_LENGTH = 64
 
 # What Pydantic raises for an annotation that it cannot use.
-UNUSABLE = (PydanticUserError, PydanticSchemaGenerationError, NameError, TypeError)
+UNUSABLE = (PydanticUserError, PydanticSchemaGenerationError, SchemaError, NameError, TypeError)
 
 # What is raised for a default that is not of its parameter's type, or has no canonical text.
 MISFIT = (ValidationError, InvalidValue)
@@ -102,9 +103,11 @@ class Parameter:
         if value is None:
             return None
         try:
-            return jsonable(self._read(value))
-        except (ValidationError, InvalidValue):
+            plain = jsonable(self._read(value))
+            canonical(plain)
+        except Exception:  # noqa: BLE001  # a type may have a validator of the developer's, and a purge cannot fail on it
             return None
+        return plain
 
     def _read(self, value: object) -> object:
         try:
@@ -158,8 +161,20 @@ class Validator:
 
 def compile_input(one: Input) -> Compiled:
     """Raises one of `UNUSABLE` where Pydantic cannot validate the annotation, and one of `MISFIT` for a bad default."""
-    adapter: TypeAdapter[Any] = TypeAdapter(one.annotation)
+    adapter = compile_type(one.annotation)
     return Compiled(one, adapter, kinds_of(adapter), None if one.required else _text_of(adapter, one.default))
+
+
+def compile_type(annotation: Any) -> TypeAdapter[Any]:
+    """Raises one of `UNUSABLE`, at once also for what is not fully defined: Pydantic would wait for its first use."""
+    adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+    len(adapter.core_schema)  # a schema that had to be put off is made when it is asked something
+    return adapter
+
+
+def same_type(first: Compiled, second: Compiled) -> bool:
+    """Whether two inputs accept the same. Equal `Field(...)`s make annotations that are not equal to Python."""
+    return first.input.annotation == second.input.annotation or first.adapter.core_schema == second.adapter.core_schema
 
 
 def compile_validator(root: str, inputs: Iterable[Compiled], required: frozenset[str]) -> Validator:
@@ -190,7 +205,10 @@ def kinds_of(adapter: TypeAdapter[Any], *, serialized: bool = False) -> Kinds:
 
 def kinds_of_schema(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Kinds:
     if "$ref" in schema:
-        return kinds_of_schema(definitions[schema["$ref"].removeprefix("#/$defs/")], definitions)
+        name = schema["$ref"].removeprefix("#/$defs/")
+        if name not in definitions:  # a type that contains itself
+            return Kinds(frozenset({"any"}))
+        return kinds_of_schema(definitions[name], {one: definitions[one] for one in definitions if one != name})
     alternatives = schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf")
     if alternatives:
         found = [kinds_of_schema(one, definitions) for one in alternatives]

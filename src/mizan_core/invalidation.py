@@ -1,7 +1,7 @@
 """What a call makes stale (protocol, section 4): pure functions from arguments, result and body to invalidations."""
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, assert_never
@@ -227,6 +227,8 @@ def _field(result: object, name: str) -> object:
 
 def _choices(parameter: Parameter, value: object) -> list[object]:
     """The distinct values that a value stands for, in the parameter's type; none where it does not narrow."""
+    if isinstance(value, Iterator):  # reading it would leave nothing for the function
+        return []
     if isinstance(value, set | frozenset):  # it has no order of its own, and an answer has to have one
         value = _sorted(value)
     if isinstance(value, list | tuple) and not parameter.is_list:

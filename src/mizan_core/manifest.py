@@ -2,15 +2,16 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .declare import ROUTE_PARAMETER, Arg, Binding, ByBody, ByName, Result
+from .errors import DeclarationError
 from .graph import Affect, ContextPlan, Function, Graph
 from .header import encode_text
 from .invalidation import Invalidation
 from .policies import Lifetime, Never, Per, Seconds
-from .values import canonical
+from .values import canonical, jsonable
 
 VERSION = 1
 
@@ -24,9 +25,16 @@ def build_manifest(
     base_url: str = "/api/mizan",
     page_routes: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
-    """The manifest. `page_routes` adds, by context, pages of the host application that show it."""
+    """The manifest. `page_routes` adds, by context, pages of the host application that show it.
+
+    Raises `DeclarationError` where `page_routes` names a context that the graph does not have.
+    """
     base = base_url.rstrip("/")
     added = page_routes or {}
+    for name in added:
+        if name not in graph.contexts:
+            known = ", ".join(sorted(graph.contexts)) or "none at all"
+            raise DeclarationError(f"page_routes names the context {name!r}, and the graph has {known}.")
     return {
         "version": VERSION,
         "base_url": base,
@@ -88,7 +96,7 @@ def page_url(route: str, texts: Mapping[str, str]) -> str:
 
 
 def _context(plan: ContextPlan, base: str, added: Sequence[str]) -> dict[str, Any]:
-    routes = dict.fromkeys([page.declaration.route for page in plan.pages if page.is_view] + list(added))
+    routes = dict.fromkeys([*_routes((*plan.pages, *plan.readers)), *added])
     user_scoped = plan.policy.per is Per.USER or not _USER_PARAMETERS.isdisjoint(plan.parameters)
     entry: dict[str, Any] = {
         "functions": [_reader(function) for function in (*plan.readers, *plan.pages)],
@@ -105,6 +113,13 @@ def _context(plan: ContextPlan, base: str, added: Sequence[str]) -> dict[str, An
     if routes:
         entry["page_routes"] = list(routes)
     return entry | _policy_members(plan.policy.rev, plan.policy.lifetime)
+
+
+def _routes(readers: Iterable[Function]) -> Iterator[str]:
+    """Where edges may keep what these readers answer, pages and data alike."""
+    for reader in readers:
+        if reader.declaration.route is not None and "GET" in reader.declaration.methods:
+            yield reader.declaration.route
 
 
 def _reader(function: Function) -> dict[str, Any]:
@@ -172,15 +187,19 @@ def _endpoint_url(endpoint: str, context: Mapping[str, Any], scope: Mapping[str,
     defaults = context.get("defaults", {})
     pairs: list[tuple[str, str]] = []
     for name in context["params"]:
-        if name not in scope or _may_be_a_list(scope[name]):
+        texts = _spelled(scope[name]) if name in scope else None
+        if texts is None:
             return f"{endpoint}*"
-        text = canonical(scope[name])
-        if defaults.get(name) != text:
-            pairs.append((name, text))
+        if canonical(scope[name]) != defaults.get(name):
+            pairs.extend((name, text) for text in texts)
     query = canonical_query(pairs)
     return f"{endpoint}?{query}" if query else endpoint
 
 
-def _may_be_a_list(value: object) -> bool:
-    """A list is spelled by repeating its name, and a text from a header does not say whether it was one."""
-    return not isinstance(value, str | int | float) or (isinstance(value, str) and value.startswith("["))
+def _spelled(value: object) -> list[str] | None:
+    """A value as a URL has it, a list one by one; None for a text from a header that may have been a list."""
+    plain = jsonable(value)
+    if isinstance(plain, list):
+        return [canonical(member) for member in plain]
+    text = canonical(plain)
+    return None if text.startswith("[") else [text]

@@ -77,7 +77,7 @@ def read_signature(function: Callable[..., Any], local_names: Mapping[str, Any])
         returns=hints["return"],
         is_view=all(views),
         has_view_member=any(views),
-        is_async=inspect.iscoroutinefunction(function),
+        is_async=any(map(inspect.iscoroutinefunction, (function, inspect.unwrap(function)))),
     )
 
 
@@ -98,10 +98,16 @@ def _check_parameter(parameter: inspect.Parameter) -> None:
 
 def _hints(function: Callable[..., Any], local_names: Mapping[str, Any]) -> dict[str, Any]:
     """The resolved annotations; that of the request is not asked for, so it may be imported for type checkers only."""
-    target = inspect.unwrap(function)
-    named = {name: hint for name, hint in target.__annotations__.items() if name != REQUEST}
-    bearer = types.SimpleNamespace(__annotations__=named)
-    return typing.get_type_hints(bearer, target.__globals__, dict(local_names), include_extras=True)
+    signature = inspect.signature(function)
+    named = {name: one.annotation for name, one in signature.parameters.items() if name != REQUEST}
+    bearer = types.SimpleNamespace(__annotations__=named | {"return": signature.return_annotation})
+    return typing.get_type_hints(bearer, _globals(function), dict(local_names), include_extras=True)
+
+
+def _globals(function: Callable[..., Any]) -> dict[str, Any]:
+    """Where the annotations were written: for a wrapper, where what it wraps was."""
+    written: dict[str, Any] = inspect.unwrap(function, stop=lambda one: hasattr(one, "__signature__")).__globals__
+    return written
 
 
 def _input(parameter: inspect.Parameter, annotation: Any) -> Input:

@@ -45,7 +45,7 @@ def issue_mwt(
     checked = check_keys(keys)
     if identity.user_id is None:
         raise TokenError("Nobody cannot have a token: the identity has no user id.")
-    if not ttl > 0:
+    if not 0 < ttl < math.inf:
         raise DeclarationError(f"A token's ttl is a number of seconds above 0, not {ttl!r}.")
     kid, secret = list(checked.items())[-1]
     issued = int(now)
@@ -99,7 +99,7 @@ def _verified_claims(token: str, keys: Mapping[str, bytes]) -> dict[str, Any]:
             algorithms=[ALGORITHM],
             options={"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False},
         )
-    except (jwt.PyJWTError, ValueError) as error:
+    except (jwt.PyJWTError, ValueError, RecursionError) as error:
         raise TokenError(f"{type(error).__name__}: not a valid token") from error
 
 
@@ -114,7 +114,7 @@ def _check_audience(claimed: object, audience: str) -> None:
 def _check_times(claims: Mapping[str, Any], now: float) -> None:
     for name in ("exp", "iat", "nbf"):
         time = claims.get(name, 0)
-        if isinstance(time, bool) or not isinstance(time, int | float) or not math.isfinite(time):
+        if type(time) not in (int, float) or not -math.inf < time < math.inf:
             raise TokenError(f"claim {name!r} is not a number")
     if claims["exp"] + LEEWAY_SECONDS <= now:
         raise TokenError("it has expired")

@@ -108,7 +108,12 @@ def _decimal(value: Any) -> str:
 
 
 def _moment(value: Any) -> Json:
-    return _from_pydantic(value if value.tzinfo is None else value.astimezone(datetime.UTC))
+    if value.utcoffset() is None:
+        return _from_pydantic(value)
+    try:
+        return _from_pydantic(value.astimezone(datetime.UTC))
+    except OverflowError as error:
+        raise InvalidValue("A moment that is outside of the years 1 to 9999 in UTC has no canonical text.") from error
 
 
 def _from_pydantic(value: object) -> Json:

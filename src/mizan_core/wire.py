@@ -15,7 +15,7 @@ from .errors import BadRequest, CallError, InvalidInput, NotFound
 from .graph import CachePolicy
 from .invalidation import Invalidation
 from .policies import Never, Seconds
-from .values import jsonable
+from .values import canonical, jsonable
 
 NO_STORE = "no-store"
 PRIVATE_NO_STORE = "private, no-store"
@@ -38,8 +38,7 @@ def encode_json(value: object) -> bytes:
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # orjson writes integers of up to 64 bits
-        text = json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-        return text.encode()
+        return orjson.dumps(_written_out(value), option=orjson.OPT_SORT_KEYS)
 
 
 def parse_json(body: bytes) -> Any:
@@ -155,13 +154,13 @@ def _title(status: int) -> str:
         return "Error"
 
 
-def _finite(value: object) -> object:
-    """Not-a-number and the infinities as null, as orjson and Pydantic write them."""
+def _written_out(value: object) -> object:
+    """The same with every integer that orjson cannot write as a fragment, which it copies as it stands."""
     match value:
-        case float():
-            return value if math.isfinite(value) else None
+        case int():
+            return value if -(2**63) <= value < 2**64 else orjson.Fragment(canonical(value))
         case Mapping():
-            return {name: _finite(item) for name, item in value.items()}
+            return {name: _written_out(item) for name, item in value.items()}
         case list() | tuple():
-            return [_finite(item) for item in value]
+            return [_written_out(item) for item in value]
     return value
