@@ -1,0 +1,221 @@
+"""Holds: renewed while a mutation runs, let go of by the last, and never left behind."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+
+from mizan_core import Context, Engine, MemoryCache, build, client, invalidate
+from mizan_core import bundle_cache as module
+from mizan_core.bundle_cache import BundleCache, Computed, Slot
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def cache_over(backend: MemoryCache) -> BundleCache:
+    numbers = iter(range(1, 100_000))
+    return BundleCache(backend, random=lambda count: next(numbers).to_bytes(count, "big"), clock=lambda: 0.0)
+
+
+def run(story: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(story())  # type: ignore[arg-type]  # every story is a coroutine function
+
+
+async def one() -> Computed:
+    return Computed(b"1")
+
+
+SLOT = Slot("ctx:user:1", ("tag:user:whole", "tag:user:5"))
+
+
+def test_a_hold_outlives_its_thirty_seconds_while_its_mutation_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RENEW_SECONDS", 0.005)
+
+    async def story() -> None:
+        clock = Clock()
+        backend = MemoryCache(clock=clock)
+        cache = cache_over(backend)
+        hold = cache.hold(["tag:user:5"])
+        await hold.begin()
+        for _ in range(5):
+            clock.now += 25
+            await asyncio.sleep(0.02)
+        assert (await backend.get("tag:user:5"))[0] is not None
+        await hold.end(())
+        assert await backend.get("tag:user:5") == [None]
+        clock.now += 25
+        await asyncio.sleep(0.02)
+        assert await backend.get("tag:user:5") == [None]
+
+    run(story)
+
+
+def test_a_hold_whose_process_died_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        clock = Clock()
+        backend = MemoryCache(clock=clock)
+        await cache_over(backend).hold(["tag:user:5"]).begin()
+        survivor = cache_over(backend)
+        assert type(await survivor.fetch(SLOT, None, one)).__name__ == "Passing"
+        clock.now += module.HOLD_SECONDS
+        assert type(await survivor.fetch(SLOT, None, one)).__name__ == "Fresh"
+        assert type(await survivor.fetch(SLOT, None, one)).__name__ == "Hit"
+
+    run(story)
+
+
+def test_the_last_holder_lets_go_and_an_earlier_one_leaves_a_fresh_value() -> None:
+    async def story() -> None:
+        backend = MemoryCache()
+        cache = cache_over(backend)
+        first, second = cache.hold(["tag:a", "tag:b"]), cache.hold(["tag:b"])
+        await first.begin()
+        await second.begin()
+        (before,) = await backend.get("tag:b")
+        await first.end(())
+        free, held = await backend.get("tag:a", "tag:b")
+        assert free is None
+        assert held is not None
+        assert held.startswith(module.HELD)
+        assert held != before
+        await second.end(())
+        assert await backend.get("tag:b") == [None]
+
+    run(story)
+
+
+def test_a_purge_does_not_open_a_scope_that_a_mutation_holds() -> None:
+    async def story() -> None:
+        backend = MemoryCache()
+        cache = cache_over(backend)
+        hold = cache.hold(["tag:a"])
+        await hold.begin()
+        await cache.purge(["tag:a", "tag:b"])
+        await cache.purge([])
+        assert (await backend.get("tag:a"))[0] is not None
+        await hold.end(())
+        assert await backend.get("tag:a") == [None]
+
+    run(story)
+
+
+def test_what_was_named_late_is_held_before_the_hold_ends() -> None:
+    async def story() -> None:
+        backend = MemoryCache()
+        hold = cache_over(backend).hold([])
+        await hold.begin()
+        hold.extend(["tag:a"])
+        hold.extend(["tag:a", "tag:b"])
+        await asyncio.sleep(0)
+        assert None not in await backend.get("tag:a", "tag:b")
+        hold.extend(["tag:c"])
+        await hold.end(["tag:d"])
+        assert await backend.get("tag:a", "tag:b", "tag:c", "tag:d") == [None] * 4
+
+    run(story)
+
+
+class Interfering(MemoryCache):
+    """Between a look-up and the stamp that follows it, somebody else is faster."""
+
+    def __init__(self, value: bytes | None) -> None:
+        super().__init__()
+        self.value = value
+
+    async def set(self, key: str, value: bytes, ttl: float | None, *, if_absent: bool = False) -> bool:
+        if not if_absent:
+            return await super().set(key, value, ttl)
+        if self.value is not None:
+            await super().set(key, self.value, ttl)
+        return False
+
+
+@pytest.mark.parametrize(
+    ("value", "answer"),
+    [(b"n" + b"other nonce 123", "Fresh"), (module.HELD + b"by another", "Passing"), (None, "Passing")],
+)
+def test_who_loses_the_race_for_a_tag_stamps_what_it_then_reads_or_bypasses(value: bytes | None, answer: str) -> None:
+    async def story() -> None:
+        cache = cache_over(Interfering(value))
+        assert type(await cache.fetch(SLOT, None, one)).__name__ == answer
+        if answer == "Fresh":
+            assert type(await cache.fetch(SLOT, None, one)).__name__ == "Hit"
+
+    run(story)
+
+
+def test_a_cancelled_mutation_leaves_no_holder_behind() -> None:
+    waiting, never = asyncio.Event(), asyncio.Event()
+
+    class Slow(MemoryCache):
+        stuck = False
+
+        async def set(self, key: str, value: bytes, ttl: float | None, *, if_absent: bool = False) -> bool:
+            if self.stuck:
+                waiting.set()
+                await never.wait()
+            return await super().set(key, value, ttl, if_absent=if_absent)
+
+    @client(context="page")
+    async def page() -> int:
+        return 1
+
+    @client(affects="page")
+    async def write() -> None:
+        pass
+
+    async def story() -> None:
+        backend = Slow()
+        engine = Engine(build([page, write]), cache=backend, cache_secret="s" * 32)
+        backend.stuck = True
+        calling = asyncio.create_task(engine.call("write", {}))
+        await waiting.wait()
+        (mutation,) = engine._owed
+        mutation.cancel()
+        backend.stuck = False
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+        await engine.call("write", {})
+        await engine.fetch("page", {})
+        assert (await engine.fetch("page", {})).status == "hit"
+
+    run(story)
+
+
+def test_a_backend_may_count_holders_itself() -> None:
+    class Counting(MemoryCache):
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls: list[tuple[str, Sequence[str]]] = []
+
+        async def hold(self, tags: Sequence[str], holder: str, ttl: float) -> None:
+            assert ttl == module.HOLD_SECONDS
+            self.calls.append(("hold", tags))
+
+        async def release(self, tags: Sequence[str], holder: str) -> None:
+            self.calls.append(("release", tags))
+
+    orders = Context("orders")
+
+    @client(context=orders)
+    async def listed(customer_id: int) -> int:
+        return customer_id
+
+    @client(affects=orders)
+    async def write(customer_id: int) -> None:
+        invalidate(orders, customer_id=customer_id)
+
+    async def story() -> None:
+        backend = Counting()
+        engine = Engine(build([listed, write]), cache=backend, cache_secret="s" * 32)
+        await engine.call("write", {"customer_id": 1})
+        assert [verb for verb, _ in backend.calls] == ["hold", "release"]
+        assert backend.calls[0][1] == backend.calls[1][1]
+        assert len(backend.calls[0][1]) == 1
+
+    run(story)

@@ -1,0 +1,305 @@
+"""Who-asks, noticed in the core by itself: requests that can be watched, pages, and errors that are personal."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from mizan_core import ANONYMOUS, Conflict, Context, Engine, Identity, MemoryCache, NotFound, build, client
+from mizan_core.answers import Page, page_cache_control
+from mizan_core.errors import Unauthorized
+from mizan_core.graph import CachePolicy
+from mizan_core.policies import Never, Per, Seconds, UntilPurged
+from mizan_core.watch import Notice, watch_identity
+
+PUBLIC = "public, max-age=0, must-revalidate, s-maxage=31536000"
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A request that knows one thing: the name of whoever asks."""
+
+    name: str
+    notice: Notice | None = None
+
+    def plain(self) -> "Visit":
+        return self
+
+    def watched(self, notice: Notice) -> "Visit":
+        return Visit(self.name, notice)
+
+    @property
+    def user(self) -> str:
+        if self.notice is not None:
+            self.notice("user")
+        return self.name
+
+
+class HtmlPage:
+    """As small as a web response can be."""
+
+    def __init__(self, text: str, status_code: int = 200) -> None:
+        self.body = text.encode()
+        self.status_code = status_code
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        raise NotImplementedError
+
+
+def engine_of(*functions: Callable[..., Any], **options: Any) -> Engine:
+    return Engine(build(functions), cache=MemoryCache(), **options)
+
+
+def run(story: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(story())  # type: ignore[arg-type]  # every story is a coroutine function
+
+
+def test_who_joined_a_personal_computation_computes_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    go_on = asyncio.Event()
+
+    @client(context="page")
+    async def greeting(request: object) -> str:
+        await go_on.wait()
+        return f"Hello {request.user}"  # type: ignore[attr-defined]
+
+    async def story() -> None:
+        engine = engine_of(greeting)
+        visits = [asyncio.create_task(engine.fetch("page", {}, request=Visit(name))) for name in ("Ann", "Bob")]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        go_on.set()
+        bundles = [await visit for visit in visits]
+        assert [bundle.body for bundle in bundles] == [b'{"greeting":"Hello Ann"}', b'{"greeting":"Hello Bob"}']
+        assert {bundle.policy for bundle in bundles} == {"private, no-store"}
+        assert (await engine.fetch("page", {}, request=Visit("Eve"))).body == b'{"greeting":"Hello Eve"}'
+
+    run(story)
+    assert len(caplog.records) == 3
+    assert "greeting looked at who asks (user)" in caplog.text
+    assert "per='user'" in caplog.text
+
+
+def test_an_error_made_of_who_asks_is_nobody_elses() -> None:
+    go_on = asyncio.Event()
+
+    @client(context="page")
+    async def greeting(request: object) -> str:
+        await go_on.wait()
+        raise Conflict(f"Not for {request.user}")  # type: ignore[attr-defined]
+
+    async def story() -> None:
+        engine = engine_of(greeting)
+        visits = [engine.fetch("page", {}, request=Visit(name)) for name in ("Ann", "Bob")]
+        gathering = asyncio.gather(*visits, return_exceptions=True)
+        await asyncio.sleep(0.01)
+        go_on.set()
+        assert [str(error) for error in await gathering] == ["Not for Ann", "Not for Bob"]
+
+    run(story)
+
+
+def test_what_is_kept_per_user_may_see_who_asks(caplog: pytest.LogCaptureFixture) -> None:
+    @client(context="page", per="user")
+    async def greeting(request: object) -> str:
+        return f"Hello {request.user}"  # type: ignore[attr-defined]
+
+    async def story() -> None:
+        engine = engine_of(greeting)
+        for status in ("miss", "hit"):
+            bundle = await engine.fetch("page", {}, identity=Identity("1"), request=Visit("Ann"))
+            assert (bundle.status, bundle.body) == (status, b'{"greeting":"Hello Ann"}')
+
+    with caplog.at_level(logging.WARNING):
+        run(story)
+    assert caplog.records == []
+
+
+def test_a_watched_identity_is_the_same_identity() -> None:
+    seen: list[str] = []
+    ann = Identity("1", staff=True, permissions=frozenset({"read"}))
+    watched = watch_identity(ann, frozenset({"user_id"}), seen.append)
+    assert (watched.staff, watched.permissions, seen) == (True, {"read"}, [])
+    assert watched.user_id == "1"
+    assert watched.is_authenticated
+    assert seen == ["user_id", "user_id"]
+
+
+class TestPages:
+    user = Context("user")
+
+    def page(self, **options: Any) -> Callable[..., Any]:
+        @client(context=self.user, route="/profile/{user_id}/", **options)
+        async def profile(request: object, user_id: int, tab: str = "new") -> HtmlPage:
+            return HtmlPage(f"{user_id} {request.user if options.get('per') == 'user' else ''}")  # type: ignore[attr-defined]
+
+        return profile
+
+    def test_a_page_that_nothing_disturbed_may_be_kept_at_its_canonical_path(self) -> None:
+        async def story() -> None:
+            page = await engine_of(self.page()).page("profile", {"user_id": "05"}, request=Visit("Ann"))
+            assert (page.path, page.keepable, page.personal) == ("/profile/5/", True, False)
+            assert page_cache_control(page, 200, canonical_url=True) == PUBLIC
+
+        run(story)
+
+    def test_a_page_that_was_purged_or_held_while_it_was_made_may_not(self) -> None:
+        making, go_on = asyncio.Event(), asyncio.Event()
+
+        @client(context=self.user, route="/profile/{user_id}/")
+        async def profile(user_id: int) -> HtmlPage:
+            making.set()
+            await go_on.wait()
+            return HtmlPage("old")
+
+        @client(affects=self.user)
+        async def rename(user_id: int) -> None:
+            making.clear()
+            await making.wait()
+
+        async def story() -> None:
+            engine = engine_of(profile, rename)
+            purged = asyncio.create_task(engine.page("profile", {"user_id": 5}))
+            await making.wait()
+            renaming = asyncio.create_task(engine.call("rename", {"user_id": 5}))
+            await asyncio.sleep(0)
+            held = asyncio.create_task(engine.page("profile", {"user_id": 5}))
+            await making.wait()
+            await renaming
+            go_on.set()
+            assert not (await purged).keepable
+            assert not (await held).keepable
+            assert (await engine.page("profile", {"user_id": 5})).keepable
+
+        run(story)
+
+    def test_a_page_that_is_narrowed_by_less_than_its_context_may_not_either(self) -> None:
+        @client(context=self.user)
+        async def activity(user_id: int, page: int = 1) -> int:
+            return page
+
+        @client(context=self.user, route="/profile/{user_id}/")
+        async def profile(user_id: int) -> HtmlPage:
+            return HtmlPage("x")
+
+        @client(affects=self.user)
+        async def turn(user_id: int, page: int) -> None:
+            pass
+
+        async def story() -> None:
+            assert not (await engine_of(activity, profile, turn).page("profile", {"user_id": 5})).keepable
+            assert (await engine_of(activity, profile).page("profile", {"user_id": 5})).keepable
+
+        run(story)
+
+    def test_a_page_per_user_is_kept_by_nobody_for_a_visitor(self) -> None:
+        async def story() -> None:
+            engine = engine_of(self.page(per="user"))
+            page = await engine.page("profile", {"user_id": 5}, identity=ANONYMOUS, request=Visit("Ann"))
+            assert page_cache_control(page, 200, canonical_url=True) == "no-store"
+            page = await engine.page("profile", {"user_id": 5}, identity=Identity("1"), request=Visit("Ann"))
+            assert page_cache_control(page, 200, canonical_url=True) == "private, no-cache"
+
+        run(story)
+
+    def test_a_page_that_looked_at_who_asks_is_personal_and_so_is_its_error(self) -> None:
+        @client(context=self.user, route="/profile/{user_id}/")
+        async def profile(request: object, user_id: int) -> HtmlPage:
+            if user_id == 0:
+                raise NotFound(request.user)  # type: ignore[attr-defined]
+            return HtmlPage(request.user)  # type: ignore[attr-defined]
+
+        async def story() -> None:
+            engine = engine_of(profile)
+            page = await engine.page("profile", {"user_id": 5}, request=Visit("Ann"))
+            assert page_cache_control(page, 200, canonical_url=True) == "private, no-store"
+            with pytest.raises(NotFound, match="Ann"):
+                await engine.page("profile", {"user_id": 0}, request=Visit("Ann"))
+
+        run(story)
+
+    def test_data_behind_a_route_is_its_json(self) -> None:
+        @client(context=self.user, route="/data/{user_id}/", private=True, auth=True)
+        async def data(user_id: int) -> dict[str, int]:
+            return {"b": user_id, "a": 1}
+
+        async def story() -> None:
+            engine = engine_of(data)
+            page = await engine.page("data", {"user_id": 5}, identity=Identity("1"))
+            assert page.result == b'{"a":1,"b":5}'
+            with pytest.raises(Unauthorized):
+                await engine.page("data", {"user_id": 5})
+            answer = await engine.run("data", {"user_id": 5})
+            assert (answer.result, answer.body) == ({"b": 5, "a": 1}, b'{"result":{"a":1,"b":5}}')
+
+        run(story)
+
+    def test_a_view_that_the_server_runs_answers_its_response(self) -> None:
+        async def story() -> None:
+            answer = await engine_of(self.page()).run("profile", {"user_id": 5})
+            assert isinstance(answer.result, HtmlPage)
+            assert answer.body == b""
+
+        run(story)
+
+    @pytest.mark.parametrize(("status", "stale"), [(200, True), (303, True), (500, True), (404, False), (422, False)])
+    def test_a_mutation_view_purges_unless_it_refused(self, status: int, stale: bool) -> None:
+        @client(context="board")
+        async def board() -> int:
+            return 1
+
+        @client(affects="board", route="/rename/")
+        async def rename() -> HtmlPage:
+            return HtmlPage("", status)
+
+        async def story() -> None:
+            engine = engine_of(board, rename)
+            await engine.fetch("board", {})
+            answer = await engine.run("rename", {})
+            assert bool(answer.invalidations) is stale
+            # Refused or not, a hold has ended here, and its tags with it.
+            assert (await engine.fetch("board", {})).status == "miss"
+
+        run(story)
+
+
+def page_of(policy: CachePolicy, *, keepable: bool = True) -> Page:
+    return Page(result=None, policy=policy, keepable=keepable, personal=False, path="/")
+
+
+@pytest.mark.parametrize(
+    ("own", "answer"),
+    [
+        (None, PUBLIC),
+        ("no-store", "no-store"),
+        ("private, max-age=5", "private, max-age=5"),
+        ("no-cache", "no-cache"),
+        ("public, max-age=10", "public, max-age=0, must-revalidate, s-maxage=10"),
+        ("max-age=10, s-maxage=20", "public, max-age=0, must-revalidate, s-maxage=20"),
+        ("public, s-maxage=99999999999", PUBLIC),
+        ("public, max-age=x", PUBLIC),
+        ("must-revalidate", PUBLIC),
+    ],
+)
+def test_a_response_may_ask_for_less_than_its_policy_and_never_gets_more(own: str | None, answer: str) -> None:
+    page = page_of(CachePolicy(rev=0, lifetime=UntilPurged(), per=Per.ALL, guarded=False))
+    assert page_cache_control(page, 200, canonical_url=True, own=own) == answer
+
+
+@pytest.mark.parametrize(
+    ("policy", "status", "facts", "answer"),
+    [
+        (CachePolicy(0, UntilPurged(), Per.ALL, False), 404, {}, "no-store"),
+        (CachePolicy(0, UntilPurged(), Per.ALL, False), 200, {"canonical_url": False}, "no-store"),
+        (CachePolicy(0, UntilPurged(), Per.ALL, False), 200, {"sets_cookie": True}, "private, no-cache"),
+        (CachePolicy(0, UntilPurged(), Per.ALL, False), 200, {"varies": True}, "private, no-cache"),
+        (CachePolicy(0, UntilPurged(), Per.ALL, True), 200, {}, "private, no-cache"),
+        (CachePolicy(0, UntilPurged(), Per.USER, True), 200, {"sets_cookie": True}, "private, no-cache"),
+        (CachePolicy(0, Never(), Per.ALL, False), 200, {}, "no-store"),
+        (CachePolicy(0, Seconds(60), Per.ALL, False), 200, {}, "public, max-age=0, must-revalidate, s-maxage=60"),
+    ],
+)
+def test_what_caches_may_do_with_a_page(policy: CachePolicy, status: int, facts: dict[str, Any], answer: str) -> None:
+    assert page_cache_control(page_of(policy), status, **({"canonical_url": True} | facts)) == answer
