@@ -95,6 +95,7 @@ class Mizan:
             engine=self.engine,
             authenticator=Authenticator(keys, audience=audience, authenticate=authenticate, clock=clock),
             trusted_origins=read_origins(trusted_origins),
+            base_url=self.base_url,
             max_body_bytes=max_body_bytes,
         )
         self.routes: list[Route] = routes_of(self._service, graph)

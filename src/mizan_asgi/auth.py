@@ -46,12 +46,12 @@ class Authenticator:
         self._authenticate = authenticate
         self._clock = clock
 
-    async def identify(self, scope: Scope, receive: Receive) -> Caller:
+    async def identify(self, scope: Scope, receive: Receive, *, ask_session: bool = True) -> Caller:
         """Raises `Unauthorized` for a token that is present and not valid: there is no falling back."""
         tokens = header_values(scope, b"x-mizan-token") or _bearer_tokens(scope)
         if tokens:
             return Caller(self._verified(tokens), by_header=True)
-        return Caller(await self._session(scope, receive), by_header=False)
+        return Caller(await self._session(scope, receive) if ask_session else ANONYMOUS, by_header=False)
 
     def _verified(self, tokens: list[str]) -> Identity:
         if self._keys is None:

@@ -4,14 +4,15 @@ import asyncio
 import time
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from mizan_core.build import discover
 from mizan_core.declare import Arg, Binding, ByBody, ByName, Result, Whole
 from mizan_core.engine import Engine
-from mizan_core.errors import MizanError
+from mizan_core.errors import DeclarationError, MizanError
 from mizan_core.graph import Affect, ContextPlan, Function, Graph
 from mizan_core.header import encode_header
 from mizan_core.identity import Identity
@@ -23,7 +24,20 @@ from mizan_core.tokens import issue_mwt
 from .app import Mizan
 from .importing import import_target
 
+
+class _Commands(TyperGroup):
+    """The commands. What Mizan or the file system refuses is told without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (MizanError, OSError) as error:
+            typer.echo(f"mizan: {error}", err=True)
+            raise typer.Exit(2) from None
+
+
 cli = typer.Typer(
+    cls=_Commands,
     name="mizan",
     help="What went out of date, and who needs to know.",
     no_args_is_help=True,
@@ -39,12 +53,8 @@ BaseUrl = Annotated[str | None, typer.Option(help="Where the app is mounted; a M
 
 
 def main() -> None:
-    """The command's entry point: what Mizan refuses is told in one line, without a traceback."""
-    try:
-        cli()
-    except MizanError as error:
-        typer.echo(f"mizan: {error}", err=True)
-        raise SystemExit(2) from None
+    """The command's entry point."""
+    cli()
 
 
 @cli.command()
@@ -87,8 +97,8 @@ def purge(
     if not isinstance(engine, Engine):
         engine = Mizan.from_env(_graph(found)).engine
     if not engine.cache_is_shared:
-        raise typer.BadParameter(
-            f"the cache of {target} is in each process's own memory, where no other process can purge it. "
+        raise DeclarationError(
+            f"The cache of {target} is in each process's own memory, where no other process can purge it. "
             "Restart the servers, or share a cache between them (MIZAN_CACHE_REDIS_URL)."
         )
     params: dict[str, object] = dict(_assignment(one) for one in scope or ())
@@ -112,7 +122,7 @@ def token(
     found = _find(target)
     app = found if isinstance(found, Mizan) else Mizan.from_env(_graph(found))
     if app.mwt_keys is None:
-        raise typer.BadParameter(f"{target} has no mwt_keys to sign with; set MIZAN_MWT_SECRET or MIZAN_MWT_KEYS.")
+        raise DeclarationError(f"{target} has no mwt_keys to sign with; set MIZAN_MWT_SECRET or MIZAN_MWT_KEYS.")
     identity = Identity(user, staff=staff, superuser=superuser, permissions=frozenset(permission or ()))
     typer.echo(
         issue_mwt(
@@ -130,7 +140,7 @@ def _find(target: str) -> Found:
         return discover(target)
     if isinstance(found, Mizan | Engine | Graph):
         return found
-    raise typer.BadParameter(f"{target} is a {type(found).__name__}, and neither a Mizan, an Engine nor a Graph.")
+    raise DeclarationError(f"{target} is a {type(found).__name__}, and neither a Mizan, an Engine nor a Graph.")
 
 
 def _graph(found: Found) -> Graph:
@@ -149,7 +159,7 @@ async def _purged(engine: Engine, context: str, params: dict[str, object]) -> tu
 def _assignment(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise typer.BadParameter(f"{text!r} is not of the form name=value.")
+        raise DeclarationError(f"{text!r} is not of the form name=value.")
     return name, value
 
 

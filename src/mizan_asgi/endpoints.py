@@ -1,23 +1,24 @@
 """Calls and bundles: `/call/`, `/call/{name}/` and `/ctx/{context}/` (protocol, section 3), in plain ASGI."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from starlette.types import Receive, Scope
 
 from mizan_core.answers import Answer
 from mizan_core.engine import Engine, Given
 from mizan_core.errors import MethodNotAllowed, NotFound, UnsupportedMediaType
+from mizan_core.graph import CachePolicy, Function
 from mizan_core.wire import parse_call
 
 from .auth import Authenticator, check_same_site
 from .requests import (
     HostRequest,
     header_values,
+    is_canonical_path,
     is_json,
     media_type,
     parse_pairs,
-    raw_path,
     read_arguments,
     read_body,
     replaying,
@@ -32,6 +33,7 @@ class Service:
     engine: Engine
     authenticator: Authenticator
     trusted_origins: frozenset[str]
+    base_url: str
     max_body_bytes: int
 
 
@@ -43,7 +45,7 @@ async def answer(service: Service, path: str, scope: Scope, receive: Receive) ->
         case ["", "call", name]:
             return await _call(service, name, scope, receive)
         case ["", "ctx", context]:
-            return await _bundle(service, context, path.endswith("/"), scope, receive)
+            return await _bundle(service, context, scope, receive)
     raise NotFound
 
 
@@ -61,9 +63,11 @@ async def _call(service: Service, name: str | None, scope: Scope, receive: Recei
     return error_reply(ended.error, ended.invalidations)
 
 
-async def _bundle(service: Service, context: str, with_slash: bool, scope: Scope, receive: Receive) -> Reply:
+async def _bundle(service: Service, context: str, scope: Scope, receive: Receive) -> Reply:
     _check_method(scope, "GET", "HEAD")
-    caller = await service.authenticator.identify(scope, receive)
+    plan = service.engine.graph.contexts.get(context)
+    ask_session = plan is not None and shows_who_asks(plan.policy, plan.readers)
+    caller = await service.authenticator.identify(scope, receive, ask_session=ask_session)
     query: bytes = scope.get("query_string", b"")
     bundle = await service.engine.fetch(
         context,
@@ -71,14 +75,18 @@ async def _bundle(service: Service, context: str, with_slash: bool, scope: Scope
         identity=caller.identity,
         request=HostRequest(scope, replaying(b"", receive), caller.identity),
     )
-    canonical = with_slash and query.decode("latin-1") == bundle.canonical_query and is_plainly_spelled(scope)
+    canonical = query.decode("latin-1") == bundle.canonical_query and is_canonical_path(
+        scope, service.base_url, f"/ctx/{context}/"
+    )
     return bundle_reply(bundle, canonical_url=canonical, if_none_match=header_values(scope, b"if-none-match"))
 
 
-def is_plainly_spelled(scope: Scope) -> bool:
-    """Whether the path has no character percent-encoded that need not be."""
-    raw = raw_path(scope)
-    return "%" not in raw or raw == quote(scope["path"])
+def shows_who_asks(policy: CachePolicy, functions: Iterable[Function]) -> bool:
+    """Whether an answer can depend on who asks. Where it cannot, the host's session is left alone.
+
+    Reading a session costs, and Starlette's `SessionMiddleware` adds a `Vary` to every answer that it was read for.
+    """
+    return not policy.for_everyone or any(function.signature.takes_request for function in functions)
 
 
 def _read_call(scope: Scope, body: bytes) -> tuple[str, Given]:

@@ -19,6 +19,9 @@ from mizan_core.wire import as_arguments, parse_json
 # More fields than any form of a person, few enough to parse without being noticed.
 MAXIMUM_FIELDS = 1000
 
+# What a path may have unencoded (RFC 3986, 3.3); whatever else is encoded in its canonical spelling.
+_PATH_SAFE = "/:@!$&'()*+,;="
+
 # What tells one caller from another in an ASGI scope.
 _WHO_ASKS: Mapping[str, str] = {
     "user": "user",
@@ -88,6 +91,26 @@ class _WatchedScope(dict[str, Any]):
         self._tell_all()
         return super().copy()
 
+    def pop(self, key: str, *default: Any) -> Any:
+        self._tell(key)
+        return super().pop(key, *default)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        self._tell(key)
+        return super().setdefault(key, default)
+
+    def __or__(self, other: Any) -> Any:
+        self._tell_all()
+        return super().__or__(other)
+
+    def __ror__(self, other: Any) -> Any:
+        self._tell_all()
+        return super().__ror__(other)
+
+    def __repr__(self) -> str:
+        self._tell_all()
+        return super().__repr__()
+
     def _tell(self, key: str) -> None:
         if key in _WHO_ASKS:
             self._notice(_WHO_ASKS[key])
@@ -105,8 +128,24 @@ def header_values(scope: Scope, name: bytes) -> list[str]:
 def below_mount(scope: Scope, base_url: str) -> str:
     """The path below the mount point, whether the host strips it, leaves it, or `base_url` is all there is."""
     path: str = scope["path"]
-    root = (scope.get("root_path") or "").rstrip("/")
-    return _without(_without(path, root), base_url)
+    root, mount = _roots(scope)
+    if mount:
+        below = _without(path, root)
+        return _without(path, mount) if below == path else below
+    return _without(_without(path, root), "" if root.endswith(base_url) else base_url)
+
+
+def is_canonical_path(scope: Scope, base_url: str, below: str) -> bool:
+    """Whether the path was sent as edges know it; `below` is its canonical spelling below the mount point.
+
+    The mount point is Starlette's, where there is one, and else `base_url`, which a host may have taken off.
+    """
+    root, mount = _roots(scope)
+    if mount:
+        before = {root, mount}
+    else:
+        before = {base_url, root + base_url} | ({root, ""} if root.endswith(base_url) else set())
+    return raw_path(scope) in {quote(one, safe=_PATH_SAFE) + below for one in before}
 
 
 def raw_path(scope: Scope) -> str:
@@ -154,9 +193,18 @@ def replaying(body: bytes, receive: Receive) -> Receive:
 
 
 def media_type(scope: Scope) -> str:
-    """The Content-Type without parameters; empty if there is none, or more than one."""
+    """The Content-Type without parameters; empty if there is none.
+
+    Raises `UnsupportedMediaType` for more than one, and for any charset but UTF-8.
+    """
     values = header_values(scope, b"content-type")
-    return values[0].partition(";")[0].strip().lower() if len(values) == 1 else ""
+    if len(values) > 1:
+        raise UnsupportedMediaType
+    media, *parameters = "".join(values).lower().split(";")
+    for name, _, value in (parameter.partition("=") for parameter in parameters):
+        if name.strip() == "charset" and value.strip(' "') not in ("utf-8", "utf8"):
+            raise UnsupportedMediaType("The body has to be in UTF-8.")
+    return media.strip()
 
 
 def is_json(media: str) -> bool:
@@ -177,25 +225,38 @@ async def read_arguments(scope: Scope, body: bytes) -> Mapping[str, object] | Pa
     raise UnsupportedMediaType
 
 
+class _WholeFormParser(MultiPartParser):
+    """Starlette's parser, which alone does not tell whether the last boundary has come."""
+
+    ended = False
+
+    def on_end(self) -> None:
+        self.ended = True
+
+
 async def _parse_multipart(scope: Scope, body: bytes) -> Pairs:
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
         yield b""
 
-    parser = MultiPartParser(
-        Headers(scope=scope), stream(), max_files=MAXIMUM_FIELDS, max_fields=MAXIMUM_FIELDS, max_part_size=len(body) + 1
+    # Read as Latin-1, which loses nothing, for Starlette would take what is not UTF-8 to be just that.
+    parser = _WholeFormParser(
+        Headers({"content-type": f"{Headers(scope=scope)['content-type']}; charset=latin-1"}), stream()
     )
+    parser.max_part_size = len(body)
     try:
         form = await parser.parse()
-    except (MultiPartException, FormParserError, LookupError, ValueError):
+    except (MultiPartException, FormParserError):
         raise BadRequest("The body is not a multipart form that can be read.") from None
-    try:
-        fields = Pairs(form.multi_items())
-    finally:
-        await form.close()
-    if any(not isinstance(value, str) for _, value in fields):
-        raise UnsupportedMediaType("Files cannot be arguments. Read them from the request, in a view.")
-    return fields
+    await form.close()
+    if not parser.ended:
+        raise BadRequest("The multipart form breaks off before its end.")
+    fields: list[tuple[str, str]] = []
+    for name, value in form.multi_items():
+        if not isinstance(value, str):
+            raise UnsupportedMediaType("Files cannot be arguments. Read them from the request, in a view.")
+        fields.append((_from_utf8(name.encode("latin-1")), _from_utf8(value.encode("latin-1"))))
+    return Pairs(fields)
 
 
 def _pair(piece: bytes) -> tuple[str, str]:
@@ -204,10 +265,20 @@ def _pair(piece: bytes) -> tuple[str, str]:
 
 
 def _decoded(raw: bytes) -> str:
+    return _from_utf8(unquote_to_bytes(raw.replace(b"+", b" ")))
+
+
+def _from_utf8(raw: bytes) -> str:
     try:
-        return unquote_to_bytes(raw.replace(b"+", b" ")).decode()
+        return raw.decode()
     except UnicodeDecodeError:
         raise BadRequest("A field's name or value is not UTF-8.") from None
+
+
+def _roots(scope: Scope) -> tuple[str, str]:
+    """The root path, and what of it Starlette's mounts added to the server's, which a proxy may have taken off."""
+    root = (scope.get("root_path") or "").rstrip("/")
+    return root, root.removeprefix(scope.get("app_root_path", root).rstrip("/"))
 
 
 def _without(path: str, prefix: str) -> str:

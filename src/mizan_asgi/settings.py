@@ -44,6 +44,8 @@ def several_workers(environ: Mapping[str, str], argv: Sequence[str]) -> bool:
         option, equals, value = word.partition("=")
         if option in ("--workers", "-w"):
             counts.append(value if equals else "".join(argv[place + 1 : place + 2]))
+        elif word.startswith("-w"):
+            counts.append(word.removeprefix("-w"))
     return any(count.isdecimal() and int(count) > 1 for count in counts)
 
 

@@ -1,26 +1,29 @@
 """Functions at their own URLs (protocol, section 9): pages, webhooks, and data behind a route."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from starlette.requests import ClientDisconnect
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mizan_core.answers import Answer, Page, page_cache_control
 from mizan_core.engine import Door
 from mizan_core.errors import MethodNotAllowed
 from mizan_core.graph import Function, Graph
 from mizan_core.inputs import Pairs
+from mizan_core.invalidation import Invalidation
 from mizan_core.wire import NO_STORE, PRIVATE_NO_STORE, VARY
 
 from .auth import check_same_site
-from .endpoints import Service
+from .endpoints import Service, shows_who_asks
 from .requests import (
     HostRequest,
-    below_mount,
+    is_canonical_path,
     parse_pairs,
-    raw_path,
     read_arguments,
     read_body,
     replaying,
@@ -41,7 +44,32 @@ class FunctionRoute(Route):
         if scope["method"] in (self.methods or ()):
             await self.app(scope, receive, send)
         else:
-            await error_reply(MethodNotAllowed(self._allow)).send(send)
+            await error_reply(MethodNotAllowed(self._allow)).send(send, head=scope["method"] == "HEAD")
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The response that a view returned, what is to change in its headers, and what went out of date."""
+
+    response: Any
+    change: Callable[[int, RawHeaders], RawHeaders]
+    invalidations: tuple[Invalidation, ...] = ()
+
+    async def send(self, scope: Scope, receive: Receive, send: Send, *, head: bool) -> None:
+        """Send it. If it fails before anything of it was sent, that is told as any other failure."""
+        begun = False
+
+        async def sending(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.response(scope, receive, with_headers(sending, self.change, head=head))
+        except Exception as error:
+            if begun:
+                raise
+            await error_reply(error, self.invalidations).send(send, head=head)
 
 
 class FunctionEndpoint:
@@ -50,33 +78,40 @@ class FunctionEndpoint:
     def __init__(self, service: Service, function: Function) -> None:
         self._service = service
         self._function = function
+        plan = service.engine.graph.contexts.get(function.context or "")
+        self._shows_who_asks = plan is None or shows_who_asks(plan.page_policies[function.name], [function])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = scope["method"] == "HEAD"
         try:
             answered = await (self._page if self._function.context is not None else self._act)(scope, receive)
+        except ClientDisconnect:
+            return
         except Exception as error:  # noqa: BLE001  # whatever it is, the client is told what it may know
             answered = error_reply(error)
         if isinstance(answered, Reply):
             await answered.send(send, head=head)
         else:
-            response, change = answered
-            await response(scope, receive, with_headers(send, change, head=head))
+            await answered.send(scope, receive, send, head=head)
 
-    async def _page(self, scope: Scope, receive: Receive) -> "Reply | tuple[Any, Any]":
+    async def _page(self, scope: Scope, receive: Receive) -> Reply | Returned:
         service = self._service
-        caller = await service.authenticator.identify(scope, receive)
+        caller = await service.authenticator.identify(scope, receive, ask_session=self._shows_who_asks)
         args, body = await self._arguments(scope, receive)
         request = HostRequest(scope, replaying(body, receive) if body is not None else receive, caller.identity)
         page = await service.engine.page(self._function.name, args, identity=caller.identity, request=request)
-        canonical = scope["method"] in _SAFE_METHODS and not scope.get("query_string") and _is_at(scope, page.path)
+        canonical = (
+            scope["method"] in _SAFE_METHODS
+            and not scope.get("query_string")
+            and is_canonical_path(scope, "", page.path)
+        )
         if isinstance(page.result, bytes):
             control = page_cache_control(page, 200, canonical_url=canonical)
             return kept_reply(page.result, control, varies=not page.policy.for_everyone)
         complete = isinstance(getattr(page.result, "body", None), bytes)
-        return page.result, partial(_page_headers, page, canonical and complete)
+        return Returned(page.result, partial(_page_headers, page, canonical and complete))
 
-    async def _act(self, scope: Scope, receive: Receive) -> "Reply | tuple[Any, Any]":
+    async def _act(self, scope: Scope, receive: Receive) -> Reply | Returned:
         service = self._service
         caller = await service.authenticator.identify(scope, receive)
         if not caller.by_header and (self._function.affects or scope["method"] not in _SAFE_METHODS):
@@ -90,7 +125,7 @@ class FunctionEndpoint:
             return error_reply(ended.error, ended.invalidations)
         told = invalidate_headers(ended.invalidations)
         if self._function.is_view:
-            return ended.result, partial(_mutation_headers, told)
+            return Returned(ended.result, partial(_mutation_headers, told), ended.invalidations)
         reply = kept_reply(ended.result_json, NO_STORE, varies=False)
         return Reply(reply.status, [*reply.headers, *told], reply.body)
 
@@ -100,18 +135,20 @@ class FunctionEndpoint:
         Query parameters that the function does not take are for somebody else, such as whoever counts visits.
         """
         inputs = self._function.inputs
-        path: Mapping[str, object] = scope.get("path_params", {})
+        # A mount's own path parameters are there too; those that the function does not take are the host's.
+        path = {name: value for name, value in scope["path_params"].items() if name in inputs}
         query = [pair for pair in parse_pairs(scope.get("query_string", b"")) if pair[0] in inputs]
-        body: bytes | None = None
+        safe = scope["method"] in _SAFE_METHODS
+        body = b"" if safe else None  # whatever a GET carries is no part of its URL, so no answer depends on it
         sent: Mapping[str, object] | Pairs = {}
-        if scope["method"] not in _SAFE_METHODS and inputs.keys() - path.keys():
+        if not safe and inputs.keys() - path.keys():
             body = await read_body(scope, receive, self._service.max_body_bytes)
             sent = await read_arguments(scope, body)
         validator = self._function.validator
-        names = [*path, *dict.fromkeys(name for name, _ in query)]
-        names += dict.fromkeys(name for name, _ in sent) if isinstance(sent, Pairs) else sent.keys()
-        for name in names:
-            if names.count(name) > 1:
+        places = Counter([*path, *{name for name, _ in query}])
+        places.update({name for name, _ in sent} if isinstance(sent, Pairs) else sent.keys())
+        for name, count in places.items():
+            if count > 1:
                 raise validator.refuse(name, "Given in more than one place", "repeated")
         if isinstance(sent, Pairs):
             return Pairs([*path.items(), *query, *sent]), body
@@ -129,17 +166,12 @@ def routes_of(service: Service, graph: Graph) -> list[Route]:
     for function in graph.functions.values():
         path = function.declaration.route
         if path is not None:
-            endpoint = FunctionEndpoint(service, function)
-            for spelling in _spellings(path):
-                routes.append(
-                    FunctionRoute(
-                        spelling,
-                        endpoint,
-                        name=function.name,
-                        methods=_methods(function),
-                        allow=sorted(allowed[path.rstrip("/")]),
-                    )
-                )
+            endpoint, methods = FunctionEndpoint(service, function), _methods(function)
+            allow = sorted(allowed[path.rstrip("/")])
+            routes += [
+                FunctionRoute(spelling, endpoint, name=function.name, methods=methods, allow=allow)
+                for spelling in _spellings(path)
+            ]
     return routes
 
 
@@ -153,26 +185,21 @@ def _spellings(path: str) -> list[str]:
     return [path] if not other or path.endswith(":path}") else [path, other]
 
 
-def _is_at(scope: Scope, path: str) -> bool:
-    """Whether the request was made for exactly this path, below whatever the host is mounted at."""
-    root = (scope.get("root_path") or "").rstrip("/")
-    return below_mount({**scope, "path": raw_path(scope)}, "") == path or raw_path(scope) == root + path
-
-
 def _page_headers(page: Page, canonical_url: bool, status: int, headers: RawHeaders) -> RawHeaders:
     """A page's own headers, with the policy of its context where they do not ask for less."""
-    own = {name: value.decode("latin-1") for name, value in headers}
+    own = [value.decode("latin-1") for name, value in headers if name == b"cache-control"]
+    names = {name for name, _ in headers}
     control = page_cache_control(
         page,
         status,
         canonical_url=canonical_url,
-        own=own.get(b"cache-control"),
-        sets_cookie=b"set-cookie" in own,
-        varies=b"vary" in own,
+        own=", ".join(own) if own else None,
+        sets_cookie=b"set-cookie" in names,
+        varies=b"vary" in names,
     )
     kept = [(name, value) for name, value in headers if name != b"cache-control"]
     kept.append((b"cache-control", control.encode("latin-1")))
-    if not page.policy.for_everyone and control not in (NO_STORE, PRIVATE_NO_STORE) and b"vary" not in own:
+    if not page.policy.for_everyone and control not in (NO_STORE, PRIVATE_NO_STORE):
         kept.append((b"vary", VARY.encode()))
     return kept
 
