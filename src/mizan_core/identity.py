@@ -1,6 +1,7 @@
 """Who asks: a user id and a permission set, or nobody (protocol, sections 1 and 11)."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from .errors import DeclarationError
@@ -16,22 +17,32 @@ class Identity:
     """
 
     user_id: str | None
-    staff: bool = field(default=False, kw_only=True)
-    superuser: bool = field(default=False, kw_only=True)
-    permissions: frozenset[str] | None = field(default=frozenset(), kw_only=True)
-    permission_key: str | None = field(default=None, kw_only=True)
-    by_token: bool = field(default=False, kw_only=True, compare=False, repr=False)
+    staff: bool
+    superuser: bool
+    permissions: frozenset[str] | None
+    permission_key: str | None
+    by_token: bool = field(compare=False, repr=False)
 
-    def __post_init__(self) -> None:
-        if self.user_id is not None and type(self.user_id) is not str:
-            object.__setattr__(self, "user_id", canonical(self.user_id))
-        if isinstance(self.permissions, str):
+    def __init__(
+        self,
+        user_id: object,
+        *,
+        staff: bool = False,
+        superuser: bool = False,
+        permissions: Iterable[str] | None = frozenset(),
+        permission_key: str | None = None,
+        by_token: bool = False,
+    ) -> None:
+        if isinstance(permissions, str):
             raise DeclarationError("Identity(permissions=...) takes a set of texts, not one text.")
-        if self.permissions is None:
-            if self.permission_key is None:
-                raise DeclarationError("Identity(permissions=None) needs the permission_key that stands for them.")
-        elif type(self.permissions) is not frozenset:
-            object.__setattr__(self, "permissions", frozenset(self.permissions))
+        if permissions is None and permission_key is None:
+            raise DeclarationError("Identity(permissions=None) needs the permission_key that stands for them.")
+        object.__setattr__(self, "user_id", None if user_id is None else canonical(user_id))
+        object.__setattr__(self, "staff", staff)
+        object.__setattr__(self, "superuser", superuser)
+        object.__setattr__(self, "permissions", None if permissions is None else frozenset(permissions))
+        object.__setattr__(self, "permission_key", permission_key)
+        object.__setattr__(self, "by_token", by_token)
 
     @property
     def is_authenticated(self) -> bool:
