@@ -177,9 +177,10 @@ class _Build:
         except DeclarationError as error:
             self.defects.append(f"{declaration.name}: {error}")
             return None
-        if signature is None:
+        except NameError as error:
             self.defects.append(
-                f"{declaration.name}: {_unresolved(declaration.function)}; define or import it beside the function"
+                f"{declaration.name}: an annotation uses what cannot be found ({error}); "
+                "define or import it beside the function"
             )
             return None
         found = [f"{declaration.name}: {defect}" for defect in check_signature(declaration, signature)]
@@ -480,14 +481,6 @@ def _kinds_of_field(annotation: Any) -> Kinds | None:
 def _place(declaration: Declaration) -> str:
     function = declaration.function
     return f"{function.__module__}.{function.__qualname__}"
-
-
-def _unresolved(function: Callable[..., Any]) -> str:
-    try:
-        get_type_hints(function)
-    except NameError as error:
-        return f"an annotation uses what cannot be found ({error})"
-    return "an annotation cannot be resolved"
 
 
 def _show(annotation: Any) -> str:

@@ -288,12 +288,19 @@ def _declare(
         rev=rev,
         lifetime=lifetime,
         per=per,
-        signature=read_signature(function, local_names),
+        signature=_signature_so_far(function, local_names),
     )
     if declaration.signature is not None:
         for defect in check_signature(declaration, declaration.signature):
             raise DeclarationError(f"{defect}.")
     return declaration
+
+
+def _signature_so_far(function: Callable[..., Any], local_names: dict[str, Any]) -> Signature | None:
+    try:
+        return read_signature(function, local_names)
+    except NameError:  # `build` looks again when everything is defined
+        return None
 
 
 def _shown_name(function: object, name: object) -> str:

@@ -54,14 +54,14 @@ def check_parameters(function: Callable[..., Any]) -> None:
         raise DeclarationError("its return annotation is missing; write -> None if it returns nothing.")
 
 
-def read_signature(function: Callable[..., Any], local_names: Mapping[str, Any]) -> Signature | None:
-    """The signature, or None where an annotation names what is not (or not yet) defined."""
+def read_signature(function: Callable[..., Any], local_names: Mapping[str, Any]) -> Signature:
+    """The signature. Raises NameError where an annotation names what is not, or not yet, defined."""
     try:
         hints = _hints(function, local_names)
-    except NameError:
-        return None
-    except (TypeError, SyntaxError, AttributeError) as error:
+    except (TypeError, SyntaxError) as error:
         raise DeclarationError(f"its annotations cannot be read: {error}.") from error
+    except AttributeError as error:  # of a module that may still be on its way in
+        raise NameError(str(error)) from error
     parameters = inspect.signature(function).parameters
     identities = tuple(name for name in parameters if name != REQUEST and _is_identity(hints[name]))
     returned = union_members(hints["return"])

@@ -233,9 +233,6 @@ def misspelled(user_id: "int |") -> int: ...  # noqa: F722
 def subscripted(user_id: "int[str]") -> int: ...
 
 
-def no_such_attribute(user_id: "str.nothing") -> int: ...
-
-
 @client(affects="user", name="rename")
 def not_a_reader(user_id: int) -> None: ...
 
@@ -255,7 +252,6 @@ MISTAKES: list[tuple[Callable[..., Any], dict[str, Any], list[str]]] = [
     (returns_something, {}, ["return annotation is missing", "-> None"]),
     (misspelled, {}, ["its annotations cannot be read"]),
     (subscripted, {}, ["its annotations cannot be read"]),
-    (no_such_attribute, {}, ["its annotations cannot be read"]),
     (page, {}, ["a web response needs a route", "route='/...'"]),
     (page, {"context": "user"}, ["a web response needs a route", "route='/...'"]),
     (view_or_data, {"route": "/{user_id}"}, ["a web response or data, depending", "one or the other"]),
