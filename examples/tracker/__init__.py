@@ -1,0 +1,1 @@
+"""A small project tracker that shows Mizan at work: `python -m examples.tracker`."""

@@ -1,0 +1,79 @@
+"""The host: FastAPI with a session, Mizan mounted in it, and the page at `/`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from secrets import token_hex
+from typing import Annotated
+
+from fastapi import FastAPI, Form, Request
+from fastapi.responses import FileResponse, RedirectResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.middleware.sessions import SessionMiddleware
+
+from mizan_asgi import Mizan
+from mizan_core import Identity, discover
+
+from . import database, seed, settings
+from .database import reading
+from .models import Person
+from .roles import identity_of
+from .schemas import Id
+
+STATIC = Path(__file__).with_name("static")
+
+
+async def authenticate(request: Request) -> Identity | None:
+    """Who the session says it is, with the role they have now: a session outlives a role.
+
+    The session is read from the scope. Starlette's `request.session` would mark every answer `Vary: Cookie`, the
+    public ones too, and no edge could share them.
+    """
+    person_id = request.scope["session"].get("person_id")
+    if person_id is None:
+        return None
+    async with reading() as session:
+        person = await session.get(Person, person_id)
+    return None if person is None else identity_of(person.id, person.role)
+
+
+mizan = Mizan(discover("examples.tracker"), authenticate=authenticate)
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    path = settings.database_path()
+    await asyncio.to_thread(seed.ensure, path)
+    async with database.opened(path), mizan.lifespan():
+        yield
+
+
+app = FastAPI(title="Tracker", lifespan=lifespan)
+app.add_middleware(SessionMiddleware, secret_key=token_hex(32))  # a restart signs everybody out
+
+
+@app.get("/", include_in_schema=False)
+async def index() -> FileResponse:
+    return FileResponse(STATIC / "index.html")
+
+
+@app.post("/sign-in/")
+async def sign_in(
+    request: Request, person_id: Annotated[Id, Form()], project_id: Annotated[Id | None, Form()] = None
+) -> RedirectResponse:
+    """Anybody may be anybody: this is a demonstration. Leads back to the project that was being looked at."""
+    request.session.clear()
+    request.session["person_id"] = person_id
+    return RedirectResponse("/" if project_id is None else f"/p/{project_id}/", status_code=303)
+
+
+@app.post("/sign-out/")
+async def sign_out(request: Request) -> RedirectResponse:
+    request.session.clear()
+    return RedirectResponse("/", status_code=303)
+
+
+app.mount("/api/mizan", mizan)
+app.router.routes.extend(mizan.routes)
+app.mount("/static", StaticFiles(directory=STATIC), name="static")

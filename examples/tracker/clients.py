@@ -1,0 +1,412 @@
+"""Everything a client can ask for or change, and what each change makes stale.
+
+Three habits to copy. A mutation names every context that shows what it writes, by the narrowest thing it knows: an
+argument, a field of its result, the caller. What only its body knows (whose list an issue was on) it names with
+`invalidate` before it commits, from rows read in the transaction that changes them. And a context that would have to
+be purged too often shows less: an issue's detail does not say whether its project is archived, because `projects` does.
+"""
+
+import hashlib
+import hmac
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import BaseModel, Field, ValidationError
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from mizan_core import (
+    Arg,
+    BadRequest,
+    Conflict,
+    Context,
+    Forbidden,
+    Identity,
+    Me,
+    NotFound,
+    Result,
+    Unauthorized,
+    client,
+    invalidate,
+)
+
+from . import pages, queries, settings
+from .database import reading, writing
+from .models import Comment, Issue, Person, Project, Status
+from .roles import has, may
+from .schemas import (
+    Abilities,
+    BoardPage,
+    CommentAdded,
+    Id,
+    IssueChanged,
+    IssueComment,
+    IssueDetail,
+    IssuesClosed,
+    PageNumber,
+    PersonCard,
+    ProjectSummary,
+    Text,
+    Title,
+    WorkList,
+    WorkloadRow,
+)
+
+PeopleContext = Context("people")
+ProjectsContext = Context("projects")
+BoardContext = Context("board")
+IssueContext = Context("issue")
+WorkContext = Context("work", scopes=[("person_id",)])  # mostly narrowed by bodies, which the graph cannot see
+WorkloadContext = Context("workload")
+AbilitiesContext = Context("abilities")
+MeContext = Context("me")
+
+
+# Readers: for everyone
+
+
+@client(context=PeopleContext)
+async def people_list() -> list[PersonCard]:
+    """Everybody, by name."""
+    async with reading() as session:
+        return await queries.people(session)
+
+
+@client(context=ProjectsContext)
+async def project_list() -> list[ProjectSummary]:
+    """All projects with their counts. Any change of a status anywhere changes it, so it is one small query."""
+    async with reading() as session:
+        return await queries.project_summaries(session)
+
+
+@client(context=BoardContext)
+async def board_page(project_id: Id, page: PageNumber = 1) -> BoardPage:
+    """A page of a project's issues. Mutations name the project only: one issue closed moves those of every page."""
+    async with reading() as session:
+        return await queries.board(session, project_id, page)
+
+
+@client(context=BoardContext, route="/p/{project_id}/")
+async def project_page(project_id: Id) -> HTMLResponse:
+    """The first page of the board as plain HTML, which an edge may keep until the board goes stale."""
+    async with reading() as session:
+        try:
+            board = await queries.board(session, project_id, 1)
+        except NotFound:
+            return HTMLResponse(pages.missing(), status_code=404)
+    return HTMLResponse(pages.project(board))
+
+
+@client(context=IssueContext)
+async def issue_detail(issue_id: Id) -> IssueDetail:
+    async with reading() as session:
+        return await queries.issue(session, issue_id)
+
+
+@client(context=IssueContext)
+async def issue_comments(issue_id: Id) -> list[IssueComment]:
+    async with reading() as session:
+        return await queries.comments(session, issue_id)
+
+
+# Readers: for some
+
+
+@client(context=MeContext)
+async def whoami(me: Identity) -> PersonCard | None:
+    """Who is signed in, if anybody is. The identity makes it `per="user"`."""
+    if me.user_id is None:
+        return None
+    async with reading() as session:
+        person = await session.get_one(Person, int(me.user_id))
+        return PersonCard(person_id=person.id, name=person.name, role=person.role)
+
+
+@client(context=WorkContext, auth=True)
+async def my_issues(person_id: Id, me: Identity) -> WorkList:
+    """What somebody has to do: for themselves and for staff. One purge of a person's list reaches all its copies."""
+    if me.user_id != str(person_id) and not me.staff:
+        raise Forbidden("This is somebody else's list.")
+    async with reading() as session:
+        return await queries.work(session, person_id)
+
+
+@client(context=WorkloadContext, auth=True, per="permissions")
+async def workload(me: Identity) -> list[WorkloadRow]:
+    """Who has how much to do; by role only, for those who may not see it by person."""
+    async with reading() as session:
+        if has(me, "people.workload"):
+            return await queries.workload_by_person(session)
+        return await queries.workload_by_role(session)
+
+
+@client(context=AbilitiesContext, per="permissions")
+async def abilities(me: Identity) -> Abilities:
+    """What the caller may do, so that a page can leave out what would be refused. Only a release changes it."""
+    return Abilities(permissions=sorted(me.permissions or ()))
+
+
+# Mutations of one issue
+
+
+@client(
+    affects=[IssueContext, BoardContext.where(project_id=Result("project_id"))],
+    auth=may("issue.edit"),
+)
+async def rename_issue(issue_id: Id, title: Title) -> IssueChanged:
+    """Changes no count: `projects` and `workload` stay as they are."""
+    async with writing.begin() as session:
+        issue = await _changeable(session, issue_id)
+        _work_changed(issue.assignee_id)
+        issue.title = title
+        return _touched(issue)
+
+
+@client(
+    affects=[IssueContext, BoardContext.where(project_id=Result("project_id")), ProjectsContext, WorkloadContext],
+    auth=may("issue.edit"),
+)
+async def set_status(issue_id: Id, status: Status, me: Identity) -> IssueChanged:
+    if status is Status.CLOSED and not has(me, "issue.close"):
+        raise Forbidden("Closing an issue takes the permission issue.close.")
+    async with writing.begin() as session:
+        issue = await _changeable(session, issue_id)
+        _work_changed(issue.assignee_id)
+        issue.status = status
+        return _touched(issue)
+
+
+@client(
+    affects=[IssueContext, BoardContext.where(project_id=Result("project_id")), WorkloadContext],
+    auth=may("issue.edit"),
+)
+async def assign_issue(issue_id: Id, assignee_id: Id | None) -> IssueChanged:
+    """Two lists change: of whoever had it and of whoever gets it. Either may be nobody, whom a binding cannot name."""
+    async with writing.begin() as session:
+        issue = await _changeable(session, issue_id)
+        if assignee_id is not None and await session.get(Person, assignee_id) is None:
+            raise NotFound("There is no such person.")
+        _work_changed(issue.assignee_id, assignee_id)
+        issue.assignee_id = assignee_id
+        return _touched(issue)
+
+
+@client(
+    affects=[
+        IssueContext,
+        BoardContext.where(project_id=Result("project_id")),
+        WorkloadContext,
+        WorkContext.where(person_id=Me),
+    ],
+    auth=may("issue.edit"),
+)
+async def take_issue(issue_id: Id, me: Identity) -> IssueChanged:
+    """Onto the caller's list, and off the list of whoever had it."""
+    async with writing.begin() as session:
+        issue = await _changeable(session, issue_id)
+        _work_changed(issue.assignee_id)
+        issue.assignee_id = _person_id(me)
+        return _touched(issue)
+
+
+@client(
+    affects=[IssueContext, BoardContext.by_body(), ProjectsContext],
+    auth=may("issue.move"),
+)
+async def move_issue(issue_id: Id, to_project_id: Id) -> IssueChanged:
+    """Two boards change, and a list that shows the issue's key, which begins with the project's."""
+    async with writing.begin() as session:
+        issue = await _changeable(session, issue_id)
+        await _unarchived(session, to_project_id)
+        invalidate(BoardContext, project_id=[issue.project_id, to_project_id])
+        _work_changed(issue.assignee_id)
+        issue.project_id = to_project_id
+        return _touched(issue)
+
+
+# Mutations of comments
+
+
+@client(
+    affects=[issue_comments, BoardContext.where(project_id=Result("project_id"))],
+    auth=may("comment.write"),
+)
+async def add_comment(issue_id: Id, text: Text, me: Identity) -> CommentAdded:
+    """The board counts comments; what else an issue shows stays as it is."""
+    async with writing.begin() as session:
+        issue = await _changeable(session, issue_id)
+        comment = Comment(issue_id=issue.id, author_id=_person_id(me), text=text, created_at=_now())
+        session.add(comment)
+        await session.flush()
+        return CommentAdded(comment_id=comment.id, issue_id=issue.id, project_id=issue.project_id)
+
+
+@client(affects=[issue_comments], auth=may("comment.write"))
+async def edit_comment(issue_id: Id, comment_id: Id, text: Text, me: Identity) -> IssueComment:
+    """Takes the issue because it narrows. It is checked to be the comment's own, or another one would be purged."""
+    async with writing.begin() as session:
+        issue = await _changeable(session, issue_id)
+        comment = await session.get(Comment, comment_id)
+        if comment is None or comment.issue_id != issue.id:
+            raise NotFound("The issue has no such comment.")
+        if comment.author_id != _person_id(me):
+            raise Forbidden("This is somebody else's comment.")
+        comment.text, comment.edited_at = text, _now()
+        await session.flush()
+        return next(one for one in await queries.comments(session, issue_id) if one.comment_id == comment_id)
+
+
+# Mutations of several issues, and of projects
+
+
+@client(
+    affects=[
+        IssueContext.where(issue_id=Arg("issue_ids")),
+        BoardContext.where(project_id=Result("project_ids")),
+        ProjectsContext,
+        WorkloadContext,
+    ],
+    auth=may("issue.close"),
+)
+async def close_issues(issue_ids: Annotated[list[Id], Field(min_length=1, max_length=64)]) -> IssuesClosed:
+    """All of them or none. A list narrows to one entry for each element; beyond 64 it would be the whole context."""
+    async with writing.begin() as session:
+        found = await session.execute(select(Issue, Project).join(Project).where(Issue.id.in_(issue_ids)))
+        rows = found.all()
+        if len(rows) < len(set(issue_ids)):
+            raise NotFound("One of the issues does not exist.")
+        if any(project.archived for _, project in rows):
+            raise Conflict("One of the issues is in an archived project.")
+        issues = [issue for issue, _ in rows]
+        _work_changed(*(issue.assignee_id for issue in issues))
+        for issue in issues:
+            if issue.status is not Status.CLOSED:
+                issue.status = Status.CLOSED
+                _touched(issue)
+        return IssuesClosed(
+            issue_ids=sorted(issue.id for issue in issues),
+            project_ids=sorted({issue.project_id for issue in issues}),
+        )
+
+
+@client(
+    affects=[ProjectsContext, BoardContext, WorkContext.whole(), WorkloadContext],
+    auth=may("project.archive"),
+)
+async def archive_project(project_id: Id, archived: bool = True) -> ProjectSummary:
+    """Takes a project's issues off everybody's list; nearly everybody has one, so the lists go as a whole."""
+    async with writing.begin() as session:
+        project = await session.get(Project, project_id)
+        if project is None:
+            raise NotFound("There is no such project.")
+        project.archived = archived
+        await session.flush()
+        return next(one for one in await queries.project_summaries(session) if one.project_id == project_id)
+
+
+@client(affects=[BoardContext, ProjectsContext, WorkloadContext], route="/p/{project_id}/report/")
+async def report_issue(project_id: Id, title: Title, me: Identity) -> Response:
+    """A plain form's target: makes an issue that is nobody's yet, and leads back to the page, which is new by then.
+
+    A person reads the answer in a browser, so it refuses with a page instead of a guard. A 4xx purges nothing.
+    """
+    if not has(me, "issue.report"):
+        async with reading() as session:
+            return HTMLResponse(pages.sign_in(await queries.people(session), project_id), status_code=403)
+    async with writing.begin() as session:
+        await _unarchived(session, project_id)
+        now = _now()
+        session.add(
+            Issue(
+                project_id=project_id,
+                title=title,
+                text="",
+                status=Status.OPEN,
+                priority=3,
+                reporter_id=_person_id(me),
+                created_at=now,
+                updated_at=now,
+            )
+        )
+    return RedirectResponse(f"/p/{project_id}/", status_code=303)
+
+
+class Fix(BaseModel):
+    """What a repository says when a commit that fixes an issue was merged."""
+
+    issue_id: Id
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{7,40}$")]
+
+
+@client(
+    affects=[IssueContext.by_body(), BoardContext.by_body(), ProjectsContext, WorkloadContext],
+    private=True,
+    route="/webhooks/git/",
+    methods=["POST"],
+)
+async def fix_merged(request: Request) -> Response:
+    """Closes the issue that a commit fixes. What it changes is in the signed body, so no argument can narrow."""
+    fix = _verified(await request.body(), request.headers.get("x-signature-256", ""))
+    async with writing.begin() as session:
+        issue = await _changeable(session, fix.issue_id)
+        invalidate(IssueContext, issue_id=issue.id)
+        invalidate(BoardContext, project_id=issue.project_id)
+        _work_changed(issue.assignee_id)
+        issue.status = Status.CLOSED
+        _touched(issue)
+    return Response(status_code=204)
+
+
+def _verified(body: bytes, signature: str) -> Fix:
+    """What the body says, if whoever has the secret has signed these very bytes."""
+    secret = settings.webhook_secret()
+    if secret is None:
+        raise NotFound
+    expected = "sha256=" + hmac.new(secret, body, hashlib.sha256).hexdigest()
+    if not hmac.compare_digest(expected.encode(), signature.encode()):
+        raise Unauthorized("The signature does not match the body.")
+    try:
+        return Fix.model_validate_json(body)
+    except ValidationError:
+        raise BadRequest("The body is not a fix.") from None
+
+
+async def _changeable(session: AsyncSession, issue_id: int) -> Issue:
+    issue = await session.get(Issue, issue_id)
+    if issue is None:
+        raise NotFound("There is no such issue.")
+    await _unarchived(session, issue.project_id)
+    return issue
+
+
+async def _unarchived(session: AsyncSession, project_id: int) -> None:
+    project = await session.get(Project, project_id)
+    if project is None:
+        raise NotFound("There is no such project.")
+    if project.archived:
+        raise Conflict("The project is archived.")
+
+
+def _work_changed(*people: int | None) -> None:
+    """The lists of these people are stale. An issue that is nobody's is on no list, and null would mean all of them."""
+    for person_id in people:
+        if person_id is not None:
+            invalidate(WorkContext, person_id=person_id)
+
+
+def _touched(issue: Issue) -> IssueChanged:
+    issue.updated_at = _now()
+    return IssueChanged(issue_id=issue.id, project_id=issue.project_id)
+
+
+def _person_id(me: Identity) -> int:
+    """Whose id it is; behind a guard somebody is always signed in."""
+    if me.user_id is None:
+        raise Unauthorized
+    return int(me.user_id)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)

@@ -1,0 +1,91 @@
+"""The tables: people, projects, issues, comments."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from sqlalchemy import DateTime, Dialect, Enum, ForeignKey, Index, TypeDecorator
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from .roles import Role
+
+
+class Status(StrEnum):
+    """Where an issue stands."""
+
+    OPEN = "open"
+    ACTIVE = "active"
+    CLOSED = "closed"
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware datetime; SQLite keeps it without its zone, which is always UTC."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+def _by_value(enum: type[StrEnum]) -> Enum:
+    return Enum(enum, native_enum=False, length=10, values_callable=lambda members: [one.value for one in members])
+
+
+class Base(DeclarativeBase):
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime: Moment(),
+        Role: _by_value(Role),
+        Status: _by_value(Status),
+    }
+
+
+class Person(Base):
+    __tablename__ = "people"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    role: Mapped[Role]
+
+
+class Project(Base):
+    __tablename__ = "projects"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    lead_id: Mapped[int] = mapped_column(ForeignKey("people.id"))
+    archived: Mapped[bool] = mapped_column(default=False)
+
+
+class Issue(Base):
+    __tablename__ = "issues"
+    __table_args__ = (
+        Index("issues_of_project", "project_id", "status", "priority"),
+        Index("issues_of_person", "assignee_id", "status", "priority", "project_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    title: Mapped[str]
+    text: Mapped[str]
+    status: Mapped[Status]
+    priority: Mapped[int]  # from 1, the most urgent, to 4
+    assignee_id: Mapped[int | None] = mapped_column(ForeignKey("people.id"))
+    reporter_id: Mapped[int] = mapped_column(ForeignKey("people.id"))
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class Comment(Base):
+    __tablename__ = "comments"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    issue_id: Mapped[int] = mapped_column(ForeignKey("issues.id"), index=True)
+    author_id: Mapped[int] = mapped_column(ForeignKey("people.id"))
+    text: Mapped[str]
+    created_at: Mapped[datetime]
+    edited_at: Mapped[datetime | None]

@@ -1,0 +1,166 @@
+"""The first start's data: ten thousand issues, the same ones every time.
+
+A database is filled under another name, marked as complete, and then renamed. One that is not marked as complete, and
+was not made by somebody else, is filled again.
+"""
+
+import os
+import random
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, create_engine, insert
+
+from . import words
+from .models import Base, Comment, Issue, Person, Project, Status
+from .roles import Role
+
+# SQLite keeps two numbers for the owner of a file: whose it is, and here, once it is complete, what layout it has.
+APPLICATION_ID = 0x4D697A54
+LAYOUT = 1
+
+# What a killed process left behind is nobody's after this long; filling takes a few seconds.
+ABANDONED_SECONDS = 60
+
+SEED = 20250106
+FIRST_DAY = datetime(2025, 1, 6, 8, tzinfo=UTC)
+DAYS = 480
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much there is of everything. `people` and `projects` are at most what `words` has."""
+
+    people: int = len(words.PEOPLE)
+    projects: int = len(words.PROJECTS)
+    issues: int = 10_000
+    comments: int = 25_000
+
+
+class ForeignFile(Exception):
+    """The file is something else's, and nothing was done to it."""
+
+
+def ensure(path: Path, size: Size | None = None) -> bool:
+    """Make a complete database of `path` unless it is one; whether it had to be filled. Raises `ForeignFile`."""
+    if is_complete(path):
+        return False
+    filling = path.with_name(f"{path.name}-filling-{os.getpid()}")
+    _tidy(path)
+    try:
+        fill(filling, Size() if size is None else size)
+        for left_behind in ("-wal", "-shm", "-journal"):  # they belong to the file that is about to be replaced
+            path.with_name(path.name + left_behind).unlink(missing_ok=True)
+        filling.replace(path)
+    finally:
+        filling.unlink(missing_ok=True)
+    return True
+
+
+def is_complete(path: Path) -> bool:
+    """Whether the file is there and was filled to the end. Raises `ForeignFile` if it is not a tracker's."""
+    if not path.exists() or path.stat().st_size == 0:
+        return False
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            (owner,) = connection.execute("PRAGMA application_id").fetchone()
+            (layout,) = connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise ForeignFile(f"{path} is not an SQLite database that can be read; remove it or name another.") from error
+    if owner != APPLICATION_ID:
+        raise ForeignFile(f"{path} is a database of another application; remove it or name another.")
+    return bool(layout == LAYOUT)
+
+
+def fill(path: Path, size: Size) -> None:
+    """Write a new database."""
+    engine = create_engine(f"sqlite:///{path}")
+    try:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("PRAGMA synchronous = OFF")  # a file that a crash spoils is filled again
+            connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+            Base.metadata.create_all(connection)
+            _insert(connection, size)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("ANALYZE")
+            connection.exec_driver_sql(f"PRAGMA user_version = {LAYOUT}")
+    finally:
+        engine.dispose()
+
+
+def _tidy(path: Path) -> None:
+    for left_behind in path.parent.glob(f"{path.name}-filling-*"):
+        if time.time() - left_behind.stat().st_mtime > ABANDONED_SECONDS:
+            left_behind.unlink(missing_ok=True)
+
+
+def _insert(connection: Connection, size: Size) -> None:
+    rng = random.Random(SEED)
+    issues = list(_issues(rng, size))
+    connection.execute(insert(Person), list(_people(size)))
+    connection.execute(insert(Project), list(_projects(rng, size)))
+    connection.execute(insert(Issue), issues)
+    connection.execute(insert(Comment), list(_comments(rng, size, issues)))
+
+
+def _people(size: Size) -> Iterator[dict[str, Any]]:
+    """Every role comes early, so that a small world has all of them."""
+    first = (Role.ADMIN, Role.LEAD, Role.DEVELOPER, Role.VIEWER)
+    for place, name in enumerate(words.PEOPLE[: size.people]):
+        role = first[place] if place < len(first) else Role.LEAD if place % 7 == 0 else Role.DEVELOPER
+        yield {"id": place + 1, "name": name, "role": Role.VIEWER if place % 10 == 9 else role}
+
+
+def _projects(rng: random.Random, size: Size) -> Iterator[dict[str, Any]]:
+    for place, (key, name, _) in enumerate(words.PROJECTS[: size.projects]):
+        yield {"id": place + 1, "key": key, "name": name, "lead_id": rng.randint(1, size.people), "archived": False}
+
+
+def _issues(rng: random.Random, size: Size) -> Iterator[dict[str, Any]]:
+    """Older issues are more often closed; some projects are busier than others."""
+    busy = [rng.uniform(0.4, 2.0) for _ in range(size.projects)]
+    for number in range(1, size.issues + 1):
+        age = 1 - number / size.issues
+        created = FIRST_DAY + timedelta(days=int(DAYS * (1 - age)), seconds=rng.randrange(9 * 3600))
+        project = rng.choices(range(size.projects), busy)[0]
+        status = rng.choices(tuple(Status), (1.2 - age, 0.35, 0.5 + 2.5 * age))[0]
+        assigned = status is Status.ACTIVE or rng.random() < 0.75
+        yield {
+            "id": number,
+            "project_id": project + 1,
+            "title": _title(rng, words.PROJECTS[project][2]),
+            "text": " ".join([*rng.sample(words.OBSERVATIONS, rng.randint(1, 3)), rng.choice(words.EXPECTATIONS)]),
+            "status": status,
+            "priority": rng.choices((1, 2, 3, 4), (1, 4, 10, 5))[0],
+            "assignee_id": rng.randint(1, size.people) if assigned else None,
+            "reporter_id": rng.randint(1, size.people),
+            "created_at": created,
+            "updated_at": created + timedelta(minutes=round(rng.expovariate(1 / 12_000))),
+        }
+
+
+def _title(rng: random.Random, parts: tuple[str, ...]) -> str:
+    part = rng.choice(parts)
+    if rng.random() < 0.25:
+        return rng.choice(words.WISHES).format(part=part)
+    title = f"{part} {rng.choice(words.FAULTS)} {rng.choice(words.CIRCUMSTANCES)}"
+    return title[0].upper() + title[1:]
+
+
+def _comments(rng: random.Random, size: Size, issues: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for number in range(1, size.comments + 1):
+        issue = rng.choice(issues)
+        yield {
+            "id": number,
+            "issue_id": issue["id"],
+            "author_id": rng.randint(1, size.people),
+            "text": " ".join(rng.sample(words.REMARKS, rng.randint(1, 2))),
+            "created_at": issue["created_at"] + timedelta(minutes=round(rng.expovariate(1 / 9_000))),
+            "edited_at": None,
+        }
