@@ -66,6 +66,8 @@ class Mizan:
             raise DeclarationError(f"base_url={base_url!r} is a path such as '/api/mizan'.")
         if max_body_bytes <= 0:
             raise DeclarationError(f"max_body_bytes={max_body_bytes!r} would refuse every call.")
+        if not mwt_ttl > 0:
+            raise DeclarationError(f"mwt_ttl={mwt_ttl!r} is not a number of seconds above 0.")
         keys = None if mwt_keys is None else check_keys(mwt_keys)
         _check_secrets_differ(cache_secret, keys)
         if keys is not None:
