@@ -1,0 +1,246 @@
+"""One ASGI callable in every host: FastAPI, Starlette, Litestar, beside Django, alone, at any path, behind a proxy."""
+
+import asyncio
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from mizan_asgi import Mizan
+from mizan_core import Context, build, client
+
+from .servers import lifespan, uvicorn_process
+from .site import HOST, PUBLIC, Site, hosting, http, refusal
+
+pytestmark = pytest.mark.anyio
+
+
+async def shows_all_of_it(web: httpx.AsyncClient, mount: str, pages: str = "") -> None:
+    """A call, a bundle with its canonical URL, an error, and a page where there are pages."""
+    url = f"{mount}/ctx/user/?user_id=5"
+    first = await web.get(url)
+    assert (first.status_code, first.headers["cache-control"]) == (200, PUBLIC)
+    assert (await web.get(f"{mount}/ctx/user?user_id=5")).headers["cache-control"] == "no-store"
+    answer = await web.post(f"{mount}/call/", json={"fn": "update_profile", "args": {"user_id": 5, "name": "Eve"}})
+    assert answer.headers["x-mizan-invalidate"] == "user;user_id=5"
+    assert (await web.get(url)).json()["user_profile"]["name"] == "Eve"
+    refusal(await web.get(f"{mount}/nothing/"), 404, "not_found")
+    refusal(await web.get(f"{mount}/call/"), 405, "method_not_allowed")
+    page = await web.get(f"{pages}/profile/5/")
+    assert (page.text, page.headers["cache-control"]) == ("<h1>Eve</h1>", PUBLIC)
+    renamed = await web.post(f"{pages}/rename/", data={"user_id": "5", "name": "Ada"})
+    assert (renamed.status_code, renamed.headers["x-mizan-invalidate"]) == (303, "user;user_id=5")
+
+
+def in_fastapi(mizan: Mizan, at: str) -> FastAPI:
+    app = FastAPI(lifespan=mizan.lifespan)
+    app.mount(at, mizan)
+    app.router.routes.extend(mizan.routes)
+    return app
+
+
+def in_a_fastapi_in_a_fastapi(mizan: Mizan, at: str) -> FastAPI:
+    outer, inner = FastAPI(), FastAPI()
+    inner.mount("/v1", mizan)
+    outer.mount(at.removesuffix("/v1"), inner)
+    outer.router.routes.extend(mizan.routes)
+    return outer
+
+
+def in_nested_mounts(mizan: Mizan, at: str) -> Starlette:
+    return Starlette(routes=[Mount(at, routes=[Mount("/{tenant}", mizan)]), *mizan.routes])
+
+
+HOSTS: dict[str, tuple[Callable[[Mizan], Any], str]] = {
+    "FastAPI at /api/mizan": (lambda mizan: in_fastapi(mizan, "/api/mizan"), "/api/mizan"),
+    "FastAPI at /m": (lambda mizan: in_fastapi(mizan, "/m"), "/m"),
+    "FastAPI at /call": (lambda mizan: in_fastapi(mizan, "/call"), "/call"),
+    "Starlette at /api/mizan": (hosting, "/api/mizan"),
+    "Starlette at /a/b/c": (lambda mizan: hosting(mizan, at="/a/b/c"), "/a/b/c"),
+    "FastAPI in FastAPI": (lambda mizan: in_a_fastapi_in_a_fastapi(mizan, "/api/v1"), "/api/v1"),
+    "nested mounts": (lambda mizan: in_nested_mounts(mizan, "/t"), "/t/acme"),
+    "at the root of Starlette": (lambda mizan: Starlette(routes=[*mizan.routes, Mount("/", mizan)]), "/api/mizan"),
+    "alone": (lambda mizan: mizan, "/api/mizan"),
+}
+
+
+@pytest.mark.parametrize(("host", "mount"), HOSTS.values(), ids=HOSTS)
+async def test_it_is_served_by_any_host_at_any_path(site: Site, host: Callable[[Mizan], Any], mount: str) -> None:
+    async with http(host(site.mizan())) as web:
+        await shows_all_of_it(web, mount)
+
+
+@pytest.mark.parametrize(("host", "mount"), HOSTS.values(), ids=HOSTS)
+async def test_it_is_served_behind_a_proxy_whose_path_the_server_puts_before_every_path(
+    site: Site, host: Callable[[Mizan], Any], mount: str
+) -> None:
+    app = host(site.mizan())
+    transport = httpx.ASGITransport(app, root_path="/proxy")
+    async with httpx.AsyncClient(transport=transport, base_url=HOST) as web:
+        await shows_all_of_it(web, f"/proxy{mount}", "/proxy")
+
+
+# Starlette itself finds nothing below a mount in a mount there: its paths have to begin with the root path.
+FLAT = {name: host for name, host in HOSTS.items() if name not in ("FastAPI in FastAPI", "nested mounts")}
+
+
+@pytest.mark.parametrize(("host", "mount"), FLAT.values(), ids=FLAT)
+async def test_it_is_served_behind_a_proxy_that_takes_its_path_off(
+    site: Site, host: Callable[[Mizan], Any], mount: str
+) -> None:
+    app = host(site.mizan())
+    transport = httpx.ASGITransport(app, root_path="/proxy")
+    async with httpx.AsyncClient(transport=transport, base_url=HOST) as web:
+        await shows_all_of_it(web, mount)
+
+
+@pytest.mark.parametrize("prefix", ["/proxy", ""])
+@pytest.mark.parametrize("mount", ["/api/mizan", "/m"])
+async def test_it_is_served_in_a_fastapi_that_knows_its_proxys_path(site: Site, mount: str, prefix: str) -> None:
+    mizan = site.mizan()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer versions would have the server know it
+        app = FastAPI(root_path="/proxy")
+    app.mount(mount, mizan)
+    app.router.routes.extend(mizan.routes)
+    async with http(app) as web:
+        await shows_all_of_it(web, prefix + mount, prefix)
+
+
+@pytest.mark.parametrize("base_url", ["/", "/deep/er/", "/call"])
+async def test_alone_it_answers_below_its_base_url(site: Site, base_url: str) -> None:
+    async with http(site.mizan(base_url=base_url)) as web:
+        await shows_all_of_it(web, base_url.rstrip("/"))
+
+
+@pytest.mark.parametrize("stripped", [True, False])
+async def test_a_plain_dispatcher_may_tell_the_mount_as_asgi_has_it(site: Site, stripped: bool) -> None:
+    mizan = site.mizan()
+
+    async def dispatcher(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"].startswith("/api/mizan/"):
+            path = scope["path"].removeprefix("/api/mizan") if stripped else scope["path"]
+            scope = scope | {"path": path, "root_path": "/api/mizan"}
+        await mizan(scope, receive, send)
+
+    async with http(dispatcher) as web:
+        await shows_all_of_it(web, "/api/mizan")
+
+
+async def test_it_is_served_inside_litestar(site: Site) -> None:
+    from litestar import Litestar, asgi
+
+    mizan = site.mizan()
+
+    @asgi("/api/mizan", is_mount=True, copy_scope=True)
+    async def mounted(scope: Any, receive: Any, send: Any) -> None:
+        await mizan(scope, receive, send)
+
+    @asgi(["/profile", "/rename"], is_mount=True, copy_scope=True)
+    async def pages(scope: Any, receive: Any, send: Any) -> None:
+        whole = {name: value for name, value in scope.items() if name != "app"}
+        await mizan(whole | {"path": scope["raw_path"].decode()}, receive, send)
+
+    async with http(Litestar([mounted, pages])) as web:
+        await shows_all_of_it(web, "/api/mizan")
+
+
+async def test_it_is_served_beside_a_django_application(site: Site) -> None:
+    import django
+    from django.conf import settings
+    from django.core.asgi import get_asgi_application
+    from django.http import HttpRequest, HttpResponse
+    from django.urls import path
+
+    def hello(request: HttpRequest) -> HttpResponse:
+        return HttpResponse("hello from Django")
+
+    if not settings.configured:
+        settings.configure(ALLOWED_HOSTS=["site.test"], SECRET_KEY="s" * 50, ROOT_URLCONF=(path("hello/", hello),))
+        django.setup()
+    with_django, mizan = get_asgi_application(), site.mizan()
+
+    async def dispatcher(scope: Any, receive: Any, send: Any) -> None:
+        ours = scope["path"].startswith(("/api/mizan/", "/profile/", "/rename/"))
+        await (mizan if ours else with_django)(scope, receive, send)
+
+    async with http(dispatcher) as web:
+        await shows_all_of_it(web, "/api/mizan")
+        assert (await web.get("/hello/")).text == "hello from Django"
+
+
+async def test_a_websocket_is_closed(site: Site) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    await site.mizan()({"type": "websocket", "path": "/api/mizan/call/", "headers": []}, receive, send)
+    assert [message["type"] for message in sent] == ["websocket.close"]
+
+
+LIFESPANS: dict[str, Callable[[Mizan], Any]] = {
+    "alone": lambda mizan: mizan,
+    "FastAPI": lambda mizan: in_fastapi(mizan, "/api/mizan"),
+    "Starlette": lambda mizan: Starlette(routes=[Mount("/api/mizan", mizan)], lifespan=mizan.lifespan),
+}
+
+
+@pytest.mark.parametrize("host", LIFESPANS.values(), ids=LIFESPANS)
+async def test_shutting_down_waits_for_a_mutation_that_has_begun_though_its_caller_went_away(
+    host: Callable[[Mizan], Any],
+) -> None:
+    user = Context("user")
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    order: list[str] = []
+
+    @client(context=user)
+    async def name(user_id: int) -> str:
+        return "new" if order else "old"
+
+    @client(affects=user)
+    async def rename(user_id: int) -> None:
+        begun.set()
+        await go_on.wait()
+        order.append("renamed")
+
+    mizan = Mizan(build([name, rename]))
+    app = host(mizan)
+
+    async def serve() -> None:
+        async with lifespan(app), http(app) as web:
+            calling = asyncio.create_task(web.post("/api/mizan/call/rename/", json={"user_id": 5}))
+            await begun.wait()
+            calling.cancel()
+        order.append("shut down")
+
+    serving = asyncio.create_task(serve())
+    await begun.wait()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not order
+    go_on.set()
+    await serving
+    assert order == ["renamed", "shut down"]
+    async with http(app) as web:  # it opens itself again
+        assert (await web.get("/api/mizan/ctx/user/?user_id=5")).json() == {"name": "new"}
+
+
+@pytest.mark.parametrize("options", [(), ("--root-path", "/proxy")])
+@pytest.mark.parametrize("target", ["alone", "host"])
+async def test_it_is_served_by_a_real_uvicorn_process_alone_and_in_a_host(
+    target: str, options: tuple[str, ...]
+) -> None:
+    with uvicorn_process(f"tests.asgi.served:{target}", *options) as served:
+        async with httpx.AsyncClient(base_url=served.url) as web:
+            await shows_all_of_it(web, "/api/mizan")  # uvicorn puts back what a proxy has taken off
+        served.process.terminate()
+        assert served.says("Application shutdown complete")
