@@ -71,8 +71,11 @@ def discover(package: str) -> Graph:
 
 
 def _client_modules(package: ModuleType) -> Iterator[ModuleType]:
+    itself = package.__name__.rpartition(".")[2] == "clients"
+    if itself:
+        yield package
     for name in _names_below(list(package.__path__), f"{package.__name__}."):
-        if "clients" in name.removeprefix(package.__name__).split("."):
+        if itself or "clients" in name.removeprefix(package.__name__).split("."):
             yield importlib.import_module(name)
 
 
@@ -106,10 +109,9 @@ class _Build:
             self.read_parameters(context)
         self.check_routes()
         self.resolve_affects()
-        contexts = {name: self.plan(name) for name in self.members}
         if self.defects:
             raise GraphError(self.defects)
-        return Graph(self.functions, contexts, self.sources)
+        return Graph(self.functions, {name: self.plan(name) for name in self.members}, self.sources)
 
     def collect(self) -> None:
         for source in self.sources:
@@ -466,7 +468,7 @@ def _fields_of(annotation: Any) -> Mapping[str, Any] | None:
     if any(hasattr(annotation, mark) for mark in ("__dataclass_fields__", "__required_keys__", "_fields")):
         try:
             return get_type_hints(annotation)
-        except NameError:  # a type that is local to a function: its fields have names, and types that Pydantic knew
+        except NameError:  # a type that is local to a function and names itself, which Pydantic alone can resolve
             return dict.fromkeys(annotation.__annotations__, Any)
     return None
 
