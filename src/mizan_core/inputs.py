@@ -104,7 +104,7 @@ class Parameter:
             return None
         try:
             plain = jsonable(self._read(value))
-            canonical(plain)
+            canonical(plain).encode()  # what cannot be written in a header cannot narrow
         except Exception:  # noqa: BLE001  # a type may have a validator of the developer's, and a purge cannot fail on it
             return None
         return plain

@@ -1,0 +1,340 @@
+"""Types of arguments and parameters: what they accept, what a URL can spell, what fits a context's parameter."""
+
+import collections
+import datetime
+import enum
+import uuid
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import AfterValidator, BaseModel, Field, JsonValue, TypeAdapter
+from typing_extensions import TypeAliasType
+
+from mizan_core import InvalidInput, build
+from mizan_core.inputs import (
+    MAXIMUM_ERRORS,
+    MAXIMUM_LOCATION_LENGTH,
+    Kinds,
+    Pairs,
+    Parameter,
+    Validator,
+    compile_input,
+    compile_type,
+    compile_validator,
+    kinds_of,
+    same_type,
+)
+from mizan_core.signature import Input
+from tests.declaring import reader
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+class Point(BaseModel):
+    x: int
+    beside: "Point | None" = None
+
+
+Nested = TypeAliasType("Nested", "list[Nested] | int")
+Chain = TypeAliasType("Chain", "list[Chain | int]")
+
+
+def broken(value: str) -> str:
+    raise KeyError(value)
+
+
+def kinds(*own: str, items: str = "") -> Kinds:
+    return Kinds(frozenset(own), frozenset(items.split()))
+
+
+def parameter(annotation: Any) -> Parameter:
+    return build([reader("r", "c", x=annotation)]).contexts["c"].parameters["x"]
+
+
+def validator(**inputs: Any) -> Validator:
+    """A validator of these inputs, each an annotation, or that and a default."""
+    given = [
+        Input(name, one[0], required=False, default=one[1])
+        if isinstance(one, tuple)
+        else Input(name, one, required=True)
+        for name, one in inputs.items()
+    ]
+    required = frozenset(one.name for one in given if one.required)
+    return compile_validator("args", map(compile_input, given), required)
+
+
+class TestKinds:
+    @pytest.mark.parametrize(
+        ("annotation", "found", "in_a_url"),
+        [
+            (str, kinds("string"), True),
+            (int, kinds("integer"), True),
+            (float, kinds("number"), True),
+            (bool, kinds("boolean"), True),
+            (Decimal, kinds("string", "number"), True),
+            (datetime.datetime, kinds("string"), True),
+            (uuid.UUID, kinds("string"), True),
+            (bytes, kinds("string"), True),
+            (Color, kinds("string"), True),
+            (Level, kinds("integer"), True),
+            (Literal["a", "b"], kinds("string"), True),
+            (Literal["a", 1, True, None], kinds("string", "integer", "boolean", "null"), True),
+            (int | None, kinds("integer", "null"), True),
+            (int | str, kinds("integer", "string"), True),
+            (Annotated[int, Field(gt=0)], kinds("integer"), True),
+            (list[int], kinds("array", items="integer"), True),
+            (set[Color], kinds("array", items="string"), True),
+            (frozenset[bool], kinds("array", items="boolean"), True),
+            (tuple[int, str], kinds("array", items="integer string"), True),
+            (tuple[float, ...], kinds("array", items="number"), True),
+            (collections.deque[int], kinds("array", items="integer"), True),
+            (list[int] | None, kinds("array", "null", items="integer"), True),
+            (None, kinds("null"), False),
+            (list[int] | int, kinds("array", "integer", items="integer"), False),
+            (list, kinds("array", items="any"), False),
+            (list[int | None], kinds("array", items="integer null"), False),
+            (list[list[int]], kinds("array", items="array"), False),
+            (tuple[()], kinds("array", items="any"), False),
+            (dict[str, int], kinds("object"), False),
+            (Point, kinds("object"), False),
+            (list[Point], kinds("array", items="object"), False),
+            (Any, kinds("any"), False),
+            (object, kinds("any"), False),
+            (JsonValue, kinds("any"), False),
+            (Callable[[int], int], kinds("any"), False),
+            (Nested, kinds("array", "integer", items="any"), False),
+            (Chain, kinds("array", items="any integer"), False),
+        ],
+        ids=str,
+    )
+    def test_a_type_is_of_these_kinds(self, annotation: Any, found: Kinds, in_a_url: bool) -> None:
+        assert kinds_of(TypeAdapter(annotation)) == found
+        assert found.fits_a_url == in_a_url
+
+    def test_mixed_literals_have_a_kind_for_each_value(self) -> None:
+        assert kinds_of(TypeAdapter(Literal[1, "a"])) == kinds("integer", "string")
+
+    def test_what_is_sent_may_be_of_other_kinds_than_what_is_taken(self) -> None:
+        assert kinds_of(TypeAdapter(Decimal), serialized=True) == kinds("string")
+
+    @pytest.mark.parametrize(
+        ("source", "target", "can"),
+        [
+            (int, int, True),
+            (int, float, True),
+            (int, bool, True),
+            (float, int, True),
+            (bool, int, True),
+            (str, int, True),
+            (str, bool, True),
+            (int, str, False),
+            (bool, str, False),
+            (Level, str, False),
+            (int | None, int, True),
+            (None, int, False),
+            (list[int], int, True),
+            (list[int], list[str], True),
+            (int, list[int], False),
+            (dict[str, int], int, False),
+            (Point, str, False),
+            (list[Point], str, False),
+            (list[Any], int, True),
+            (Any, list[int], True),
+            (Any, int, True),
+            (Point, Any, True),
+            (Nested, bool, True),
+        ],
+    )
+    def test_some_kinds_can_become_others(self, source: Any, target: Any, can: bool) -> None:
+        assert kinds_of(TypeAdapter(source)).can_become(kinds_of(TypeAdapter(target))) is can
+
+
+class TestSameType:
+    @pytest.mark.parametrize(
+        ("first", "second", "same"),
+        [
+            (int, int, True),
+            (Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)], True),
+            (Annotated[str, Field(max_length=3)], Annotated[str, Field(max_length=3)], True),
+            (Point, Point, True),
+            (int, str, False),
+            (int, int | None, False),
+            (Annotated[int, Field(gt=0)], int, False),
+            (Annotated[int, Field(gt=0)], Annotated[int, Field(gt=1)], False),
+            (Annotated[str, AfterValidator(str.upper)], Annotated[str, AfterValidator(str.lower)], False),
+        ],
+    )
+    def test_types_are_the_same_if_they_accept_the_same(self, first: Any, second: Any, same: bool) -> None:
+        compiled = [compile_input(Input("x", annotation, required=True)) for annotation in (first, second)]
+        assert same_type(*compiled) is same
+
+
+class TestCompiling:
+    def test_a_default_is_brought_to_its_type_before_its_text_is_taken(self) -> None:
+        for annotation, default, text in [
+            (int, "05", "5"),
+            (float, 1, "1"),
+            (Color, "red", "red"),
+            (set[int], (), "[]"),
+        ]:
+            assert compile_input(Input("x", annotation, required=False, default=default)).default_text == text
+
+    def test_a_null_default_has_no_text_and_neither_has_none_at_all(self) -> None:
+        assert compile_input(Input("x", int | None, required=False, default=None)).default_text is None
+        assert compile_input(Input("x", int, required=True)).default_text is None
+
+    def test_a_model_that_was_finished_meanwhile_can_be_used(self) -> None:
+        class Later(BaseModel):
+            inner: "Inner"
+
+        class Inner(BaseModel):
+            x: int
+
+        Later.model_rebuild(_types_namespace={"Inner": Inner})
+        assert compile_type(list[Later]).validate_python([{"inner": {"x": "5"}}])[0].inner.x == 5
+
+
+class TestValidating:
+    def test_values_come_out_in_their_declared_types(self) -> None:
+        checks = validator(user_id=int, tags=list[str], when=(datetime.date | None, None))
+        assert checks.validate({"user_id": "5", "tags": ["a"], "when": "2026-01-02"}) == {
+            "user_id": 5,
+            "tags": ["a"],
+            "when": datetime.date(2026, 1, 2),
+        }
+
+    def test_only_what_was_given_comes_out(self) -> None:
+        assert validator(a=int, b=(int, 5), _c=(int, 6)).validate({"a": 1}) == {"a": 1}
+
+    @pytest.mark.parametrize(
+        ("given", "location", "kind"),
+        [
+            ({}, ["args", "a"], "missing"),
+            ({"a": "x"}, ["args", "a"], "int_parsing"),
+            ({"a": None}, ["args", "a"], "int_type"),
+            ({"a": 1, "c": 1}, ["args", "c"], "extra_forbidden"),
+            ({"a": 1, 5: 1}, ["args", 5], "invalid_key"),
+            ({"a": 1, "b": [1, float("nan")]}, ["args", "b", 1], "finite_number"),
+            ({"a": 1, "b": ["inf"]}, ["args", "b", 0], "finite_number"),
+        ],
+    )
+    def test_anything_else_is_refused_with_its_place_and_never_with_the_input(
+        self, given: dict[Any, Any], location: list[object], kind: str
+    ) -> None:
+        with pytest.raises(InvalidInput) as refused:
+            validator(a=int, b=(list[float], [])).validate(given)
+        (error,) = refused.value.errors
+        assert (error["loc"], error["type"]) == (location, kind)
+        assert set(error) == {"loc", "msg", "type"}
+
+    def test_all_of_it_is_refused_at_once_and_not_without_end(self) -> None:
+        with pytest.raises(InvalidInput) as refused:
+            validator(a=list[int]).validate({"a": ["x"] * 1000})
+        assert len(refused.value.errors) == MAXIMUM_ERRORS
+        assert refused.value.errors[-1]["loc"] == ["args", "a", MAXIMUM_ERRORS - 1]
+
+    def test_a_name_that_the_caller_made_up_is_cut(self) -> None:
+        with pytest.raises(InvalidInput) as refused:
+            validator().validate({"x" * 1000: 1})
+        assert refused.value.errors[0]["loc"] == ["args", "x" * MAXIMUM_LOCATION_LENGTH]
+
+    def test_what_it_was_given_is_left_as_it_was(self) -> None:
+        given = {"a": "5"}
+        validator(a=int).validate(given)
+        assert given == {"a": "5"}
+
+    def test_a_value_can_be_refused_by_hand(self) -> None:
+        refusal = validator(a=int).refuse("a", "Is no good", "no_good")
+        assert refusal.errors == ({"loc": ["args", "a"], "msg": "Is no good", "type": "no_good"},)
+        assert refusal.status == 422
+
+
+class TestPairs:
+    CHECKS = validator(user_id=int, ids=(list[int], []), tags=(frozenset[str] | None, None))
+
+    def test_a_list_is_given_by_repeating_its_name(self) -> None:
+        pairs = Pairs([("ids", "1"), ("user_id", "5"), ("ids", "2"), ("tags", "a")])
+        assert self.CHECKS.validate(pairs) == {"user_id": 5, "ids": [1, 2], "tags": frozenset({"a"})}
+
+    @pytest.mark.parametrize("again", ["user_id", "unknown"])
+    def test_a_scalar_given_twice_is_refused(self, again: str) -> None:
+        with pytest.raises(InvalidInput) as refused:
+            self.CHECKS.validate(Pairs([("user_id", "5"), (again, "6"), (again, "6")]))
+        assert refused.value.errors == (
+            {"loc": ["args", again], "msg": "Given twice; it takes one value", "type": "repeated"},
+        )
+
+    def test_an_unknown_name_is_refused(self) -> None:
+        with pytest.raises(InvalidInput) as refused:
+            self.CHECKS.validate(Pairs([("user_id", "5"), ("page", "6")]))
+        assert refused.value.errors[0]["type"] == "extra_forbidden"
+
+
+class TestBringing:
+    @pytest.mark.parametrize(
+        ("annotation", "value", "brought"),
+        [
+            (int, "05", 5),
+            (int, 5.0, 5),
+            (int, True, 1),
+            (int, Decimal(5), 5),
+            (int, Level.HIGH, 3),
+            (float, 1, 1.0),
+            (bool, "yes", True),
+            (str, "5", "5"),
+            (str, uuid.UUID(int=5), str(uuid.UUID(int=5))),
+            (str, Color.RED, "red"),
+            (str, datetime.date(2026, 1, 2), "2026-01-02"),
+            (Color, "red", "red"),
+            (uuid.UUID, str(uuid.UUID(int=5)).upper(), str(uuid.UUID(int=5))),
+            (datetime.date, "2026-01-02", "2026-01-02"),
+            (Decimal, "1.50", "1.5"),
+            (list[int], ("1", 2), [1, 2]),
+            (set[int], [3, "1", 3], [1, 3]),
+            (int | None, "5", 5),
+        ],
+    )
+    def test_a_value_is_brought_to_the_parameters_type(self, annotation: Any, value: object, brought: object) -> None:
+        assert parameter(annotation).bring(value) == brought
+        assert type(parameter(annotation).bring(value)) is type(brought)
+
+    @pytest.mark.parametrize(
+        ("annotation", "value"),
+        [
+            (int, None),
+            (int, "x"),
+            (int, 5.5),
+            (int, [5]),
+            (int, object()),
+            (str, 5),
+            (str, "\ud83e"),
+            (str, b"\xff"),
+            (float, "nan"),
+            (float, float("inf")),
+            (list[int], 5),
+            (list[int], [1, "x"]),
+            (list[float], [1, float("nan")]),
+            (int | None, "null"),
+            (Annotated[int, Field(gt=0)], 0),
+            (Annotated[str, AfterValidator(broken)], "x"),
+            (datetime.datetime, "0001-01-01T00:00:00+02:00"),
+        ],
+    )
+    def test_what_does_not_fit_or_has_no_text_is_nothing(self, annotation: Any, value: object) -> None:
+        assert parameter(annotation).bring(value) is None
+
+    def test_whether_it_is_a_list_is_known(self) -> None:
+        assert [parameter(one).is_list for one in (int, list[int], set[str], int | None)] == [False, True, True, False]
+
+
+def test_what_an_iterable_input_yields_is_left_to_the_function() -> None:
+    given = validator(ids=Iterable[int]).validate({"ids": ["1", "2"]})
+    assert list(given["ids"]) == [1, 2]
