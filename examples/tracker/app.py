@@ -7,7 +7,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Annotated
 
-from fastapi import FastAPI, Form, Request
+from fastapi import APIRouter, FastAPI, Form, Request
 from fastapi.responses import FileResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.sessions import SessionMiddleware
@@ -22,6 +22,8 @@ from .roles import identity_of
 from .schemas import Id
 
 STATIC = Path(__file__).with_name("static")
+
+router = APIRouter()
 
 
 async def authenticate(request: Request) -> Identity | None:
@@ -38,27 +40,12 @@ async def authenticate(request: Request) -> Identity | None:
     return None if person is None else identity_of(person.id, person.role)
 
 
-mizan = Mizan(discover("examples.tracker"), authenticate=authenticate)
-
-
-@asynccontextmanager
-async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    path = settings.database_path()
-    await asyncio.to_thread(seed.ensure, path)
-    async with database.opened(path), mizan.lifespan():
-        yield
-
-
-app = FastAPI(title="Tracker", lifespan=lifespan)
-app.add_middleware(SessionMiddleware, secret_key=token_hex(32))  # a restart signs everybody out
-
-
-@app.get("/", include_in_schema=False)
+@router.get("/", include_in_schema=False)
 async def index() -> FileResponse:
     return FileResponse(STATIC / "index.html")
 
 
-@app.post("/sign-in/")
+@router.post("/sign-in/")
 async def sign_in(
     request: Request, person_id: Annotated[Id, Form()], project_id: Annotated[Id | None, Form()] = None
 ) -> RedirectResponse:
@@ -68,12 +55,30 @@ async def sign_in(
     return RedirectResponse("/" if project_id is None else f"/p/{project_id}/", status_code=303)
 
 
-@app.post("/sign-out/")
+@router.post("/sign-out/")
 async def sign_out(request: Request) -> RedirectResponse:
     request.session.clear()
     return RedirectResponse("/", status_code=303)
 
 
-app.mount("/api/mizan", mizan)
-app.router.routes.extend(mizan.routes)
-app.mount("/static", StaticFiles(directory=STATIC), name="static")
+def hosting(mizan: Mizan) -> FastAPI:
+    """The application around a Mizan. Starting it fills the database if it is not there yet."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        path = settings.database_path()
+        await asyncio.to_thread(seed.ensure, path)
+        async with database.opened(path), mizan.lifespan():
+            yield
+
+    app = FastAPI(title="Tracker", lifespan=lifespan)
+    app.add_middleware(SessionMiddleware, secret_key=token_hex(32))  # a restart signs everybody out
+    app.include_router(router)
+    app.mount("/api/mizan", mizan)
+    app.router.routes.extend(mizan.routes)
+    app.mount("/static", StaticFiles(directory=STATIC))
+    return app
+
+
+mizan = Mizan(discover("examples.tracker"), authenticate=authenticate)
+app = hosting(mizan)

@@ -51,6 +51,7 @@ async function load(context, because) {
     if (because) flash(context);
   } catch (problem) {
     if (asked !== panel.asked) return;
+    if (context === "board" && place.page) return open({ p: place.p, i: place.i }); // the last page has gone
     panel.shown = null;
     panel.draw(null);
     badge(context, "", 0);

@@ -1,0 +1,42 @@
+"""What the graph says of the example: every narrowing is one that was meant."""
+
+from typer.testing import CliRunner
+
+from mizan_asgi.cli import cli
+
+from .world import GRAPH
+
+MEANT_WHOLE = ["mutation archive_project(project_id, archived)", "  work: WHOLE, as declared"]
+
+
+def test_nothing_is_left_whole_that_was_not_meant_to_be() -> None:
+    told = CliRunner().invoke(cli, ["check", "examples.tracker.app:mizan"])
+    assert told.exit_code == 0
+    mutation = ""
+    whole = []
+    for line in told.output.splitlines():
+        mutation = line if line.startswith("mutation") else mutation
+        if "WHOLE" in line:
+            whole += [mutation, line]
+    assert whole == MEANT_WHOLE
+
+
+def test_every_context_can_be_narrowed_by_what_its_mutations_name() -> None:
+    shapes = {name: plan.shapes for name, plan in GRAPH.contexts.items() if plan.parameters}
+    assert shapes == {
+        "board": ((), ("project_id",)),
+        "issue": ((), ("issue_id",)),
+        "work": ((), ("person_id",)),
+    }
+
+
+def test_the_public_page_is_kept_for_everyone_and_by_all_that_narrows_it() -> None:
+    board = GRAPH.contexts["board"]
+    assert board.page_policies["project_page"].for_everyone
+    assert all(set(shape) <= set(GRAPH.functions["project_page"].inputs) for shape in board.shapes)
+
+
+def test_what_is_private_and_what_changes_is_guarded() -> None:
+    unguarded = {name for name, one in GRAPH.functions.items() if one.affects and str(one.guard) == "Anyone()"}
+    assert unguarded == {"report_issue", "fix_merged"}  # one answers with a page, the other checks a signature
+    assert GRAPH.functions["fix_merged"].declaration.private

@@ -1,0 +1,60 @@
+"""A script without a web framework, in the same process: it purges what the web application has cached."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from examples.tracker import nightly
+
+from .truth import Truth
+from .world import Tracker
+
+pytestmark = pytest.mark.anyio
+
+LATE = datetime(2026, 4, 1, tzinfo=UTC)
+
+
+async def test_the_nightly_script_purges_what_the_web_application_serves(tracker: Tracker) -> None:
+    async with tracker.web() as web:
+        before = await web.get("/api/mizan/ctx/projects/")
+        assert (await web.get("/api/mizan/ctx/projects/")).headers["cache-status"] == "mizan; hit"
+        closed = await nightly.close_untouched(tracker.engine, LATE)
+        after = await web.get("/api/mizan/ctx/projects/")
+    assert closed > 0
+    assert after.headers["cache-status"] == "mizan; fwd=uri-miss; stored"
+    assert open_issues(before.json()) - open_issues(after.json()) == closed
+
+
+async def test_the_nightly_script_leaves_no_bundle_stale(tracker: Tracker) -> None:
+    async with tracker.watched() as seen:
+        await nightly.close_untouched(tracker.engine, LATE)
+    assert {"projects", "workload"} <= seen.changed <= seen.stale
+
+
+async def test_a_night_with_nothing_to_close_purges_nothing(tracker: Tracker) -> None:
+    async with tracker.watched() as seen:
+        assert await nightly.close_untouched(tracker.engine, datetime(2024, 1, 1, tzinfo=UTC)) == 0
+    assert seen.stale == set()
+
+
+async def test_only_what_nobody_touched_or_commented_on_is_closed(tracker: Tracker) -> None:
+    await nightly.close_untouched(tracker.engine, LATE)
+    before, after = tracker.truth, Truth(tracker.path)
+    touched = {row["issue_id"] for row in before.comments if row["created_at"] >= f"{LATE:%Y-%m-%d}"}
+    touched |= {row["id"] for row in before.issues.values() if row["updated_at"] >= f"{LATE:%Y-%m-%d}"}
+    for issue_id, row in before.issues.items():
+        expected = "closed" if row["status"] == "open" and issue_id not in touched else row["status"]
+        assert after.issues[issue_id]["status"] == expected
+
+
+def test_the_script_runs_by_itself(
+    small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRACKER_DB", str(small))
+    asyncio.run(nightly.main(datetime(2024, 1, 1, tzinfo=UTC)))
+    assert capsys.readouterr().out == "Closed 0 issues that nobody touched since 2024-01-01.\n"
+
+
+def open_issues(bundle: dict[str, list[dict[str, int]]]) -> int:
+    return sum(project["open"] for project in bundle["project_list"])
