@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from mizan_core.answers import Answer
+from mizan_core.answers import Answer, Failure
 from mizan_core.engine import Engine, Given
 from mizan_core.errors import MethodNotAllowed, NotFound, UnsupportedMediaType
 from mizan_core.graph import CachePolicy, Function
@@ -60,7 +61,7 @@ async def _call(service: Service, name: str | None, scope: Scope, receive: Recei
     ended = await service.engine.attempt(called, args, identity=caller.identity, request=request)
     if isinstance(ended, Answer):
         return data_reply(ended.body, ended.invalidations)
-    return error_reply(ended.error, ended.invalidations)
+    return failure_reply(ended)
 
 
 async def _bundle(service: Service, context: str, scope: Scope, receive: Receive) -> Reply:
@@ -79,6 +80,13 @@ async def _bundle(service: Service, context: str, scope: Scope, receive: Receive
         scope, service.base_url, f"/ctx/{context}/"
     )
     return bundle_reply(bundle, canonical_url=canonical, if_none_match=header_values(scope, b"if-none-match"))
+
+
+def failure_reply(failure: Failure) -> Reply:
+    """The problem document of a function that failed. Raises `ClientDisconnect` where nobody is there to read it."""
+    if isinstance(failure.error, ClientDisconnect):
+        raise failure.error
+    return error_reply(failure.error, failure.invalidations)
 
 
 def shows_who_asks(policy: CachePolicy, functions: Iterable[Function]) -> bool:

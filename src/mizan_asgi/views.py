@@ -19,7 +19,7 @@ from mizan_core.invalidation import Invalidation
 from mizan_core.wire import NO_STORE, PRIVATE_NO_STORE, VARY
 
 from .auth import check_same_site
-from .endpoints import Service, shows_who_asks
+from .endpoints import Service, failure_reply, shows_who_asks
 from .requests import (
     HostRequest,
     is_canonical_path,
@@ -122,7 +122,7 @@ class FunctionEndpoint:
             self._function.name, args, identity=caller.identity, request=request, door=Door.ROUTE
         )
         if not isinstance(ended, Answer):
-            return error_reply(ended.error, ended.invalidations)
+            return failure_reply(ended)
         told = invalidate_headers(ended.invalidations)
         if self._function.is_view:
             return Returned(ended.result, partial(_mutation_headers, told), ended.invalidations)

@@ -1,10 +1,14 @@
 """What never reaches a function: each is a problem document that blames the caller, and nothing ran."""
 
+import datetime
 import json
 
 import pytest
 
-from .site import Site, http, raw, refusal
+from mizan_asgi import Mizan
+from mizan_core import build, client
+
+from .site import Site, hosting, http, raw, refusal
 
 pytestmark = pytest.mark.anyio
 
@@ -228,3 +232,17 @@ async def test_a_hundred_thousand_unknown_members_are_refused_at_once_and_told_o
             answer = await web.post(path, content=body)
             assert len(refusal(answer, 422, "invalid_input")["errors"]) <= 100
     assert not site.ran
+
+
+async def test_an_argument_that_pydantic_fails_at_with_an_error_of_another_kind_is_invalid_input() -> None:
+    ran: list[datetime.timedelta] = []
+
+    @client(context="spans")
+    async def wait(span: datetime.timedelta) -> None:
+        ran.append(span)
+
+    beyond_timedelta = "-P999999999DT1S"
+    async with http(hosting(Mizan(build([wait])))) as web:
+        refusal(await web.post("/api/mizan/call/wait/", json={"span": beyond_timedelta}), 422, "invalid_input")
+        refusal(await web.get(f"/api/mizan/ctx/spans/?span={beyond_timedelta}"), 422, "invalid_input")
+    assert not ran
