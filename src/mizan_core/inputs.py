@@ -1,6 +1,6 @@
 """Types of arguments and parameters, compiled once: what they accept, and what a URL can spell of them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NotRequired, cast
 
@@ -98,25 +98,21 @@ class Parameter:
     def is_list(self) -> bool:
         return self.kinds.is_list
 
-    def bring(self, value: object) -> Json:
-        """The value in this parameter's type, as JSON. None where it is null or does not fit."""
-        if value is None:
-            return None
-        try:
-            plain = jsonable(self._read(value))
-            canonical(plain).encode()  # what cannot be written in a header cannot narrow
-        except Exception:  # noqa: BLE001  # a type may have a validator of the developer's, and a purge cannot fail on it
-            return None
-        return plain
+    def choices(self, value: object) -> list[Json]:
+        """The distinct values that a value stands for, in this type, as JSON: one, or one for each member of a list.
 
-    def _read(self, value: object) -> object:
+        None at all where the value does not narrow: it is null, it or a member of it does not fit, or it is empty.
+        """
+        if isinstance(value, Iterator):  # reading it would leave nothing for the function
+            return []
         try:
-            return self.adapter.validate_python(value)
-        except ValidationError:
-            plain = jsonable(value)  # a UUID names the same thing as its text does
-            if type(plain) is type(value):
-                raise
-            return self.adapter.validate_python(plain)
+            plain = jsonable(value)
+            members = plain if isinstance(plain, list) and not self.is_list else [plain]
+            brought = [jsonable(self.adapter.validate_python(member)) for member in members]
+            distinct = {canonical(one).encode(): one for one in brought}  # encoded, as a header needs it to be
+        except Exception:  # noqa: BLE001  # a type may have a validator of the developer's, and a purge cannot fail on it
+            return []
+        return [] if None in brought else list(distinct.values())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

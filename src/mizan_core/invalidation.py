@@ -1,18 +1,16 @@
 """What a call makes stale (protocol, section 4): pure functions from arguments, result and body to invalidations."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, assert_never
 
 from .declare import Arg, Binding, ByBody, ByName, CallerId, Context, Result, Where, Whole, target_of
-from .errors import DeclarationError, InvalidValue
+from .errors import DeclarationError
 from .graph import Affect, ContextPlan, Function, Graph
 from .identity import Identity
-from .inputs import Parameter
 from .keys import texts_of
-from .values import canonical, jsonable
 
 # A list argument gives one entry for each element; beyond this many, refetching everything costs less.
 MAXIMUM_ENTRIES = 64
@@ -165,7 +163,7 @@ def narrow(plan: ContextPlan, function: str | None, values: Mapping[str, object]
     """One invalidation for each combination of values. What is null or does not fit does not narrow."""
     scopes: list[dict[str, object]] = [{}]
     for name in sorted(values):
-        choices = _choices(plan.parameters[name], values[name])
+        choices = plan.parameters[name].choices(values[name])
         if choices and len(scopes) * len(choices) <= MAXIMUM_ENTRIES:
             scopes = [scope | {name: choice} for scope in scopes for choice in choices]
     return [Invalidation(plan.name, scope, function) for scope in scopes]
@@ -223,25 +221,3 @@ def _value(binding: Binding, sent: Mapping[str, object], identity: Identity, out
 
 def _field(result: object, name: str) -> object:
     return result.get(name) if isinstance(result, Mapping) else getattr(result, name, None)
-
-
-def _choices(parameter: Parameter, value: object) -> list[object]:
-    """The distinct values that a value stands for, in the parameter's type; none where it does not narrow."""
-    if isinstance(value, Iterator):  # reading it would leave nothing for the function
-        return []
-    if isinstance(value, set | frozenset):  # it has no order of its own, and an answer has to have one
-        value = _sorted(value)
-    if isinstance(value, list | tuple) and not parameter.is_list:
-        choices = [parameter.bring(element) for element in value]
-    else:
-        choices = [parameter.bring(value)]
-    if any(choice is None for choice in choices):
-        return []
-    return list({canonical(choice): choice for choice in choices}.values())
-
-
-def _sorted(values: set[object] | frozenset[object]) -> object:
-    try:
-        return jsonable(values)
-    except InvalidValue:
-        return None

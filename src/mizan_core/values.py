@@ -12,6 +12,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any, TypeAlias
 
+from pydantic import Secret, SecretBytes, SecretStr
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from .errors import DeclarationError, InvalidValue
@@ -117,12 +118,16 @@ def _moment(value: Any) -> Json:
 
 
 def _from_pydantic(value: object) -> Json:
+    if isinstance(value, _MASKED):
+        raise InvalidValue("A secret shows itself as asterisks, as any other does, and has no canonical text.")
     try:
         plain = to_jsonable_python(value)
     except (PydanticSerializationError, ValueError, TypeError) as error:
         raise InvalidValue(f"A value of type {type(value).__name__} has no canonical text.") from error
     return plain if isinstance(plain, str) else jsonable(plain)
 
+
+_MASKED = (Secret, SecretStr, SecretBytes)
 
 _PLAIN: tuple[tuple[type | tuple[type, ...], Callable[[Any], Json]], ...] = (
     (str, str.__str__),
