@@ -8,7 +8,7 @@ from python_multipart.exceptions import FormParserError
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive, Scope
 
 from mizan_core.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
 from mizan_core.identity import Identity
@@ -167,19 +167,30 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     announced = header_values(scope, b"content-length")
     if announced and announced[0].isdecimal() and (len(announced[0]) > 18 or int(announced[0]) > limit):
         raise PayloadTooLarge(limit)
+    receive = limited(receive, limit)
     chunks: list[bytes] = []
-    size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > limit:
-            raise PayloadTooLarge(limit)
-        chunks.append(chunk)
+        chunks.append(message.get("body", b""))
         if not message.get("more_body", False):
             return b"".join(chunks)
+
+
+def limited(receive: Receive, limit: int) -> Receive:
+    """A `receive` that raises `PayloadTooLarge` once more than `limit` bytes of the body have arrived."""
+    size = 0
+
+    async def receiving() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > limit:
+            raise PayloadTooLarge(limit)
+        return message
+
+    return receiving
 
 
 def replaying(body: bytes, receive: Receive) -> Receive:

@@ -23,6 +23,7 @@ from .endpoints import Service, failure_reply, shows_who_asks
 from .requests import (
     HostRequest,
     is_canonical_path,
+    limited,
     parse_pairs,
     read_arguments,
     read_body,
@@ -97,8 +98,8 @@ class FunctionEndpoint:
     async def _page(self, scope: Scope, receive: Receive) -> Reply | Returned:
         service = self._service
         caller = await service.authenticator.identify(scope, receive, ask_session=self._shows_who_asks)
-        args, body = await self._arguments(scope, receive)
-        request = HostRequest(scope, replaying(body, receive) if body is not None else receive, caller.identity)
+        args, receive = await self._arguments(scope, receive)
+        request = HostRequest(scope, receive, caller.identity)
         page = await service.engine.page(self._function.name, args, identity=caller.identity, request=request)
         canonical = (
             scope["method"] in _SAFE_METHODS
@@ -116,8 +117,8 @@ class FunctionEndpoint:
         caller = await service.authenticator.identify(scope, receive)
         if not caller.by_header and (self._function.affects or scope["method"] not in _SAFE_METHODS):
             check_same_site(scope, service.trusted_origins)
-        args, body = await self._arguments(scope, receive)
-        request = HostRequest(scope, replaying(body, receive) if body is not None else receive, caller.identity)
+        args, receive = await self._arguments(scope, receive)
+        request = HostRequest(scope, receive, caller.identity)
         ended = await service.engine.attempt(
             self._function.name, args, identity=caller.identity, request=request, door=Door.ROUTE
         )
@@ -129,8 +130,8 @@ class FunctionEndpoint:
         reply = kept_reply(ended.result_json, NO_STORE, varies=False)
         return Reply(reply.status, [*reply.headers, *told], reply.body)
 
-    async def _arguments(self, scope: Scope, receive: Receive) -> tuple[Pairs | Mapping[str, object], bytes | None]:
-        """From the path, the query and, where more is asked for, the body, which comes along if it was read.
+    async def _arguments(self, scope: Scope, receive: Receive) -> tuple[Pairs | Mapping[str, object], Receive]:
+        """From the path, the query and, where more is asked for, the body; and a `receive` for the function.
 
         Query parameters that the function does not take are for somebody else, such as whoever counts visits.
         """
@@ -138,12 +139,16 @@ class FunctionEndpoint:
         # A mount's own path parameters are there too; those that the function does not take are the host's.
         path = {name: value for name, value in scope["path_params"].items() if name in inputs}
         query = [pair for pair in parse_pairs(scope.get("query_string", b"")) if pair[0] in inputs]
-        safe = scope["method"] in _SAFE_METHODS
-        body = b"" if safe else None  # whatever a GET carries is no part of its URL, so no answer depends on it
+        limit = self._service.max_body_bytes
         sent: Mapping[str, object] | Pairs = {}
-        if not safe and inputs.keys() - path.keys():
-            body = await read_body(scope, receive, self._service.max_body_bytes)
+        if scope["method"] in _SAFE_METHODS:
+            again = replaying(b"", receive)  # what a GET carries is no part of its URL, so no answer depends on it
+        elif inputs.keys() - path.keys():
+            body = await read_body(scope, receive, limit)
             sent = await read_arguments(scope, body)
+            again = replaying(body, receive)
+        else:
+            again = limited(receive, limit)
         validator = self._function.validator
         places = Counter([*path, *{name for name, _ in query}])
         places.update({name for name, _ in sent} if isinstance(sent, Pairs) else sent.keys())
@@ -151,9 +156,9 @@ class FunctionEndpoint:
             if count > 1:
                 raise validator.refuse(name, "Given in more than one place", "repeated")
         if isinstance(sent, Pairs):
-            return Pairs([*path.items(), *query, *sent]), body
+            return Pairs([*path.items(), *query, *sent]), again
         collected = validator.collect(Pairs([*path.items(), *query]))
-        return {**collected, **sent}, body
+        return {**collected, **sent}, again
 
 
 def routes_of(service: Service, graph: Graph) -> list[Route]:

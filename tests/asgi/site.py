@@ -1,11 +1,13 @@
 """A small site that the tests of `mizan_asgi` share, and how they talk to it."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import unquote
 
 import httpx
+import pytest
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -203,6 +205,11 @@ async def raw(
 
 def token(user_id: str, *, now: float = 1_800_000_000.0, **options: Any) -> str:
     return issue_mwt(Identity(user_id, **options), KEYS, now=now)
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """What Mizan logged."""
+    return [record for record in caplog.records if record.name == "mizan"]
 
 
 def refusal(response: httpx.Response, status: int, code: str) -> dict[str, Any]:

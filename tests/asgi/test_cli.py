@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+from starlette.responses import HTMLResponse
 from typer.testing import CliRunner, Result
 
 from mizan_asgi import Mizan
-from mizan_asgi.cli import cli
+from mizan_asgi.cli import cli, main
 from mizan_core import (
     Arg,
     Context,
@@ -61,6 +62,11 @@ async def private_orders(customer_id: int) -> str:
     return ""
 
 
+@client(context="about", route="/about/")
+async def about_page() -> HTMLResponse:
+    return HTMLResponse("about")
+
+
 @client(affects=[orders.where(customer_id=ResultField("customer")), "user"], auth=True)
 async def ship(order_id: int) -> dict[str, int]:
     return {"customer": order_id}
@@ -81,7 +87,9 @@ async def rain() -> None:
     pass
 
 
-graph = build([*site.functions, customer_orders, orders_page, private_orders, ship, buy, import_orders, rain])
+graph = build(
+    [*site.functions, customer_orders, orders_page, private_orders, about_page, ship, buy, import_orders, rain]
+)
 mizan = Mizan(graph, mwt_keys=KEYS, mwt_ttl=60, audience="shop", base_url="/m")
 shared = Mizan(graph, cache=SharedCache(), cache_secret=SECRET, base_url="/m")
 engine = Engine(graph, cache=SharedCache(), cache_secret=SECRET)
@@ -160,6 +168,12 @@ def test_check_shows_how_every_context_is_kept_and_narrowed() -> None:
         "bundle   user_profile, user_badges",
         "page     profile_page /profile/{user_id}/",
         "scopes   whole, user_id",
+    ]
+    assert paragraph("context about", result.stdout) == [
+        "context about()",
+        "kept     until purged, for everyone",
+        "page     about_page /about/",
+        "scopes   whole",
     ]
     assert "kept     never" in paragraph("context weather()", result.stdout)
     assert "kept     until purged, for each user" in paragraph("context inbox()", result.stdout)
@@ -246,6 +260,16 @@ def test_a_setting_of_the_environment_that_cannot_be_used_is_told_in_one_line(mo
     told = refused(run("token", target("graph"), "--user", "ada"))
     assert "5 bytes" in told
     assert "short" not in told
+
+
+def test_the_entry_point_is_the_same_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["mizan", "check", target("number")])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith("mizan: ")
 
 
 @pytest.mark.parametrize("words", [["nonsense"], ["check"], ["token", "x"], ["check", "x", "--nonsense"]])

@@ -146,7 +146,7 @@ async def test_it_is_served_inside_litestar(site: Site) -> None:
         whole = {name: value for name, value in scope.items() if name != "app"}
         await mizan(whole | {"path": scope["raw_path"].decode()}, receive, send)
 
-    async with http(Litestar([mounted, pages])) as web:
+    async with http(Litestar([mounted, pages], logging_config=None)) as web:
         await shows_all_of_it(web, "/api/mizan")
 
 

@@ -17,7 +17,7 @@ from starlette.routing import Mount, Route
 from mizan_asgi import Mizan
 from mizan_core import Identity, build, client, verify_mwt
 
-from .site import KEYS, PUBLIC, Clock, Site, hosting, http, raw, refusal, token
+from .site import KEYS, PUBLIC, Clock, Site, hosting, http, logged, raw, refusal, token
 
 pytestmark = pytest.mark.anyio
 
@@ -100,9 +100,7 @@ async def test_why_a_token_was_refused_is_for_the_debug_log_and_not_for_the_call
     async with http(asking(), x_mizan_token=token("a", now=0)) as web:
         answer = await web.post(WHO)
     assert "expired" not in answer.text
-    assert [(one.levelno, "expired" in one.getMessage()) for one in caplog.records if one.name == "mizan"] == [
-        (logging.DEBUG, True)
-    ]
+    assert [(one.levelno, "expired" in one.getMessage()) for one in logged(caplog)] == [(logging.DEBUG, True)]
 
 
 async def test_a_token_that_no_key_is_configured_for_is_refused_and_logged_as_a_warning(
@@ -111,7 +109,7 @@ async def test_a_token_that_no_key_is_configured_for_is_refused_and_logged_as_a_
     for headers in ({"x-mizan-token": token("a")}, {"authorization": f"Bearer {token('a')}"}):
         async with http(asking(mwt_keys=None)) as web:
             refusal(await web.post(WHO, headers=headers), 401, "unauthorized")
-    assert [one.levelno for one in caplog.records if one.name == "mizan"] == [logging.WARNING] * 2
+    assert [one.levelno for one in logged(caplog)] == [logging.WARNING] * 2
 
 
 @pytest.mark.parametrize("user_id", ["0", ""])
@@ -163,7 +161,7 @@ async def test_without_a_loader_such_a_guard_fails_with_an_error_that_says_so(
     async with http(app, x_mizan_token=token("a", permissions=frozenset({"ship"}))) as web:
         refusal(await web.post("/api/mizan/call/ship/"), 500, "internal_error")
         refusal(await web.get("/api/mizan/ctx/stock/"), 500, "internal_error")
-    told = [str(one.exc_info) for one in caplog.records if one.name == "mizan"]
+    told = [str(one.exc_info) for one in logged(caplog)]
     assert len(told) == 2
     assert "The guard of ship" in told[0]
     assert "permissions=" in told[0]
@@ -335,7 +333,7 @@ async def test_a_user_without_an_id_is_an_error_that_names_the_remedy(caplog: py
 
     async with http(host) as web:
         refusal(await web.post(WHO), 500, "internal_error")
-    assert "authenticate=" in str(caplog.records[0].exc_info)
+    assert "authenticate=" in str(logged(caplog)[0].exc_info)
 
 
 async def test_authenticate_may_be_async_and_answers_an_identity_or_nothing_else(
@@ -350,4 +348,4 @@ async def test_authenticate_may_be_async_and_answers_an_identity_or_nothing_else
         assert (await web.post(WHO)).json() == {"result": None}
     async with http(asking(authenticate=lambda request: "ada")) as web:
         refusal(await web.post(WHO), 500, "internal_error")
-    assert "returned a str" in str(caplog.records[0].exc_info)
+    assert "returned a str" in str(logged(caplog)[0].exc_info)

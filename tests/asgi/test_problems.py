@@ -1,9 +1,10 @@
 """Every row of the table of errors as a problem document (protocol, section 10)."""
 
 import logging
+from typing import Annotated, Literal
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from mizan_asgi import Mizan
 from mizan_core import (
@@ -21,7 +22,7 @@ from mizan_core import (
     invalidate,
 )
 
-from .site import KEYS, Clock, Site, hosting, http, refusal, token
+from .site import KEYS, Clock, Site, hosting, http, logged, refusal, token
 
 pytestmark = pytest.mark.anyio
 
@@ -199,7 +200,7 @@ async def test_the_text_of_an_unexpected_exception_is_logged_and_never_told(
         ):
             refusal(answer, 500, "internal_error")
             assert "hunter2" not in answer.text + str(answer.headers)
-    records = [record for record in caplog.records if record.name == "mizan"]
+    records = logged(caplog)
     assert [record.levelno for record in records] == [logging.ERROR] * 3
     assert all("hunter2" in str(record.exc_info) for record in records)
 
@@ -247,3 +248,22 @@ async def test_a_function_that_takes_a_model_tells_where_inside_of_it_the_input_
     assert problem["errors"] == [
         {"loc": ["args", "cat", "kind"], "msg": "Input should be a valid string", "type": "string_type"}
     ]
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+
+
+class Fish(BaseModel):
+    kind: Literal["fish"]
+
+
+async def test_the_input_is_not_repeated_where_it_should_have_told_one_model_from_another() -> None:
+    @client
+    async def adopt(pet: Annotated[Dog | Fish, Field(discriminator="kind")]) -> str:
+        return pet.kind
+
+    async with http(hosting(Mizan(build([adopt])))) as web:
+        answer = await web.post("/api/mizan/call/adopt/", json={"pet": {"kind": "s3cret"}})
+    assert refusal(answer, 422, "invalid_input")["errors"][0]["type"] == "union_tag_invalid"
+    assert "s3cret" not in answer.text

@@ -12,7 +12,7 @@ from mizan_asgi.importing import import_target
 from mizan_asgi.settings import Settings, several_workers
 from mizan_core import DeclarationError, Graph, GraphError, Identity, MemoryCache, build, client, issue_mwt
 
-from .site import KEYS, Site, http, token
+from .site import KEYS, Site, http, logged, token
 
 CACHE, MWT, MWT2 = "c" * 32, "m" * 32, "n" * 32
 
@@ -185,13 +185,13 @@ def test_a_cache_in_memory_under_several_workers_is_warned_of_loudly(
     graph: Graph, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     Mizan(graph)
-    assert not caplog.records
+    assert not logged(caplog)
     monkeypatch.setenv("WEB_CONCURRENCY", "2")
     Mizan(graph, cache=None)
-    assert not caplog.records
+    assert not logged(caplog)
     Mizan(graph, cache=MemoryCache())
     Mizan(graph)
-    assert [one.levelno for one in caplog.records] == [logging.WARNING] * 2
+    assert [one.levelno for one in logged(caplog)] == [logging.WARNING] * 2
     assert "none of them sees another's purges" in caplog.text
 
 

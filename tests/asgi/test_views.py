@@ -16,7 +16,7 @@ from starlette.routing import Mount
 from mizan_asgi import Mizan
 from mizan_core import Conflict, Context, Identity, NotFound, build, client
 
-from .site import KEYS, PUBLIC, VARY, Clock, Site, hosting, http, raw, refusal, token
+from .site import KEYS, PUBLIC, VARY, Clock, Site, hosting, http, logged, raw, refusal, token
 
 pytestmark = pytest.mark.anyio
 
@@ -347,7 +347,7 @@ async def test_a_page_that_fails_is_a_problem(work: str, caplog: pytest.LogCaptu
         refusal(await web.get("/page/"), 500, "internal_error")
         head = await web.head("/page/")
     assert (head.status_code, head.content) == (500, b"")
-    assert [one.levelno for one in caplog.records if one.name == "mizan"] == [logging.ERROR] * 2
+    assert [one.levelno for one in logged(caplog)] == [logging.ERROR] * 2
 
 
 async def test_a_response_that_breaks_off_is_the_servers_to_see() -> None:
@@ -388,6 +388,29 @@ async def test_a_private_webhook_reads_its_raw_body_and_is_closed_to_calls() -> 
         answer = await web.post("/webhooks/stripe/", content=b"\xff raw", headers={"stripe-signature": "s"})
     assert received == [(b"\xff raw", "s")]
     assert (answer.status_code, answer.headers["x-mizan-invalidate"]) == (204, "plan")
+
+
+async def test_the_limit_of_a_body_holds_for_a_view_that_reads_it_by_itself() -> None:
+    read = 0
+
+    @client(affects="plan", private=True, route="/webhooks/stripe/")
+    async def stripe(request: Request) -> Response:
+        nonlocal read
+        async for chunk in request.stream():
+            read += len(chunk)
+        return Response(status_code=204)
+
+    @client(context="plan")
+    async def plan() -> str:
+        return "free"
+
+    app = hosting(Mizan(build([plan, stripe]), max_body_bytes=1000))
+    fits = await raw(app, "POST", "/webhooks/stripe/", chunks=[b"x" * 100] * 10)
+    assert (fits.status_code, read) == (204, 1000)
+    answer = await raw(app, "POST", "/webhooks/stripe/", chunks=[b"x" * 100] * 20)
+    refusal(answer, 413, "payload_too_large")
+    assert "x-mizan-invalidate" not in answer.headers
+    assert read == 2000
 
 
 async def test_a_view_reads_the_form_that_fed_its_arguments_again() -> None:
@@ -577,5 +600,5 @@ async def test_a_client_that_hangs_up_while_it_sends_is_no_error(site: Site, cap
         scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "query_string": b""}
         await site.app()(scope, receive, send)
     assert not sent
-    assert not caplog.records
+    assert not logged(caplog)
     assert not site.ran

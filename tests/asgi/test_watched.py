@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse
 from mizan_asgi import Mizan
 from mizan_core import Identity, NotFound, build, client
 
-from .site import KEYS, PUBLIC, Clock, hosting, http, refusal, token
+from .site import KEYS, PUBLIC, Clock, hosting, http, logged, refusal, token
 
 pytestmark = pytest.mark.anyio
 
@@ -103,7 +103,7 @@ async def test_a_look_at_who_asks_keeps_the_answer_from_everybody_else(
     assert {answer.headers["cache-control"] for answer in answers} == {"private, no-store"}
     assert {answer.headers["cache-status"] for answer in answers} == {"mizan; fwd=bypass; detail=personal"}
     assert len(ran) == 2
-    errors = [one for one in caplog.records if one.levelno == logging.ERROR]
+    errors = [one for one in logged(caplog) if one.levelno == logging.ERROR]
     assert len(errors) == 2
     assert all(word in errors[0].getMessage() for word in ("front", "per='user'", "cache=False"))
 
@@ -115,7 +115,7 @@ async def test_a_look_at_anything_else_is_free(look: Look, caplog: pytest.LogCap
         answers = [await web.get(FRONT) for _ in range(2)]
     assert {answer.headers["cache-control"] for answer in answers} == {PUBLIC}
     assert len(ran) == 1
-    assert not caplog.records
+    assert not logged(caplog)
 
 
 @pytest.mark.parametrize("declared", [{"per": "user"}, {"cache": False}, {"per": "user", "auth": True}])
@@ -129,7 +129,7 @@ async def test_a_reader_for_one_user_or_for_one_request_may_look_at_everything(
     kept = "cache" not in declared
     assert {answer.headers["cache-control"] for answer in answers} == {"private, no-cache" if kept else "no-store"}
     assert len(ran) == (1 if kept else 2)
-    assert not caplog.records
+    assert not logged(caplog)
 
 
 @pytest.mark.parametrize("declared", [{"auth": True, "per": "all"}, {"per": "permissions"}])
@@ -224,7 +224,7 @@ async def test_for_equals_the_user_id_of_the_identity_is_watched_and_its_permiss
         "private, no-store" if personal else "private, no-cache"
     }
     assert ("hit" in answers[1].headers["cache-status"]) == (not personal)
-    assert len(caplog.records) == (2 if personal else 0)
+    assert len(logged(caplog)) == (2 if personal else 0)
 
 
 async def test_a_page_that_looks_at_who_asks_is_for_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
@@ -239,7 +239,7 @@ async def test_a_page_that_looks_at_who_asks_is_for_nobody_else(caplog: pytest.L
     async with http(hosting(Mizan(build([page, data])))) as web:
         controls = [(await web.get(url)).headers["cache-control"] for url in ("/", "/data/")]
     assert controls == ["private, no-store"] * 2
-    assert [one.levelno for one in caplog.records] == [logging.ERROR] * 2
+    assert [one.levelno for one in logged(caplog)] == [logging.ERROR] * 2
 
 
 async def test_request_user_is_the_hosts_user_if_it_has_one_and_else_the_identity_and_never_raises() -> None:
@@ -272,4 +272,4 @@ async def test_a_call_may_look_at_everything(caplog: pytest.LogCaptureFixture) -
         answer = await web.post("/api/mizan/call/front/")
     assert answer.json() == {"result": "news"}
     assert len(ran) == 1
-    assert not caplog.records
+    assert not logged(caplog)
