@@ -27,12 +27,8 @@ router = APIRouter()
 
 
 async def authenticate(request: Request) -> Identity | None:
-    """Who the session says it is, with the role they have now: a session outlives a role.
-
-    The session is read from the scope. Starlette's `request.session` would mark every answer `Vary: Cookie`, the
-    public ones too, and no edge could share them.
-    """
-    person_id = request.scope["session"].get("person_id")
+    """Who the session says it is, with the role they have now: a session outlives a role."""
+    person_id = request.session.get("person_id")
     if person_id is None:
         return None
     async with reading() as session:

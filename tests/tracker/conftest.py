@@ -24,7 +24,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small(filled: Path, tmp_path: Path) -> Path:
-    return shutil.copy(filled, tmp_path / "tracker.db")
+    return Path(shutil.copy(filled, tmp_path / "tracker.db"))
 
 
 @pytest.fixture

@@ -56,19 +56,18 @@ async def test_after_a_crowd_of_readers_and_writers_every_bundle_is_true(tracker
     rng = random.Random(7)
     issues = tracker.watched_issues[:12]
 
-    def change() -> tuple[str, dict[str, object]]:
+    def change() -> tuple[str, dict[str, Any]]:
         issue_id = rng.choice(issues)
-        return rng.choice(
-            [
-                ("rename_issue", {"issue_id": issue_id, "title": f"Title {rng.random()}"}),
-                ("set_status", {"issue_id": issue_id, "status": rng.choice(["open", "active", "closed"])}),
-                ("assign_issue", {"issue_id": issue_id, "assignee_id": rng.choice([None, 5, 6, 7])}),
-                ("move_issue", {"issue_id": issue_id, "to_project_id": rng.choice([1, 2, 3])}),
-                ("add_comment", {"issue_id": issue_id, "text": "Me too."}),
-                ("close_issues", {"issue_ids": rng.sample(issues, 3)}),
-                ("archive_project", {"project_id": 3, "archived": rng.random() < 0.3}),
-            ]
-        )
+        changes: list[tuple[str, dict[str, Any]]] = [
+            ("rename_issue", {"issue_id": issue_id, "title": f"Title {rng.random()}"}),
+            ("set_status", {"issue_id": issue_id, "status": rng.choice(["open", "active", "closed"])}),
+            ("assign_issue", {"issue_id": issue_id, "assignee_id": rng.choice([None, 5, 6, 7])}),
+            ("move_issue", {"issue_id": issue_id, "to_project_id": rng.choice([1, 2, 3])}),
+            ("add_comment", {"issue_id": issue_id, "text": "Me too."}),
+            ("close_issues", {"issue_ids": rng.sample(issues, 3)}),
+            ("archive_project", {"project_id": 3, "archived": rng.random() < 0.3}),
+        ]
+        return rng.choice(changes)
 
     async def write() -> None:
         for _ in range(15):

@@ -7,6 +7,7 @@ computed again in vain.
 import hashlib
 import hmac
 import json
+from typing import Any
 
 import httpx
 import pytest
@@ -216,7 +217,7 @@ async def test_without_a_secret_there_are_no_webhooks(tracker: Tracker, monkeypa
     assert answer.status_code == 404
 
 
-def signed(fix: dict[str, object], secret: str = SECRET) -> dict[str, object]:
+def signed(fix: dict[str, object], secret: str = SECRET) -> dict[str, Any]:
     body = json.dumps(fix).encode()
     signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
     return {"content": body, "headers": {"content-type": "application/json", "x-signature-256": f"sha256={signature}"}}
