@@ -323,7 +323,10 @@ def _read_affects(affects: object) -> tuple[Target, ...]:
     members = list(affects) if isinstance(affects, list | tuple | set | frozenset) else [affects]
     if not members:
         raise DeclarationError("affects=[] names nothing; leave it out if the function changes nothing.")
-    return tuple(target_of(member) for member in members)
+    targets = [target_of(member) for member in members]
+    if isinstance(affects, set | frozenset):  # it has no order of its own, and headers and manifests have to have one
+        targets.sort(key=repr)
+    return tuple(targets)
 
 
 def target_of(affected: object) -> Target:

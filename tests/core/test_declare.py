@@ -132,6 +132,11 @@ class TestAffects:
     def test_it_takes_one_thing_as_well_as_several(self) -> None:
         assert marked(affects="user").affects == marked(affects=("user",)).affects == marked(affects={"user"}).affects
 
+    def test_a_set_has_an_order_that_does_not_change_from_process_to_process(self) -> None:
+        names = ["a", "b", "c", "d", "e"]
+        assert [one.name for one in marked(affects=set(names)).affects] == names
+        assert [one.name for one in marked(affects=names[::-1]).affects] == names[::-1]
+
     def test_bindings_are_kept_in_name_order(self) -> None:
         target = Context("orders").where(user_id=Me, team_id=Arg("from_team"), customer_id=Result("customer"))
         assert target.narrowing == Where(

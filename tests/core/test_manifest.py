@@ -1,0 +1,339 @@
+"""What an edge is told: the manifest and the URLs to purge (protocol, section 12)."""
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from starlette.responses import HTMLResponse, Response
+
+from mizan_core import (
+    Arg,
+    Context,
+    DeclarationError,
+    Graph,
+    Identity,
+    Invalidation,
+    Me,
+    Result,
+    build,
+    build_manifest,
+    client,
+    decode_header,
+    encode_header,
+    manifest_json,
+    urls_to_purge,
+)
+from mizan_core.addresses import spell
+from mizan_core.manifest import page_url
+from tests.declaring import mutation, reader
+from tests.world import World
+
+# As it stands in the protocol, but for the targets that it leaves out with `[...]`.
+EXAMPLE = """
+    {"version": 1, "base_url": "/api/mizan",
+     "contexts": {"user": {
+        "functions": [{"name": "user_profile", "path": "rpc", "rev": 2, "cache": 60},
+                      {"name": "profile_page", "path": "view", "route": "/profile/{user_id}/", "methods": ["GET"]}],
+        "endpoints": ["/api/mizan/ctx/user/"], "params": ["user_id"], "page_routes": ["/profile/{user_id}/"],
+        "per": "all", "user_scoped": true, "render_strategy": "dynamic_cached",
+        "rev": 2, "cache": 60, "scopes": [[], ["user_id"]]}},
+     "mutations": {"update_profile": {
+        "affects": ["user"], "auto_scoped_params": ["user_id"],
+        "targets": [{"context": "user", "params": {"user_id": {"arg": "user_id"}}}]},
+      "stripe_webhook": {"affects": ["subscription"], "targets": [{"context": "subscription", "params": {}}],
+        "private": true, "route": "/webhooks/stripe/", "methods": ["POST"]}}}
+"""
+
+WRITTEN = """\
+{
+  "base_url": "/api/mizan",
+  "contexts": {
+    "user": {
+      "defaults": {
+        "page": "1"
+      },
+      "endpoints": [
+        "/api/mizan/ctx/user/"
+      ],
+      "functions": [
+        {
+          "name": "profile",
+          "path": "rpc"
+        }
+      ],
+      "params": [
+        "page",
+        "user_id"
+      ],
+      "per": "all",
+      "render_strategy": "dynamic_cached",
+      "scopes": [
+        []
+      ],
+      "user_scoped": true
+    }
+  },
+  "mutations": {},
+  "version": 1
+}
+"""
+
+
+class Shipment(BaseModel):
+    customer_id: int
+
+
+def of_the_protocol() -> Graph:
+    user = Context("user")
+
+    @client(context=user, rev=2, cache=60)
+    async def user_profile(user_id: int) -> str: ...
+
+    @client(context=user, route="/profile/{user_id}/")
+    async def profile_page(user_id: int) -> HTMLResponse: ...
+
+    @client(context="subscription")
+    async def subscription() -> str: ...
+
+    @client(affects=user)
+    async def update_profile(user_id: int, name: str) -> str: ...
+
+    @client(affects="subscription", private=True, route="/webhooks/stripe/", methods=["POST"])
+    async def stripe_webhook(request) -> Response: ...
+
+    return build([user_profile, profile_page, subscription, update_profile, stripe_webhook])
+
+
+class TestManifest:
+    def test_the_protocols_example_comes_out_as_it_stands_there(self) -> None:
+        example = json.loads(EXAMPLE)
+        made = build_manifest(of_the_protocol())
+        assert made["contexts"].pop("subscription") == {
+            "functions": [{"name": "subscription", "path": "rpc"}],
+            "endpoints": ["/api/mizan/ctx/subscription/"],
+            "params": [],
+            "per": "all",
+            "user_scoped": False,
+            "render_strategy": "psr",
+            "scopes": [[]],
+        }
+        assert made == example
+
+    def test_it_is_written_sorted_with_two_spaces_and_a_line_break_at_the_end(self) -> None:
+        graph = build([reader("profile", "user", user_id=int, page=(int, 1))])
+        assert manifest_json(graph) == WRITTEN
+
+    def test_it_is_the_same_in_whatever_order_the_functions_come(self, world: World) -> None:
+        written = manifest_json(world.graph)
+        assert json.loads(written) == build_manifest(world.graph)
+        by_context = sorted(world.functions, key=lambda one: one.__name__ != "my_messages")
+        assert by_context != world.functions
+        assert manifest_json(build(by_context)) == written
+
+    def test_the_base_url_is_taken_without_its_slash(self) -> None:
+        for base in ("/x/y", "/x/y/"):
+            made = build_manifest(of_the_protocol(), base_url=base)
+            assert made["base_url"] == "/x/y"
+            assert made["contexts"]["user"]["endpoints"] == ["/x/y/ctx/user/"]
+        assert build_manifest(of_the_protocol(), base_url="/")["contexts"]["user"]["endpoints"] == ["/ctx/user/"]
+
+    @pytest.mark.parametrize(
+        ("name", "options", "user_scoped"),
+        [
+            ("user", {}, True),
+            ("user_id", {}, True),
+            ("owner_id", {}, True),
+            ("account_id", {}, True),
+            ("team_id", {}, False),
+            ("team_id", {"per": "user"}, True),
+            ("team_id", {"auth": True}, True),
+            ("team_id", {"per": "permissions"}, False),
+        ],
+    )
+    def test_a_context_is_user_scoped_by_its_policy_or_a_parameters_name(
+        self, name: str, options: dict[str, Any], user_scoped: bool
+    ) -> None:
+        made = build_manifest(build([reader("r", "c", options=options, **{name: int})]))["contexts"]["c"]
+        assert made["user_scoped"] is user_scoped
+        assert made["render_strategy"] == ("dynamic_cached" if user_scoped else "psr")
+        assert made["per"] == options.get("per", "user" if "auth" in options else "all")
+
+    def test_a_policy_is_shown_where_it_says_something(self) -> None:
+        readers = [reader("a", "c", options={"cache": False}), reader("b", "c", options={"rev": 3})]
+        made = build_manifest(build(readers))["contexts"]["c"]
+        assert made["functions"] == [
+            {"name": "a", "path": "rpc", "cache": False},
+            {"name": "b", "path": "rpc", "rev": 3},
+        ]
+        assert (made["rev"], made["cache"]) == (3, False)
+
+    def test_defaults_that_a_url_leaves_out_are_listed(self) -> None:
+        parameters: Any = {"a": int, "b": (float, 1), "c": (str | None, None), "d": (list[int], [])}
+        made = build_manifest(build([reader("r", "c", **parameters)]))["contexts"]["c"]
+        assert made["defaults"] == {"b": "1", "d": "[]"}
+        assert "defaults" not in build_manifest(build([reader("r", "c", a=int)]))["contexts"]["c"]
+
+    def test_page_routes_are_those_of_pages_and_data_that_get_answers_and_those_that_are_added(self) -> None:
+        def routed(name: str, returns: Any = int, /, **options: Any) -> Any:
+            return reader(name, "c", returns, options={"route": f"/{name}/", **options})
+
+        graph = build(
+            [
+                reader("plain", "c"),
+                routed("data"),
+                routed("page", HTMLResponse),
+                routed("secret", private=True),
+                routed("form", methods=["POST"]),
+                reader("other", "d"),
+            ]
+        )
+        made = build_manifest(graph, page_routes={"c": ["/added/", "/page/"]})["contexts"]
+        assert made["c"]["page_routes"] == ["/page/", "/secret/", "/data/", "/added/"]
+        assert [one["name"] for one in made["c"]["functions"]] == ["plain", "data", "form", "page", "secret"]
+        assert {one["name"]: one["path"] for one in made["c"]["functions"]}["page"] == "view"
+        assert "page_routes" not in made["d"]
+
+    def test_a_context_of_pages_alone_has_no_endpoint(self) -> None:
+        graph = build([reader("page", "c", HTMLResponse, options={"route": "/{a}/"}, a=int)])
+        made = build_manifest(graph)["contexts"]["c"]
+        assert (made["endpoints"], made["params"], made["page_routes"]) == ([], ["a"], ["/{a}/"])
+
+    def test_a_page_route_of_a_context_that_is_not_there_is_refused(self) -> None:
+        with pytest.raises(DeclarationError, match="page_routes names the context 'usr', and the graph has c"):
+            build_manifest(build([reader("r", "c")]), page_routes={"c": [], "usr": ["/"]})
+        with pytest.raises(DeclarationError, match="the graph has none at all"):
+            manifest_json(build([]), page_routes={"usr": ["/"]})
+
+    def test_a_mutations_targets_say_what_narrows_them(self) -> None:
+        orders, profile = Context("orders"), reader("profile", "user", user_id=int)
+        targets = [
+            orders.where(customer_id=Result("customer_id"), team=Arg("from_team")),
+            Context("user").where(user_id=Me),
+            orders.whole(),
+            orders.by_body(),
+            profile,
+        ]
+        functions = [
+            profile,
+            reader("list_orders", orders, customer_id=int, team=int),
+            mutation("ship", targets, Shipment, from_team=int, team=int, user_id=int, me=Identity),
+            mutation("twice", ["orders", "user", orders], team=int),
+        ]
+        made = build_manifest(build(functions))["mutations"]
+        assert made["ship"] == {
+            "affects": ["orders", "user"],
+            "auto_scoped_params": ["user_id"],
+            "targets": [
+                {
+                    "context": "orders",
+                    "params": {"customer_id": {"result": "customer_id"}, "team": {"arg": "from_team"}},
+                },
+                {"context": "user", "params": {"user_id": {"me": True}}},
+                {"context": "orders", "params": {}},
+                {"context": "orders", "params": {}, "by_body": True},
+                {"context": "user", "function": "profile", "params": {"user_id": {"arg": "user_id"}}},
+            ],
+        }
+        assert made["twice"]["affects"] == ["orders", "user"]
+        assert made["twice"]["auto_scoped_params"] == ["team"]
+        assert set(made) == {"ship", "twice"}
+
+
+LIBRARY = build(
+    [
+        reader("books", "books", author=str, page=(int, 1), tags=(list[str], []), year=(int | None, None)),
+        reader("plain", "plain"),
+        reader("shelf", "shelf", HTMLResponse, options={"route": "/shelf/{place:path}/{row}/"}, place=str, row=int),
+    ]
+)
+MANIFEST = build_manifest(LIBRARY, page_routes={"plain": ["/", "/about/{topic}/"]})
+BOOKS = "/api/mizan/ctx/books/"
+
+
+def urls(*invalidations: Invalidation) -> list[str]:
+    return urls_to_purge(MANIFEST, invalidations)
+
+
+def matches(pattern: str, url: str) -> bool:
+    """Whether an edge that is told this forgets this URL; `*` stands for any text."""
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), url) is not None
+
+
+class TestPurging:
+    def test_a_scope_that_determines_the_canonical_url_purges_exactly_that(self) -> None:
+        graph = build([reader("r", "user", user_id=int, page=(int, 1))])
+        manifest = build_manifest(graph)
+        for scope, url in [
+            ({"user_id": 5, "page": 2}, "/api/mizan/ctx/user/?page=2&user_id=5"),
+            ({"user_id": "5", "page": "2"}, "/api/mizan/ctx/user/?page=2&user_id=5"),
+            ({"user_id": 5, "page": 1}, "/api/mizan/ctx/user/?user_id=5"),
+            ({"user_id": 5}, "/api/mizan/ctx/user/*"),
+            ({}, "/api/mizan/ctx/user/*"),
+            ({"user_id": 5, "page": None}, "/api/mizan/ctx/user/*"),
+        ]:
+            assert urls_to_purge(manifest, [Invalidation("user", scope)]) == [url]
+
+    def test_a_context_without_parameters_is_one_url(self) -> None:
+        assert urls(Invalidation("plain")) == ["/api/mizan/ctx/plain/", "/", "/about/*/"]
+        assert urls(Invalidation("plain", {}, "plain")) == ["/api/mizan/ctx/plain/", "/", "/about/*/"]
+
+    def test_names_and_texts_are_encoded_so_that_a_star_is_only_ever_a_pattern(self) -> None:
+        scope = {"author": "a*b &é/", "page": 2, "tags": ["x*", "y z"], "year": 1999}
+        expected = f"{BOOKS}?author=a%2Ab%20%26%C3%A9%2F&page=2&tags=x%2A&tags=y%20z&year=1999"
+        assert urls(Invalidation("books", scope)) == [expected]
+
+    def test_a_list_is_repeated_and_a_text_that_may_have_been_one_is_a_pattern(self) -> None:
+        scope: dict[str, object] = {"author": "x", "page": 1, "year": 5}
+        assert urls(Invalidation("books", {**scope, "tags": ("b", "a")})) == [f"{BOOKS}?author=x&tags=b&tags=a&year=5"]
+        assert urls(Invalidation("books", {**scope, "tags": []})) == [f"{BOOKS}?author=x&year=5"]
+        assert urls(Invalidation("books", {**scope, "tags": '["b","a"]'})) == [f"{BOOKS}*"]
+        assert urls(Invalidation("books", {**scope, "tags": [], "author": "[x"})) == [f"{BOOKS}*"]
+
+    def test_a_context_that_the_manifest_does_not_know_is_purged_as_a_pattern(self) -> None:
+        assert urls(Invalidation("new thing", {"id": 5})) == ["/api/mizan/ctx/new%20thing/*"]
+
+    def test_pages_are_filled_in_as_far_as_the_scope_goes(self) -> None:
+        assert urls(Invalidation("shelf", {"place": "a/b c", "row": 5})) == ["/shelf/a/b%20c/5/"]
+        assert urls(Invalidation("shelf", {"row": "5/6"})) == ["/shelf/*/5%2F6/"]
+        assert urls(Invalidation("shelf")) == ["/shelf/*/*/"]
+
+    def test_no_url_comes_twice(self) -> None:
+        assert urls(Invalidation("plain"), Invalidation("plain"), Invalidation("books")) == [
+            "/api/mizan/ctx/plain/",
+            "/",
+            "/about/*/",
+            f"{BOOKS}*",
+        ]
+        assert urls() == []
+
+    def test_a_path_is_filled_in_with_texts(self) -> None:
+        assert page_url("/a/{x}/{y:int}/{z:path}", {"x": "é/", "z": "p/q*"}) == "/a/%C3%A9%2F/*/p/q%2A"
+        assert page_url("/fixed/", {"x": "1"}) == "/fixed/"
+
+
+def bundles() -> Iterator[tuple[dict[str, Any], str]]:
+    """Bundles of books by their parameters, and the canonical URL of each."""
+    pools = {"author": ["a", "[b]", "*"], "page": [1, 2], "tags": [[], ["x"], ["x", "y"]], "year": [None, 0, 5]}
+    for values in itertools.product(*pools.values()):
+        params = dict(zip(pools, values, strict=True))
+        query = spell(LIBRARY.contexts["books"], params).query
+        yield params, f"{BOOKS}?{query}" if query else BOOKS
+
+
+@pytest.mark.parametrize("over_the_wire", [False, True])
+def test_every_stale_bundle_is_purged_and_no_other_where_the_scope_says_which(over_the_wire: bool) -> None:
+    everything = list(bundles())
+    assert len({url for _, url in everything}) == len(everything) == 54
+    for params, url in everything:
+        for chosen in itertools.chain.from_iterable(itertools.combinations(params, count) for count in range(5)):
+            stale = Invalidation("books", {name: params[name] for name in chosen})
+            (told,) = urls_to_purge(MANIFEST, decode_header(encode_header([stale])) if over_the_wire else [stale])
+            assert matches(told, url)
+            if "*" not in told:
+                assert [one for _, one in everything if matches(told, one)] == [url]
+            elif not over_the_wire:
+                assert len(stale.texts) < 4 or params["author"] == "[b]"
