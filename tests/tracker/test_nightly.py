@@ -56,5 +56,12 @@ def test_the_script_runs_by_itself(
     assert capsys.readouterr().out == "Closed 0 issues that nobody touched since 2024-01-01.\n"
 
 
+async def test_the_script_does_nothing_beside_a_server_that_would_not_hear_of_it(tracker: Tracker) -> None:
+    async with tracker.watched() as seen:
+        with pytest.raises(SystemExit, match="Stop it first"):
+            await nightly.main(LATE)
+    assert seen.changed == set()
+
+
 def open_issues(bundle: dict[str, list[dict[str, int]]]) -> int:
     return sum(project["open"] for project in bundle["project_list"])

@@ -122,8 +122,10 @@ class Tracker:
     def _asks(self) -> Iterator[Ask]:
         people = {row["id"]: Role(row["role"]) for row in self.truth.people.values()}
         somebody: list[tuple[int | None, Role | None]] = [(None, None), *((one, people[one]) for one in range(1, 5))]
+        for context in ("people", "projects"):
+            yield Ask(context, (), None, None)
         for person_id, role in somebody:
-            for context in ("people", "projects", "abilities", "me"):
+            for context in ("abilities", "me"):
                 yield Ask(context, (), person_id, role)
             if person_id is not None:
                 yield Ask("workload", (), person_id, role)

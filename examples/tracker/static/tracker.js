@@ -147,7 +147,7 @@ function drawArchive() {
 
 function drawBoard(board) {
   $("board-title").textContent = board ? board.name : "Board";
-  $("plain-page").hidden = !board;
+  for (const id of ["plain-page", "archive", "board-foot"]) $(id).hidden = !board;
   if (!board) return $("board-list").replaceChildren();
   $("plain-page").href = `/p/${board.project_id}/`;
   $("page").textContent = `${board.page} of ${board.pages}`;
