@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, event
+from sqlalchemy import AsyncAdaptedQueuePool, Connection, event
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 reading = async_sessionmaker[AsyncSession](expire_on_commit=False)
@@ -20,7 +20,7 @@ writing = async_sessionmaker[AsyncSession](expire_on_commit=False)
 @asynccontextmanager
 async def opened(path: Path) -> AsyncIterator[None]:
     """The database at `path` is what `reading` and `writing` use until this ends."""
-    engine = create_async_engine(f"sqlite+aiosqlite:///{path}")
+    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", poolclass=AsyncAdaptedQueuePool)
     event.listen(engine.sync_engine, "connect", _set_up)
     event.listen(engine.sync_engine, "begin", _begin)
     reading.configure(bind=engine)

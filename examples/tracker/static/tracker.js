@@ -300,7 +300,6 @@ function badge(context, cache, ms) {
 
 function flash(context) {
   const panel = document.querySelector(`#${context}.panel`);
-  panel?.getAnimations().forEach((animation) => animation.cancel());
   panel?.classList.remove("refetched");
   void panel?.offsetWidth; // starts the animation again
   panel?.classList.add("refetched");
