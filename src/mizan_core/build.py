@@ -342,8 +342,8 @@ class _Build:
                     )
                     return
                 kinds = function.inputs[argument].kinds
-            case Result(field=field_name):
-                kinds = self.result_kinds(where, function, field_name)
+            case _:
+                kinds = self.result_kinds(where, function, binding.field)
         if kinds is not None and not kinds.can_become(parameter.kinds):
             self.defects.append(
                 f"{where}, which never fits the parameter's type ({' or '.join(sorted(kinds.own))} for "

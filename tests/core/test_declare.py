@@ -329,7 +329,7 @@ MISTAKES: list[tuple[Callable[..., Any], dict[str, Any], list[str]]] = [
 
 class TestMistakes:
     @pytest.mark.parametrize(
-        ("function", "options", "words"), MISTAKES, ids=[f"{one.__name__}-{options}" for one, options, _ in MISTAKES]
+        ("function", "options", "words"), MISTAKES, ids=[f"{one.__name__}: {words[0]}" for one, _, words in MISTAKES]
     )
     def test_it_is_refused_with_the_functions_name_the_reason_and_the_remedy(
         self, function: Callable[..., Any], options: dict[str, Any], words: list[str]

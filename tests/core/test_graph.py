@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Optional
 
 import pytest
-from pydantic import BaseModel, Field, computed_field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 from starlette.responses import HTMLResponse
 from typing_extensions import TypedDict
 
@@ -27,6 +27,14 @@ class Unfinished(BaseModel):
 
 class Opaque:
     """Nothing that Pydantic knows."""
+
+
+class Wrapped(BaseModel):
+    """A model that takes what Pydantic does not know."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    inner: Opaque
 
 
 class Shipment(BaseModel):
@@ -329,6 +337,7 @@ class TestBindings:
             (Row, "customer_id"),
             (Found, "customer_id"),
             (Receipt | Shipment, "order_id"),
+            (Wrapped, "inner"),
             (dict[str, int], "whatever"),
             (Any, "whatever"),
         ],

@@ -38,6 +38,11 @@ class Level(enum.IntEnum):
     HIGH = 3
 
 
+class Mixed(enum.Enum):
+    WORD = "half"
+    NUMBER = 0.5
+
+
 class Point(BaseModel):
     x: int
     beside: "Point | None" = None
@@ -85,6 +90,7 @@ class TestKinds:
             (bytes, kinds("string"), True),
             (Color, kinds("string"), True),
             (Level, kinds("integer"), True),
+            (Mixed, kinds("string", "number"), True),
             (Literal["a", "b"], kinds("string"), True),
             (Literal["a", 1, True, None], kinds("string", "integer", "boolean", "null"), True),
             (int | None, kinds("integer", "null"), True),

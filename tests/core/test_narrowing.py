@@ -124,8 +124,10 @@ class Param:
     def _named_list(self, value: Any) -> set[str] | None:
         if not isinstance(value, list | tuple | set | frozenset):
             return None
+        if any(text_of(one, int) is None for one in value):
+            return None
         numbers = [text_of(one, int) for one in (sorted(value) if isinstance(value, set) else value)]
-        return None if None in numbers else {f"[{','.join(map(str, numbers))}]"}
+        return {f"[{','.join(map(str, numbers))}]"}
 
 
 Bundle = Mapping[str, str | None]
