@@ -22,6 +22,14 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As the first start makes it. Only for reading."""
+    path = tmp_path_factory.mktemp("large") / "tracker.db"
+    assert seed.ensure(path)
+    return path
+
+
 @pytest.fixture
 def small(filled: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(filled, tmp_path / "tracker.db"))

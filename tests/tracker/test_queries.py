@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from examples.tracker import database, seed
+from examples.tracker import database
 from examples.tracker.database import reading
 from examples.tracker.roles import Role, identity_of
 from sqlalchemy import Engine as Database
@@ -30,13 +30,6 @@ BUNDLES: dict[tuple[str, tuple[tuple[str, int], ...]], int] = {
     ("abilities", ()): 0,
     ("me", ()): 1,
 }
-
-
-@pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("large") / "tracker.db"
-    seed.ensure(path)
-    return path
 
 
 @pytest.fixture

@@ -20,13 +20,6 @@ from .world import SMALL
 TABLES = ("people", "projects", "issues", "comments")
 
 
-@pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("seed") / "tracker.db"
-    assert seed.ensure(path)
-    return path
-
-
 def test_there_are_ten_thousand_issues_and_everything_else_that_was_promised(large: Path) -> None:
     assert {table: count(large, table) for table in TABLES} == {
         "people": 30,
