@@ -76,7 +76,7 @@ class _WatchedScope(dict[str, Any]):
         self._tell(key)
         return super().get(key, default)
 
-    def __iter__(self) -> Iterator[str]:  # makes dict(scope) and {**scope} ask for each key
+    def __iter__(self) -> Iterator[str]:  # makes dict(scope), copies and unions ask for each key
         return super().__iter__()
 
     def items(self) -> Any:
@@ -87,10 +87,6 @@ class _WatchedScope(dict[str, Any]):
         self._tell_all()
         return super().values()
 
-    def copy(self) -> dict[str, Any]:
-        self._tell_all()
-        return super().copy()
-
     def pop(self, key: str, *default: Any) -> Any:
         self._tell(key)
         return super().pop(key, *default)
@@ -98,14 +94,6 @@ class _WatchedScope(dict[str, Any]):
     def setdefault(self, key: str, default: Any = None) -> Any:
         self._tell(key)
         return super().setdefault(key, default)
-
-    def __or__(self, other: Any) -> Any:
-        self._tell_all()
-        return super().__or__(other)
-
-    def __ror__(self, other: Any) -> Any:
-        self._tell_all()
-        return super().__ror__(other)
 
     def __repr__(self) -> str:
         self._tell_all()

@@ -187,7 +187,7 @@ def _methods(function: Function) -> list[str]:
 
 def _spellings(path: str) -> list[str]:
     other = path.rstrip("/") if path.endswith("/") else f"{path}/"
-    return [path] if not other or path.endswith(":path}") else [path, other]
+    return [path, other] if other else [path]
 
 
 def _page_headers(page: Page, canonical_url: bool, status: int, headers: RawHeaders) -> RawHeaders:

@@ -5,12 +5,13 @@ import asyncio
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.routing import Mount
 
 from mizan_asgi import Mizan
 from mizan_core import Context, Identity, build, client
 
-from .site import KEYS, PUBLIC, VARY, Clock, Site, hosting, http, refusal, token
+from .site import KEYS, PUBLIC, VARY, Clock, Site, hosting, http, raw, refusal, token
 
 pytestmark = pytest.mark.anyio
 
@@ -261,12 +262,21 @@ async def test_an_etag_is_the_same_in_every_process_and_another_for_other_data(s
 
 @pytest.mark.parametrize("url", [USER, "/api/mizan/ctx/nothing/", "/api/mizan/ctx/user/", "/profile/5/", "/api/mizan/"])
 async def test_head_has_the_headers_of_get_and_no_body(site: Site, url: str) -> None:
-    async with http(site.app()) as web:
-        await web.get(url)
-        got, head = await web.get(url), await web.head(url)
+    app, (path, _, query) = site.app(), url.partition("?")
+    _, got, head = [await raw(app, method, path, query=query.encode()) for method in ("GET", "GET", "HEAD")]
     assert (head.status_code, head.content) == (got.status_code, b"")
     assert head.headers == got.headers
     assert int(head.headers["content-length"]) == len(got.content)
+
+
+async def test_a_bundle_does_not_see_the_body_of_a_get_which_no_cache_could_tell_apart() -> None:
+    @client(context="echo")
+    async def echo(request: Request) -> str:
+        return (await request.body()).decode()
+
+    async with http(hosting(Mizan(build([echo])))) as web:
+        answer = await web.request("GET", "/api/mizan/ctx/echo/", content=b"poison")
+    assert (answer.json(), answer.headers["cache-control"]) == ({"echo": ""}, PUBLIC)
 
 
 async def test_twenty_requests_of_a_cold_bundle_run_its_readers_once() -> None:

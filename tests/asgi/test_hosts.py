@@ -118,18 +118,39 @@ async def test_alone_it_answers_below_its_base_url(site: Site, base_url: str) ->
         await shows_all_of_it(web, base_url.rstrip("/"))
 
 
-@pytest.mark.parametrize("stripped", [True, False])
-async def test_a_plain_dispatcher_may_tell_the_mount_as_asgi_has_it(site: Site, stripped: bool) -> None:
-    mizan = site.mizan()
+@pytest.mark.parametrize(
+    ("outer", "base_url", "stripped"),
+    [
+        ("", "/api/mizan", True),
+        ("", "/api/mizan", False),
+        ("/outer", "/api/mizan", True),
+        ("/outer", "/api/mizan", False),
+        ("", "/call", False),
+    ],
+)
+async def test_a_plain_dispatcher_may_tell_the_mount_as_asgi_has_it(
+    site: Site, outer: str, base_url: str, stripped: bool
+) -> None:
+    mizan = site.mizan(base_url=base_url)
+    mount = outer + base_url
 
     async def dispatcher(scope: Any, receive: Any, send: Any) -> None:
-        if scope["path"].startswith("/api/mizan/"):
-            path = scope["path"].removeprefix("/api/mizan") if stripped else scope["path"]
-            scope = scope | {"path": path, "root_path": "/api/mizan"}
+        if scope["path"].startswith(f"{mount}/"):
+            path = scope["path"].removeprefix(mount) if stripped else scope["path"]
+            scope = scope | {"path": path, "root_path": mount}
+            del scope["raw_path"]
         await mizan(scope, receive, send)
 
     async with http(dispatcher) as web:
-        await shows_all_of_it(web, "/api/mizan")
+        await shows_all_of_it(web, mount)
+        if not stripped:
+            refusal(await web.get(f"{mount}{base_url}/ctx/user/?user_id=5"), 404, "not_found")
+
+
+async def test_below_a_host_the_routes_are_the_hosts_to_serve(site: Site) -> None:
+    async with http(site.app()) as web:
+        refusal(await web.get("/api/mizan/profile/5/"), 404, "not_found")
+        assert (await web.get("/profile/5/")).status_code == 200
 
 
 async def test_it_is_served_inside_litestar(site: Site) -> None:

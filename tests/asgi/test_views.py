@@ -156,8 +156,8 @@ async def test_a_page_that_streams_is_kept_by_nobody_for_it_may_read_after_a_pur
         yield "a"
         yield "b"
 
-    async with http(page(lambda: StreamingResponse(pieces()))) as web:
-        answer, head = await web.get("/page/"), await web.head("/page/")
+    app = page(lambda: StreamingResponse(pieces()))
+    answer, head = await raw(app, "GET", "/page/"), await raw(app, "HEAD", "/page/")
     assert (answer.text, answer.headers["cache-control"]) == ("ab", "no-store")
     assert (head.content, head.headers["cache-control"]) == (b"", "no-store")
 
@@ -343,9 +343,9 @@ async def test_a_mutation_view_that_fails_is_a_problem_that_says_what_may_have_c
 
 @pytest.mark.parametrize("work", ["raise", "nothing", "file"])
 async def test_a_page_that_fails_is_a_problem(work: str, caplog: pytest.LogCaptureFixture) -> None:
-    async with http(page(lambda: failing_after(work))) as web:
-        refusal(await web.get("/page/"), 500, "internal_error")
-        head = await web.head("/page/")
+    app = page(lambda: failing_after(work))
+    refusal(await raw(app, "GET", "/page/"), 500, "internal_error")
+    head = await raw(app, "HEAD", "/page/")
     assert (head.status_code, head.content) == (500, b"")
     assert [one.levelno for one in logged(caplog)] == [logging.ERROR] * 2
 
