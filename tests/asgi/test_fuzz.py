@@ -1,4 +1,4 @@
-"""Twenty-two thousand requests that nobody would send, and not one answer that blames the server.
+"""Thirty thousand requests that nobody would send, and not one answer that blames the server.
 
 Requests are made by hand-written generators with a fixed seed and go straight to the ASGI callable of a FastAPI app.
 """
@@ -31,7 +31,7 @@ from .site import KEYS, Clock
 pytestmark = pytest.mark.anyio
 
 SEEDS = (1, 2, 3, 4)
-REQUESTS = 5_500
+REQUESTS = 7_500
 
 BOUNDARY = "b0undary"
 COLOURS = ("red", "green")
@@ -527,7 +527,7 @@ def check(sent: Sent, status: int, headers: list[tuple[bytes, bytes]], body: byt
 
 @pytest.fixture
 def no_logging() -> Iterator[None]:
-    """What is logged of twenty thousand refusals is of no interest."""
+    """What is logged of thousands of refusals is of no interest."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
