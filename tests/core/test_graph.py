@@ -494,6 +494,9 @@ class TestGraph:
     def test_a_function_given_twice_is_one_function(self) -> None:
         assert list(build([USERS, USERS]).functions) == ["profile"]
 
+    def test_a_function_in_it_is_called_as_it_was_written(self) -> None:
+        assert build([USERS]).functions["profile"].call is USERS
+
     def test_a_graph_knows_what_it_was_built_from(self, world: World) -> None:
         assert build(iter(world.functions)).sources == tuple(world.functions)
 

@@ -307,7 +307,6 @@ class TestChoices:
             (int, [3, "1", 3, True], [3, 1]),
             (int, ("2", 1), [2, 1]),
             (int, {10, 9, 2}, [2, 9, 10]),
-            (int, collections.deque([2, 1]), [2, 1]),
             (list[int], ("1", 2), [[1, 2]]),
             (list[int], [], [[]]),
             (set[int], [3, "1", 3], [[1, 3]]),
