@@ -21,6 +21,12 @@ MAXIMUM_LOCATION_LENGTH = 64
 # What Pydantic raises for an annotation that it cannot use.
 UNUSABLE = (PydanticUserError, PydanticSchemaGenerationError, SchemaError, NameError, TypeError)
 
+# Messages of our own where Pydantic's repeat what was sent, which a problem document must not (protocol, section 10).
+_WITHOUT_INPUT = {
+    "union_tag_invalid": "Input names none of the alternatives",
+    "uuid_parsing": "Input should be a valid UUID",
+}
+
 # What is raised for a default that is not of its parameter's type, or has no canonical text.
 MISFIT = (ValidationError, InvalidValue)
 
@@ -131,6 +137,8 @@ class Validator:
             return self.adapter.validate_python(values)
         except ValidationError as error:
             raise self._refusal(error) from None
+        except OverflowError:  # as Pydantic has it for a timedelta of more days than there can be
+            raise InvalidInput("A value is beyond what its type can hold.") from None
 
     def refuse(self, name: str, message: str, kind: str) -> InvalidInput:
         """The refusal of one value."""
@@ -151,7 +159,10 @@ class Validator:
     def _refusal(self, error: ValidationError) -> InvalidInput:
         found = error.errors(include_url=False, include_context=False, include_input=False)
         return InvalidInput(
-            errors=[_problem((self.root, *one["loc"]), one["msg"], one["type"]) for one in found[:MAXIMUM_ERRORS]]
+            errors=[
+                _problem((self.root, *one["loc"]), _WITHOUT_INPUT.get(one["type"], one["msg"]), one["type"])
+                for one in found[:MAXIMUM_ERRORS]
+            ]
         )
 
 

@@ -60,8 +60,6 @@ BODIES = {
     "a lone low surrogate": call_of('"\\udc00"'),
     "a lone surrogate in a name": b'{"fn":"\\ud800"}',
     "a control character": call_of('"\x01"'),
-    "a name twice": b'{"fn":"echo","fn":"update_profile","args":{"user_id":5}}',
-    "an argument twice": b'{"fn":"update_profile","args":{"user_id":5,"user_id":7}}',
 }
 
 
@@ -83,7 +81,6 @@ ARGUMENTS = {
     "5,000 digits": b'{"user_id":' + b"9" * 5000 + b"}",
     "nesting 100,000 deep": b'{"user_id":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     "NaN": b'{"user_id":NaN}',
-    "an argument twice": b'{"user_id":5,"name":"x","user_id":7}',
 }
 
 
