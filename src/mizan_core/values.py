@@ -74,7 +74,7 @@ def _list(value: Any) -> list[Json]:
 
 
 def _object(value: Any) -> dict[str, Json]:
-    return {name if isinstance(name, str) else canonical(name): jsonable(item) for name, item in value.items()}
+    return {canonical(name): jsonable(item) for name, item in value.items()}
 
 
 def _set(value: Any) -> list[Json]:
@@ -121,10 +121,10 @@ def _from_pydantic(value: object) -> Json:
     if isinstance(value, _MASKED):
         raise InvalidValue("A secret shows itself as asterisks, as any other does, and has no canonical text.")
     try:
-        plain = to_jsonable_python(value)
+        plain: Json = to_jsonable_python(value)
     except (PydanticSerializationError, ValueError, TypeError) as error:
         raise InvalidValue(f"A value of type {type(value).__name__} has no canonical text.") from error
-    return plain if isinstance(plain, str) else jsonable(plain)
+    return plain
 
 
 _MASKED = (Secret, SecretStr, SecretBytes)

@@ -30,6 +30,10 @@ class Color(enum.Enum):
     RED = "red"
 
 
+class Price(enum.Enum):
+    LOW = Decimal("1.50")
+
+
 class Level(enum.IntEnum):
     HIGH = 3
 
@@ -121,6 +125,7 @@ class TestTexts:
             ({"b", "a"}, '["a","b"]'),
             ({None, False, 3, 2.5, "b", "\uff5a", "\U0001d4b3", (1,)}, '[false,null,2.5,3,"b","𝒳","ｚ",[1]]'),
             (Color.RED, "red"),
+            (Price.LOW, "1.5"),
             (Level.HIGH, "3"),
             (Word.YES, "yes"),
             ([Color.RED], '["red"]'),
