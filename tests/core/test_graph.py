@@ -579,6 +579,16 @@ class TestDiscover:
         with pytest.raises(GraphError, match=f"no function marked with @client was found in {where}"):
             discover(target)
 
+    def test_other_objects_in_a_module_are_left_alone(self, blog: Path) -> None:
+        lazy = "class Lazy:\n    def __getattr__(self, name):\n        raise RuntimeError(name)\nsettings = Lazy()\n"
+        write(blog, "clients.py", "top", more=lazy)
+        assert list(discover("blog").functions) == ["top"]
+
+    def test_a_marked_function_below_another_decorator_is_not_overlooked(self, blog: Path) -> None:
+        write(blog, "clients.py", "top", more="import functools\ntop = functools.lru_cache(top)\n")
+        with pytest.raises(GraphError, match="another decorator stands above @client"):
+            discover("blog")
+
     def test_a_package_that_is_not_there_is_an_import_error(self) -> None:
         with pytest.raises(ModuleNotFoundError):
             discover("no_such_package")
