@@ -225,7 +225,8 @@ def client(
 
 
 def declaration_of(function: object) -> Declaration | None:
-    """What `@client` noted on a function, or None. Objects of other people's are not asked: some raise at any question."""
+    """What `@client` noted on a function, or None."""
+    # Without asking the object itself: a module may hold one that raises at any question.
     found = inspect.getattr_static(function, MARK, None)
     return found if isinstance(found, Declaration) else None
 
