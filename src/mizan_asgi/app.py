@@ -165,5 +165,9 @@ def _check_secrets_differ(cache_secret: str | bytes | None, keys: Mapping[str, b
         )
 
 
-def _redis_cache(url: str) -> CacheBackend:  # noqa: ARG001  # the cache that takes the URL comes with a later release
-    raise DeclarationError("MIZAN_CACHE_REDIS_URL is set, and this release has no Redis cache yet. Unset it.")
+def _redis_cache(url: str) -> CacheBackend:
+    try:
+        from mizan_core.cache.redis import RedisCache  # noqa: PLC0415  # only who sets a URL needs the extra
+    except ImportError:
+        raise DeclarationError("MIZAN_CACHE_REDIS_URL needs the extra: pip install 'mizan-asgi[redis]'.") from None
+    return RedisCache(url)

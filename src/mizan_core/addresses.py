@@ -7,6 +7,7 @@ from typing import Any
 from .bundle_cache import Slot
 from .errors import InvalidValue
 from .graph import ContextPlan, Function, Graph
+from .holds import Scope
 from .identity import Identity, permission_key
 from .inputs import Validator
 from .invalidation import Invalidation
@@ -65,24 +66,26 @@ class Addresses:
             permission_key=None if policy.per is Per.ALL else permission_key(identity),
             rev=policy.rev,
         )
-        return Slot(key, self.tags(plan, texts))
+        return self.page(plan, texts, key)
 
-    def tags(self, plan: ContextPlan, texts: Mapping[str, str]) -> tuple[str, ...]:
+    def page(self, plan: ContextPlan, texts: Mapping[str, str], key: str = "") -> Slot:
         """The tags of every known scope that these parameters are in. No scope is named by a null."""
-        return tuple(
+        tags = (
             self._keys.tag(plan.name, {name: texts[name] for name in shape})
             for shape in plan.shapes
             if all(name in texts for name in shape)
         )
+        return Slot(key, tuple(tags), plan.fingerprint)
 
-    def purged(self, invalidations: Iterable[Invalidation]) -> tuple[str, ...]:
-        """The tags to delete: for each invalidation that of the largest known scope around it."""
-        tags: dict[str, None] = {}
-        for one in invalidations:
-            texts = one.texts
-            shape = self._graph.contexts[one.context].known_shape(frozenset(texts))
-            tags[self._keys.tag(one.context, {name: texts[name] for name in shape})] = None
-        return tuple(tags)
+    def purged(self, invalidations: Iterable[Invalidation]) -> tuple[Scope, ...]:
+        """What to purge: for each invalidation the largest known scope around it."""
+        return tuple(dict.fromkeys(self._scope(one) for one in invalidations))
+
+    def _scope(self, invalidation: Invalidation) -> Scope:
+        plan, texts = self._graph.contexts[invalidation.context], invalidation.texts
+        shape = plan.known_shape(frozenset(texts))
+        tag = self._keys.tag(plan.name, {name: texts[name] for name in shape})
+        return Scope(tag, self._keys.tag(plan.name, {}) if shape else tag, plan.fingerprint)
 
 
 def _text(validator: Validator, name: str, value: object) -> str | None:

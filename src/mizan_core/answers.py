@@ -69,6 +69,17 @@ class Page:
     path: str
 
 
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How an engine is. `cache`: "up", "down", or "settling" after an outage. `owed_purges`: mutations whose purge has
+    not got through yet. `running`: mutations and purges under way.
+    """
+
+    cache: str
+    owed_purges: int
+    running: int
+
+
 def as_bundle(fetched: Fetched, policy: CachePolicy, canonical_query: str) -> Bundle:
     match fetched:
         case Hit(remaining=remaining):

@@ -1,6 +1,7 @@
 """Declarations collected, checked as a whole, and compiled into a `Graph`. All defects are reported together."""
 
 import difflib
+import hashlib
 import importlib
 import itertools
 import pkgutil
@@ -42,9 +43,13 @@ from .inputs import (
 )
 from .policies import Anyone, Per, most_private, shortest
 from .signature import Input, Signature, read_signature, union_members
+from .values import canonical_json
 
 # A context's entries depend on one tag per shape, so shapes are few (protocol, section 7).
 MAXIMUM_SHAPES = 16
+
+# Versions of one context that live side by side are few; 64 bits tell them apart.
+FINGERPRINT_BYTES = 8
 
 
 def build(functions: Iterable[Callable[..., Any]]) -> Graph:
@@ -374,6 +379,7 @@ class _Build:
         pages = tuple(function for function in members if not function.in_bundle)
         parameters = self.parameters[name]
         policy = _policy(readers or pages)
+        shapes = self.shapes(name)
         return ContextPlan(
             name=name,
             readers=readers,
@@ -392,7 +398,8 @@ class _Build:
                     if function.declaration.route is not None
                 }
             ),
-            shapes=self.shapes(name),
+            shapes=shapes,
+            fingerprint=_fingerprint(readers, parameters, shapes),
             concurrent=self.settings[name].concurrent,
         )
 
@@ -426,6 +433,19 @@ def _policy(readers: Sequence[Function]) -> CachePolicy:
         per=most_private([reader.private_to for reader in readers]),
         guarded=any(reader.guard != Anyone() for reader in readers),
     )
+
+
+def _fingerprint(
+    readers: Sequence[Function], parameters: Mapping[str, Parameter], shapes: Sequence[tuple[str, ...]]
+) -> bytes:
+    message = {
+        "readers": sorted(reader.name for reader in readers),
+        "parameters": {
+            name: [one.default_text, one.required, sorted(one.kinds.own)] for name, one in parameters.items()
+        },
+        "shapes": shapes,
+    }
+    return hashlib.sha256(canonical_json(message).encode()).digest()[:FINGERPRINT_BYTES]
 
 
 def _parameter(compiled: Compiled) -> Parameter:

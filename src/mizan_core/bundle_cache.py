@@ -6,23 +6,20 @@ carries the nonces that its tags had before its readers ran. Purging is deleting
 
 import asyncio
 import struct
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from .cache.backend import CacheBackend, HoldingBackend
+from .cache.backend import HELD, CacheBackend, HoldingBackend, together
+from .cache.guard import DEFAULT_DEADLINE_SECONDS, CacheState, GuardedCache, GuardedHoldingCache
+from .cache.memory import MemoryCache
+from .errors import CacheUnavailable
+from .holds import Debts, Hold, LocalHolds, Nonces, Scope
 from .wire import etag_of
 
-# What a held tag's value begins with; a nonce never does.
-HELD = b"!"
-_NONCE = b"n"
-_NONCE_BYTES = 16
-
-# A process that dies while it holds a scope keeps it from being cached for at most this long.
-HOLD_SECONDS = 30.0
-# Three chances to renew a hold before it expires.
-RENEW_SECONDS = 10.0
+# A context whose entries another version of the program makes is taken over at most this often, so that two versions
+# side by side both answer, and the one that stays soon has it to itself.
+TAKE_OVER_SECONDS = 60.0
 
 # The safety net under "until purged".
 DEFAULT_MAX_AGE_SECONDS = 86_400.0
@@ -37,10 +34,14 @@ Clock: TypeAlias = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where a bundle is kept: its entry's key and the tags of every scope that it is part of."""
+    """Where a bundle is kept: its entry's key and the tags of every scope that it is part of, the whole context first.
+
+    `fingerprint` stands for the shapes of those scopes: entries made under others are not served.
+    """
 
     key: str
     tags: tuple[str, ...]
+    fingerprint: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +94,10 @@ Compute: TypeAlias = Callable[[], Awaitable[Computed]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Missed:
-    stamps: tuple[bytes | None, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class _Bypassed:
-    """Nothing of a held scope is served or stored."""
+    """Nothing of a held scope is served or stored, nor where the cache cannot be asked or believed."""
+
+    detail: str
 
 
 @dataclass(slots=True, eq=False)
@@ -128,16 +126,35 @@ class BundleCache:
         clock: Clock,
         max_age: float = DEFAULT_MAX_AGE_SECONDS,
         keeps: bool = True,
+        deadline: float = DEFAULT_DEADLINE_SECONDS,
     ) -> None:
-        self._backend = backend
+        self._nonces = Nonces(random)
+        self._guard = None if type(backend) is MemoryCache else _guarded(backend, deadline)
+        self._backend: CacheBackend = backend if self._guard is None else self._guard
         self._holds: HoldingBackend = (
-            backend if isinstance(backend, HoldingBackend) else _LocalHolds(backend, self._nonce)
+            self._backend if isinstance(self._backend, HoldingBackend) else LocalHolds(self._backend, self._nonces)
         )
-        self._random = random
+        self._debts = Debts(self._holds)
         self._clock = clock
         self._max_age = max_age
         self._keeps = keeps
         self._flights: dict[str, _Flight] = {}
+        self._taken_over: dict[str, float] = {}
+
+    @property
+    def state(self) -> CacheState:
+        return CacheState.UP if self._guard is None else self._guard.state
+
+    @property
+    def owed(self) -> int:
+        """How many mutations' purges have not got through yet."""
+        return len(self._debts)
+
+    async def aclose(self, seconds: float) -> None:
+        """Try for so many seconds to get through what is owed, and stop asking whether the cache is back."""
+        await self._debts.aclose(seconds)
+        if self._guard is not None:
+            await self._guard.aclose()
 
     async def fetch(self, slot: Slot, seconds: float | None, compute: Compute) -> Fetched:
         """The stored bundle, or what `compute` answers, stored for `seconds` (None: until purged) if it may be.
@@ -147,67 +164,121 @@ class BundleCache:
         found = await self._look_up(slot)
         if isinstance(found, Hit):
             return found
-        stamps = await self._stamp(slot, found.stamps) if isinstance(found, _Missed) else None
-        if stamps is None:
-            return _passing(await compute(), "held")
+        if isinstance(found, _Bypassed):
+            return _passing(await compute(), found.detail)
         flight = self._flights.get(slot.key)
-        if flight is None or not flight.may_be_joined_with(stamps):
-            return await asyncio.shield(self._begin(slot, stamps, seconds, compute).task)
+        if flight is None or not flight.may_be_joined_with(found):
+            return await asyncio.shield(self._begin(slot, found, seconds, compute).task)
         joined = await self._join(flight)
         return joined if joined is not None else _passing(await compute(), "personal")
 
-    async def stamps(self, tags: Sequence[str]) -> tuple[bytes, ...] | None:
-        """The tags' nonces, added where they are absent; None while one is held. What `unchanged` compares."""
-        return await self._stamp(Slot("", tuple(tags)), tuple(await self._backend.get(*tags)))
+    async def stamps(self, slot: Slot) -> tuple[bytes, ...] | None:
+        """The tags' nonces, added where they are absent; None where nothing may be kept. What `unchanged` compares."""
+        if self._bypassed(slot) is not None:
+            return None
+        try:
+            stamps = await self._stamp(slot, await self._backend.get(*slot.tags))
+        except CacheUnavailable:
+            return None
+        return stamps if isinstance(stamps, tuple) else None
 
-    async def unchanged(self, tags: Sequence[str], stamps: tuple[bytes, ...] | None) -> bool:
-        """Whether nothing was purged or held since `stamps` were read."""
-        return stamps is not None and tuple(await self._backend.get(*tags)) == stamps
+    async def unchanged(self, slot: Slot, stamps: tuple[bytes, ...] | None) -> bool:
+        """Whether nothing was purged or held since `stamps` were read, as far as the cache can be asked."""
+        try:
+            return stamps is not None and tuple(await self._backend.get(*slot.tags)) == stamps
+        except CacheUnavailable:
+            return False
 
-    def hold(self, tags: Sequence[str]) -> "Hold":
-        """A hold on these tags, for a mutation that is about to run; it begins with `begin`."""
-        return Hold(self._holds, tags, self._random(_NONCE_BYTES).hex())
+    def hold(self, scopes: Iterable[Scope]) -> Hold:
+        """A hold on these scopes, for a mutation that is about to run; it begins with `begin`."""
+        return Hold(self._backend, self._holds, scopes, self._nonces, self._max_age)
 
-    async def purge(self, tags: Sequence[str]) -> None:
-        """Nothing that was stored under these tags is served again. A tag that a mutation holds stays held."""
-        if tags:
-            await self._holds.release(tags, "")
+    async def settle(self, hold: Hold, purged: Iterable[Scope], *, insist: bool) -> None:
+        """End the hold and purge. What does not get through is remembered and tried again; `insist` waits for it."""
+        try:
+            await hold.end(purged)
+        except CacheUnavailable:
+            self._debts.owe(hold.holder, hold.owed)
+            if insist:
+                await self._debts.paid()
+
+    async def purge(self, scopes: Iterable[Scope], *, insist: bool) -> None:
+        """Nothing that was stored under these scopes is served again. What a mutation holds stays held."""
+        await self.settle(self.hold(()), scopes, insist=insist)
 
     async def reclaim(self, prefix: str) -> int:
         """Give back the memory of entries that a purge has killed. Housekeeping: nothing depends on it."""
         return await self._backend.delete_by_prefix(prefix)
 
-    async def _look_up(self, slot: Slot) -> Hit | _Missed | _Bypassed:
-        entry, *stamps = await self._backend.get(slot.key, *slot.tags)
-        if any(stamp is not None and stamp.startswith(HELD) for stamp in stamps):
-            return _Bypassed()
+    def _bypassed(self, slot: Slot) -> _Bypassed | None:
+        """Why the cache is not even asked."""
+        if self._guard is not None and not self._guard.serves:
+            return _Bypassed(f"cache-{self._guard.state}")
+        return _Bypassed("purge-owed") if self._debts.touches(slot.tags) else None
+
+    async def _look_up(self, slot: Slot) -> Hit | tuple[bytes, ...] | _Bypassed:
+        """A hit, or the stamps for an answer that is about to be computed."""
+        bypassed = self._bypassed(slot)
+        if bypassed is not None:
+            return bypassed
+        try:
+            entry, *stamps = await self._backend.get(slot.key, *slot.tags)
+            hit = None if entry is None else self._read(entry, stamps)
+            return hit or await self._stamp(slot, stamps)
+        except CacheUnavailable:
+            return _Bypassed("cache-down")
+
+    def _read(self, entry: bytes, stamps: Sequence[bytes | None]) -> Hit | None:
+        """The entry, if it carries the very stamps that its tags have and has not expired. Held tags are no stamps."""
         known = [stamp for stamp in stamps if stamp is not None]
-        if entry is None or len(known) < len(stamps) or not entry.startswith(head := _head(known)):
-            return _Missed(tuple(stamps))
+        if len(known) < len(stamps) or not entry.startswith(head := _head(known)):
+            return None
         expires: float
         (expires,) = _EXPIRY.unpack_from(entry, len(head))
         remaining = expires - self._clock()
         if remaining <= 0:
-            return _Missed(tuple(stamps))
+            return None
         etag_at = len(head) + _EXPIRY.size
         body_at = etag_at + _ETAG_BYTES
         return Hit(entry[body_at:], entry[etag_at:body_at].decode("ascii"), remaining)
 
-    async def _stamp(self, slot: Slot, stamps: tuple[bytes | None, ...]) -> tuple[bytes, ...] | None:
-        """A nonce for every tag, each there before the readers run; None where one is held or does not stay."""
-        stamped: list[bytes | None] = []
-        lost = False
-        for tag, stamp in zip(slot.tags, stamps, strict=True):
-            if stamp is not None:
-                stamped.append(stamp)
-                continue
-            nonce = self._nonce()
-            lost |= not await self._backend.set(tag, nonce, self._max_age, if_absent=True)
-            stamped.append(nonce)
-        if lost:
-            stamped = await self._backend.get(*slot.tags)
-        usable = tuple(stamp for stamp in stamped if stamp is not None and not stamp.startswith(HELD))
-        return usable if len(usable) == len(slot.tags) else None
+    async def _stamp(self, slot: Slot, stamps: Sequence[bytes | None]) -> tuple[bytes, ...] | _Bypassed:
+        """A nonce for every tag, each there before the readers run."""
+        bypassed = await self._unusable(slot, stamps)
+        if bypassed is None and None in stamps:
+            stamps = await self._add_absent(slot, stamps)
+            bypassed = await self._unusable(slot, stamps)
+        if bypassed is not None:
+            return bypassed
+        known = tuple(stamp for stamp in stamps if stamp is not None)
+        return known if len(known) == len(slot.tags) else _Bypassed("not-kept")
+
+    async def _add_absent(self, slot: Slot, stamps: Sequence[bytes | None]) -> Sequence[bytes | None]:
+        """The stamps with a fresh nonce for each absent tag; all of them read again where that race was lost."""
+        nonces = {
+            tag: self._nonces.fresh(slot.fingerprint)
+            for tag, stamp in zip(slot.tags, stamps, strict=True)
+            if stamp is None
+        }
+        added = await together(
+            *(self._backend.set(tag, nonce, self._max_age, if_absent=True) for tag, nonce in nonces.items())
+        )
+        if not all(added):
+            return await self._backend.get(*slot.tags)
+        return [nonces.get(tag, stamp) for tag, stamp in zip(slot.tags, stamps, strict=True)]
+
+    async def _unusable(self, slot: Slot, stamps: Sequence[bytes | None]) -> _Bypassed | None:
+        """Why these tags can neither serve nor stamp: one is held, or another version makes this context's entries."""
+        if any(stamp is not None and stamp.startswith(HELD) for stamp in stamps):
+            return _Bypassed("held")
+        whole = stamps[0]
+        if whole is None or Nonces.made_by(whole, slot.fingerprint):
+            return None
+        now = asyncio.get_running_loop().time()
+        if now >= self._taken_over.get(slot.tags[0], 0.0):
+            self._taken_over[slot.tags[0]] = now + TAKE_OVER_SECONDS
+            await self._holds.release(slot.tags[:1], "")
+        return _Bypassed("other-version")
 
     async def _join(self, flight: _Flight) -> Fresh | Passing | None:
         """What the computation answers everyone; None where its answer is for the request that began it."""
@@ -239,106 +310,33 @@ class BundleCache:
         if computed.personal:
             return _passing(computed, "personal")
         etag = etag_of(computed.body)
-        stored = self._keeps and await self._store(slot, stamps, seconds, computed.body, etag)
-        if not await self.unchanged(slot.tags, stamps):
+        try:
+            stored, current = await together(
+                self._store(slot, stamps, seconds, computed.body, etag) if self._keeps else _not_kept(),
+                self._backend.get(*slot.tags),
+            )
+        except CacheUnavailable:
+            return Passing(computed.body, etag, "cache-down")
+        if tuple(current) != stamps:
             return Passing(computed.body, etag, "purged")
         return Fresh(computed.body, etag, stored)
 
-    async def _store(
+    def _store(
         self, slot: Slot, stamps: tuple[bytes, ...], seconds: float | None, body: bytes, etag: str
-    ) -> bool:
+    ) -> Awaitable[bool]:
         lifetime = self._max_age if seconds is None else min(seconds, self._max_age)
         expires = _EXPIRY.pack(self._clock() + lifetime)
         entry = b"".join((_head(stamps), expires, etag.encode("ascii"), body))
-        return await self._backend.set(slot.key, entry, lifetime)
-
-    def _nonce(self) -> bytes:
-        return _NONCE + self._random(_NONCE_BYTES - len(_NONCE))
+        return self._backend.set(slot.key, entry, lifetime)
 
 
-class Hold:
-    """The scopes that one running mutation holds, renewed until it `end`s."""
-
-    def __init__(self, holds: HoldingBackend, tags: Sequence[str], holder: str) -> None:
-        self._holds = holds
-        self._tags = dict.fromkeys(tags)
-        self._holder = holder
-        self._writes: set[asyncio.Task[None]] = set()
-        self._timer: asyncio.TimerHandle | None = None
-
-    async def begin(self) -> None:
-        """Nothing under these tags is served or stored from now on."""
-        if self._tags:
-            await self._holds.hold(tuple(self._tags), self._holder, HOLD_SECONDS)
-            self._wait_to_renew()
-
-    def extend(self, tags: Sequence[str]) -> None:
-        """Hold more, as soon as that can be written."""
-        new = [tag for tag in tags if tag not in self._tags]
-        if new:
-            self._tags.update(dict.fromkeys(new))
-            self._write(new)
-            if self._timer is None:
-                self._wait_to_renew()
-
-    async def end(self, purged: Sequence[str]) -> None:
-        """Let go of everything held, and purge it and `purged`; a tag that another mutation holds stays held."""
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._writes:
-            await asyncio.wait(self._writes)  # a late write would hold what nobody releases
-        tags = tuple(dict.fromkeys((*self._tags, *purged)))
-        if tags:
-            await self._holds.release(tags, self._holder)
-
-    def _wait_to_renew(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(RENEW_SECONDS, self._renew)
-
-    def _renew(self) -> None:
-        self._write(tuple(self._tags))
-        self._wait_to_renew()
-
-    def _write(self, tags: Sequence[str]) -> None:
-        write = asyncio.ensure_future(self._holds.hold(tags, self._holder, HOLD_SECONDS))
-        self._writes.add(write)
-        write.add_done_callback(self._writes.discard)
+def _guarded(backend: CacheBackend, deadline: float) -> GuardedCache:
+    kind = GuardedHoldingCache if isinstance(backend, HoldingBackend) else GuardedCache
+    return kind(backend, deadline=deadline)
 
 
-class _LocalHolds:
-    """`hold` and `release` over five verbs: holders are counted within this process alone.
-
-    Another process's mutation of the same scope may therefore end this one's hold early. That matters only if this
-    process then dies between its commit and its purge.
-    """
-
-    def __init__(self, backend: CacheBackend, nonce: Callable[[], bytes]) -> None:
-        self._backend = backend
-        self._nonce = nonce
-        self._holders: defaultdict[str, set[str]] = defaultdict(set)
-        # Counting and writing are one step, or a release could delete what a later hold has just written.
-        self._lock = asyncio.Lock()
-
-    async def hold(self, tags: Sequence[str], holder: str, ttl: float) -> None:
-        async with self._lock:
-            for tag in tags:
-                self._holders[tag].add(holder)
-                await self._backend.set(tag, HELD + self._nonce(), ttl)
-
-    async def release(self, tags: Sequence[str], holder: str) -> None:
-        async with self._lock:
-            free = [tag for tag in tags if not self._left(tag, holder)]
-            for tag in tags:
-                if tag not in free:
-                    await self._backend.set(tag, HELD + self._nonce(), HOLD_SECONDS)
-            await self._backend.delete(*free)
-
-    def _left(self, tag: str, holder: str) -> bool:
-        """Whether somebody still holds the tag without this holder."""
-        holders = self._holders[tag]
-        holders.discard(holder)
-        if not holders:
-            del self._holders[tag]
-        return bool(holders)
+async def _not_kept() -> bool:
+    return False
 
 
 def _head(stamps: Sequence[bytes]) -> bytes:

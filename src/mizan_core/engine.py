@@ -13,23 +13,24 @@ from enum import Enum, auto
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
 from .addresses import Addresses, page_texts, spell
-from .answers import Answer, Bundle, Failure, Page, as_bundle
+from .answers import Answer, Bundle, Failure, Health, Page, as_bundle
 from .bundle_cache import (
     DEFAULT_MAX_AGE_SECONDS,
     BundleCache,
     Clock,
     Computed,
-    Hold,
     Passing,
     PersonalFailure,
     Random,
 )
 from .cache.backend import CacheBackend
+from .cache.guard import DEFAULT_DEADLINE_SECONDS, CacheState
 from .cache.memory import MemoryCache
 from .declare import Context
-from .errors import CallError, DeclarationError, Forbidden, Unavailable
+from .errors import CacheUnavailable, CallError, DeclarationError, Forbidden, Unavailable
 from .graph import ContextPlan, Function, Graph
 from .guards import PermissionsOf, authorise
+from .holds import Hold
 from .identity import ANONYMOUS, Identity
 from .inputs import Pairs
 from .invalidation import (
@@ -78,7 +79,8 @@ class Engine:
     `on_cache_failure`: "allow" runs a mutation whose scopes cannot be held, "refuse" answers 503 instead.
     `permissions`: given an `Identity` that a token vouches for, its permissions. `max_age`: the longest life of what
     is kept until purged, in seconds. `threads`: how many sync functions run at once. `shutdown`: how long to wait for
-    mutations when closing, in seconds.
+    mutations and for purges that are still owed when closing, in seconds. `deadline`: how long one command of the
+    cache may take, in seconds.
 
     Raises `DeclarationError` for settings that cannot work.
     """
@@ -94,22 +96,25 @@ class Engine:
         max_age: float = DEFAULT_MAX_AGE_SECONDS,
         threads: int = 40,
         shutdown: float = DEFAULT_SHUTDOWN_SECONDS,
+        deadline: float = DEFAULT_DEADLINE_SECONDS,
         clock: Clock = time.time,
         random: Random = os.urandom,
     ) -> None:
         if on_cache_failure not in ("allow", "refuse"):
             raise DeclarationError(f"on_cache_failure={on_cache_failure!r} is neither 'allow' nor 'refuse'.")
         self.graph = graph
-        self.on_cache_failure = on_cache_failure
+        self._refuses = on_cache_failure == "refuse"
         self.cache_is_shared = bool(getattr(cache, "shared", False))
         self._permissions = permissions
         self._addresses = Addresses(graph, KeyMaker(_secret_for(cache, cache_secret, random)))
+        self._backend = MemoryCache(_TAGS_ONLY_BYTES) if cache is None else cache
         self._cache = BundleCache(
-            MemoryCache(_TAGS_ONLY_BYTES) if cache is None else cache,
+            self._backend,
             random=random,
             clock=clock,
             max_age=max_age,
             keeps=cache is not None,
+            deadline=deadline,
         )
         self._runner = Runner(threads)
         self._shutdown = shutdown
@@ -124,11 +129,20 @@ class Engine:
 
     async def aclose(self) -> None:
         """Wait, within bounds, for mutations that have begun. The engine opens itself again when it is used."""
+        deadline = asyncio.get_running_loop().time() + self._shutdown
         if self._owed:
             _, late = await asyncio.wait(self._owed, timeout=self._shutdown)
             if late:
                 logger.error("Closed while %d mutations were still running.", len(late))
+        await self._cache.aclose(max(0.0, deadline - asyncio.get_running_loop().time()))
         self._runner.close()
+        close = getattr(self._backend, "aclose", None)
+        if close is not None:
+            await close()
+
+    def health(self) -> Health:
+        """How the cache is, and what is still owed to it."""
+        return Health(cache=self._cache.state.value, owed_purges=self._cache.owed, running=len(self._owed))
 
     async def call(self, name: str, args: Given, *, identity: Identity = ANONYMOUS, request: object = None) -> Answer:
         """Answer a client's call: guarded, and neither private functions nor views.
@@ -199,12 +213,12 @@ class Engine:
         texts = page_texts(function, sent)
         policy = plan.page_policies[name]
         caller = Caller(identity, request)
-        tags = self._addresses.tags(plan, texts)
+        slot = self._addresses.page(plan, texts)
         # A purge that is narrower than the page can tell is a purge that it would miss.
         may_be_kept = all(set(shape) <= set(function.inputs) for shape in plan.shapes) and (
             policy.per is not Per.USER or identity.is_authenticated
         )
-        stamps = await self._cache.stamps(tags)
+        stamps = await self._cache.stamps(slot)
         shared = policy.per is not Per.USER and not isinstance(policy.lifetime, Never)
         with _unwrapped():
             ran = await self._outside_mutations(
@@ -214,7 +228,7 @@ class Engine:
         return Page(
             result=result if function.is_view else encode_json(_validated(function, result)[1]),
             policy=policy,
-            keepable=may_be_kept and await self._cache.unchanged(tags, stamps),
+            keepable=may_be_kept and await self._cache.unchanged(slot, stamps),
             personal=ran.personal,
             path=page_url(function.declaration.route or "", texts),
         )
@@ -253,22 +267,27 @@ class Engine:
         mutating = Mutating(self.graph, _on_this_loop(lambda one: hold.extend(self._addresses.purged([one]))))
         current.set(mutating)
         outcome: Outcome = Unknown()
+        refused: tuple[Failure, Outcome] | None = None
         try:
-            ended, outcome = await self._held(hold, function) or await self._ran(function, sent, caller)
+            refused = await self._refused_hold(hold, function)
+            ended, outcome = refused or await self._ran(function, sent, caller)
         finally:  # also where it was cancelled, which leaves its outcome unknown
             invalidations = resolve(self.graph, function, sent, caller.identity, outcome, tuple(mutating.named))
-            await hold.end(self._addresses.purged(invalidations))
+            insist = self._refuses and refused is None
+            await self._cache.settle(hold, self._addresses.purged(invalidations), insist=insist)
             self._reclaim(invalidations)
         return replace(ended, invalidations=invalidations)
 
-    async def _held(self, hold: Hold, function: Function) -> tuple[Failure, Outcome] | None:
-        """Begin the hold; the refusal, if it cannot be written and the deployment will not take the risk."""
+    async def _refused_hold(self, hold: Hold, function: Function) -> tuple[Failure, Outcome] | None:
+        """Begin the hold; a refusal, if it cannot be written and the deployment will not take the risk."""
+        held = True
         try:
             await hold.begin()
-        except Exception:
-            if self.on_cache_failure == "refuse":
-                return Failure(Unavailable()), Refused()
-            logger.exception("%s runs although its scopes could not be held.", function.name)
+        except CacheUnavailable:
+            held = False
+        reachable = held and (not function.affects or self._cache.state is not CacheState.DOWN)
+        if not reachable and self._refuses:
+            return Failure(Unavailable()), Refused()
         return None
 
     async def _ran(
@@ -282,7 +301,7 @@ class Engine:
             return Failure(error), Unknown()
 
     async def _purge(self, invalidations: Sequence[Invalidation]) -> None:
-        await self._cache.purge(self._addresses.purged(invalidations))
+        await self._cache.purge(self._addresses.purged(invalidations), insist=self._refuses)
         self._reclaim(invalidations)
 
     def _reclaim(self, invalidations: Iterable[Invalidation]) -> None:

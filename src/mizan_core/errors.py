@@ -6,6 +6,7 @@
     ├── InvalidValue          a value that has no canonical text (also a ValueError)
     ├── HeaderError           a text that is not an X-Mizan-Invalidate header
     ├── TokenError            a token that is not to be believed
+    ├── CacheUnavailable      the cache failed or took too long; never seen outside the core
     └── CallError             the caller's; a function may raise any of them
         ├── BadRequest            400
         ├── Unauthorized          401
@@ -54,6 +55,10 @@ class HeaderError(MizanError, ValueError):
 
 class TokenError(MizanError):
     """The token is refused. The message is for the log; a client learns only that it was."""
+
+
+class CacheUnavailable(MizanError):
+    """The cache failed, or did not answer within its deadline. What failed is its cause."""
 
 
 class CallError(MizanError):

@@ -101,6 +101,7 @@ class ContextPlan:
     policy: CachePolicy
     page_policies: Mapping[str, CachePolicy]
     shapes: tuple[tuple[str, ...], ...]
+    fingerprint: bytes  # of the readers, parameters and shapes: processes that differ in it do not share entries
     concurrent: bool
 
     def known_shape(self, names: frozenset[str]) -> tuple[str, ...]:

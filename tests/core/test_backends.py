@@ -6,17 +6,20 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from mizan_core import CacheBackend, MemoryCache
+from mizan_core.cache.redis import RedisCache
+from tests.servers import RedisServer
 
 Make = Callable[[], CacheBackend]
 Story = Callable[[CacheBackend], Awaitable[None]]
 Run = Callable[[Story], None]
 
-BACKENDS: dict[str, Make] = {"memory": MemoryCache}
 
-
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=["memory", "redis"])
 def make(request: pytest.FixtureRequest) -> Make:
-    return BACKENDS[request.param]
+    if request.param == "memory":
+        return MemoryCache
+    server: RedisServer = request.getfixturevalue("redis")
+    return lambda: RedisCache(server.url, prefix="contract[*]:")
 
 
 @pytest.fixture
@@ -28,6 +31,8 @@ def run(make: Make) -> Run:
                 await story(backend)
             finally:
                 await backend.clear()
+                if isinstance(backend, RedisCache):
+                    await backend.aclose()
 
         asyncio.run(with_backend())
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 
 from mizan_core import Context, Engine, MemoryCache, build, client, invalidate
-from mizan_core import bundle_cache as module
+from mizan_core import holds as module
 from mizan_core.bundle_cache import BundleCache, Computed, Slot
 
 

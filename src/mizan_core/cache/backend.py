@@ -1,24 +1,27 @@
 """What a cache has to do: five verbs, and two more that make holds atomic across processes."""
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Awaitable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 
 class CacheBackend(Protocol):
     """Keys are texts, values bytes. Nothing has to be kept: any key may be forgotten at any moment.
 
+    The verbs are async functions; one that begins its work when it is called, and returns a future, lets operations
+    that are called together travel together. Whatever one raises counts as a failure of the cache.
+
     A backend that several processes share says so with a class attribute `shared = True`; its keys are then made
     under a secret that has to be given.
     """
 
-    async def get(self, *keys: str) -> list[bytes | None]:
+    def get(self, *keys: str) -> Awaitable[list[bytes | None]]:
         """The values of the keys, in their order; None for what is not there or has expired.
 
-        All of them as they stood after every `set` and `delete` that had returned before this began.
+        Each as it stood at some moment after this began: never as it was before a `set` or `delete` that had returned.
         """
         ...
 
-    async def set(self, key: str, value: bytes, ttl: float | None, *, if_absent: bool = False) -> bool:
+    def set(self, key: str, value: bytes, ttl: float | None, *, if_absent: bool = False) -> Awaitable[bool]:
         """Keep a value for `ttl` seconds, or without an end for None; False if it was not kept.
 
         With `if_absent`, atomically: only where the key is not there, and False where it is. A value that cannot be
@@ -26,15 +29,15 @@ class CacheBackend(Protocol):
         """
         ...
 
-    async def delete(self, *keys: str) -> int:
+    def delete(self, *keys: str) -> Awaitable[int]:
         """Forget the keys; how many of them were there. No keys are no error."""
         ...
 
-    async def delete_by_prefix(self, prefix: str) -> int:
+    def delete_by_prefix(self, prefix: str) -> Awaitable[int]:
         """Forget every key that begins with the prefix, which is plain text; how many there were."""
         ...
 
-    async def clear(self) -> None:
+    def clear(self) -> Awaitable[None]:
         """Forget everything that this backend keeps."""
         ...
 
@@ -43,13 +46,37 @@ class CacheBackend(Protocol):
 class HoldingBackend(Protocol):
     """A backend that counts the holders of a tag across processes.
 
-    A held tag's value begins with `HELD` (see `mizan_core.bundle_cache`).
+    A held tag's value begins with `HELD`; nothing else that is stored under a tag does.
     """
 
-    async def hold(self, tags: Sequence[str], holder: str, ttl: float) -> None:
+    def hold(self, tags: Sequence[str], holder: str, ttl: float) -> Awaitable[None]:
         """Mark every tag as held by `holder`, beside whoever holds it already, for `ttl` seconds from now."""
         ...
 
-    async def release(self, tags: Sequence[str], holder: str) -> None:
+    def release(self, tags: Sequence[str], holder: str) -> Awaitable[None]:
         """Take `holder` off every tag; delete the tags that nobody holds any more, give the others a fresh value."""
         ...
+
+
+# What a held tag's value begins with; a nonce never does.
+HELD = b"!"
+
+
+async def together(*operations: Awaitable[Any]) -> list[Any]:
+    """The results of operations that were called together. The first error is raised, and the others are let go."""
+    results: list[Any] = []
+    for place, operation in enumerate(operations):
+        try:
+            results.append(await operation)
+        except BaseException:
+            for left in operations[place + 1 :]:
+                let_go(left)
+            raise
+    return results
+
+
+def let_go(operation: Awaitable[Any]) -> None:
+    """Nobody will wait for this operation, which may not even have begun."""
+    close = getattr(operation, "close", None)
+    if close is not None:
+        close()

@@ -1,0 +1,153 @@
+"""A backend is never waited for: every command has a deadline, and after a failure a breaker answers at once."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from ..errors import CacheUnavailable
+from .backend import CacheBackend, HoldingBackend, let_go
+
+logger = logging.getLogger("mizan")
+
+T = TypeVar("T")
+
+# How long one command may take, in seconds: a few hundred times what a healthy one needs.
+DEFAULT_DEADLINE_SECONDS = 0.25
+
+# After an outage no hits are served for this long, so that the purges that others remembered land first.
+SETTLING_SECONDS = 1.0
+
+# How often a cache that failed is asked whether it is back: soon at first, then once a second.
+_FIRST_PROBE_SECONDS = 0.1
+_LAST_PROBE_SECONDS = 1.0
+
+
+class CacheState(StrEnum):
+    """`UP` serves; `DOWN` answers nothing; `SETTLING` is back and takes writes, but its entries are not served yet."""
+
+    UP = "up"
+    DOWN = "down"
+    SETTLING = "settling"
+
+
+class _Bounded(Awaitable[T]):
+    """An operation that has been called and will be waited for, though not for long."""
+
+    __slots__ = ("_guard", "_operation")
+
+    def __init__(self, guard: "GuardedCache", operation: Awaitable[T]) -> None:
+        self._guard = guard
+        self._operation = operation
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._guard.bounded(self._operation).__await__()
+
+    def close(self) -> None:
+        let_go(self._operation)
+
+
+class GuardedCache:
+    """The same backend, whose every failure is a `CacheUnavailable` within the deadline."""
+
+    def __init__(self, backend: CacheBackend, *, deadline: float = DEFAULT_DEADLINE_SECONDS) -> None:
+        self._backend = backend
+        self._deadline = deadline
+        self._probing: asyncio.Task[None] | None = None
+        self.state = CacheState.UP
+
+    @property
+    def serves(self) -> bool:
+        """Whether entries may be served and stored."""
+        return self.state is CacheState.UP
+
+    def get(self, *keys: str) -> Awaitable[list[bytes | None]]:
+        return self._guarded(lambda: self._backend.get(*keys))
+
+    def set(self, key: str, value: bytes, ttl: float | None, *, if_absent: bool = False) -> Awaitable[bool]:
+        return self._guarded(lambda: self._backend.set(key, value, ttl, if_absent=if_absent))
+
+    def delete(self, *keys: str) -> Awaitable[int]:
+        return self._guarded(lambda: self._backend.delete(*keys))
+
+    def delete_by_prefix(self, prefix: str) -> Awaitable[int]:
+        """Housekeeping may take its time, and its failure says nothing of the rest."""
+        return self._backend.delete_by_prefix(prefix)
+
+    def clear(self) -> Awaitable[None]:
+        return self._backend.clear()
+
+    async def aclose(self) -> None:
+        """Stop probing."""
+        if self._probing is not None:
+            self._probing.cancel()
+            await asyncio.wait([self._probing])
+            self._probing = None
+            self.state = CacheState.UP  # whoever opens it again finds out for themselves
+
+    def _guarded(self, operation: Callable[[], Awaitable[T]]) -> Awaitable[T]:
+        if self.state is CacheState.DOWN:
+            return _refused()
+        return _Bounded(self, operation())
+
+    async def bounded(self, operation: Awaitable[T]) -> T:
+        """What the operation answers within the deadline. Raises `CacheUnavailable`."""
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await operation
+        except Exception as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> CacheUnavailable:
+        """Open the breaker, once for each outage."""
+        if self.state is not CacheState.DOWN:
+            what = (
+                f"did not answer within {self._deadline:g} s" if isinstance(error, TimeoutError) else f"failed: {error}"
+            )
+            logger.error("The cache is down: it %s. Bundles are computed until it is back.", what)
+            self.state = CacheState.DOWN
+            if self._probing is None or self._probing.done():
+                self._probing = asyncio.create_task(self._probe())
+        return CacheUnavailable("The cache cannot be reached.")
+
+    async def _probe(self) -> None:
+        wait = _FIRST_PROBE_SECONDS
+        while True:
+            await asyncio.sleep(wait)
+            if self.state is CacheState.DOWN and not await self._answers():
+                wait = min(2 * wait, _LAST_PROBE_SECONDS)
+                continue
+            self.state = CacheState.SETTLING
+            await asyncio.sleep(SETTLING_SECONDS)
+            if self.state is CacheState.SETTLING:
+                self.state = CacheState.UP
+                logger.warning("The cache is up again.")
+                return
+            wait = _FIRST_PROBE_SECONDS
+
+    async def _answers(self) -> bool:
+        try:
+            async with asyncio.timeout(self._deadline):
+                await self._backend.get("probe")
+        except Exception:  # noqa: BLE001  # whatever it is, it is not back
+            return False
+        return True
+
+
+class GuardedHoldingCache(GuardedCache):
+    """The same for a backend that counts holders across processes."""
+
+    def __init__(self, backend: Any, *, deadline: float = DEFAULT_DEADLINE_SECONDS) -> None:
+        super().__init__(backend, deadline=deadline)
+        self._holding: HoldingBackend = backend
+
+    def hold(self, tags: Sequence[str], holder: str, ttl: float) -> Awaitable[None]:
+        return self._guarded(lambda: self._holding.hold(tags, holder, ttl))
+
+    def release(self, tags: Sequence[str], holder: str) -> Awaitable[None]:
+        return self._guarded(lambda: self._holding.release(tags, holder))
+
+
+async def _refused() -> Any:
+    raise CacheUnavailable("The cache cannot be reached.")

@@ -1,0 +1,286 @@
+"""A cache in Redis (6.2 or later) or Valkey, shared by processes. Needs the extra `mizan-asgi[redis]`.
+
+Operations that are called in one turn of the event loop travel together, in one round trip. Nothing is ever sent twice:
+a nonce that arrived again after its tag was purged would bring dead entries back to life.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import OutOfMemoryError
+
+from ..errors import DeclarationError
+from .backend import HELD
+
+# Half a second more than the engine's own deadline allows, after which a connection is given up as well.
+DEFAULT_TIMEOUT_SECONDS = 0.5
+DEFAULT_CONNECT_TIMEOUT_SECONDS = 0.5
+
+# Batches under way at once; what comes meanwhile waits for the next, and shares it.
+DEFAULT_MAX_CONNECTIONS = 16
+
+_SCAN_COUNT = 1000
+_GLOB = str.maketrans({character: f"\\{character}" for character in "*?[]^-\\"})
+
+# A held tag's value is HELD and its holders, each followed by a comma.
+_HOLD = """
+for _, key in ipairs(KEYS) do
+  local value = redis.call('GET', key)
+  if not value or string.sub(value, 1, 1) ~= ARGV[3] then value = ARGV[3] end
+  if not string.find(value, ARGV[1] .. ',', 1, true) then value = value .. ARGV[1] .. ',' end
+  redis.call('SET', key, value, 'PX', ARGV[2])
+end
+"""
+
+_RELEASE = """
+for _, key in ipairs(KEYS) do
+  local value = redis.call('GET', key)
+  if value and string.sub(value, 1, 1) == ARGV[2] then
+    local from, to = string.find(value, ARGV[1] .. ',', 1, true)
+    if from and ARGV[1] ~= '' then value = string.sub(value, 1, from - 1) .. string.sub(value, to + 1) end
+    if value == ARGV[2] then redis.call('DEL', key) else redis.call('SET', key, value, 'KEEPTTL') end
+  elseif value then
+    redis.call('DEL', key)
+  end
+end
+"""
+
+
+@dataclass(slots=True)
+class _Command:
+    """One command, and who waits for what becomes of its answer."""
+
+    words: tuple[Any, ...]
+    read: Callable[[Any], Any]
+    answer: "asyncio.Future[Any]"
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What has been called in this turn of the event loop. All look-ups become one, behind everything else."""
+
+    commands: list[_Command] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    lookups: list[tuple[int, "asyncio.Future[list[bytes | None]]"]] = field(default_factory=list)
+
+
+class RedisCache:
+    """A `CacheBackend` in Redis that counts the holders of tags across processes.
+
+    `url`: `redis://`, `rediss://` (TLS) or `unix://`, with user and password if there are any. `prefix`: what every key
+    begins with, so that applications can share a server. `cluster`: the URL is one node of a Redis Cluster; the keys of
+    one look-up may then live on several nodes, which is as correct, since a hit needs every tag to carry the entry's
+    stamp whenever it is read, and takes one round trip to each node. `timeout` and `connect_timeout`: in seconds.
+
+    Connects on first use, and again after `aclose`.
+    """
+
+    shared = True
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefix: str = "mizan:",
+        cluster: bool = False,
+        max_connections: int = DEFAULT_MAX_CONNECTIONS,
+        timeout: float = DEFAULT_TIMEOUT_SECONDS,
+        connect_timeout: float = DEFAULT_CONNECT_TIMEOUT_SECONDS,
+    ) -> None:
+        self._url = url
+        self._prefix = prefix
+        self._cluster = cluster
+        self._options: dict[str, Any] = {
+            "max_connections": max_connections,
+            "socket_timeout": timeout,
+            "socket_connect_timeout": connect_timeout,
+        }
+        self._check_url()
+        self._client: Redis | RedisCluster | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._batch = _Batch()
+        self._sending: set[asyncio.Task[None]] = set()
+
+    def get(self, *keys: str) -> Awaitable[list[bytes | None]]:
+        answer: asyncio.Future[list[bytes | None]] = self._future()
+        if not keys:
+            answer.set_result([])
+            return answer
+        self._joined().lookups.append((len(keys), answer))
+        self._batch.keys.extend(map(self._key, keys))
+        return answer
+
+    def set(self, key: str, value: bytes, ttl: float | None, *, if_absent: bool = False) -> Awaitable[bool]:
+        words: tuple[Any, ...] = ("SET", self._key(key), value)
+        if ttl is not None:
+            if (milliseconds := int(ttl * 1000)) <= 0:
+                return self._call(("DEL", self._key(key)), lambda _: False)
+            words += ("PX", milliseconds)
+        return self._call((*words, "NX") if if_absent else words, bool)
+
+    def delete(self, *keys: str) -> Awaitable[int]:
+        return self._with_keys([self._key(key) for key in keys], lambda some: ("UNLINK", *some), sum)
+
+    def hold(self, tags: Sequence[str], holder: str, ttl: float) -> Awaitable[None]:
+        return self._script(_HOLD, tags, holder, int(ttl * 1000), HELD)
+
+    def release(self, tags: Sequence[str], holder: str) -> Awaitable[None]:
+        return self._script(_RELEASE, tags, holder, HELD)
+
+    async def delete_by_prefix(self, prefix: str) -> int:
+        """In small steps, which never block the server."""
+        client = self._connected()
+        pattern = self._key(prefix).translate(_GLOB) + "*"
+        deleted = 0
+        some: list[bytes] = []
+        async for key in client.scan_iter(match=pattern, count=_SCAN_COUNT):
+            some.append(key)
+            if len(some) == _SCAN_COUNT:
+                deleted += await self._unlink(some)
+                some = []
+        return deleted + await self._unlink(some)
+
+    async def clear(self) -> None:
+        await self.delete_by_prefix("")
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        client, self._client = self._client, None
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=self._options["socket_timeout"])
+        if client is not None:
+            await client.aclose()
+
+    def _key(self, key: str) -> str:
+        return self._prefix + key
+
+    def _check_url(self) -> None:
+        try:
+            BlockingConnectionPool.from_url(self._url)
+        except ValueError as error:
+            raise DeclarationError(f"RedisCache cannot use this URL: {error}") from None
+
+    def _connected(self) -> Any:
+        """The client of the running loop. It neither retries nor waits."""
+        loop = asyncio.get_running_loop()
+        if self._client is None or self._loop is not loop:
+            self._loop = loop
+            never = Retry(NoBackoff(), 0)
+            if self._cluster:
+                self._client = RedisCluster.from_url(self._url, retry=never, **self._options)
+            else:
+                pool = BlockingConnectionPool.from_url(
+                    self._url, retry=never, timeout=self._options["socket_timeout"], **self._options
+                )
+                self._client = Redis.from_pool(pool)
+        return self._client
+
+    def _future(self) -> "asyncio.Future[Any]":
+        return asyncio.get_running_loop().create_future()
+
+    def _joined(self) -> _Batch:
+        """The batch of this turn of the loop, which leaves at its end."""
+        if not self._batch.commands and not self._batch.lookups:
+            asyncio.get_running_loop().call_soon(self._send_batch)
+        return self._batch
+
+    def _call(self, words: tuple[Any, ...], read: Callable[[Any], Any]) -> "asyncio.Future[Any]":
+        command = _Command(words, read, self._future())
+        self._joined().commands.append(command)
+        return command.answer
+
+    def _script(self, script: str, tags: Sequence[str], *arguments: object) -> Awaitable[None]:
+        keys = [self._key(tag) for tag in tags]
+        return self._with_keys(keys, lambda some: ("EVAL", script, len(some), *some, *arguments), lambda _: None)
+
+    def _with_keys(
+        self, keys: list[str], words: Callable[[list[str]], tuple[Any, ...]], total: Callable[[list[Any]], Any]
+    ) -> Awaitable[Any]:
+        """One command for all of the keys, or in a cluster one for each, for they may live in different slots."""
+        groups = [[key] for key in keys] if self._cluster else [keys] if keys else []
+        answers = [self._call(words(group), _as_it_is) for group in groups]
+        return _total(answers, total)
+
+    def _send_batch(self) -> None:
+        batch, self._batch = self._batch, _Batch()
+        task = asyncio.create_task(self._send(batch))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _send(self, batch: _Batch) -> None:
+        words = [command.words for command in batch.commands]
+        if self._cluster:
+            words += [("GET", key) for key in batch.keys]
+        elif batch.keys:
+            words.append(("MGET", *batch.keys))
+        try:
+            replies = await self._exchange(words)
+        except Exception as error:  # noqa: BLE001  # whatever it was, everyone who waits is told
+            replies = [error] * len(words)
+        for command, reply in zip(batch.commands, replies, strict=False):
+            _answer(command.answer, _read(command.read, reply))
+        values = replies[len(batch.commands) :]
+        self._answer_lookups(batch, values if self._cluster or not values else values[0])
+
+    async def _exchange(self, words: list[tuple[Any, ...]]) -> list[Any]:
+        """Every command's reply, or the error that it is."""
+        client = self._connected()
+        if self._cluster:
+            return await asyncio.gather(*(client.execute_command(*one) for one in words), return_exceptions=True)
+        if len(words) == 1:
+            return [await client.execute_command(*words[0])]
+        pipeline = client.pipeline(transaction=False)
+        for one in words:
+            pipeline.execute_command(*one)
+        replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        return replies
+
+    def _answer_lookups(self, batch: _Batch, values: Any) -> None:
+        failed = values if isinstance(values, Exception) else _first_error(values)
+        start = 0
+        for count, answer in batch.lookups:
+            _answer(answer, failed if failed is not None else values[start : start + count])
+            start += count
+
+    async def _unlink(self, keys: list[Any]) -> int:
+        if not keys:
+            return 0
+        answers = [
+            self._call(("UNLINK", *group), int) for group in ([[key] for key in keys] if self._cluster else [keys])
+        ]
+        return sum([await answer for answer in answers])
+
+
+def _as_it_is(reply: Any) -> Any:
+    return reply
+
+
+async def _total(answers: "list[asyncio.Future[Any]]", total: Callable[[list[Any]], Any]) -> Any:
+    return total([await answer for answer in answers])
+
+
+def _read(read: Callable[[Any], Any], reply: Any) -> Any:
+    if isinstance(reply, OutOfMemoryError) and read is bool:
+        return False  # a full server keeps nothing more, and goes on answering
+    return reply if isinstance(reply, Exception) else read(reply)
+
+
+def _answer(answer: "asyncio.Future[Any]", outcome: Any) -> None:
+    """To whoever still waits."""
+    if answer.done():
+        return
+    if isinstance(outcome, Exception):
+        answer.set_exception(outcome)
+        answer.exception()  # who has gone away does not need to be told that nobody asked
+    else:
+        answer.set_result(outcome)
+
+
+def _first_error(values: Any) -> Exception | None:
+    return next((value for value in values if isinstance(value, Exception)), None)

@@ -1,0 +1,269 @@
+"""Holding and purging scopes: before a mutation runs, while it runs, when it has ended, and when that did not work."""
+
+import asyncio
+import logging
+import math
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .cache.backend import HELD, CacheBackend, HoldingBackend, together
+from .errors import CacheUnavailable
+
+logger = logging.getLogger("mizan")
+
+# A process that dies while it holds a scope keeps it from being cached for at most this long.
+HOLD_SECONDS = 30.0
+# Three chances to renew a hold before it expires.
+RENEW_SECONDS = 10.0
+
+# How often a purge that did not get through is tried again.
+RETRY_SECONDS = 0.2
+# Another process may have served what a late purge has just removed: its own caller gets a second to settle.
+AFTER_PURGE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What an invalidation purges: its tag, and the tag of its whole context."""
+
+    tag: str
+    whole: str
+    fingerprint: bytes
+
+
+class Nonces:
+    """Fresh values of tags: unguessable, and telling by whose scope shapes (their fingerprint) they were made."""
+
+    PREFIX = b"n"
+    RANDOM_BYTES = 15
+
+    def __init__(self, random: Callable[[int], bytes]) -> None:
+        self._random = random
+
+    def fresh(self, fingerprint: bytes) -> bytes:
+        return self.PREFIX + fingerprint + self._random(self.RANDOM_BYTES)
+
+    def holder(self) -> str:
+        return self._random(self.RANDOM_BYTES).hex()
+
+    @classmethod
+    def made_by(cls, value: bytes, fingerprint: bytes) -> bool:
+        """Whether a tag's value is a nonce of this fingerprint's."""
+        return value.startswith(cls.PREFIX + fingerprint)
+
+
+class Hold:
+    """The scopes that one running mutation holds, renewed until it `end`s.
+
+    A context's whole tag says by which scope shapes its entries were made. Where a process with other shapes made
+    them, a narrow purge might miss some, so the whole context is held and purged along with the scope.
+    """
+
+    def __init__(
+        self, backend: CacheBackend, holds: HoldingBackend, scopes: Iterable[Scope], nonces: Nonces, max_age: float
+    ) -> None:
+        self._backend = backend
+        self._holds = holds
+        self._nonces = nonces
+        self._max_age = max_age
+        self.holder = nonces.holder()
+        self._scopes = dict.fromkeys(scopes)
+        self._tags = dict.fromkeys(scope.tag for scope in self._scopes)
+        self._writes: set[asyncio.Future[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def begin(self) -> None:
+        """Nothing of these scopes is served or stored from now on. Raises `CacheUnavailable`."""
+        if self._scopes:
+            self._wait_to_renew()
+            await self._hold(tuple(self._scopes))
+
+    def extend(self, scopes: Sequence[Scope]) -> None:
+        """Hold more, as soon as that can be written."""
+        new = [scope for scope in scopes if scope not in self._scopes]
+        if new:
+            self._scopes.update(dict.fromkeys(new))
+            self._tags.update(dict.fromkeys(scope.tag for scope in new))
+            self._write(self._hold(new))
+            if self._timer is None:
+                self._wait_to_renew()
+
+    async def end(self, purged: Iterable[Scope]) -> None:
+        """Let go of everything held, and purge it and `purged`; a tag that another mutation holds stays held.
+
+        Raises `CacheUnavailable`; then `owed` says what is still to be released.
+        """
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._writes:
+            await asyncio.wait(self._writes)  # a late write would hold what nobody releases
+        self._scopes.update(dict.fromkeys(purged))
+        self._tags.update(dict.fromkeys(scope.tag for scope in self._scopes))
+        if self._tags:
+            await release(self._backend, self._holds, self._scopes, tuple(self._tags), self.holder)
+
+    @property
+    def owed(self) -> tuple[str, ...]:
+        """Every tag that a failed `end` may have left, with the whole contexts, whose shapes could not be asked."""
+        return tuple(dict.fromkeys([*self._tags, *(scope.whole for scope in self._scopes)]))
+
+    async def _hold(self, scopes: Sequence[Scope]) -> None:
+        """Hold the tags; and each whole tag that is not, and cannot be made, one of this fingerprint's."""
+        wholes = [scope for scope in _narrow(scopes) if scope.whole not in self._tags]
+        answers = await together(
+            self._holds.hold(tuple(scope.tag for scope in scopes), self.holder, HOLD_SECONDS),
+            *(
+                self._backend.set(scope.whole, self._nonces.fresh(scope.fingerprint), self._max_age, if_absent=True)
+                for scope in wholes
+            ),
+            *([self._backend.get(*(scope.whole for scope in wholes))] if wholes else ()),
+        )
+        claimed, values = answers[1:-1], answers[-1]
+        foreign = [
+            scope.whole
+            for place, scope in enumerate(wholes)
+            if not (claimed[place] or Nonces.made_by(values[place] or b"", scope.fingerprint))
+        ]
+        if foreign:
+            self._tags.update(dict.fromkeys(foreign))
+            await self._holds.hold(foreign, self.holder, HOLD_SECONDS)
+
+    def _wait_to_renew(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(RENEW_SECONDS, self._renew)
+
+    def _renew(self) -> None:
+        self._write(self._renewed())
+        self._wait_to_renew()
+
+    async def _renewed(self) -> None:
+        await self._holds.hold(tuple(self._tags), self.holder, HOLD_SECONDS)
+
+    def _write(self, write: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(write)
+        self._writes.add(task)
+        task.add_done_callback(self._written)
+
+    def _written(self, task: asyncio.Task[None]) -> None:
+        self._writes.discard(task)
+        if not task.cancelled():
+            task.exception()  # a hold that could not be written leaves a crash more of a window, and no more than that
+
+
+class Debts:
+    """Purges that did not get through: remembered, tried again, and their contexts bypassed until then."""
+
+    def __init__(self, holds: HoldingBackend) -> None:
+        self._holds = holds
+        self._owed: dict[str, tuple[str, ...]] = {}
+        self._bypassed: dict[str, float] = {}  # tag to when it may be trusted again
+        self._paying: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._owed)
+
+    def owe(self, holder: str, tags: tuple[str, ...]) -> None:
+        """Remember to release these tags; whoever depends on one of them bypasses the cache until a second after."""
+        self._owed[holder] = tags
+        self._bypassed.update(dict.fromkeys(tags, math.inf))
+        if self._paying is None or self._paying.done():
+            logger.error("A purge did not get through. It is tried again, and its contexts bypass the cache here.")
+            self._paying = asyncio.create_task(self._pay())
+
+    def touches(self, tags: Sequence[str]) -> bool:
+        """Whether a purge of one of these tags is owed, or was until a moment ago."""
+        if not self._bypassed:
+            return False
+        now = asyncio.get_running_loop().time()
+        self._bypassed = {tag: until for tag, until in self._bypassed.items() if until > now}
+        return any(tag in self._bypassed for tag in tags)
+
+    async def paid(self) -> None:
+        """When nothing is owed any more."""
+        while self._paying is not None and not self._paying.done():
+            await asyncio.wait([self._paying])
+
+    async def aclose(self, seconds: float) -> None:
+        """Try for so many more seconds."""
+        if self._paying is not None and not self._paying.done():
+            await asyncio.wait([self._paying], timeout=seconds)
+            if self._owed:
+                logger.error("Closed with %d purges that never got through.", len(self._owed))
+            self._paying.cancel()
+
+    async def _pay(self) -> None:
+        while self._owed:
+            holder, tags = next(iter(self._owed.items()))
+            try:
+                await self._holds.release(tags, holder)
+            except CacheUnavailable:
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            del self._owed[holder]
+            trusted_from = asyncio.get_running_loop().time() + AFTER_PURGE_SECONDS
+            still_owed = {tag for owed in self._owed.values() for tag in owed}
+            self._bypassed.update((tag, trusted_from) for tag in tags if tag not in still_owed)
+        logger.warning("Every purge that was owed has got through.")
+
+
+class LocalHolds:
+    """`hold` and `release` over five verbs: holders are counted within this process alone.
+
+    Another process's mutation of the same scope may therefore end this one's hold early. That matters only if this
+    process then dies between its commit and its purge.
+    """
+
+    def __init__(self, backend: CacheBackend, nonces: Nonces) -> None:
+        self._backend = backend
+        self._nonces = nonces
+        self._holders: defaultdict[str, set[str]] = defaultdict(set)
+        # Counting and writing are one step, or a release could delete what a later hold has just written.
+        self._lock = asyncio.Lock()
+
+    async def hold(self, tags: Sequence[str], holder: str, ttl: float) -> None:
+        async with self._lock:
+            for tag in tags:
+                self._holders[tag].add(holder)
+            await together(*(self._backend.set(tag, self._held(), ttl) for tag in tags))
+
+    async def release(self, tags: Sequence[str], holder: str) -> None:
+        async with self._lock:
+            free = [tag for tag in tags if not self._others_hold(tag, holder)]
+            await together(
+                self._backend.delete(*free),
+                *(self._backend.set(tag, self._held(), HOLD_SECONDS) for tag in tags if tag not in free),
+            )
+
+    def _held(self) -> bytes:
+        return HELD + self._nonces.holder().encode("ascii")
+
+    def _others_hold(self, tag: str, holder: str) -> bool:
+        holders = self._holders[tag]
+        holders.discard(holder)
+        if not holders:
+            del self._holders[tag]
+        return bool(holders)
+
+
+async def release(
+    backend: CacheBackend, holds: HoldingBackend, scopes: Iterable[Scope], tags: tuple[str, ...], holder: str
+) -> None:
+    """Release these tags, and the whole contexts of those scopes whose entries other shapes have made."""
+    wholes = [scope for scope in _narrow(scopes) if scope.whole not in tags]
+    if not wholes:
+        await holds.release(tags, holder)
+        return
+    _, values = await together(holds.release(tags, holder), backend.get(*(scope.whole for scope in wholes)))
+    foreign = [
+        scope.whole
+        for scope, value in zip(wholes, values, strict=True)
+        if value is not None and not value.startswith(HELD) and not Nonces.made_by(value, scope.fingerprint)
+    ]
+    if foreign:
+        await holds.release(foreign, holder)
+
+
+def _narrow(scopes: Iterable[Scope]) -> list[Scope]:
+    """One scope for each context that is not purged whole."""
+    return list({scope.whole: scope for scope in scopes if scope.tag != scope.whole}.values())
