@@ -28,8 +28,11 @@ from mizan_core import (
     Unavailable,
     build,
     client,
+    holds,
     invalidate,
 )
+from mizan_core.answers import Health
+from mizan_core.cache import guard
 from tests.world import Profile, World
 
 ANN, BOB = Identity("1"), Identity("2")
@@ -1060,33 +1063,261 @@ class FailingCache(MemoryCache):
 
     broken = False
 
+    async def get(self, *keys: str) -> list[bytes | None]:
+        self._try()
+        return await super().get(*keys)
+
     async def set(self, key: str, value: bytes, ttl: float | None, *, if_absent: bool = False) -> bool:
+        self._try()
+        return await super().set(key, value, ttl, if_absent=if_absent)
+
+    async def delete(self, *keys: str) -> int:
+        self._try()
+        return await super().delete(*keys)
+
+    def _try(self) -> None:
         if self.broken:
             raise ConnectionError
-        return await super().set(key, value, ttl, if_absent=if_absent)
 
 
 class TestCacheFailure:
     def test_refuse_answers_503_before_the_function_runs(self, world: World) -> None:
         async def story() -> None:
             cache = FailingCache()
-            engine = Engine(world.graph, cache=cache, on_cache_failure="refuse")
-            cache.broken = True
-            with pytest.raises(Unavailable):
-                await engine.call("update_profile", {"user_id": 5, "name": "x"})
-            assert world.ran["update_profile"] == 0
+            async with Engine(world.graph, cache=cache, on_cache_failure="refuse", shutdown=0) as engine:
+                cache.broken = True
+                for name, args in (("update_profile", {"user_id": 5, "name": "x"}), ("ship", {"order_id": 10})):
+                    with pytest.raises(Unavailable):
+                        await engine.call(name, args, identity=ANN)
+                assert world.ran["update_profile"] == world.ran["ship"] == 0
+                assert (await engine.fetch("user", {"user_id": 5})).cache_status.endswith("detail=cache-down")
 
         run(story)
 
-    def test_allow_runs_it_and_purges(self, world: World, caplog: pytest.LogCaptureFixture) -> None:
+    def test_refuse_acknowledges_nothing_whose_purge_has_not_got_through(self, world: World) -> None:
         async def story() -> None:
             cache = FailingCache()
-            engine = Engine(world.graph, cache=cache)
-            await engine.fetch("user", {"user_id": 5})
+            async with Engine(world.graph, cache=cache, on_cache_failure="refuse") as engine:
+                await engine.fetch("orders", {"customer_id": 1})
+                cache.broken = True
+                purging = asyncio.create_task(engine.invalidate("orders", customer_id=1))
+                await asyncio.sleep(0.05)
+                assert not purging.done()
+                assert engine.health().owed_purges == 1
+                cache.broken = False
+                await purging
+                assert engine.health().owed_purges == 0
+
+        run(story)
+
+    def test_allow_runs_it_and_purges_as_soon_as_it_can(self, world: World) -> None:
+        async def story() -> None:
+            cache = FailingCache()
+            async with Engine(world.graph, cache=cache) as engine:
+                await engine.fetch("user", {"user_id": 5})
+                other = {"customer_id": 1}
+                cache.broken = True
+                await engine.call("update_profile", {"user_id": 5, "name": "x"})
+                assert engine.health() == Health(cache="down", owed_purges=1, running=0)
+                cache.broken = False
+                while engine.health().cache != "settling":
+                    await asyncio.sleep(0.01)
+                assert (await engine.fetch("orders", other)).cache_status.endswith("detail=cache-settling")
+                while engine.health().cache != "up":
+                    await asyncio.sleep(0.05)
+                assert (await engine.fetch("orders", other)).status == "miss"
+                assert b'"x"' in (await engine.fetch("user", {"user_id": 5})).body
+                assert engine.health() == Health(cache="up", owed_purges=0, running=0)
+
+        run(story)
+
+    def test_a_context_whose_purge_is_owed_bypasses_the_cache_until_a_second_after(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(guard, "SETTLING_SECONDS", 0.0)
+        monkeypatch.setattr(holds, "AFTER_PURGE_SECONDS", 0.3)
+
+        async def story() -> None:
+            cache = FailingCache()
+            async with Engine(world.graph, cache=cache) as engine:
+                cache.broken = True
+                await engine.call("update_profile", {"user_id": 5, "name": "x"})
+                cache.broken = False
+                while engine.health().owed_purges or engine.health().cache != "up":
+                    await asyncio.sleep(0.01)
+                owed = await engine.fetch("user", {"user_id": 7})
+                assert owed.cache_status == "mizan; fwd=bypass; detail=purge-owed"
+                assert (await engine.fetch("orders", {"customer_id": 1})).status == "miss"
+                await asyncio.sleep(0.35)
+                assert (await engine.fetch("user", {"user_id": 7})).status == "miss"
+
+        run(story)
+
+    def test_every_change_of_state_is_logged_once(self, world: World, caplog: pytest.LogCaptureFixture) -> None:
+        async def story() -> None:
+            cache = FailingCache()
+            async with Engine(world.graph, cache=cache) as engine:
+                cache.broken = True
+                for _ in range(3):
+                    await engine.fetch("user", {"user_id": 5})
+                    await engine.call("update_profile", {"user_id": 5, "name": "x"})
+                cache.broken = False
+                while engine.health().cache != "up":
+                    await asyncio.sleep(0.01)
+
+        run(story)
+        told = [record.getMessage().split(":")[0].split(".")[0] for record in caplog.records if record.name == "mizan"]
+        assert sorted(told) == [
+            "A purge did not get through",
+            "Every purge that was owed has got through",
+            "The cache is down",
+            "The cache is up again",
+        ]
+
+    def test_closing_gives_up_in_time_what_can_never_be_paid(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def story() -> None:
+            cache = FailingCache()
+            engine = Engine(world.graph, cache=cache, shutdown=0.05)
             cache.broken = True
             await engine.call("update_profile", {"user_id": 5, "name": "x"})
-            cache.broken = False
-            assert b'"x"' in (await engine.fetch("user", {"user_id": 5})).body
-            assert "could not be held" in caplog.text
+            await engine.aclose()
+            assert "1 purges that never got through" in caplog.text
+
+        run(story)
+
+    @pytest.mark.parametrize("broken_at", range(1, 6))
+    def test_wherever_it_fails_a_read_is_answered_and_is_for_nobody_else(self, world: World, broken_at: int) -> None:
+        class FailsLate(MemoryCache):
+            calls = 0
+
+            async def get(self, *keys: str) -> list[bytes | None]:
+                self._count()
+                return await super().get(*keys)
+
+            async def set(self, key: str, value: bytes, ttl: float | None, *, if_absent: bool = False) -> bool:
+                self._count()
+                return await super().set(key, value, ttl, if_absent=if_absent)
+
+            def _count(self) -> None:
+                self.calls += 1
+                if self.calls == broken_at:
+                    raise ConnectionError
+
+        async def story() -> None:
+            async with Engine(world.graph, cache=FailsLate()) as engine:
+                bundle = await engine.fetch("user", {"user_id": 5})
+                assert b"Ada" in bundle.body
+                assert bundle.cache_status == "mizan; fwd=bypass; detail=cache-down"
+
+        run(story)
+
+    def test_a_page_of_a_cache_that_is_down_may_not_be_kept(self) -> None:
+        @client(context="page", route="/data/")
+        async def data() -> int:
+            return 1
+
+        async def story() -> None:
+            cache = FailingCache()
+            async with engine_of(data, cache=cache) as engine:
+                assert (await engine.page("data", {})).keepable
+                cache.broken = True
+                assert not (await engine.page("data", {})).keepable
+                assert not (await engine.page("data", {})).keepable
+
+        run(story)
+
+    def test_a_command_that_hangs_costs_the_deadline_once(self, world: World) -> None:
+        class Hangs(MemoryCache):
+            async def get(self, *keys: str) -> list[bytes | None]:
+                await asyncio.sleep(60)
+                return []
+
+        async def story() -> None:
+            async with Engine(world.graph, cache=Hangs(), deadline=0.05) as engine:
+                loop = asyncio.get_running_loop()
+                began = loop.time()
+                for _ in range(20):
+                    await engine.fetch("user", {"user_id": 5})
+                assert 0.05 <= loop.time() - began < 0.2
+
+        run(story)
+
+
+class TestVersions:
+    """Two versions of a program over one cache: neither keeps what the other purged."""
+
+    def versions(self) -> tuple[Engine, Engine, dict[str, int]]:
+        rows = {"value": 0}
+        orders = Context("orders")
+
+        @client(context=orders)
+        async def listed(customer_id: int, page: int = 1) -> int:
+            return rows["value"]
+
+        @client(affects=orders)
+        async def change(customer_id: int) -> None:
+            rows["value"] += 1
+
+        @client(affects=orders)
+        async def change_page(page: int) -> None:
+            rows["value"] += 1
+
+        cache = MemoryCache()
+        old, new = (
+            Engine(build(functions), cache=cache, cache_secret="s" * 32)
+            for functions in ([listed, change], [listed, change, change_page])
+        )
+        return old, new, rows
+
+    def test_a_narrow_purge_of_the_new_reaches_what_the_old_has_stored(self) -> None:
+        async def story() -> None:
+            old, new, rows = self.versions()
+            for _ in range(2):
+                await old.fetch("orders", {"customer_id": 1})
+            assert (await old.fetch("orders", {"customer_id": 1})).status == "hit"
+            await new.call("change_page", {"page": 1})
+            assert json.loads((await old.fetch("orders", {"customer_id": 1})).body) == {"listed": rows["value"]}
+
+        run(story)
+
+    def test_while_the_new_mutates_the_old_stores_nothing(self) -> None:
+        async def story() -> None:
+            old, new, _ = self.versions()
+            await old.fetch("orders", {"customer_id": 1})
+            hold = new._cache.hold(new._addresses.purged([Invalidation("orders", {"page": 1})]))
+            await hold.begin()
+            assert (await old.fetch("orders", {"customer_id": 1})).cache_status.endswith("detail=held")
+            await hold.end(())
+            assert (await old.fetch("orders", {"customer_id": 1})).status == "miss"
+
+        run(story)
+
+    def test_a_version_takes_a_context_over_at_most_once_a_minute(self) -> None:
+        async def story() -> None:
+            old, new, _ = self.versions()
+            one = {"customer_id": 1}
+            await old.fetch("orders", one)
+            assert (await new.fetch("orders", one)).cache_status.endswith("detail=other-version")
+            assert [(await new.fetch("orders", one)).status for _ in range(2)] == ["miss", "hit"]
+            assert (await old.fetch("orders", one)).cache_status.endswith("detail=other-version")
+            assert (await old.fetch("orders", one)).status == "miss"
+            assert (await new.fetch("orders", one)).cache_status.endswith("detail=other-version")
+            assert (await new.fetch("orders", one)).cache_status.endswith("detail=other-version")
+            assert (await old.fetch("orders", one)).status == "hit"
+
+        run(story)
+
+    def test_a_mutation_claims_a_cold_context_so_that_no_other_version_stores_what_it_would_miss(self) -> None:
+        async def story() -> None:
+            old, new, rows = self.versions()
+            hold = new._cache.hold(new._addresses.purged([Invalidation("orders", {"page": 1})]))
+            await hold.begin()
+            old_bundle = await old.fetch("orders", {"customer_id": 1})
+            assert old_bundle.cache_status.endswith("detail=other-version")
+            rows["value"] += 1
+            await hold.end(())
+            assert json.loads((await old.fetch("orders", {"customer_id": 1})).body) == {"listed": rows["value"]}
 
         run(story)

@@ -8,6 +8,8 @@ import pytest
 from mizan_core import Context, Engine, MemoryCache, build, client, invalidate
 from mizan_core import holds as module
 from mizan_core.bundle_cache import BundleCache, Computed, Slot
+from mizan_core.cache.backend import HELD
+from mizan_core.holds import Scope
 
 
 class Clock:
@@ -30,7 +32,14 @@ async def one() -> Computed:
     return Computed(b"1")
 
 
-SLOT = Slot("ctx:user:1", ("tag:user:whole", "tag:user:5"))
+ME = b"me......"
+
+SLOT = Slot("ctx:user:1", ("tag:user:whole", "tag:user:5"), ME)
+
+
+def scopes(*tags: str) -> list[Scope]:
+    """Scopes that are contexts of their own."""
+    return [Scope(tag, tag, ME) for tag in tags]
 
 
 def test_a_hold_outlives_its_thirty_seconds_while_its_mutation_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +49,7 @@ def test_a_hold_outlives_its_thirty_seconds_while_its_mutation_runs(monkeypatch:
         clock = Clock()
         backend = MemoryCache(clock=clock)
         cache = cache_over(backend)
-        hold = cache.hold(["tag:user:5"])
+        hold = cache.hold(scopes("tag:user:5"))
         await hold.begin()
         for _ in range(5):
             clock.now += 25
@@ -59,7 +68,7 @@ def test_a_hold_whose_process_died_expires(monkeypatch: pytest.MonkeyPatch) -> N
     async def story() -> None:
         clock = Clock()
         backend = MemoryCache(clock=clock)
-        await cache_over(backend).hold(["tag:user:5"]).begin()
+        await cache_over(backend).hold(scopes("tag:user:5")).begin()
         survivor = cache_over(backend)
         assert type(await survivor.fetch(SLOT, None, one)).__name__ == "Passing"
         clock.now += module.HOLD_SECONDS
@@ -73,7 +82,7 @@ def test_the_last_holder_lets_go_and_an_earlier_one_leaves_a_fresh_value() -> No
     async def story() -> None:
         backend = MemoryCache()
         cache = cache_over(backend)
-        first, second = cache.hold(["tag:a", "tag:b"]), cache.hold(["tag:b"])
+        first, second = cache.hold(scopes("tag:a", "tag:b")), cache.hold(scopes("tag:b"))
         await first.begin()
         await second.begin()
         (before,) = await backend.get("tag:b")
@@ -81,7 +90,7 @@ def test_the_last_holder_lets_go_and_an_earlier_one_leaves_a_fresh_value() -> No
         free, held = await backend.get("tag:a", "tag:b")
         assert free is None
         assert held is not None
-        assert held.startswith(module.HELD)
+        assert held.startswith(HELD)
         assert held != before
         await second.end(())
         assert await backend.get("tag:b") == [None]
@@ -93,10 +102,10 @@ def test_a_purge_does_not_open_a_scope_that_a_mutation_holds() -> None:
     async def story() -> None:
         backend = MemoryCache()
         cache = cache_over(backend)
-        hold = cache.hold(["tag:a"])
+        hold = cache.hold(scopes("tag:a"))
         await hold.begin()
-        await cache.purge(["tag:a", "tag:b"])
-        await cache.purge([])
+        await cache.purge(scopes("tag:a", "tag:b"), insist=False)
+        await cache.purge([], insist=False)
         assert (await backend.get("tag:a"))[0] is not None
         await hold.end(())
         assert await backend.get("tag:a") == [None]
@@ -109,12 +118,12 @@ def test_what_was_named_late_is_held_before_the_hold_ends() -> None:
         backend = MemoryCache()
         hold = cache_over(backend).hold([])
         await hold.begin()
-        hold.extend(["tag:a"])
-        hold.extend(["tag:a", "tag:b"])
+        hold.extend(scopes("tag:a"))
+        hold.extend(scopes("tag:a", "tag:b"))
         await asyncio.sleep(0)
         assert None not in await backend.get("tag:a", "tag:b")
-        hold.extend(["tag:c"])
-        await hold.end(["tag:d"])
+        hold.extend(scopes("tag:c"))
+        await hold.end(scopes("tag:d"))
         assert await backend.get("tag:a", "tag:b", "tag:c", "tag:d") == [None] * 4
 
     run(story)
@@ -137,7 +146,7 @@ class Interfering(MemoryCache):
 
 @pytest.mark.parametrize(
     ("value", "answer"),
-    [(b"n" + b"other nonce 123", "Fresh"), (module.HELD + b"by another", "Passing"), (None, "Passing")],
+    [(b"n" + ME + b"other nonce 123", "Fresh"), (HELD + b"by another", "Passing"), (None, "Passing")],
 )
 def test_who_loses_the_race_for_a_tag_stamps_what_it_then_reads_or_bypasses(value: bytes | None, answer: str) -> None:
     async def story() -> None:

@@ -1,0 +1,323 @@
+"""A cache in Redis beyond the contract: few round trips, holds across processes, and no harm from faults."""
+
+import asyncio
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+
+from mizan_core import DeclarationError, Engine, build, client
+from mizan_core.cache.backend import HELD
+from mizan_core.cache.redis import RedisCache
+from tests.servers import RedisServer, redis_server
+from tests.world import World
+
+SECRET = "s" * 32
+
+
+@pytest.fixture
+def cache(redis: RedisServer) -> Iterator[RedisCache]:
+    one = RedisCache(redis.url, prefix="test:")
+    yield one
+    asyncio.run(_emptied(one))
+
+
+async def _emptied(cache: RedisCache) -> None:
+    await cache.clear()
+    await cache.aclose()
+
+
+def run(story: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(story())  # type: ignore[arg-type]  # every story is a coroutine function
+
+
+class Wire:
+    """Counts the round trips of a cache, which are the batches that it sends."""
+
+    def __init__(self, cache: RedisCache) -> None:
+        self.trips = 0
+        exchange = cache._exchange
+
+        async def counted(words: list[tuple[object, ...]]) -> list[object]:
+            self.trips += 1
+            return await exchange(words)
+
+        cache._exchange = counted  # type: ignore[method-assign]
+
+    def taken(self) -> int:
+        trips, self.trips = self.trips, 0
+        return trips
+
+
+def test_a_look_up_is_one_round_trip_a_miss_two_more_and_a_mutation_two(cache: RedisCache, world: World) -> None:
+    async def story() -> None:
+        wire = Wire(cache)
+        async with Engine(world.graph, cache=cache, cache_secret=SECRET) as engine:
+            assert (await engine.fetch("user", {"user_id": 5})).status == "miss"
+            assert wire.taken() == 3
+            assert (await engine.fetch("user", {"user_id": 5})).status == "hit"
+            assert wire.taken() == 1
+            await engine.call("update_profile", {"user_id": 5, "name": "x"})
+            assert wire.taken() == 2
+            await engine.invalidate("user", user_id=5)
+            assert wire.taken() == 1
+            assert (await engine.fetch("user", {"user_id": 5})).status == "miss"
+
+    run(story)
+
+
+def test_look_ups_of_one_turn_of_the_loop_travel_together(cache: RedisCache, world: World) -> None:
+    async def story() -> None:
+        wire = Wire(cache)
+        async with Engine(world.graph, cache=cache, cache_secret=SECRET) as engine:
+            fetches = [engine.fetch("user", {"user_id": number}) for number in range(32)]
+            assert {bundle.status for bundle in await asyncio.gather(*fetches)} == {"miss"}
+            wire.taken()
+            fetches = [engine.fetch("user", {"user_id": number}) for number in range(32)]
+            assert {bundle.status for bundle in await asyncio.gather(*fetches)} == {"hit"}
+            assert wire.taken() == 1
+
+    run(story)
+
+
+def test_a_look_up_never_joins_a_batch_that_has_been_sent(cache: RedisCache) -> None:
+    async def story() -> None:
+        await cache.set("a", b"old", 60)
+        early = asyncio.ensure_future(cache.get("a"))
+        await asyncio.sleep(0)
+        await cache.delete("a")
+        late = cache.get("a")
+        assert await late == [None]
+        assert await early in ([b"old"], [None])
+        await cache.aclose()
+
+    run(story)
+
+
+def test_the_last_holder_in_whichever_process_deletes(cache: RedisCache, redis: RedisServer) -> None:
+    async def story() -> None:
+        other = RedisCache(redis.url, prefix="test:")
+        await cache.set("tag:a", b"nonce", 60)
+        await cache.hold(["tag:a", "tag:b"], "one", 30)
+        await other.hold(["tag:b"], "two", 30)
+        await other.hold(["tag:b"], "two", 30)
+        both = (await cache.get("tag:b"))[0]
+        assert both == HELD + b"one,two,"
+        await cache.release(["tag:a", "tag:b"], "one")
+        assert await other.get("tag:a", "tag:b") == [None, HELD + b"two,"]
+        await cache.release(["tag:b"], "")
+        assert (await other.get("tag:b"))[0] == HELD + b"two,"
+        await other.release(["tag:b", "tag:c"], "two")
+        assert await cache.get("tag:b") == [None]
+        await cache.aclose()
+        await other.aclose()
+
+    run(story)
+
+
+def test_a_hold_expires_and_one_that_is_left_keeps_its_own_time(cache: RedisCache) -> None:
+    async def story() -> None:
+        await cache.hold(["tag:a"], "dead", 0.1)
+        await cache.hold(["tag:b"], "dead", 0.2)
+        await cache.hold(["tag:b"], "alive", 0.2)
+        await cache.release(["tag:b"], "alive")
+        assert None not in await cache.get("tag:a", "tag:b")
+        await asyncio.sleep(0.3)
+        assert await cache.get("tag:a", "tag:b") == [None, None]
+        await cache.aclose()
+
+    run(story)
+
+
+def test_two_processes_see_each_others_purges(redis: RedisServer, world: World) -> None:
+    async def story() -> None:
+        engines = [
+            Engine(world.graph, cache=RedisCache(redis.url, prefix="two:"), cache_secret=SECRET) for _ in range(2)
+        ]
+        async with engines[0] as one, engines[1] as other:
+            await one.fetch("user", {"user_id": 5})
+            assert (await other.fetch("user", {"user_id": 5})).status == "hit"
+            await other.call("update_profile", {"user_id": 5, "name": "Eve"})
+            assert b"Eve" in (await one.fetch("user", {"user_id": 5})).body
+
+    run(story)
+
+
+def test_a_server_that_stands_still_costs_the_deadline_once_and_then_nothing(world: World) -> None:
+    async def story(server: RedisServer) -> None:
+        async with Engine(world.graph, cache=RedisCache(server.url), cache_secret=SECRET) as engine:
+            await engine.fetch("user", {"user_id": 5})
+            server.process.send_signal(signal.SIGSTOP)
+            try:
+                began = time.perf_counter()
+                assert (await engine.fetch("user", {"user_id": 5})).status == "bypass"
+                assert 0.2 < time.perf_counter() - began < 0.5
+                began = time.perf_counter()
+                for _ in range(20):
+                    assert (await engine.fetch("user", {"user_id": 5})).status == "bypass"
+                assert time.perf_counter() - began < 0.1
+            finally:
+                server.process.send_signal(signal.SIGCONT)
+            while engine.health().cache != "up":
+                await asyncio.sleep(0.05)
+            assert (await engine.fetch("user", {"user_id": 5})).status == "hit"
+
+    with redis_server() as server:
+        run(lambda: story(server))
+
+
+def test_a_process_that_starts_while_the_server_is_down_serves_and_caches_once_it_is_up(world: World) -> None:
+    async def story(server: RedisServer) -> None:
+        server.stop()
+        async with Engine(world.graph, cache=RedisCache(server.url), cache_secret=SECRET) as engine:
+            assert (await engine.fetch("user", {"user_id": 5})).cache_status.endswith("detail=cache-down")
+            await engine.call("update_profile", {"user_id": 5, "name": "Eve"})
+            server.start()
+            while engine.health().cache != "up":
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(1.1)
+            assert [(await engine.fetch("user", {"user_id": 5})).status for _ in range(2)] == ["miss", "hit"]
+
+    with redis_server() as server:
+        run(lambda: story(server))
+
+
+def test_a_server_that_forgets_everything_is_only_a_miss(world: World) -> None:
+    async def story(server: RedisServer) -> None:
+        async with Engine(world.graph, cache=RedisCache(server.url), cache_secret=SECRET) as engine:
+            await engine.fetch("user", {"user_id": 5})
+            server.stop()
+            server.start()
+            assert (await engine.fetch("user", {"user_id": 5})).body
+            while engine.health().cache != "up":
+                await asyncio.sleep(0.05)
+            assert [(await engine.fetch("user", {"user_id": 5})).status for _ in range(2)][1] == "hit"
+
+    with redis_server() as server:
+        run(lambda: story(server))
+
+
+def test_a_full_server_keeps_nothing_more_and_everything_is_answered(world: World) -> None:
+    async def story(server: RedisServer) -> None:
+        filler = RedisCache(server.url, prefix="filler:")
+        for size in (100_000, 1_000, 10):
+            while await filler.set(str(time.perf_counter_ns()), b"x" * size, None):
+                pass
+        async with Engine(world.graph, cache=RedisCache(server.url), cache_secret=SECRET) as engine:
+            bundle = await engine.fetch("user", {"user_id": 5})
+            assert bundle.cache_status == "mizan; fwd=bypass; detail=not-kept"
+            assert engine.health().cache == "up"
+        await filler.aclose()
+
+    with redis_server("--maxmemory", "3mb", "--maxmemory-policy", "noeviction") as server:
+        run(lambda: story(server))
+
+
+def test_deleting_by_prefix_goes_in_steps(cache: RedisCache) -> None:
+    async def story() -> None:
+        await asyncio.gather(*(cache.set(f"ctx:a:{number}", b"x", 60) for number in range(2_500)))
+        await cache.set("ctx:b:1", b"x", 60)
+        assert await cache.delete_by_prefix("ctx:a:") == 2_500
+        assert await cache.get("ctx:b:1") == [b"x"]
+        await cache.aclose()
+
+    run(story)
+
+
+def test_what_lives_for_no_time_is_not_kept(cache: RedisCache) -> None:
+    async def story() -> None:
+        await cache.set("a", b"old", None)
+        assert not await cache.set("a", b"new", 0)
+        assert await cache.get("a") == [None]
+        await cache.aclose()
+
+    run(story)
+
+
+def test_who_has_gone_away_is_not_told_and_nobody_else_is_disturbed(cache: RedisCache) -> None:
+    async def story() -> None:
+        await cache.set("a", b"1", 60)
+        gone, stays = asyncio.ensure_future(cache.get("a")), cache.get("a")
+        gone.cancel()
+        assert await stays == [b"1"]
+        await cache.aclose()
+
+    run(story)
+
+
+def test_an_event_loop_that_has_ended_takes_its_connections_along(cache: RedisCache) -> None:
+    for number in range(2):
+        asyncio.run(_set_and_get(cache, number))
+
+
+async def _set_and_get(cache: RedisCache, number: int) -> None:
+    await cache.set("a", b"%d" % number, 60)
+    assert await cache.get("a") == [b"%d" % number]
+    await cache.aclose()
+
+
+@pytest.mark.parametrize("url", ["http://localhost", "localhost:6379", ""])
+def test_a_url_that_is_not_redis_is_refused(url: str) -> None:
+    with pytest.raises(DeclarationError, match="URL"):
+        RedisCache(url)
+
+
+def test_a_shared_cache_needs_a_secret() -> None:
+    @client(context="page")
+    async def page() -> int:
+        return 1
+
+    with pytest.raises(DeclarationError, match="cache_secret"):
+        Engine(build([page]), cache=RedisCache("redis://localhost"))
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """Three nodes that share the slots."""
+    with (
+        redis_server("--cluster-enabled", "yes", *_nodes(1)) as one,
+        redis_server("--cluster-enabled", "yes", *_nodes(2)) as two,
+        redis_server("--cluster-enabled", "yes", *_nodes(3)) as three,
+    ):
+        nodes = [one, two, three]
+        for place, node in enumerate(nodes):
+            first, last = place * 5462, min(16383, place * 5462 + 5461)
+            _say(node, "CLUSTER", "ADDSLOTS", *(str(slot) for slot in range(first, last + 1)))
+            _say(node, "CONFIG", "SET", "cluster-require-full-coverage", "no")
+        for node in nodes[1:]:
+            _say(one, "CLUSTER", "MEET", "127.0.0.1", str(node.port))
+        for node in nodes:
+            while "cluster_state:ok" not in (info := _say(node, "CLUSTER", "INFO")) or "known_nodes:3" not in info:
+                time.sleep(0.05)
+        yield one.url.removesuffix("/0")
+
+
+def _nodes(number: int) -> tuple[str, str]:
+    return "--cluster-config-file", f"/tmp/mizan-test-nodes-{time.time_ns()}-{number}.conf"
+
+
+def _say(node: RedisServer, *words: str) -> str:
+    with socket.create_connection(("127.0.0.1", node.port), timeout=5) as one:
+        one.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(w), w.encode()) for w in words))
+        return one.recv(100_000).decode()
+
+
+def test_a_cluster_keeps_the_keys_of_one_look_up_in_different_slots(cluster: str, world: World) -> None:
+    async def story() -> None:
+        engines = [
+            Engine(world.graph, cache=RedisCache(cluster, cluster=True), cache_secret=SECRET, deadline=5.0)
+            for _ in range(2)
+        ]
+        async with engines[0] as one, engines[1] as other:
+            for user_id in range(10):
+                await one.fetch("user", {"user_id": user_id})
+                assert (await other.fetch("user", {"user_id": user_id})).status == "hit"
+            await other.call("update_profile", {"user_id": 5, "name": "Eve"})
+            assert b"Eve" in (await one.fetch("user", {"user_id": 5})).body
+            assert (await one.fetch("user", {"user_id": 6})).status == "hit"
+            await one.invalidate("user")
+            assert (await other.fetch("user", {"user_id": 6})).status == "miss"
+
+    run(story)
