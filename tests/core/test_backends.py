@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
+from examples.backends.sqlite import SqliteCache
 
 from mizan_core import CacheBackend, MemoryCache
 from mizan_core.cache.redis import RedisCache
@@ -14,10 +16,12 @@ Story = Callable[[CacheBackend], Awaitable[None]]
 Run = Callable[[Story], None]
 
 
-@pytest.fixture(params=["memory", "redis"])
-def make(request: pytest.FixtureRequest) -> Make:
+@pytest.fixture(params=["memory", "redis", "sqlite"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
     if request.param == "memory":
         return MemoryCache
+    if request.param == "sqlite":
+        return lambda: SqliteCache(str(tmp_path / "cache.db"))
     server: RedisServer = request.getfixturevalue("redis")
     return lambda: RedisCache(server.url, prefix="contract[*]:")
 
@@ -31,7 +35,7 @@ def run(make: Make) -> Run:
                 await story(backend)
             finally:
                 await backend.clear()
-                if isinstance(backend, RedisCache):
+                if isinstance(backend, RedisCache | SqliteCache):
                     await backend.aclose()
 
         asyncio.run(with_backend())

@@ -1,0 +1,1 @@
+"""Cache backends of one's own."""
