@@ -1,4 +1,4 @@
-"""One example world that the tests share: users with profiles, orders with pages, an inbox, and the mutations on them."""
+"""What the tests share: a world of users, orders and messages, and a Redis server."""
 
 from collections.abc import Iterator
 

@@ -3,6 +3,8 @@
 from mizan_core import Context, Engine, build, client
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .answers import Answer, Bundle
 from .build import build, discover
 from .cache.backend import CacheBackend
@@ -32,6 +34,9 @@ from .keys import entry_key, scope_tag
 from .manifest import build_manifest, manifest_json, urls_to_purge
 from .tokens import issue_mwt, verify_mwt
 from .values import canonical
+
+if TYPE_CHECKING:
+    from .cache.redis import RedisCache as RedisCache
 
 __all__ = [
     "ANONYMOUS",
@@ -76,3 +81,11 @@ __all__ = [
     "urls_to_purge",
     "verify_mwt",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "RedisCache":
+        from .cache.redis import RedisCache  # noqa: PLC0415  # who does not use it need not have redis
+
+        return RedisCache
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

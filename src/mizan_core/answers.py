@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from .bundle_cache import Fetched, Fresh, Hit, Passing
+from .bundle_cache import Fetched, Fresh, Hit
 from .graph import CachePolicy
 from .invalidation import Invalidation
 from .policies import Seconds
@@ -88,9 +88,9 @@ def as_bundle(fetched: Fetched, policy: CachePolicy, canonical_query: str) -> Bu
         case Fresh(stored=stored, joined=joined):
             status, control = "miss", cache_control(policy)
             shown = "mizan; fwd=uri-miss" + ("; stored" if stored else "") + ("; collapsed" if joined else "")
-        case Passing(detail=detail, personal=personal):
-            status, control = "bypass", PRIVATE_NO_STORE if personal else NO_STORE
-            shown = f"mizan; fwd=bypass; detail={detail}"
+        case passing:
+            status, control = "bypass", PRIVATE_NO_STORE if passing.personal else NO_STORE
+            shown = f"mizan; fwd=bypass; detail={passing.detail}"
     return Bundle(
         body=fetched.body,
         etag=fetched.etag,

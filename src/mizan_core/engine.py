@@ -12,6 +12,8 @@ from dataclasses import replace
 from enum import Enum, auto
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
+from pydantic import TypeAdapter
+
 from .addresses import Addresses, page_texts, spell
 from .answers import Answer, Bundle, Failure, Health, Page, as_bundle
 from .bundle_cache import (
@@ -414,9 +416,7 @@ def _answered(function: Function, result: object) -> tuple[Answer, Outcome]:
 
 def _validated(function: Function, result: object) -> tuple[Any, Any]:
     """A result through the return annotation: as the annotation has it, and as plain JSON types."""
-    adapter = function.result
-    if adapter is None:
-        return result, None
+    adapter: TypeAdapter[Any] = function.result  # type: ignore[assignment]  # only views have none, and come not here
     validated = adapter.validate_python(result, from_attributes=True)
     return validated, adapter.dump_python(validated, mode="json", by_alias=True)
 

@@ -186,11 +186,12 @@ class Debts:
 
     async def aclose(self, seconds: float) -> None:
         """Try for so many more seconds."""
-        if self._paying is not None and not self._paying.done():
-            await asyncio.wait([self._paying], timeout=seconds)
-            if self._owed:
-                logger.error("Closed with %d purges that never got through.", len(self._owed))
-            self._paying.cancel()
+        if self._paying is None or self._paying.done():
+            return
+        await asyncio.wait([self._paying], timeout=seconds)
+        if self._owed:
+            logger.error("Closed with %d purges that never got through.", len(self._owed))
+        self._paying.cancel()
 
     async def _pay(self) -> None:
         while self._owed:

@@ -114,10 +114,17 @@ def test_what_is_passed_wins_over_the_environment(graph: Graph, monkeypatch: pyt
     assert (list(app.mwt_keys or {}), app.mwt_ttl, app.audience) == (["k1"], 5, "mizan")
 
 
-def test_a_redis_url_is_not_passed_over_in_silence(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redis_url_makes_the_cache_a_shared_one(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIZAN_CACHE_SECRET", CACHE)
     monkeypatch.setenv("MIZAN_CACHE_REDIS_URL", "redis://localhost")
-    with pytest.raises(DeclarationError, match="MIZAN_CACHE_REDIS_URL"):
+    assert Mizan.from_env(graph).engine.cache_is_shared
+
+
+def test_a_redis_url_without_the_extra_says_what_to_install(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIZAN_CACHE_SECRET", CACHE)
+    monkeypatch.setenv("MIZAN_CACHE_REDIS_URL", "redis://localhost")
+    monkeypatch.setitem(sys.modules, "mizan_core.cache.redis", None)
+    with pytest.raises(DeclarationError, match=r"pip install 'mizan-asgi\[redis\]'"):
         Mizan.from_env(graph)
 
 

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from examples.backends.sqlite import SqliteCache
 
+from examples.backends.sqlite import SqliteCache
 from mizan_core import CacheBackend, MemoryCache
 from mizan_core.cache.redis import RedisCache
 from tests.servers import RedisServer

@@ -6,10 +6,10 @@ import json
 import logging
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 
 from mizan_core import (
     ANONYMOUS,
@@ -154,6 +154,18 @@ class TestScopes:
             assert (await engine.fetch("near", {"lat": 1, "of": [9, 10]})).status == "hit"
             with pytest.raises(InvalidInput):
                 await engine.fetch("near", {"lat": "nan"})
+
+        run(story)
+
+    def test_a_value_that_has_no_spelling_is_invalid_input(self) -> None:
+        @client(context="near")
+        async def places(lat: Annotated[float, AfterValidator(lambda value: value * 1e308)]) -> float:
+            return lat
+
+        async def story() -> None:
+            with pytest.raises(InvalidInput) as caught:
+                await engine_of(places).fetch("near", {"lat": 1e9})
+            assert caught.value.errors[0]["loc"] == ["params", "lat"]
 
         run(story)
 
@@ -1187,6 +1199,18 @@ class TestCacheFailure:
 
         run(story)
 
+    def test_closing_waits_for_what_can_be_paid(self, world: World) -> None:
+        async def story() -> None:
+            cache = FailingCache()
+            engine = Engine(world.graph, cache=cache)
+            cache.broken = True
+            await engine.call("update_profile", {"user_id": 5, "name": "x"})
+            cache.broken = False
+            await engine.aclose()
+            assert engine.health().owed_purges == 0
+
+        run(story)
+
     @pytest.mark.parametrize("broken_at", range(1, 6))
     def test_wherever_it_fails_a_read_is_answered_and_is_for_nobody_else(self, world: World, broken_at: int) -> None:
         class FailsLate(MemoryCache):
@@ -1278,6 +1302,16 @@ class TestVersions:
                 await old.fetch("orders", {"customer_id": 1})
             assert (await old.fetch("orders", {"customer_id": 1})).status == "hit"
             await new.call("change_page", {"page": 1})
+            assert json.loads((await old.fetch("orders", {"customer_id": 1})).body) == {"listed": rows["value"]}
+
+        run(story)
+
+    def test_so_does_a_purge_without_a_mutation(self) -> None:
+        async def story() -> None:
+            old, new, rows = self.versions()
+            await old.fetch("orders", {"customer_id": 1})
+            rows["value"] += 1
+            await new.invalidate("orders", page=1)
             assert json.loads((await old.fetch("orders", {"customer_id": 1})).body) == {"listed": rows["value"]}
 
         run(story)

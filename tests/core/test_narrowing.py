@@ -336,12 +336,12 @@ def test_the_origin_keeps_no_stale_bundle_and_loses_no_fresh_one_where_the_scope
     addresses = Addresses(world.graph, KeyMaker("s" * 32))
     for call in several:
         found = invalidations(world, call)
-        purged = set(addresses.purged(found))
+        purged = {scope.tag for scope in addresses.purged(found)}
         for context, bundle in world.bundles():
             plan = world.graph.contexts[context]
             exact = all(tuple(sorted(one.texts)) in plan.shapes for one in found if one.context == context)
             texts = {name: text for name, text in bundle.items() if text is not None}
-            is_dead = not purged.isdisjoint(addresses.tags(plan, texts))
+            is_dead = not purged.isdisjoint(addresses.page(plan, texts).tags)
             is_stale = world.is_stale(context, bundle, call)
             assert is_dead == is_stale if exact else is_dead >= is_stale, (context, bundle)
 

@@ -145,6 +145,10 @@ def test_two_processes_see_each_others_purges(redis: RedisServer, world: World) 
     run(story)
 
 
+def test_closing_what_was_never_opened_is_no_error(redis: RedisServer) -> None:
+    asyncio.run(RedisCache(redis.url).aclose())
+
+
 def test_a_server_that_stands_still_costs_the_deadline_once_and_then_nothing(world: World) -> None:
     async def story(server: RedisServer) -> None:
         async with Engine(world.graph, cache=RedisCache(server.url), cache_secret=SECRET) as engine:

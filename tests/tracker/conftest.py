@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from examples.tracker import seed
 
 from .world import SECRET, SMALL, Tracker

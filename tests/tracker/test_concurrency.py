@@ -6,9 +6,9 @@ import random
 from typing import Any
 
 import pytest
-from examples.tracker import clients
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from examples.tracker import clients
 from mizan_core import CallError
 
 from .truth import Truth

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+
 from examples.tracker import clients
 from examples.tracker.app import STATIC
 

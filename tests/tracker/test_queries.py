@@ -7,12 +7,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from examples.tracker import database
-from examples.tracker.database import reading
-from examples.tracker.roles import Role, identity_of
 from sqlalchemy import Engine as Database
 from sqlalchemy import event
 
+from examples.tracker import database
+from examples.tracker.database import reading
+from examples.tracker.roles import Role, identity_of
 from mizan_core import Engine
 
 from .world import GRAPH

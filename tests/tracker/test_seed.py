@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+
 from examples.tracker import seed
 from examples.tracker.models import Base
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
 from examples.tracker.app import authenticate, hosting
 from examples.tracker.roles import Role, identity_of
 from examples.tracker.seed import Size
-
 from mizan_asgi import Mizan
 from mizan_core import ANONYMOUS, Answer, Identity, NotFound, discover
 

@@ -1,0 +1,149 @@
+"""The guard before a backend: a deadline, a breaker, and a while to settle."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from mizan_core import Engine, MemoryCache, build, client
+from mizan_core.cache import guard as module
+from mizan_core.cache.backend import together
+from mizan_core.cache.guard import CacheState, GuardedCache
+from mizan_core.errors import CacheUnavailable
+
+
+class Flaky(MemoryCache):
+    """Fails while it is told to, and counts how often it is asked."""
+
+    failing = False
+    asked = 0
+
+    async def get(self, *keys: str) -> list[bytes | None]:
+        self.asked += 1
+        if self.failing:
+            raise ConnectionError("gone")
+        return await super().get(*keys)
+
+
+def run(story: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(story())  # type: ignore[arg-type]  # every story is a coroutine function
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_FIRST_PROBE_SECONDS", 0.01)
+    monkeypatch.setattr(module, "_LAST_PROBE_SECONDS", 0.02)
+    monkeypatch.setattr(module, "SETTLING_SECONDS", 0.03)
+
+
+async def until(state: CacheState, guarded: GuardedCache) -> None:
+    while guarded.state is not state:
+        await asyncio.sleep(0.001)
+
+
+def test_after_a_failure_nobody_asks_until_a_probe_has_been_answered() -> None:
+    async def story() -> None:
+        backend = Flaky()
+        guarded = GuardedCache(backend)
+        assert guarded.serves
+        backend.failing = True
+        with pytest.raises(CacheUnavailable):
+            await guarded.get("a")
+        asked = backend.asked
+        for operation in (guarded.get("a"), guarded.set("a", b"", 1), guarded.delete("a"), guarded.delete()):
+            with pytest.raises(CacheUnavailable):
+                await operation
+        assert backend.asked == asked
+        await asyncio.sleep(0.06)
+        assert asked < backend.asked < asked + 10
+        assert guarded.state is CacheState.DOWN
+        backend.failing = False
+        await until(CacheState.SETTLING, guarded)
+        assert not guarded.serves
+        assert await guarded.set("a", b"1", None)
+        await until(CacheState.UP, guarded)
+        assert await guarded.get("a") == [b"1"]
+        await guarded.clear()
+        assert await guarded.get("a") == [None]
+
+    run(story)
+
+
+def test_a_relapse_while_it_settles_begins_again() -> None:
+    async def story() -> None:
+        backend = Flaky()
+        guarded = GuardedCache(backend)
+        backend.failing = True
+        with pytest.raises(CacheUnavailable):
+            await guarded.get("a")
+        backend.failing = False
+        await until(CacheState.SETTLING, guarded)
+        backend.failing = True
+        with pytest.raises(CacheUnavailable):
+            await guarded.get("a")
+        await asyncio.sleep(0.05)
+        assert guarded.state is CacheState.DOWN
+        backend.failing = False
+        await until(CacheState.UP, guarded)
+
+    run(story)
+
+
+def test_closing_while_it_is_down_stops_the_probes() -> None:
+    async def story() -> None:
+        backend = Flaky()
+        guarded = GuardedCache(backend)
+        await guarded.aclose()
+        backend.failing = True
+        with pytest.raises(CacheUnavailable):
+            await guarded.get("a")
+        await guarded.aclose()
+        asked = backend.asked
+        await asyncio.sleep(0.05)
+        assert backend.asked == asked
+        assert guarded.state is CacheState.UP
+
+    run(story)
+
+
+def test_two_failures_at_once_are_one_outage(caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        backend = Flaky()
+        guarded = GuardedCache(backend)
+        backend.failing = True
+        both = [guarded.get("a"), guarded.get("b")]
+        for one in both:
+            with pytest.raises(CacheUnavailable):
+                await one
+        await guarded.aclose()
+
+    run(story)
+    assert len(caplog.records) == 1
+
+
+def test_of_operations_that_travel_together_the_first_error_lets_the_others_go() -> None:
+    async def fails() -> None:
+        raise ConnectionError
+
+    async def story() -> None:
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        with pytest.raises(ConnectionError):
+            await together(fails(), MemoryCache().get("never awaited"), waiting)
+        assert not waiting.done()
+
+    run(story)
+
+
+def test_a_page_whose_cache_fails_while_it_is_made_may_not_be_kept() -> None:
+    backend = Flaky()
+
+    @client(context="page", route="/data/")
+    async def data() -> int:
+        backend.failing = True
+        return 1
+
+    async def story() -> None:
+        async with Engine(build([data]), cache=backend, cache_secret="s" * 32) as engine:
+            assert not (await engine.page("data", {})).keepable
+
+    run(story)
