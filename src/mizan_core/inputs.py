@@ -104,21 +104,30 @@ class Parameter:
     def is_list(self) -> bool:
         return self.kinds.is_list
 
-    def choices(self, value: object) -> list[Json]:
+    def choices(self, value: object, *, at_most: int) -> list[Json]:
         """The distinct values that a value stands for, in this type, as JSON: one, or one for each member of a list.
 
-        None at all where the value does not narrow: it is null, it or a member of it does not fit, or it is empty.
+        None at all where the value does not narrow: it is null, it or a member of it does not fit, or there are no
+        members or more than `at_most` of them.
         """
         if isinstance(value, Iterator):  # reading it would leave nothing for the function
             return []
+        distinct: dict[bytes, Json] = {}
         try:
-            plain = jsonable(value)
-            members = plain if isinstance(plain, list) and not self.is_list else [plain]
-            brought = [jsonable(self.adapter.validate_python(member)) for member in members]
-            distinct = {canonical(one).encode(): one for one in brought}  # encoded, as a header needs it to be
+            for member in self._members(jsonable(value)):
+                brought = jsonable(self.adapter.validate_python(member))
+                distinct[canonical(brought).encode()] = brought  # encoded, as a header needs it to be
+                if brought is None or len(distinct) > at_most:
+                    return []
         except Exception:  # noqa: BLE001  # a type may have a validator of the developer's, and a purge cannot fail on it
             return []
-        return [] if None in brought else list(distinct.values())
+        return list(distinct.values())
+
+    def _members(self, plain: Json) -> Iterable[Json]:
+        """The value itself, or each member of a list once. Raises TypeError for a list of lists or of objects."""
+        if self.is_list or not isinstance(plain, list):
+            return [plain]
+        return {(type(member), member): member for member in plain}.values()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

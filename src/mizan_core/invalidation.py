@@ -163,7 +163,7 @@ def narrow(plan: ContextPlan, function: str | None, values: Mapping[str, object]
     """One invalidation for each combination of values. What is null or does not fit does not narrow."""
     scopes: list[dict[str, object]] = [{}]
     for name in sorted(values):
-        choices = plan.parameters[name].choices(values[name])
+        choices = plan.parameters[name].choices(values[name], at_most=MAXIMUM_ENTRIES)
         if choices and len(scopes) * len(choices) <= MAXIMUM_ENTRIES:
             scopes = [scope | {name: choice} for scope in scopes for choice in choices]
     return [Invalidation(plan.name, scope, function) for scope in scopes]

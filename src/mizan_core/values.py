@@ -43,10 +43,10 @@ def canonical_json(value: object) -> str:
     return _json_text(jsonable(value))
 
 
-def jsonable(value: object) -> Json:
+def jsonable(value: Any) -> Json:
     """The value as plain JSON types, with values that compare equal made one. The caller owns what it gets."""
-    if value is None or isinstance(value, bool):
-        return value
+    if type(value) in _JSON_SCALARS:
+        return value  # type: ignore[no-any-return]  # it is one of them
     if isinstance(value, Enum):
         return jsonable(value.value)
     for kind, plain in _PLAIN:
@@ -128,6 +128,8 @@ def _from_pydantic(value: object) -> Json:
 
 
 _MASKED = (Secret, SecretStr, SecretBytes)
+
+_JSON_SCALARS = frozenset({type(None), bool, int, float, str})
 
 _PLAIN: tuple[tuple[type | tuple[type, ...], Callable[[Any], Json]], ...] = (
     (str, str.__str__),

@@ -305,6 +305,7 @@ class TestChoices:
             (Decimal, "1.50", ["1.5"]),
             (int | None, "5", [5]),
             (int, [3, "1", 3, True], [3, 1]),
+            (bool | int, [True, 1, 1.0], [True, 1]),
             (int, ("2", 1), [2, 1]),
             (int, {10, 9, 2}, [2, 9, 10]),
             (list[int], ("1", 2), [[1, 2]]),
@@ -315,7 +316,7 @@ class TestChoices:
     def test_a_value_stands_for_these_in_the_parameters_type(
         self, annotation: Any, value: object, choices: list[object]
     ) -> None:
-        found = parameter(annotation).choices(value)
+        found = parameter(annotation).choices(value, at_most=3)
         assert found == choices
         assert list(map(type, found)) == list(map(type, choices))
 
@@ -332,6 +333,7 @@ class TestChoices:
             (str | None, [None, "null"]),
             (int, [1, "x"]),
             (int, [[1]]),
+            (int, [{}]),
             (int, object()),
             (int, {float("nan"), 1.0}),
             (int, Color.RED),
@@ -352,11 +354,19 @@ class TestChoices:
         ],
     )
     def test_what_does_not_fit_or_has_no_text_stands_for_nothing(self, annotation: Any, value: object) -> None:
-        assert parameter(annotation).choices(value) == []
+        assert parameter(annotation).choices(value, at_most=3) == []
+
+    def test_more_than_so_many_stand_for_nothing_and_are_not_looked_at(self) -> None:
+        looked_at: list[int] = []
+        noted = parameter(Annotated[int, AfterValidator(lambda number: looked_at.append(number) or number)])
+        assert noted.choices([3, 1, 2] * 1000, at_most=3) == [3, 1, 2]
+        assert noted.choices(range(1000), at_most=3) == []
+        assert noted.choices(list(range(1000)), at_most=3) == []
+        assert looked_at == [3, 1, 2, 0, 1, 2, 3]
 
     def test_an_iterator_is_left_to_the_function(self) -> None:
         given = validator(ids=Iterable[int]).validate({"ids": ["1", "2"]})
-        assert parameter(int).choices(given["ids"]) == []
+        assert parameter(int).choices(given["ids"], at_most=3) == []
         assert list(given["ids"]) == [1, 2]
 
     def test_whether_it_is_a_list_is_known(self) -> None:
