@@ -2,6 +2,7 @@
 
 import hashlib
 import uuid
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
@@ -71,3 +72,9 @@ class TestIdentity:
     def test_whether_a_token_vouches_makes_no_difference_between_identities(self) -> None:
         assert Identity(5, by_token=True) == Identity(5)
         assert "by_token" not in repr(Identity(5, by_token=True))
+        assert Identity(5, by_token=True).by_token
+        assert not Identity(5).by_token
+
+    def test_an_identity_cannot_be_changed(self) -> None:
+        with pytest.raises(FrozenInstanceError):
+            Identity(5).superuser = True  # type: ignore[misc]
