@@ -31,7 +31,6 @@ from .errors import DeclarationError, GraphError
 from .graph import Affect, CachePolicy, ContextPlan, Function, Graph
 from .inputs import (
     MISFIT,
-    UNUSABLE,
     Compiled,
     Kinds,
     Parameter,
@@ -198,16 +197,16 @@ class _Build:
         where = f"{declaration.name}: parameter {one.name!r}"
         try:
             return compile_input(one)
-        except UNUSABLE as error:
-            self.defects.append(f"{where}: Pydantic cannot validate {_show(one.annotation)} ({_first_line(error)})")
         except MISFIT:
             self.defects.append(f"{where}: its default {one.default!r} is not a {_show(one.annotation)}")
+        except Exception as error:  # noqa: BLE001  # a type's hook may raise anything, and is one defect among others
+            self.defects.append(f"{where}: Pydantic cannot validate {_show(one.annotation)} ({_first_line(error)})")
         return None
 
     def result(self, declaration: Declaration, signature: Signature) -> TypeAdapter[Any] | None:
         try:
             return compile_type(signature.returns)
-        except UNUSABLE as error:
+        except Exception as error:  # noqa: BLE001  # as for inputs
             self.defects.append(
                 f"{declaration.name}: Pydantic cannot serialise what it returns, {_show(signature.returns)} "
                 f"({_first_line(error)})"
@@ -496,7 +495,7 @@ def _fields_of(annotation: Any) -> Mapping[str, Any] | None:
 def _kinds_of_field(annotation: Any) -> Kinds | None:
     try:
         return kinds_of(TypeAdapter(annotation), serialized=True)
-    except UNUSABLE:
+    except Exception:  # noqa: BLE001  # a model may have fields of types that Pydantic does not know
         return None
 
 

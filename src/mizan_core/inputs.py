@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any, NotRequired, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUserError
-from pydantic_core import SchemaError
 from typing_extensions import TypedDict
 
 from .errors import InvalidInput, InvalidValue
@@ -17,9 +15,6 @@ from .values import Json, canonical, jsonable
 MAXIMUM_ERRORS = 32
 # A location repeats names that the caller made up; this much of one is enough to find it.
 MAXIMUM_LOCATION_LENGTH = 64
-
-# What Pydantic raises for an annotation that it cannot use.
-UNUSABLE = (PydanticUserError, PydanticSchemaGenerationError, SchemaError, NameError, TypeError)
 
 # Messages of our own where Pydantic's repeat what was sent, which a problem document must not (protocol, section 10).
 _WITHOUT_INPUT = {
@@ -176,13 +171,13 @@ class Validator:
 
 
 def compile_input(one: Input) -> Compiled:
-    """Raises one of `UNUSABLE` where Pydantic cannot validate the annotation, and one of `MISFIT` for a bad default."""
+    """Raises as `compile_type` does where the annotation cannot be validated, and one of `MISFIT` for a bad default."""
     adapter = compile_type(one.annotation)
     return Compiled(one, adapter, kinds_of(adapter), None if one.required else _text_of(adapter, one.default))
 
 
 def compile_type(annotation: Any) -> TypeAdapter[Any]:
-    """Raises one of `UNUSABLE`, at once also for what is not fully defined: Pydantic would wait for its first use."""
+    """Raises whatever Pydantic, or a hook of the type, raises, and at once also for what is not fully defined."""
     adapter: TypeAdapter[Any] = TypeAdapter(annotation)
     len(adapter.core_schema)  # a schema that had to be put off is made when it is asked something
     return adapter
@@ -214,7 +209,7 @@ def kinds_of(adapter: TypeAdapter[Any], *, serialized: bool = False) -> Kinds:
     """The JSON types of a type, from its JSON schema."""
     try:
         schema = adapter.json_schema(mode="serialization" if serialized else "validation")
-    except (PydanticInvalidForJsonSchema, PydanticUserError):
+    except Exception:  # noqa: BLE001  # not every type has a JSON schema, and a type's hook may raise anything
         return Kinds(frozenset({"any"}))
     return kinds_of_schema(schema, schema.get("$defs", {}))
 
@@ -234,14 +229,11 @@ def kinds_of_schema(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -
         )
     if "type" not in schema:
         return Kinds(frozenset(_kind_of_value(value) for value in schema.get("enum", [])) or frozenset({"any"}))
-    own = schema["type"]
-    if own != "array":
-        return Kinds(frozenset({own}))
+    own = frozenset([schema["type"]] if isinstance(schema["type"], str) else schema["type"])
+    if "array" not in own:
+        return Kinds(own)
     members = schema.get("prefixItems") or [schema.get("items") or {}]
-    return Kinds(
-        frozenset({"array"}),
-        frozenset().union(*(kinds_of_schema(member, definitions).own for member in members)),
-    )
+    return Kinds(own, frozenset().union(*(kinds_of_schema(member, definitions).own for member in members)))
 
 
 def _text_of(adapter: TypeAdapter[Any], default: object) -> str | None:

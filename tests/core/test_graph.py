@@ -29,6 +29,14 @@ class Opaque:
     """Nothing that Pydantic knows."""
 
 
+class Broken:
+    """A type whose schema cannot be made, for a reason of its own."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        raise LookupError("no such schema\nat all")
+
+
 class Wrapped(BaseModel):
     """A model that takes what Pydantic does not know."""
 
@@ -112,6 +120,13 @@ DEFECTS: dict[str, tuple[list[Any], list[list[str]]]] = {
     "an input with a wrong constraint": (
         [mutation("m", "user", thing=Annotated[str, Field(pattern="(")]), USERS],
         [["m: parameter 'thing': Pydantic cannot validate"]],
+    ),
+    "types whose own code fails": (
+        [reader("r", "user", Broken), mutation("m", "fine", thing=Broken), reader("fine", "fine")],
+        [
+            ["r: Pydantic cannot serialise what it returns, Broken (no such schema)"],
+            ["m: parameter 'thing': Pydantic cannot validate Broken (no such schema)"],
+        ],
     ),
     "an input that is never defined": (
         [mutation("m", "user", thing=Unfinished), USERS],

@@ -9,7 +9,8 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import AfterValidator, BaseModel, Field, JsonValue, SecretStr, TypeAdapter
+from pydantic import AfterValidator, BaseModel, Field, JsonValue, SecretStr, TypeAdapter, WithJsonSchema
+from pydantic_core import core_schema
 from typing_extensions import TypeAliasType
 
 from mizan_core import InvalidInput, build
@@ -50,6 +51,18 @@ class Point(BaseModel):
 
 Nested = TypeAliasType("Nested", "list[Nested] | int")
 Chain = TypeAliasType("Chain", "list[Chain | int]")
+
+
+class WithoutSchema(str):
+    __slots__ = ()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        return core_schema.str_schema()
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        raise RuntimeError("There is none.")
 
 
 def broken(value: str) -> str:
@@ -116,6 +129,8 @@ class TestKinds:
             (object, kinds("any"), False),
             (JsonValue, kinds("any"), False),
             (Callable[[int], int], kinds("any"), False),
+            (WithoutSchema, kinds("any"), False),
+            (Annotated[int, WithJsonSchema({"type": ["integer", "null"]})], kinds("integer", "null"), True),
             (Nested, kinds("array", "integer", items="any"), False),
             (Chain, kinds("array", items="any integer"), False),
         ],
