@@ -1,20 +1,22 @@
 """`build` and `discover`: every defect that takes the other functions to see, and what the graph knows."""
 
+import enum
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Optional
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Never, NoReturn, Optional, TypeVar
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, computed_field
+from pydantic import BaseModel, ConfigDict, Field, ImportString, Json, Secret, computed_field
 from starlette.responses import HTMLResponse
 from typing_extensions import TypedDict
 
-from mizan_core import Arg, Context, Graph, GraphError, Identity, Me, Result, build, client, discover
+from mizan_core import Arg, Context, Graph, GraphError, Identity, Me, Result, build, client, discover, policies
 from mizan_core.graph import CachePolicy
-from mizan_core.policies import Never, Per, Seconds, UntilPurged
+from mizan_core.policies import Per, Seconds, UntilPurged
 from tests.declaring import function, mutation, reader
 from tests.world import World
 
@@ -90,6 +92,34 @@ def shouted(one: Callable[..., Any]) -> Callable[..., Any]:
 
     return wrapper
 
+
+# Things that are written behind a colon, by mistake or for other purposes.
+ODD_ANNOTATIONS = [
+    *(
+        Never,
+        NoReturn,
+        ClassVar[int],
+        Hashable,
+        Callable,
+        TypeVar("T"),
+        type,
+        type[int],
+        object,
+        Ellipsis,
+        NotImplemented,
+    ),
+    *(
+        Iterator[int],
+        AsyncIterator[int],
+        Awaitable[int],
+        enum.Flag,
+        Literal[b"x"],
+        ImportString,
+        Json[int],
+        Secret[int],
+    ),
+    *("int", "nothing", 5, 1.5, [int], {}, len, BaseModel, Opaque, Broken, Unfinished, Identity),
+]
 
 ORDERS, USER = Context("orders"), Context("user")
 USERS = reader("profile", "user", user_id=int)
@@ -286,6 +316,14 @@ class TestDefects:
         with pytest.raises(GraphError, match=r"^1 defect in the graph:"):
             build([mutation("m", "a")])
 
+    @pytest.mark.parametrize("annotation", ODD_ANNOTATIONS, ids=repr)
+    def test_whatever_the_annotation_nothing_but_a_graph_error_is_raised(self, annotation: Any) -> None:
+        takers = [reader("a", "abc", x=annotation), mutation("b", "abc", x=annotation), reader("c", "abc", annotation)]
+        binder = mutation("d", Context("def").where(y=Arg("x")), x=annotation)
+        for one in (*takers, binder, reader("e", "abc", x=(annotation, 5))):
+            with suppress(GraphError):
+                build([one, reader("f", "abc", x=str), reader("g", "def", y=str)])
+
 
 class TestParameters:
     def test_a_context_has_the_union_of_its_readers_parameters_in_name_order(self) -> None:
@@ -409,7 +447,7 @@ class TestPolicies:
             ([{}], CachePolicy(0, UntilPurged(), Per.ALL, False)),
             ([{"rev": 2}, {"rev": 7}, {"rev": 1}], CachePolicy(7, UntilPurged(), Per.ALL, False)),
             ([{}, {"cache": 60}, {"cache": 30}], CachePolicy(0, Seconds(30), Per.ALL, False)),
-            ([{"cache": 60}, {"cache": False}, {}], CachePolicy(0, Never(), Per.ALL, False)),
+            ([{"cache": 60}, {"cache": False}, {}], CachePolicy(0, policies.Never(), Per.ALL, False)),
             ([{"per": "all"}, {"per": "permissions"}], CachePolicy(0, UntilPurged(), Per.PERMISSIONS, False)),
             ([{"per": "user"}, {"per": "permissions"}, {}], CachePolicy(0, UntilPurged(), Per.USER, False)),
             ([{"auth": True}], CachePolicy(0, UntilPurged(), Per.USER, True)),
@@ -433,7 +471,7 @@ class TestPolicies:
     def test_private_readers_do_not_touch_the_bundles_policy(self) -> None:
         secret = reader("secret", "user", options={"private": True, "cache": False, "auth": True, "rev": 3})
         assert build([reader("a", "user"), secret]).contexts["user"].policy.lifetime == UntilPurged()
-        assert build([secret]).contexts["user"].policy == CachePolicy(3, Never(), Per.USER, True)
+        assert build([secret]).contexts["user"].policy == CachePolicy(3, policies.Never(), Per.USER, True)
 
     def test_a_page_is_as_private_and_as_short_lived_as_its_bundle_and_itself(self) -> None:
         page = reader("page", "user", HTMLResponse, options={"route": "/", "cache": 30})
