@@ -538,6 +538,30 @@ class TestShapes:
         assert plan.known_shape(frozenset()) == ()
 
 
+class TestFingerprint:
+    def test_it_stands_for_readers_parameters_and_scopes_in_whatever_order_they_come(self) -> None:
+        def fingerprint(*functions: Any, **changed: Any) -> bytes:
+            context = Context("c", scopes=changed.pop("scopes", ()))
+            one = reader(changed.pop("name", "one"), context, **{"x": int, "y": (int, 1), **changed})
+            return build([one, *functions]).contexts["c"].fingerprint
+
+        other = reader("other", "c", x=int)
+        assert build([other, reader("one", "c", x=int, y=(int, 1))]).contexts["c"].fingerprint == fingerprint(other)
+        versions = [
+            fingerprint(),
+            fingerprint(other),
+            fingerprint(name="two"),
+            fingerprint(x=str),
+            fingerprint(x=(int, 5)),
+            fingerprint(y=(int, 2)),
+            fingerprint(z=int),
+            fingerprint(scopes=[("x",)]),
+            fingerprint(mutation("m", "c", y=int)),
+        ]
+        assert len(set(versions)) == len(versions)
+        assert fingerprint(mutation("m", "c")) == fingerprint()
+
+
 class TestGraph:
     def test_it_cannot_be_changed(self, world: World) -> None:
         graph = world.graph

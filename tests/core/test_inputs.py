@@ -39,6 +39,14 @@ class Level(enum.IntEnum):
     HIGH = 3
 
 
+class Cat(BaseModel):
+    kind: Literal["cat"]
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+
+
 class Mixed(enum.Enum):
     WORD = "half"
     NUMBER = 0.5
@@ -265,6 +273,26 @@ class TestValidating:
         with pytest.raises(InvalidInput) as refused:
             validator().validate({"x" * 1000: 1})
         assert refused.value.errors[0]["loc"] == ["args", "x" * MAXIMUM_LOCATION_LENGTH]
+
+    @pytest.mark.parametrize(
+        ("annotation", "value"),
+        [
+            (uuid.UUID, "zebra"),
+            (Annotated[Cat | Dog, Field(discriminator="kind")], {"kind": "zebra"}),
+            (Literal["cat", "dog"], "zebra"),
+            (datetime.date, "zebra"),
+            (Decimal, "zebra"),
+            (Color, "zebra"),
+        ],
+    )
+    def test_no_message_repeats_what_was_sent(self, annotation: Any, value: object) -> None:
+        with pytest.raises(InvalidInput) as refused:
+            validator(pet=annotation).validate({"pet": value})
+        assert not any("z" in str(error["msg"]) for error in refused.value.errors)
+
+    def test_what_pydantic_cannot_hold_is_refused(self) -> None:
+        with pytest.raises(InvalidInput):
+            validator(span=datetime.timedelta).validate({"span": "P9999999999D"})
 
     def test_what_it_was_given_is_left_as_it_was(self) -> None:
         given = {"a": "5"}
