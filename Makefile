@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint types tests coverage format clean
+.PHONY: demo test lint types tests coverage exhaustive format clean
 
 demo: .venv/.demo
 	$(BIN)/python -m examples.tracker
@@ -25,6 +25,10 @@ coverage: .venv/.dev
 	$(BIN)/pytest -n 2 --cov --cov-report=
 	$(BIN)/coverage report --include='src/mizan_core/*' --fail-under=100
 	$(BIN)/coverage report --include='src/mizan_asgi/*' --fail-under=95
+
+# Every order of two readers and two mutations under every fault: some hours.
+exhaustive: .venv/.dev
+	$(BIN)/python -m tests.core.test_interleavings
 
 format: .venv/.dev
 	$(BIN)/ruff check --fix
