@@ -126,13 +126,10 @@ def below_mount(scope: Scope, base_url: str) -> str:
 def is_canonical_path(scope: Scope, base_url: str, below: str) -> bool:
     """Whether the path was sent as edges know it; `below` is its canonical spelling below the mount point.
 
-    The mount point is Starlette's, where there is one, and else `base_url`, which a host may have taken off.
+    The mount point is Starlette's, where there is one, and else `base_url`, which a host or a proxy may have taken off.
     """
     root, mount = _roots(scope)
-    if mount:
-        before = {root, mount}
-    else:
-        before = {base_url, root + base_url} | ({root, ""} if root.endswith(base_url) else set())
+    before = {root, mount} if mount else {"", root, base_url, root + base_url}
     return raw_path(scope) in {quote(one, safe=_PATH_SAFE) + below for one in before}
 
 
