@@ -26,7 +26,7 @@ coverage: .venv/.dev
 	$(BIN)/coverage report --include='src/mizan_core/*' --fail-under=100
 	$(BIN)/coverage report --include='src/mizan_asgi/*' --fail-under=95
 
-# Every order of two readers and two mutations under every fault: some hours.
+# Every order of two readers and two mutations under every fault: a quarter of an hour or more.
 exhaustive: .venv/.dev
 	$(BIN)/python -m tests.core.test_interleavings
 

