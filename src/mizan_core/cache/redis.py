@@ -104,6 +104,7 @@ class RedisCache:
         self._check_url()
         self._client: Redis | RedisCluster | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._initializing = asyncio.Lock()
         self._batch = _Batch()
         self._sending: set[asyncio.Task[None]] = set()
 
@@ -171,6 +172,7 @@ class RedisCache:
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
             self._loop = loop
+            self._initializing = asyncio.Lock()
             never = Retry(NoBackoff(), 0)
             if self._cluster:
                 self._client = RedisCluster.from_url(self._url, retry=never, **self._options)
@@ -232,6 +234,8 @@ class RedisCache:
         """Every command's reply, or the error that it is."""
         client = self._connected()
         if self._cluster:
+            async with self._initializing:  # redis-py drops connections that others use when two initialise at once
+                await client.initialize()
             return await asyncio.gather(*(client.execute_command(*one) for one in words), return_exceptions=True)
         if len(words) == 1:
             return [await client.execute_command(*words[0])]
