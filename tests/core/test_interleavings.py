@@ -15,6 +15,8 @@ from mizan_core import Context, Engine, build, client
 from mizan_core.cache.backend import HELD
 from tests.stepping import SteppedHoldingCache, Steps, Tokens, actor, explore
 
+pytestmark = pytest.mark.timeout(300)  # a slow machine takes its time over thousands of runs
+
 USER = Context("user")
 
 

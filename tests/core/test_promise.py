@@ -14,6 +14,8 @@ import pytest
 from mizan_core import ANONYMOUS, Arg, Bundle, Context, Engine, Identity, Me, Result, build, client, invalidate
 from tests.stepping import SteppedCache, Steps, Tokens, explore
 
+pytestmark = pytest.mark.timeout(300)  # a slow machine takes its time over thousands of runs
+
 USERS = {"ann": Identity("1"), "bob": Identity("2", permissions=frozenset({"read"})), "nobody": ANONYMOUS}
 
 BUNDLES: list[tuple[str, dict[str, int]]] = [
