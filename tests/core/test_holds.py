@@ -228,3 +228,26 @@ def test_a_backend_may_count_holders_itself() -> None:
         assert len(backend.calls[0][1]) == 1
 
     run(story)
+
+
+def test_a_loop_that_ends_takes_what_is_under_way_along(caplog: pytest.LogCaptureFixture) -> None:
+    never = asyncio.Event()
+
+    class Stuck(MemoryCache):
+        async def set(self, key: str, value: bytes, ttl: float | None, *, if_absent: bool = False) -> bool:
+            if not if_absent:
+                await never.wait()
+            return await super().set(key, value, ttl, if_absent=if_absent)
+
+    async def forever() -> Computed:
+        await never.wait()
+        return Computed(b"1")
+
+    async def story() -> None:
+        reading = asyncio.create_task(cache_over(MemoryCache()).fetch(SLOT, None, forever))
+        cache_over(Stuck()).hold([]).extend(scopes("tag:a"))
+        await asyncio.sleep(0.01)
+        assert not reading.done()
+
+    run(story)
+    assert caplog.records == []
