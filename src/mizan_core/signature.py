@@ -133,7 +133,5 @@ def _is_identity(annotation: Any) -> bool:
 
 def _is_response(annotation: Any) -> bool:
     """Whether instances of the class are ASGI applications themselves, as Starlette's responses are."""
-    if not isinstance(annotation, type) or isinstance(annotation, types.GenericAlias):
-        return False
-    call = inspect.getattr_static(annotation, "__call__", None)
+    call = inspect.getattr_static(annotation, "__call__", None) if isinstance(annotation, type) else None
     return inspect.isfunction(call) and list(inspect.signature(call).parameters)[1:] == ["scope", "receive", "send"]

@@ -107,6 +107,7 @@ class TestMarking:
         assert marked(route=route).methods == ("POST",)
         assert marked(context="user", route=route, methods=("post", "GET", "POST")).methods == ("GET", "POST")
         assert marked(route=route, methods={"get"}).methods == ("GET",)
+        assert marked(affects="user", route=route, methods=["PUT", "patch"]).methods == ("PATCH", "PUT")
 
     def test_a_routes_parameters_are_read_with_and_without_convertors(self) -> None:
         assert route_parameters("/a/{user_id}/{rest:path}/") == ("user_id", "rest")

@@ -151,7 +151,7 @@ DEFECTS: dict[str, tuple[list[Any], list[list[str]]]] = {
         [["inbox: per='all' cannot serve everyone", "per='user' or drop the parameter"]],
     ),
     "an input that Pydantic does not know": (
-        [mutation("m", "user", thing=Opaque), USERS],
+        [mutation("m", USER.where(user_id=Arg("thing")), thing=Opaque), USERS],
         [["m: parameter 'thing': Pydantic cannot validate Opaque (Unable to generate"]],
     ),
     "an input with a wrong constraint": (
@@ -443,8 +443,10 @@ class TestAffects:
         graph = build([reader("a", "user", user_id=int, page=(int, 1)), mutation("m", "user", name=str, user_id=str)])
         assert graph.functions["m"].affects[0].bindings == (("user_id", Arg("user_id")),)
 
-    def test_readers_and_plain_calls_affect_nothing(self) -> None:
-        assert build([USERS, client(function("ping"))]).functions["ping"].affects == ()
+    def test_plain_calls_affect_nothing_and_are_in_no_bundle(self) -> None:
+        ping = build([USERS, client(function("ping"))]).functions["ping"]
+        assert ping.affects == ()
+        assert not ping.in_bundle
 
 
 class TestPolicies:

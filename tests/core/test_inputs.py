@@ -139,6 +139,7 @@ class TestKinds:
             (Callable[[int], int], kinds("any"), False),
             (WithoutSchema, kinds("any"), False),
             (Annotated[int, WithJsonSchema({"type": ["integer", "null"]})], kinds("integer", "null"), True),
+            (Annotated[int, WithJsonSchema({"allOf": [{"type": "integer"}]})], kinds("integer"), True),
             (Nested, kinds("array", "integer", items="any"), False),
             (Chain, kinds("array", items="any integer"), False),
         ],

@@ -330,6 +330,12 @@ class TestNaming:
         invalidate(PROFILE)
         assert mutating.named[1:] == [FIVE, SIX, READER]
 
+    def test_parameters_are_taken_in_name_order_however_they_are_given(self, graph: Graph) -> None:
+        several = named(graph, "user", {"user_id": [5, 6], "page": [1, 2]})
+        assert [dict(one.params) for one in several] == [
+            {"page": page, "user_id": user_id} for page in (1, 2) for user_id in (5, 6)
+        ]
+
     def test_what_is_null_or_does_not_fit_does_not_narrow(self, mutating: Mutating) -> None:
         invalidate(USER)
         for value in (None, "x", [], object()):

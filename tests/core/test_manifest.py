@@ -133,6 +133,7 @@ class TestManifest:
         by_context = sorted(world.functions, key=lambda one: one.__name__ != "my_messages")
         assert by_context != world.functions
         assert manifest_json(build(by_context)) == written
+        assert list(build_manifest(build(by_context))["contexts"]) == ["inbox", "orders", "user"]
 
     def test_the_base_url_is_taken_without_its_slash(self) -> None:
         for base in ("/x/y", "/x/y/"):

@@ -24,6 +24,8 @@ from mizan_core.policies import Never, Per, Seconds, UntilPurged
 from mizan_core.wire import (
     NO_STORE,
     PRIVATE,
+    PRIVATE_NO_STORE,
+    VARY,
     as_arguments,
     cache_control,
     call_body,
@@ -262,4 +264,5 @@ class TestCacheControl:
         assert cache_control(CachePolicy(0, lifetime, per, guarded), remaining) == control
 
     def test_private_is_never_cached_without_asking_and_no_store_never(self) -> None:
-        assert (PRIVATE, NO_STORE) == ("private, no-cache", "no-store")
+        assert (PRIVATE, NO_STORE, PRIVATE_NO_STORE) == ("private, no-cache", "no-store", "private, no-store")
+        assert VARY == "Authorization, Cookie, X-Mizan-Token"
