@@ -159,6 +159,16 @@ def merge(invalidations: Iterable[Invalidation]) -> tuple[Invalidation, ...]:
     )
 
 
+def touches(invalidation: Invalidation, context: str, texts: Mapping[str, str | None]) -> bool:
+    """Whether the bundle with these canonical texts is out of date.
+
+    A parameter that `texts` does not know may have any value, so nothing sets the bundle apart; None is a known null.
+    """
+    return invalidation.context == context and all(
+        texts.get(name, text) == text for name, text in invalidation.texts.items()
+    )
+
+
 def narrow(plan: ContextPlan, function: str | None, values: Mapping[str, object]) -> list[Invalidation]:
     """One invalidation for each combination of values. What is null or does not fit does not narrow."""
     scopes: list[dict[str, object]] = [{}]

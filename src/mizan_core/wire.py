@@ -11,7 +11,18 @@ from typing import Any
 import orjson
 from pydantic_core import from_json
 
-from .errors import BadRequest, CallError, InvalidInput, NotFound
+from .errors import (
+    BadRequest,
+    CallError,
+    Conflict,
+    Forbidden,
+    InternalError,
+    InvalidInput,
+    NotFound,
+    Unauthorized,
+    Unavailable,
+    UnsupportedMediaType,
+)
 from .graph import CachePolicy
 from .invalidation import Invalidation
 from .policies import Never, Seconds
@@ -76,6 +87,13 @@ def invalidation_json(invalidations: Iterable[Invalidation]) -> list[object]:
     return [_entry(one) for one in invalidations]
 
 
+def read_invalidations(entries: object) -> tuple[Invalidation, ...]:
+    """What `invalidate` in a call's answer says. Raises `BadRequest` for what is no such list."""
+    if not isinstance(entries, list):
+        raise BadRequest("'invalidate' is not a list.")
+    return tuple(map(_read_entry, entries))
+
+
 def call_body(result: bytes, invalidations: Iterable[Invalidation]) -> bytes:
     """The answer to a call, around the JSON of its result."""
     entries = invalidation_json(invalidations)
@@ -115,6 +133,35 @@ def problem(error: CallError) -> Problem:
     return Problem(error.status, body)
 
 
+# What a client may want to catch by its class.
+_BY_CODE = {
+    known.CODE: known
+    for known in (
+        *(BadRequest, Unauthorized, Forbidden, NotFound, Conflict),
+        *(UnsupportedMediaType, InvalidInput, InternalError, Unavailable),
+    )
+}
+
+
+def read_problem(status: int, body: bytes) -> CallError:
+    """The error that an answer tells of. Its code is `http_error` where it is no problem document of this protocol."""
+    try:
+        document = parse_json(body)
+    except BadRequest:
+        document = None
+    if not 400 <= status <= 599 or not isinstance(document, dict) or not isinstance(document.get("code"), str):
+        told = f"The server answered {status} with something else than Mizan says."
+        return CallError(told, status=status if 400 <= status <= 599 else 502, code="http_error")
+    code, detail = document["code"], str(document.get("detail", ""))
+    known = _BY_CODE.get(code)
+    if known is None or status != known.STATUS:
+        return CallError(detail, status=status, code=code)
+    if known is InvalidInput:
+        errors = document.get("errors")
+        return InvalidInput(detail, errors if isinstance(errors, list) else ())
+    return known(detail)
+
+
 def no_such_function() -> NotFound:
     return NotFound("There is no function of this name.")
 
@@ -145,6 +192,17 @@ def _entry(invalidation: Invalidation) -> object:
     if params:
         entry["params"] = params
     return entry
+
+
+def _read_entry(entry: object) -> Invalidation:
+    match entry:
+        case str():
+            return Invalidation(entry)
+        case {"context": str(context), **rest}:
+            params, function = rest.get("params", {}), rest.get("function")
+            if isinstance(params, dict) and (function is None or isinstance(function, str)):
+                return Invalidation(context, params, function)
+    raise BadRequest("An entry of 'invalidate' cannot be read.")
 
 
 def _title(status: int) -> str:

@@ -34,6 +34,7 @@ from mizan_core.invalidation import (
     merge,
     named,
     resolve,
+    touches,
 )
 from tests.declaring import mutation, reader
 
@@ -94,6 +95,29 @@ class TestInvalidation:
         assert Invalidation("user", {"user_id": None}).is_whole
         assert Invalidation("user", {}, "profile").is_whole
         assert not Invalidation("user", {"user_id": ""}).is_whole
+
+
+class TestTouching:
+    @pytest.mark.parametrize(
+        ("entry", "touched"),
+        [
+            ("user", True),
+            ("user;user_id=5", True),
+            ("user/profile;user_id=5", True),
+            ("user;user_id=5;page=1", True),
+            ("user;user_id=5;page=2", False),
+            ("user;user_id=05", False),
+            ("users;user_id=5", False),
+            ("user;team_id=3", True),
+            ("user;owner_id=null", False),
+        ],
+    )
+    def test_a_bundle_is_touched_unless_a_parameter_sets_it_apart(self, entry: str, touched: bool) -> None:
+        texts = {"user_id": "5", "page": "1", "owner_id": None}
+        assert touches(decode_header(entry)[0], "user", texts) is touched
+
+    def test_values_and_texts_are_compared_as_texts(self) -> None:
+        assert touches(Invalidation("user", {"user_id": 5, "page": None}), "user", {"user_id": "5"})
 
 
 class TestByArgumentName:

@@ -37,6 +37,8 @@ from mizan_core.wire import (
     parse_call,
     parse_json,
     problem,
+    read_invalidations,
+    read_problem,
 )
 
 plain_values = st.recursive(
@@ -240,6 +242,76 @@ class TestProblems:
     def test_a_status_that_is_no_refusal_is_a_mistake_of_the_function(self, status: int) -> None:
         with pytest.raises(DeclarationError, match=f"from 400 to 599, not {status}"):
             CallError("x", status=status, code="x")
+
+
+class TestReadingAnswers:
+    @pytest.mark.parametrize(
+        "error",
+        [
+            *(BadRequest("So."), Unauthorized(), Forbidden(), NotFound(), Conflict(), UnsupportedMediaType()),
+            *(InternalError(), Unavailable(), InvalidInput("No.", [{"loc": ["a"], "msg": "b", "type": "c"}])),
+            CallError("Too early.", status=425, code="too_early"),
+        ],
+    )
+    def test_a_problem_is_read_as_the_error_that_it_was(self, error: CallError) -> None:
+        told = problem(error)
+        read = read_problem(told.status, told.body)
+        assert type(read) is type(error)
+        assert (read.status, read.code, read.detail) == (error.status, error.code, error.detail)
+        assert getattr(read, "errors", ()) == getattr(error, "errors", ())
+
+    @pytest.mark.parametrize(
+        ("error", "detail"),
+        [(PayloadTooLarge(5), "5 bytes"), (MethodNotAllowed(["GET"]), "Use GET"), (NotFound(), "nothing here")],
+    )
+    def test_what_has_no_class_of_its_own_or_another_status_is_read_by_its_code(
+        self, error: CallError, detail: str
+    ) -> None:
+        read = read_problem(418, problem(error).body)
+        assert (type(read), read.status, read.code) == (CallError, 418, error.code)
+        assert detail in read.detail
+
+    @pytest.mark.parametrize(
+        ("status", "body", "read_as"),
+        [
+            (502, b"<h1>Bad gateway</h1>", 502),
+            (404, b'{"detail": "Not Found"}', 404),
+            (404, b'{"code": 5}', 404),
+            (404, b'["code"]', 404),
+            (200, b'{"code": "not_found"}', 502),
+            (302, b"", 502),
+            (999, b"", 502),
+        ],
+    )
+    def test_what_is_no_problem_of_ours_is_an_http_error(self, status: int, body: bytes, read_as: int) -> None:
+        read = read_problem(status, body)
+        assert (read.status, read.code) == (read_as, "http_error")
+        assert str(status) in read.detail
+
+    def test_errors_that_are_no_list_are_none(self) -> None:
+        read = read_problem(422, b'{"code": "invalid_input", "errors": {"a": 1}}')
+        assert isinstance(read, InvalidInput)
+        assert (read.detail, read.errors) == ("", ())
+
+    def test_invalidations_are_read_as_they_were_written(self) -> None:
+        entries = [
+            Invalidation("user"),
+            Invalidation("user", {"user_id": 5, "tags": ["a", 2**70]}),
+            Invalidation("user", {}, "profile"),
+            Invalidation("user", {"user_id": 5}, "profile"),
+        ]
+        assert list(read_invalidations(invalidation_json(entries))) == entries
+
+    @pytest.mark.parametrize(
+        "entries", [None, {}, "user", [5], [{}], [{"context": 5}], [{"context": "a", "params": []}], [["user"]]]
+    )
+    def test_what_is_no_list_of_invalidations_is_refused(self, entries: object) -> None:
+        with pytest.raises(BadRequest):
+            read_invalidations(entries)
+
+    def test_a_function_is_named_by_a_text(self) -> None:
+        with pytest.raises(BadRequest):
+            read_invalidations([{"context": "user", "function": 5}])
 
 
 class TestCacheControl:

@@ -1,0 +1,348 @@
+"""A client in Python: bundles, calls, and subscriptions that see what this client's own calls made stale.
+
+`async with Client("https://example.com/api/mizan") as mizan: await mizan.fetch("user", user_id=5)`
+"""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+from weakref import WeakSet
+
+try:
+    import httpx
+except ImportError as error:
+    raise ImportError("mizan_asgi.client needs httpx: pip install 'mizan-asgi[client]'.") from error
+
+from mizan_core.errors import BadRequest, HeaderError
+from mizan_core.header import decode_header, encode_text
+from mizan_core.invalidation import Invalidation, touches
+from mizan_core.keys import texts_of
+from mizan_core.manifest import canonical_query
+from mizan_core.values import canonical, jsonable
+from mizan_core.wire import encode_json, parse_json, read_invalidations, read_problem
+
+Params: TypeAlias = Mapping[str, object]
+Token: TypeAlias = str | Callable[[], str | Awaitable[str | None] | None]
+
+# A mutation may take a while, and whoever gives up on it does not know what became of it.
+DEFAULT_TIMEOUT_SECONDS = 30.0
+
+# Of bundles that nobody subscribes to, so many are kept for a 304 to refer to.
+MAXIMUM_KEPT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A bundle as the server sent it. Each receiver parses the bytes, so that none can change what another sees."""
+
+    body: bytes
+    etag: str | None
+
+
+@dataclass(slots=True, eq=False)
+class _Bundle:
+    """One bundle: what is known of it, whether that still holds, and the request under way.
+
+    `rounds` counts what overtook: an answer to a request of an earlier round is not shown to anybody. `settled` is the
+    round of the last answer.
+    """
+
+    context: str
+    texts: Mapping[str, str]
+    url: str
+    known: _Known | None = None
+    current: bool = False
+    rounds: int = 0
+    settled: int = -1
+    request: "asyncio.Task[bytes] | None" = None
+    waiting: int = 0
+    subscriptions: "WeakSet[Subscription]" = field(default_factory=WeakSet)
+
+    @property
+    def idle(self) -> bool:
+        return not self.subscriptions and self.request is None
+
+    def overtake(self) -> None:
+        self.rounds += 1
+        self.current = False
+        self.tell()
+
+    def arrived(self, known: _Known) -> bytes:
+        self.known, self.current = known, True
+        self.tell()
+        return known.body
+
+    def tell(self) -> None:
+        for subscription in list(self.subscriptions):
+            subscription._changed.set()  # noqa: SLF001  # both are halves of one thing
+
+
+class Subscription:
+    """What `Client.subscribe` gives: the bundle as it is, then each time that it has become another one.
+
+    A step that takes long misses what was between, never the last. A fetch that fails raises its error; the step after
+    that tries again. Leaving the loop ends it, and so do `aclose()` and the client's end.
+    """
+
+    def __init__(self, client: "Client", bundle: _Bundle) -> None:
+        self._client = client
+        self._bundle = bundle
+        self._shown: bytes | None = None
+        self._changed = asyncio.Event()
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if not bundle.subscriptions:  # nobody was told of what happened meanwhile
+            bundle.current = False
+        bundle.subscriptions.add(self)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        while not self._ended.done():
+            self._changed.clear()
+            body = await self._body()
+            if body is not None and body != self._shown:
+                self._shown = body
+                return parse_json(body)
+            await self._changed.wait()
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """End it; a step that somebody waits for ends too."""
+        self._end()
+
+    def _end(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
+        self._changed.set()
+        self._bundle.subscriptions.discard(self)
+
+    async def _body(self) -> bytes | None:
+        """The bundle as it is now; None where this ended meanwhile."""
+        if self._bundle.current and self._bundle.known is not None:
+            return self._bundle.known.body
+        return await self._client._ask(self._bundle, self._ended)  # noqa: SLF001  # both are halves of one thing
+
+
+class Client:
+    """Talks to the server mounted at `base_url`, an absolute URL.
+
+    `token`: sent as `X-Mizan-Token`; a function, sync or async, is asked before each request. `defaults`: those of each
+    context's parameters, as values or texts, which canonical URLs leave out. `transport`: one of httpx's, such as
+    `httpx.ASGITransport(app)`. `http` is the underlying client, for cookies and whatever else a host wants.
+
+    Lives in one event loop of asyncio. Requests that fail raise `CallError` as the server put it, or httpx's errors.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token: Token | None = None,
+        defaults: Mapping[str, Params] | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT_SECONDS,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.http = httpx.AsyncClient(transport=transport, timeout=timeout)
+        self._token = token
+        self._defaults = defaults or {}
+        self._bundles: dict[str, _Bundle] = {}
+        self._calls: set[asyncio.Task[Any]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def fetch(self, context: str, params: Params | None = None, /, **named: object) -> Any:
+        """The bundle from the server, by its canonical URL. Asked for twice at once, it is sent once."""
+        body = await self._ask(self._bundle(context, {**(params or {}), **named}))
+        return None if body is None else parse_json(body)
+
+    async def call(self, name: str, args: Params | None = None, /, **named: object) -> Any:
+        """Call a function, forget what it made stale, and return its result.
+
+        A caller that is cancelled stops waiting; the call goes on, and what it made stale is forgotten all the same.
+        """
+        calling = asyncio.create_task(self._call(name, {**(args or {}), **named}))
+        self._calls.add(calling)
+        calling.add_done_callback(self._calls.discard)
+        calling.add_done_callback(_looked_at)
+        await asyncio.wait({calling})
+        if calling.cancelled():
+            raise RuntimeError("The client was closed.")
+        return calling.result()
+
+    def subscribe(self, context: str, params: Params | None = None, /, **named: object) -> Subscription:
+        """The bundle now and whenever it changed: fetched once for all who subscribe to it, and again when stale.
+
+        Stale it becomes by calls of this client and by `invalidate`. Others' changes it does not see.
+        """
+        return Subscription(self, self._bundle(context, {**(params or {}), **named}))
+
+    def invalidate(self, *invalidations: Invalidation | str) -> None:
+        """Forget what these touch. What of it somebody subscribes to is fetched again."""
+        entries = [Invalidation(one) if isinstance(one, str) else one for one in invalidations]
+        for bundle in self._bundles.values():
+            if any(touches(one, bundle.context, bundle.texts) for one in entries):
+                bundle.overtake()
+
+    def identify(self, token: Token | None) -> None:
+        """Who asks has changed: forget everything, and ask with this token from now on."""
+        self._token = token
+        for bundle in self._bundles.values():
+            bundle.known = None
+            bundle.overtake()
+
+    async def aclose(self) -> None:
+        """End every subscription and request. The server finishes calls that have reached it."""
+        requests = [bundle.request for bundle in self._bundles.values() if bundle.request is not None]
+        for bundle in self._bundles.values():
+            for subscription in list(bundle.subscriptions):
+                subscription._end()  # noqa: SLF001  # both are halves of one thing
+        under_way = [*requests, *self._calls]
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+        await self.http.aclose()
+
+    def _bundle(self, context: str, params: Params) -> _Bundle:
+        texts, query = _spell(params, self._defaults.get(context, {}))
+        url = f"{self.base_url}/ctx/{encode_text(context)}/" + (f"?{query}" if query else "")
+        bundle = self._bundles.pop(url, None) or _Bundle(context, texts, url)
+        self._bundles[url] = bundle  # the one used last comes last
+        for oldest in list(self._bundles.values())[:-MAXIMUM_KEPT]:
+            if oldest.idle:
+                del self._bundles[oldest.url]
+        return bundle
+
+    async def _ask(self, bundle: _Bundle, until: "asyncio.Future[None] | None" = None) -> bytes | None:
+        """The bundle from the server; None where `until` came first. Nothing that was overtaken comes out."""
+        while True:
+            with self._joined(bundle) as request:
+                waited: set[asyncio.Future[Any]] = {request} if until is None else {request, until}
+                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            if until is not None and until.done():
+                return None
+            if request.cancelled():
+                raise RuntimeError("The client was closed.")
+            if bundle.settled == bundle.rounds:
+                return request.result()
+
+    @contextmanager
+    def _joined(self, bundle: _Bundle) -> "Iterator[asyncio.Task[bytes]]":
+        """The request under way, or a new one. It is ended when nobody waits for it any more."""
+        request = bundle.request
+        if request is None:
+            request = bundle.request = asyncio.create_task(self._request(bundle))
+            request.add_done_callback(_looked_at)
+        bundle.waiting += 1
+        try:
+            yield request
+        finally:
+            bundle.waiting -= 1
+            if bundle.waiting == 0 and not request.done():
+                bundle.request = None
+                request.cancel()
+
+    async def _request(self, bundle: _Bundle) -> bytes:
+        """Ask until no invalidation has overtaken the answer, be it a bundle or an error."""
+        try:
+            while True:
+                rounds = bundle.rounds
+                response = await self._get(bundle)
+                bundle.settled = rounds
+                if rounds == bundle.rounds:
+                    return bundle.arrived(_read_bundle(response, bundle.known))
+        finally:
+            if bundle.request is asyncio.current_task():
+                bundle.request = None
+
+    async def _get(self, bundle: _Bundle) -> httpx.Response:
+        headers = await self._headers()
+        if bundle.known is not None and bundle.known.etag is not None:
+            headers["if-none-match"] = bundle.known.etag
+        return await self.http.get(bundle.url, headers=headers)
+
+    async def _call(self, name: str, args: Params) -> Any:
+        body = encode_json(jsonable(args))
+        headers = {"content-type": "application/json", **await self._headers()}
+        try:
+            response = await self.http.post(f"{self.base_url}/call/{encode_text(name)}/", content=body, headers=headers)
+        except httpx.ConnectError:
+            raise  # nothing was sent
+        except httpx.TransportError:
+            self._overtake_all()  # whether it ran, and what it made stale, is not known
+            raise
+        answer = _read_object(response) if response.status_code == 200 else {}
+        self._forget(response, answer)
+        if "result" not in answer:
+            raise read_problem(response.status_code, response.content)
+        return answer["result"]
+
+    def _forget(self, response: httpx.Response, answer: Mapping[str, Any]) -> None:
+        """What the answer names, by its body or, as on an error, by its header alone."""
+        try:
+            if "invalidate" in answer:
+                self.invalidate(*read_invalidations(answer["invalidate"]))
+            else:
+                self.invalidate(*decode_header(response.headers.get("x-mizan-invalidate", "")))
+        except (HeaderError, BadRequest):
+            self._overtake_all()
+
+    def _overtake_all(self) -> None:
+        for bundle in self._bundles.values():
+            bundle.overtake()
+
+    async def _headers(self) -> dict[str, str]:
+        token = self._token() if callable(self._token) else self._token
+        if inspect.isawaitable(token):
+            token = await token
+        return {} if token is None else {"x-mizan-token": token}
+
+
+def _spell(params: Params, defaults: Params) -> tuple[dict[str, str], str]:
+    """The canonical texts of all parameters that are known, and the canonical URL's query (protocol, section 8)."""
+    given = {name: jsonable(params[name]) for name in sorted(params) if params[name] is not None}
+    texts = texts_of({**defaults, **given})
+    usual = texts_of(defaults)
+    pairs: list[tuple[str, str]] = []
+    for name, value in given.items():
+        if texts[name] != usual.get(name):
+            members = value if isinstance(value, list) else [value]
+            pairs.extend((name, canonical(member)) for member in members)
+    return texts, canonical_query(pairs)
+
+
+def _read_bundle(response: httpx.Response, known: _Known | None) -> _Known:
+    if response.status_code == 304 and known is not None:
+        return known
+    if response.status_code != 200:
+        raise read_problem(response.status_code, response.content)
+    _read_object(response)
+    return _Known(response.content, response.headers.get("etag"))
+
+
+def _read_object(response: httpx.Response) -> dict[str, Any]:
+    """The JSON object of an answer that went well. Raises `CallError` where somebody else answered."""
+    try:
+        answer = parse_json(response.content)
+    except BadRequest:
+        answer = None
+    if not isinstance(answer, dict):
+        raise read_problem(response.status_code, response.content)
+    return answer
+
+
+def _looked_at(task: "asyncio.Task[Any]") -> None:
+    """Nobody may be waiting any more, and asyncio complains about an error that nobody has looked at."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,555 @@
+"""The client in Python, against Mizan in the same process and against a server on a socket."""
+
+import asyncio
+import importlib
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, suppress
+from typing import Any
+
+import httpx
+import pytest
+
+from mizan_asgi import Mizan
+from mizan_asgi.client import MAXIMUM_KEPT, Client, Subscription
+from mizan_core import CallError, Invalidation, InvalidInput, NotFound, Unauthorized, build, client
+
+from .servers import listening, uvicorn_process
+from .site import KEYS, Site, token
+
+pytestmark = pytest.mark.anyio
+
+BASE = "http://site.test/api/mizan"
+DEFAULTS = {"user": {"page": 1}}
+ADA = {"user_badges": ["Ada-1"], "user_profile": {"name": "Ada", "user_id": 5}}
+
+
+class Wire(httpx.AsyncBaseTransport):
+    """The way to an app in this process. It writes down what was sent and answered, and holds answers back."""
+
+    def __init__(self, app: Any) -> None:
+        self.inner = httpx.ASGITransport(app)
+        self.sent: list[str] = []
+        self.answered: list[int] = []
+        self.policies: list[str] = []
+        self.gates: list[asyncio.Event] = []
+        self.arrived = asyncio.Event()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.sent.append(f"{request.method} {request.url.raw_path.decode().removeprefix('/api/mizan')}")
+        gates = list(self.gates)
+        response = await self.inner.handle_async_request(request)
+        await response.aread()
+        self.answered.append(response.status_code)
+        self.policies.append(response.headers["cache-control"])
+        self.arrived.set()
+        if request.method == "GET":
+            for gate in gates:
+                await gate.wait()
+        return response
+
+    def hold(self) -> asyncio.Event:
+        """Answers to GET that are asked for from now on wait for this."""
+        gate = asyncio.Event()
+        self.gates = [gate]
+        self.arrived.clear()
+        return gate
+
+
+@pytest.fixture
+def wire(site: Site) -> Wire:
+    return Wire(site.mizan(cache=None))
+
+
+@pytest.fixture
+async def mizan(wire: Wire) -> AsyncIterator[Client]:
+    async with Client(BASE, transport=wire, defaults=DEFAULTS) as one:
+        yield one
+
+
+async def turns(count: int = 20) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def answering(answer: Callable[[httpx.Request], httpx.Response]) -> Client:
+    """A client of something in between, such as a proxy, that answers what it likes."""
+    return Client(BASE, transport=httpx.MockTransport(answer))
+
+
+class TestFetching:
+    async def test_a_bundle_comes_by_its_canonical_url(self, mizan: Client, wire: Wire) -> None:
+        assert await mizan.fetch("user", user_id=5, page=1) == ADA
+        assert await mizan.fetch("user", {"page": 2, "user_id": 5}) != ADA
+        await mizan.fetch("orders", {"tags": ["b c", "a/ä"], "customer_id": 7, "page": None})
+        assert wire.sent == [
+            "GET /ctx/user/?user_id=5",
+            "GET /ctx/user/?page=2&user_id=5",
+            "GET /ctx/orders/?customer_id=7&tags=b%20c&tags=a%2F%C3%A4",
+        ]
+
+    async def test_its_url_is_the_one_that_an_edge_may_keep(self, mizan: Client, wire: Wire) -> None:
+        for params in ({"user_id": 5}, {"user_id": 5, "page": 1}, {"page": 2, "user_id": 5}):
+            await mizan.fetch("user", params)
+        assert [policy.split(",")[0] for policy in wire.policies] == ["public"] * 3
+
+    async def test_defaults_may_be_texts_as_the_manifest_has_them(self, wire: Wire) -> None:
+        async with Client(BASE + "/", transport=wire, defaults={"user": {"page": "1"}}) as mizan:
+            await mizan.fetch("user", user_id=5, page=1)
+        assert wire.sent == ["GET /ctx/user/?user_id=5"]
+
+    async def test_the_same_asked_for_twice_at_once_is_sent_once(self, mizan: Client, wire: Wire, site: Site) -> None:
+        first, second, other = await asyncio.gather(
+            mizan.fetch("user", user_id=5), mizan.fetch("user", user_id="5"), mizan.fetch("user", user_id=7)
+        )
+        assert (first, second) == (ADA, ADA)
+        assert other != ADA
+        assert sorted(wire.sent) == ["GET /ctx/user/?user_id=5", "GET /ctx/user/?user_id=7"]
+        first["user_badges"].append("mine")
+        assert second == ADA, "what one receiver does to it must not show elsewhere"
+
+    async def test_one_of_two_that_is_cancelled_does_not_cancel_the_other(self, mizan: Client, wire: Wire) -> None:
+        gate = wire.hold()
+        one, two = (
+            asyncio.create_task(mizan.fetch("user", user_id=5)),
+            asyncio.create_task(mizan.fetch("user", user_id=5)),
+        )
+        await wire.arrived.wait()
+        one.cancel()
+        await turns()
+        gate.set()
+        assert await two == ADA
+        assert one.cancelled()
+        assert len(wire.sent) == 1
+
+    async def test_a_request_that_nobody_waits_for_any_more_is_ended(self, mizan: Client, wire: Wire) -> None:
+        wire.hold()
+        one = asyncio.create_task(mizan.fetch("user", user_id=5))
+        await wire.arrived.wait()
+        one.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await one
+        wire.gates = []
+        assert await mizan.fetch("user", user_id=5) == ADA
+        assert len(wire.sent) == 2
+
+    async def test_what_is_known_is_revalidated(self, mizan: Client, wire: Wire) -> None:
+        assert await mizan.fetch("user", user_id=5) == await mizan.fetch("user", user_id=5) == ADA
+        assert wire.answered == [200, 304]
+        await mizan.call("update_profile", user_id=5, name="Eve")
+        assert (await mizan.fetch("user", user_id=5))["user_profile"]["name"] == "Eve"
+        assert wire.answered == [200, 304, 200, 200]
+
+    async def test_what_is_known_is_bounded(self, mizan: Client, wire: Wire) -> None:
+        async with aclosing(mizan.subscribe("user", user_id=0)) as shown:
+            await anext(shown)
+            for user_id in range(1, MAXIMUM_KEPT + 10):
+                await mizan.fetch("user", user_id=user_id)
+            wire.answered.clear()
+            for user_id in (0, 1, MAXIMUM_KEPT + 9):
+                await mizan.fetch("user", user_id=user_id)
+        assert wire.answered == [304, 200, 304], "the one that is shown, one forgotten, and the newest"
+
+    async def test_integers_of_any_size_are_kept_exactly(self) -> None:
+        huge = 2**200 + 1
+
+        @client(context="numbers")
+        async def numbers(start: int) -> list[int]:
+            return [start, start + 1]
+
+        @client
+        async def double(number: int) -> int:
+            return 2 * number
+
+        async with Client(BASE, transport=httpx.ASGITransport(Mizan(build([numbers, double])))) as mizan:
+            assert await mizan.fetch("numbers", start=huge) == {"numbers": [huge, huge + 1]}
+            assert await mizan.call("double", number=huge) == 2 * huge
+
+
+class TestCalling:
+    async def test_a_call_is_a_post_to_its_name_and_gives_the_result(self, mizan: Client, wire: Wire) -> None:
+        assert await mizan.call("update_profile", {"user_id": 5}, name="Eve") == {"user_id": 5, "name": "Eve"}
+        assert await mizan.call("echo", values=["a", "ä"]) == ["a", "ä"]
+        assert wire.sent == ["POST /call/update_profile/", "POST /call/echo/"]
+
+    async def test_a_refusal_is_the_error_that_the_server_told_of(self, mizan: Client) -> None:
+        with pytest.raises(InvalidInput) as refused:
+            await mizan.call("update_profile", user_id="x")
+        assert (refused.value.status, refused.value.code) == (422, "invalid_input")
+        assert [one["loc"] for one in refused.value.errors] == [["args", "user_id"]]
+        with pytest.raises(NotFound, match="no function of this name"):
+            await mizan.call("nothing")
+        with pytest.raises(Unauthorized):
+            await mizan.fetch("team")
+
+    async def test_an_answer_of_somebody_else_is_an_error_too(self) -> None:
+        for status, body in ((502, b"<h1>Bad gateway</h1>"), (302, b""), (200, b"<h1>Sign in</h1>"), (200, b"[]")):
+            async with answering(lambda _, status=status, body=body: httpx.Response(status, content=body)) as mizan:
+                for asking in (mizan.fetch("user", user_id=5), mizan.call("echo")):
+                    with pytest.raises(CallError, match=f"answered {status}") as failed:
+                        await asking
+                    assert (failed.value.code, failed.value.status) == ("http_error", 502)
+
+    async def test_a_code_of_ones_own_comes_through(self) -> None:
+        @client
+        async def refuse() -> None:
+            raise CallError("Too early.", status=425, code="too_early")
+
+        async with Client(BASE, transport=httpx.ASGITransport(Mizan(build([refuse])))) as mizan:
+            with pytest.raises(CallError, match="Too early") as refused:
+                await mizan.call("refuse")
+        assert (refused.value.status, refused.value.code) == (425, "too_early")
+
+    async def test_a_caller_that_is_cancelled_leaves_the_call_going_on(self, mizan: Client, site: Site) -> None:
+        async with aclosing(mizan.subscribe("user", user_id=5)) as shown:
+            assert await anext(shown) == ADA
+            calling = asyncio.create_task(mizan.call("update_profile", user_id=5, name="Eve"))
+            await asyncio.sleep(0)
+            calling.cancel()
+            assert (await anext(shown))["user_profile"]["name"] == "Eve"
+        assert calling.cancelled()
+
+    async def test_after_an_answer_that_was_lost_everything_is_fetched_again(self, site: Site) -> None:
+        inner = httpx.ASGITransport(site.mizan())
+        lost: type[httpx.TransportError] = httpx.ReadTimeout
+
+        class Losing(httpx.AsyncBaseTransport):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                if request.method == "POST":
+                    if lost is not httpx.ConnectError:
+                        await inner.handle_async_request(request)
+                    raise lost("gone", request=request)
+                return await inner.handle_async_request(request)
+
+        async with Client(BASE, transport=Losing()) as mizan, aclosing(mizan.subscribe("user", user_id=5)) as shown:
+            assert await anext(shown) == ADA
+            with pytest.raises(httpx.ReadTimeout):
+                await mizan.call("update_profile", user_id=5, name="Eve")
+            assert (await anext(shown))["user_profile"]["name"] == "Eve"
+            lost = httpx.ConnectError
+            site.ran.clear()
+            with pytest.raises(httpx.ConnectError):
+                await mizan.call("update_profile", user_id=5, name="Ada")
+            assert await never(shown)
+        assert not site.ran
+
+
+class TestTokens:
+    async def test_a_token_is_a_text_or_a_function_that_is_asked_each_time(self, site: Site) -> None:
+        transport = httpx.ASGITransport(site.mizan(mwt_keys=KEYS, clock=lambda: 1_800_000_000.0))
+        asked: Counter[str] = Counter()
+
+        def plain() -> str:
+            asked["plain"] += 1
+            return token("5")
+
+        async def renewed() -> str:
+            asked["renewed"] += 1
+            return token("5")
+
+        for given in (token("5"), plain, renewed):
+            async with Client(BASE, transport=transport, token=given) as mizan:
+                assert await mizan.fetch("inbox") == {"messages": ["for 5"]}
+                assert await mizan.call("send", text="hello") == 5
+        assert asked == {"plain": 2, "renewed": 2}
+        async with Client(BASE, transport=transport, token=lambda: None) as mizan:
+            assert await mizan.fetch("inbox") == {"messages": ["for None"]}
+
+    async def test_another_identity_forgets_everything(self, site: Site) -> None:
+        wire = Wire(site.mizan(mwt_keys=KEYS, clock=lambda: 1_800_000_000.0))
+        async with Client(BASE, transport=wire, token=token("5")) as mizan:
+            shown = mizan.subscribe("inbox")
+            assert await anext(shown) == {"messages": ["for 5"]}
+            mizan.identify(token("7"))
+            assert await anext(shown) == {"messages": ["for 7"]}
+            gate = wire.hold()
+            asking = asyncio.create_task(mizan.fetch("inbox"))
+            await wire.arrived.wait()
+            mizan.identify(token("9"))
+            gate.set()
+            assert await asking == {"messages": ["for 9"]}, "what was asked as somebody else is dropped"
+
+
+class TestSubscribing:
+    async def test_who_shows_a_bundle_sees_what_calls_made_of_it(self, mizan: Client, wire: Wire) -> None:
+        seen: list[Any] = []
+
+        async def show(user_id: int, page: int) -> None:
+            async for bundle in mizan.subscribe("user", {"user_id": user_id}, page=page):
+                seen.append((user_id, page, bundle["user_profile"]["name"]))  # noqa: PERF401  # it never ends
+
+        async with asyncio.TaskGroup() as showing:
+            tasks = [showing.create_task(show(*which)) for which in ((5, 1), (5, 1), (5, 2), (7, 1))]
+            await until(lambda: len(seen) == 4)
+            assert sorted(wire.sent) == [
+                "GET /ctx/user/?page=2&user_id=5",
+                "GET /ctx/user/?user_id=5",
+                "GET /ctx/user/?user_id=7",
+            ], "two that show the same fetch it once"
+            wire.sent.clear()
+            seen.clear()
+            await mizan.call("update_profile", user_id=5, name="Eve")
+            await until(lambda: len(seen) == 3)
+            assert sorted(seen) == [(5, 1, "Eve"), (5, 1, "Eve"), (5, 2, "Eve")]
+            assert sorted(wire.sent) == [
+                "GET /ctx/user/?page=2&user_id=5",
+                "GET /ctx/user/?user_id=5",
+                "POST /call/update_profile/",
+            ], "user 7 is left alone"
+            for task in tasks:
+                task.cancel()
+        wire.sent.clear()
+        mizan.invalidate("user")
+        await turns(200)
+        assert wire.sent == [], "nobody shows it any more"
+
+    async def test_an_answer_that_a_call_overtook_is_never_shown(self, mizan: Client, wire: Wire) -> None:
+        gate = wire.hold()
+        shown = mizan.subscribe("user", user_id=5)
+        first, fetched = asyncio.create_task(anext(shown)), asyncio.create_task(mizan.fetch("user", user_id=5))
+        await wire.arrived.wait()
+        wire.gates = []
+        await mizan.call("update_profile", user_id=5, name="Eve")
+        gate.set()
+        assert [(await one)["user_profile"]["name"] for one in (first, fetched)] == ["Eve", "Eve"]
+        assert wire.sent.count("GET /ctx/user/?user_id=5") == 2
+
+    async def test_an_answer_that_is_overtaken_on_its_last_step_is_not_shown_either(
+        self, mizan: Client, wire: Wire, site: Site
+    ) -> None:
+        shown = mizan.subscribe("user", user_id=5)
+        step, fetched = asyncio.create_task(anext(shown)), asyncio.create_task(mizan.fetch("user", user_id=5))
+        await asyncio.sleep(0)
+        request = mizan._bundle("user", {"user_id": 5}).request
+        assert request is not None
+
+        def change(_: object) -> None:
+            site.names[5] = "Eve"
+            mizan.invalidate("user")
+
+        request.add_done_callback(change)
+        assert [(await one)["user_profile"]["name"] for one in (step, fetched)] == ["Eve", "Eve"]
+        assert len(wire.sent) == 2
+
+    async def test_an_error_that_was_overtaken_is_not_raised(self, wire: Wire, site: Site) -> None:
+        missing = {6}
+
+        @client(context="thing")
+        async def thing(thing_id: int) -> int:
+            if thing_id in missing:
+                raise NotFound
+            return thing_id
+
+        @client(affects="thing")
+        async def make(thing_id: int) -> None:
+            missing.discard(thing_id)
+
+        wire = Wire(Mizan(build([thing, make])))
+        async with Client(BASE, transport=wire) as mizan:
+            gate = wire.hold()
+            asking = asyncio.create_task(mizan.fetch("thing", thing_id=6))
+            await wire.arrived.wait()
+            wire.gates = []
+            await mizan.call("make", thing_id=6)
+            gate.set()
+            assert await asking == {"thing": 6}
+        assert wire.answered == [404, 200, 200]
+
+    async def test_a_failure_makes_stale_what_its_header_names(self, mizan: Client) -> None:
+        async with aclosing(mizan.subscribe("user", user_id=5)) as shown:
+            await anext(shown)
+            with pytest.raises(CallError) as failed:
+                await mizan.call("explode", user_id=5)
+            assert (failed.value.status, failed.value.code) == (500, "internal_error")
+            assert (await anext(shown))["user_profile"]["name"] == "half done"
+
+    async def test_what_names_nothing_that_can_be_read_makes_everything_stale(self, site: Site) -> None:
+        inner = httpx.ASGITransport(site.mizan(cache=None))
+        told: list[httpx.Response] = [
+            httpx.Response(500, headers={"x-mizan-invalidate": "user;;"}),
+            httpx.Response(200, json={"result": None, "invalidate": "user"}),
+            httpx.Response(200, json={"result": None, "invalidate": [{"params": {}}]}),
+            httpx.Response(200, json={"result": None, "invalidate": [{"context": "user", "params": []}]}),
+        ]
+
+        class Garbling(httpx.AsyncBaseTransport):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                return told.pop() if request.method == "POST" else await inner.handle_async_request(request)
+
+        async with Client(BASE, transport=Garbling()) as mizan, aclosing(mizan.subscribe("user", user_id=5)) as shown:
+            await anext(shown)
+            while told:
+                site.names[5] += "!"
+                with suppress(CallError):
+                    await mizan.call("update_profile")
+                assert (await anext(shown))["user_profile"]["name"] == site.names[5]
+
+    async def test_a_burst_becomes_one_fetch(self, mizan: Client, wire: Wire) -> None:
+        async with aclosing(mizan.subscribe("user", user_id=5)) as shown:
+            await anext(shown)
+            waiting = asyncio.create_task(anext(shown))
+            await turns()
+            wire.sent.clear()
+            for _ in range(5):
+                mizan.invalidate(Invalidation("user", {"user_id": 5}), "user", "orders")
+            await turns(200)
+            assert len(wire.sent) == 1
+            waiting.cancel()
+
+    async def test_the_same_data_is_not_shown_again(self, mizan: Client, wire: Wire) -> None:
+        async with aclosing(mizan.subscribe("user", user_id=5)) as shown:
+            await anext(shown)
+            mizan.invalidate("user")
+            assert await never(shown)
+            assert wire.answered == [200, 304]
+
+    async def test_a_later_subscription_begins_with_what_is_known(self, mizan: Client, wire: Wire) -> None:
+        async with aclosing(mizan.subscribe("user", user_id=5)) as shown:
+            await anext(shown)
+            async with aclosing(mizan.subscribe("user", user_id=5)) as again:
+                assert await anext(again) == ADA
+        assert len(wire.sent) == 1
+
+    async def test_once_nobody_has_subscribed_the_next_who_does_gets_it_anew(
+        self, mizan: Client, wire: Wire, site: Site
+    ) -> None:
+        async with aclosing(mizan.subscribe("user", user_id=5)) as shown:
+            await anext(shown)
+        async with aclosing(mizan.subscribe("user", user_id=5)) as shown:
+            await anext(shown)
+        assert len(wire.sent) == 2
+
+    async def test_a_fetch_that_brings_something_new_is_seen_by_who_shows_it(
+        self, mizan: Client, wire: Wire, site: Site
+    ) -> None:
+        async with aclosing(mizan.subscribe("user", user_id=5)) as shown:
+            await anext(shown)
+            site.names[5] = "Zoe"
+            await mizan.fetch("user", user_id=5)
+            assert (await anext(shown))["user_profile"]["name"] == "Zoe"
+
+    async def test_an_error_is_raised_and_the_next_step_tries_again(self, mizan: Client, site: Site) -> None:
+        transport = httpx.ASGITransport(site.mizan(mwt_keys=KEYS, clock=lambda: 1_800_000_000.0))
+        async with Client(BASE, transport=transport) as mizan:
+            shown = mizan.subscribe("team")
+            with pytest.raises(Unauthorized):
+                await anext(shown)
+            mizan.identify(token("5"))
+            assert await anext(shown) == {"team": ["Ada", "Bo"]}
+
+    async def test_leaving_the_loop_ends_it(self, mizan: Client, wire: Wire) -> None:
+        async for _ in mizan.subscribe("user", user_id=5):
+            break
+        assert mizan._bundle("user", {"user_id": 5}).idle
+        await mizan.call("update_profile", user_id=5, name="Eve")
+        await turns()
+        assert wire.sent == ["GET /ctx/user/?user_id=5", "POST /call/update_profile/"]
+
+    async def test_ending_it_ends_the_step_that_somebody_waits_for(self, mizan: Client, wire: Wire) -> None:
+        wire.hold()
+        for after in (0, 1):
+            shown = mizan.subscribe("user", user_id=5)
+            if after:
+                wire.gates = []
+                await anext(shown)
+            step = asyncio.create_task(anext(shown))
+            await turns(200)
+            await shown.aclose()
+            await shown.aclose()
+            with pytest.raises(StopAsyncIteration):
+                await step
+            with pytest.raises(StopAsyncIteration):
+                await anext(shown)
+        assert mizan._bundle("user", {"user_id": 5}).idle
+
+    @pytest.mark.parametrize(
+        ("entry", "stale"),
+        [
+            (Invalidation("user"), True),
+            (Invalidation("user", {"user_id": "5"}), True),
+            (Invalidation("user", {"user_id": 5, "page": 1}), True),
+            (Invalidation("user", {"user_id": 5}, "user_profile"), True),
+            (Invalidation("user", {"team_id": 3}), True),
+            (Invalidation("user", {"user_id": 5, "page": 2}), False),
+            (Invalidation("user", {"user_id": 7}), False),
+            (Invalidation("users"), False),
+        ],
+    )
+    async def test_stale_is_what_canonical_texts_do_not_set_apart(
+        self, mizan: Client, wire: Wire, entry: Invalidation, stale: bool
+    ) -> None:
+        async with aclosing(mizan.subscribe("user", user_id=5)) as shown:
+            await anext(shown)
+            mizan.invalidate(entry)
+            await never(shown)
+        assert len(wire.sent) == 1 + stale
+
+
+class TestClosing:
+    async def test_closing_ends_everything(self, wire: Wire) -> None:
+        before = asyncio.all_tasks()
+        mizan = Client(BASE, transport=wire)
+        shown = mizan.subscribe("user", user_id=5)
+        await anext(shown)
+        wire.hold()
+        step, asking = asyncio.create_task(anext(shown)), asyncio.create_task(mizan.fetch("user", user_id=7))
+        calling = asyncio.create_task(mizan.call("update_profile", user_id=9, name="Eve"))
+        await asyncio.sleep(0)
+        await mizan.aclose()
+        with pytest.raises(StopAsyncIteration):
+            await step
+        for one in (asking, calling):
+            with pytest.raises(RuntimeError, match="closed"):
+                await one
+        assert asyncio.all_tasks() <= before
+
+
+class TestSockets:
+    async def test_it_works_over_a_socket(self, site: Site) -> None:
+        async with listening(site.mizan()) as (host, port), Client(f"http://{host}:{port}/api/mizan") as mizan:
+            shown = mizan.subscribe("user", user_id=5)
+            assert await anext(shown) == ADA
+            await mizan.call("update_profile", user_id=5, name="Eve")
+            assert (await anext(shown))["user_profile"]["name"] == "Eve"
+
+    async def test_a_server_of_its_own_process_that_goes_away_is_an_error_of_httpx(self) -> None:
+        with uvicorn_process("tests.asgi.served:host") as served:
+            async with Client(f"{served.url}/api/mizan", timeout=5) as mizan:
+                assert await mizan.fetch("user", user_id=5) == ADA
+                with pytest.raises(CallError) as failed:
+                    await mizan.call("explode", user_id=5)
+                assert failed.value.status == 500
+                assert (await mizan.fetch("user", user_id=5))["user_profile"]["name"] == "half done"
+                served.process.terminate()
+                await asyncio.to_thread(served.process.wait, 20)
+                with pytest.raises(httpx.TransportError):
+                    await mizan.fetch("user", user_id=5)
+
+
+class TestImporting:
+    def test_without_httpx_the_package_works_and_the_client_says_what_to_do(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        program = "import sys; sys.modules['httpx'] = None; import mizan_asgi; print(mizan_asgi.Mizan.__name__)"
+        ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert ran.stdout.split() == ["Mizan"]
+        monkeypatch.setitem(sys.modules, "httpx", None)
+        monkeypatch.delitem(sys.modules, "mizan_asgi.client")
+        with pytest.raises(ImportError, match=r"pip install 'mizan-asgi\[client\]'"):
+            importlib.import_module("mizan_asgi.client")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def never(shown: Subscription) -> bool:
+    """Whether nothing more is shown, as far as that can be seen in a while."""
+    step = asyncio.create_task(anext(shown))
+    await asyncio.wait({step}, timeout=0.1)
+    step.cancel()
+    return not step.done() or step.cancelled()
