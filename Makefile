@@ -1,10 +1,10 @@
-# Two commands: `make demo` and `make test`. Each sets up what it needs in .venv and nowhere else.
+# `make demo`, `make test` and `make bench`. Each sets up what it needs in .venv or .venv-bench and nowhere else.
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint types tests coverage exhaustive format clean
+.PHONY: demo test bench lint types tests coverage exhaustive format clean
 
 demo: .venv/.demo
 	$(BIN)/python -m examples.tracker
@@ -34,12 +34,21 @@ coverage: .venv/.dev
 exhaustive: .venv/.dev
 	$(BIN)/python -m tests.core.test_interleavings
 
+# Needs wrk and redis-server as well. NAMES="hit miss" measures these alone, OPTIONS=--quick takes a first look.
+bench: .venv-bench/.bench
+	.venv-bench/bin/python -m benchmarks --write $(OPTIONS) $(NAMES)
+
+.venv-bench/.bench: benchmarks/requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt
+	touch $@
+
 format: .venv/.dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 clean:
-	rm -rf .venv .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

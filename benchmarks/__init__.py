@@ -1,0 +1,1 @@
+"""What requests cost, beside what people would use instead. See `python -m benchmarks --help`."""

@@ -1,0 +1,1 @@
+"""The same work done by each contender, and the same bytes sent."""

@@ -1,0 +1,97 @@
+"""Mizan over the same work, alone and mounted, and over graphs that grow."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import FastAPI
+
+from mizan_asgi import Mizan
+from mizan_core import Context, Graph, Identity, MemoryCache, build, client
+
+from ..world import Order, Profile, Renamed, orders_of, profile_of
+
+SECRET = "a secret of the benchmarks' own, which is long enough"
+
+
+def graph() -> Graph:
+    user = Context("user")
+
+    @client(context=user)
+    async def user_profile(user_id: int) -> Profile:
+        return profile_of(user_id)
+
+    @client(context=user)
+    async def user_orders(user_id: int) -> list[Order]:
+        return orders_of(user_id)
+
+    @client(context="mine")
+    async def my_profile(me: Identity) -> Profile:
+        return profile_of(int(me.user_id or 0))
+
+    @client(context="mine")
+    async def my_orders(me: Identity) -> list[Order]:
+        return orders_of(int(me.user_id or 0))
+
+    @client
+    async def rename(user_id: int, name: str) -> Renamed:
+        return Renamed(user_id=user_id, name=name)
+
+    @client(affects=user, name="rename_and_purge")
+    async def rename_and_purge(user_id: int, name: str) -> Renamed:
+        return Renamed(user_id=user_id, name=name)
+
+    @client(affects=user, name="rename_all")
+    async def rename_all() -> None: ...
+
+    return build([user_profile, user_orders, my_profile, my_orders, rename, rename_and_purge, rename_all])
+
+
+def mizan(functions: Graph | None = None, **options: Any) -> Mizan:
+    return Mizan(functions or graph(), cache_secret=SECRET, **options)
+
+
+def mounted(app: Any) -> Any:
+    host = FastAPI(openapi_url=None)
+    host.mount("/api/mizan", app)
+    return host
+
+
+def with_contexts(count: int) -> Graph:
+    """So many contexts, each with a reader and a mutation; the first is the one that is asked."""
+    functions: list[Callable[..., Any]] = []
+    for number in range(count):
+        functions += _declared(f"user{number or ''}", {"user_id"})
+    return build(functions)
+
+
+def with_parameters(count: int) -> Graph:
+    return build(_declared("user", {"user_id", *(f"p{number}" for number in range(1, count))}))
+
+
+def with_tags(count: int) -> Graph:
+    """One context that is narrowed by so many sets of parameters, the whole context being one of them."""
+    names = [f"p{number}" for number in range(1, max(count - 1, 1))]
+    scopes = [(name,) for name in names]
+    return build(_declared("user", {"user_id", *names}, scopes if count > 2 else (), narrows=count > 1))
+
+
+def _declared(
+    context: str, parameters: set[str], scopes: Any = (), *, narrows: bool = True
+) -> list[Callable[..., Any]]:
+    settings = Context(context, scopes=scopes)
+    signature = ", ".join(f"{name}: int" for name in sorted(parameters))
+    space: dict[str, Any] = {}
+    exec(  # functions with as many parameters as are asked for
+        f"async def {context}_name({signature}) -> str:\n    return 'x' * 100\n"
+        f"async def rename_{context}({'user_id: int' if narrows else ''}) -> None: ...\n",
+        {"__name__": __name__},
+        space,
+    )
+    return [
+        client(context=settings)(space[f"{context}_name"]),
+        client(affects=settings)(space[f"rename_{context}"]),
+    ]
+
+
+def cache_for(entries: int) -> MemoryCache:
+    return MemoryCache(max(64 * 1024 * 1024, entries * 2048))

@@ -1,0 +1,248 @@
+"""The floors: what an experienced hand writes in plain ASGI for exactly this work, and nothing for any other."""
+
+import asyncio
+import hashlib
+import time
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import hiredis
+import orjson
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from ..world import USERS, Order, Profile, Renamed, body_of, orders_of, profile_of
+
+SECONDS = 3600.0
+
+
+def etag_of(body: bytes) -> bytes:
+    return b'W/"' + hashlib.sha256(body).hexdigest()[:32].encode() + b'"'
+
+
+def headers_of(body: bytes, etag: bytes) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"cache-control", b"public, max-age=0, must-revalidate, s-maxage=31536000"),
+        (b"etag", etag),
+        (b"cache-status", b"raw; hit"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+    ]
+
+
+def parse(query: bytes) -> dict[bytes, bytes]:
+    """The fields of a query. Raises ValueError for one that is given twice."""
+    found: dict[bytes, bytes] = {}
+    for piece in query.split(b"&"):
+        name, _, value = piece.partition(b"=")
+        if b"%" in piece or b"+" in piece:
+            name, value = (unquote_to_bytes(one.replace(b"+", b" ")) for one in (name, value))
+        if name in found:
+            raise ValueError(name)
+        found[name] = value
+    return found
+
+
+async def refuse(send: Any, status: int) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def reply(scope: Any, send: Any, etag: bytes, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    """The body, or 304 where the client has it."""
+    for name, value in scope["headers"]:
+        if name == b"if-none-match" and value == etag:
+            await send({"type": "http.response.start", "status": 304, "headers": headers[:-2]})
+            await send({"type": "http.response.body", "body": b""})
+            return
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Hit:
+    """A dictionary of finished answers. Parses the query, checks expiry and ETag, sends."""
+
+    path = "/ctx/user/"
+
+    def __init__(self) -> None:
+        self.entries: dict[int, tuple[float, bytes, list[tuple[bytes, bytes]], bytes]] = {}
+        for user_id in range(USERS):
+            body = body_of(user_id)
+            etag = etag_of(body)
+            self.entries[user_id] = (time.time() + SECONDS, etag, headers_of(body, etag), body)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http" or scope["path"] != self.path or scope["method"] not in ("GET", "HEAD"):
+            await refuse(send, 404)
+            return
+        try:
+            fields = parse(scope["query_string"])
+            user_id = int(fields.pop(b"user_id"))
+        except (KeyError, ValueError):
+            fields = {b"": b""}
+        if fields:
+            await refuse(send, 422)
+            return
+        entry = self.entries.get(user_id)
+        if entry is None or entry[0] <= time.time():
+            await refuse(send, 503)  # which does not happen here
+            return
+        for name, value in scope["headers"]:
+            if name == b"if-none-match" and value == entry[1]:
+                await send({"type": "http.response.start", "status": 304, "headers": entry[2][:-2]})
+                await send({"type": "http.response.body", "body": b""})
+                return
+        await send({"type": "http.response.start", "status": 200, "headers": entry[2]})
+        await send({"type": "http.response.body", "body": entry[3]})
+
+
+class Params(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    user_id: int
+
+
+async def user_orders(user_id: int) -> list[Order]:
+    return orders_of(user_id)
+
+
+async def user_profile(user_id: int) -> Profile:
+    return profile_of(user_id)
+
+
+class Miss:
+    """Validates the parameters, runs two readers, validates and sorts what they return, sends it with its ETag."""
+
+    def __init__(self) -> None:
+        self.params = TypeAdapter(Params)
+        self.readers = [
+            ("user_orders", user_orders, TypeAdapter(list[Order])),
+            ("user_profile", user_profile, TypeAdapter(Profile)),
+        ]
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            fields = {name.decode(): value.decode() for name, value in parse(scope["query_string"]).items()}
+            params = self.params.validate_python(fields)
+        except (ValueError, ValidationError):
+            await refuse(send, 422)
+            return
+        results = {}
+        for name, reader, adapter in self.readers:
+            result = adapter.validate_python(await reader(**params), from_attributes=True)
+            results[name] = adapter.dump_python(result, mode="json", by_alias=True)
+        body = orjson.dumps(results, option=orjson.OPT_SORT_KEYS)
+        etag = etag_of(body)
+        await reply(scope, send, etag, headers_of(body, etag), body)
+
+
+class Args(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    user_id: int
+    name: str
+
+
+async def rename(user_id: int, name: str) -> Renamed:
+    return Renamed(user_id=user_id, name=name)
+
+
+class Call:
+    """Reads the body, parses it, validates two fields, runs one function and answers what it returned.
+
+    `purges`: it also forgets one entry of a dictionary and says so.
+    """
+
+    def __init__(self, *, purges: bool = False) -> None:
+        self.args = TypeAdapter(Args)
+        self.result = TypeAdapter(Renamed)
+        self.functions = {"rename": rename}
+        self.entries: dict[int, bytes] = {}
+        self.purges = purges
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        message = await receive()
+        body = message["body"]
+        while message.get("more_body"):
+            message = await receive()
+            body += message["body"]
+        try:
+            call = orjson.loads(body)
+            function = self.functions[call["fn"]]
+            args = self.args.validate_python(call["args"])
+        except (ValueError, KeyError, TypeError, ValidationError):
+            await refuse(send, 422)
+            return
+        result = self.result.validate_python(await function(**args), from_attributes=True)
+        answer: dict[str, object] = {"result": self.result.dump_python(result, mode="json", by_alias=True)}
+        headers = [
+            (b"cache-control", b"no-store"),
+            (b"x-content-type-options", b"nosniff"),
+            (b"content-type", b"application/json"),
+        ]
+        if self.purges:
+            self.entries.pop(args["user_id"], None)
+            answer["invalidate"] = [{"context": "user", "params": {"user_id": args["user_id"]}}]
+            headers.append((b"x-mizan-invalidate", b"user;user_id=%d" % args["user_id"]))
+        sent = orjson.dumps(answer, option=orjson.OPT_SORT_KEYS)
+        headers.append((b"content-length", b"%d" % len(sent)))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": sent})
+
+
+def packed(body: bytes) -> bytes:
+    """An entry as the Redis contenders keep it: expiry, ETag, body."""
+    return b"%017.6f" % (time.time() + SECONDS) + etag_of(body) + body
+
+
+class FromRedis:
+    """As `Hit`, with the entry fetched by `get(key)`."""
+
+    def __init__(self, get: Any) -> None:
+        self.get = get
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            user_id = int(parse(scope["query_string"])[b"user_id"])
+        except (KeyError, ValueError):
+            await refuse(send, 422)
+            return
+        entry = await self.get(b"raw:user:%d" % user_id)
+        if entry is None or float(entry[:17]) <= time.time():
+            await refuse(send, 503)  # which does not happen here
+            return
+        etag, body = entry[17:53], entry[53:]
+        await reply(scope, send, etag, headers_of(body, etag), body)
+
+
+class Hiredis:
+    """A bare protocol: commands are written as they come, answers belong to who waits longest."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.reader = hiredis.Reader()
+        self.waiting: list[Any] = []
+        self.transport: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def connection_lost(self, error: Exception | None) -> None:
+        for one in self.waiting:
+            one.cancel()
+
+    def eof_received(self) -> None: ...
+
+    def pause_writing(self) -> None: ...
+
+    def resume_writing(self) -> None: ...
+
+    def data_received(self, data: bytes) -> None:
+        self.reader.feed(data)
+        while (found := self.reader.gets()) is not False:
+            self.waiting.pop(0).set_result(found)
+
+    def get(self, key: bytes) -> Any:
+        answer = self.loop.create_future()
+        self.waiting.append(answer)
+        self.transport.write(b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key))
+        return answer
