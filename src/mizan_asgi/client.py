@@ -64,17 +64,16 @@ class _Bundle:
 
     @property
     def idle(self) -> bool:
-        return not self.subscriptions and self.request is None
+        return not self.subscriptions and (self.request is None or self.request.done())
 
     def overtake(self) -> None:
         self.rounds += 1
         self.current = False
         self.tell()
 
-    def arrived(self, known: _Known) -> bytes:
+    def arrived(self, known: _Known) -> None:
         self.known, self.current = known, True
         self.tell()
-        return known.body
 
     def tell(self) -> None:
         for subscription in list(self.subscriptions):
@@ -241,7 +240,7 @@ class Client:
     def _joined(self, bundle: _Bundle) -> "Iterator[asyncio.Task[bytes]]":
         """The request under way, or a new one. It is ended when nobody waits for it any more."""
         request = bundle.request
-        if request is None:
+        if request is None or request.done():
             request = bundle.request = asyncio.create_task(self._request(bundle))
             request.add_done_callback(_looked_at)
         bundle.waiting += 1
@@ -254,17 +253,15 @@ class Client:
                 request.cancel()
 
     async def _request(self, bundle: _Bundle) -> bytes:
-        """Ask until no invalidation has overtaken the answer, be it a bundle or an error."""
+        """Ask once. What an invalidation overtook is not kept, and nobody is given it, be it a bundle or an error."""
+        rounds = bundle.rounds
         try:
-            while True:
-                rounds = bundle.rounds
-                response = await self._get(bundle)
-                bundle.settled = rounds
-                if rounds == bundle.rounds:
-                    return bundle.arrived(_read_bundle(response, bundle.known))
+            known = _read_bundle(await self._get(bundle), bundle.known)
         finally:
-            if bundle.request is asyncio.current_task():
-                bundle.request = None
+            bundle.settled = rounds
+        if rounds == bundle.rounds:
+            bundle.arrived(known)
+        return known.body
 
     async def _get(self, bundle: _Bundle) -> httpx.Response:
         headers = await self._headers()

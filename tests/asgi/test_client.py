@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -34,11 +35,13 @@ class Wire(httpx.AsyncBaseTransport):
         self.sent: list[str] = []
         self.answered: list[int] = []
         self.policies: list[str] = []
+        self.revalidated: list[bool] = []
         self.gates: list[asyncio.Event] = []
         self.arrived = asyncio.Event()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.sent.append(f"{request.method} {request.url.raw_path.decode().removeprefix('/api/mizan')}")
+        self.revalidated.append("if-none-match" in request.headers)
         gates = list(self.gates)
         response = await self.inner.handle_async_request(request)
         await response.aread()
@@ -212,7 +215,7 @@ class TestCalling:
         assert calling.cancelled()
 
     async def test_after_an_answer_that_was_lost_everything_is_fetched_again(self, site: Site) -> None:
-        inner = httpx.ASGITransport(site.mizan())
+        inner = httpx.ASGITransport(site.mizan(cache=None))
         lost: type[httpx.TransportError] = httpx.ReadTimeout
 
         class Losing(httpx.AsyncBaseTransport):
@@ -264,6 +267,7 @@ class TestTokens:
             assert await anext(shown) == {"messages": ["for 5"]}
             mizan.identify(token("7"))
             assert await anext(shown) == {"messages": ["for 7"]}
+            assert wire.revalidated == [False, False], "nothing of the former one is sent along"
             gate = wire.hold()
             asking = asyncio.create_task(mizan.fetch("inbox"))
             await wire.arrived.wait()
@@ -332,6 +336,20 @@ class TestSubscribing:
         request.add_done_callback(change)
         assert [(await one)["user_profile"]["name"] for one in (step, fetched)] == ["Eve", "Eve"]
         assert len(wire.sent) == 2
+
+    async def test_an_answer_that_was_overtaken_is_not_even_known(self, mizan: Client, wire: Wire) -> None:
+        gate = wire.hold()
+        first, second = mizan.subscribe("user", user_id=5), mizan.subscribe("user", user_id=5)
+        steps = [asyncio.create_task(anext(first))]
+        await wire.arrived.wait()
+        request = mizan._bundle("user", {"user_id": 5}).request
+        assert request is not None
+        wire.gates = []
+        await mizan.call("update_profile", user_id=5, name="Eve")
+        request.add_done_callback(lambda _: steps.append(asyncio.create_task(anext(second))))
+        gate.set()
+        await until(lambda: len(steps) == 2)
+        assert [(await step)["user_profile"]["name"] for step in steps] == ["Eve", "Eve"]
 
     async def test_an_error_that_was_overtaken_is_not_raised(self, wire: Wire, site: Site) -> None:
         missing = {6}
@@ -513,6 +531,14 @@ class TestSockets:
             assert await anext(shown) == ADA
             await mizan.call("update_profile", user_id=5, name="Eve")
             assert (await anext(shown))["user_profile"]["name"] == "Eve"
+
+    async def test_where_nobody_listens_it_says_so(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+        async with Client(f"http://127.0.0.1:{port}/api/mizan") as mizan:
+            for asking in (mizan.fetch("user", user_id=5), mizan.call("echo"), anext(mizan.subscribe("user"))):
+                with pytest.raises(httpx.ConnectError):
+                    await asking
 
     async def test_a_server_of_its_own_process_that_goes_away_is_an_error_of_httpx(self) -> None:
         with uvicorn_process("tests.asgi.served:host") as served:
