@@ -4,12 +4,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test bench lint types tests coverage exhaustive format clean
+# What the tests need of npm, where Node is present.
+NODE_PACKAGES := $(if $(shell command -v npm),tests/js/node_modules/.installed)
+
+.PHONY: demo test bench lint types tests coverage javascript exhaustive format clean
 
 demo: .venv/.demo
 	$(BIN)/python -m examples.tracker
 
-test: lint types coverage
+test: lint types coverage javascript
 
 lint: .venv/.dev
 	$(BIN)/ruff check
@@ -18,17 +21,25 @@ lint: .venv/.dev
 types: .venv/.dev
 	$(BIN)/mypy
 
-tests: .venv/.dev
+tests: .venv/.dev $(NODE_PACKAGES)
 	$(BIN)/pytest -n 2
 
 # What enumerates every order of events adds no line to what is covered, and would take its time under measurement.
 ENUMERATIONS := tests/core/test_promise.py tests/core/test_interleavings.py
 
-coverage: .venv/.dev
+coverage: .venv/.dev $(NODE_PACKAGES)
 	$(BIN)/pytest -n 2 $(ENUMERATIONS)
 	$(BIN)/pytest -n 2 $(addprefix --ignore=,$(ENUMERATIONS)) --cov --cov-report=
 	$(BIN)/coverage report --include='src/mizan_core/*' --fail-under=100
 	$(BIN)/coverage report --include='src/mizan_asgi/*' --fail-under=95
+
+# With a real server, and Node as it comes.
+javascript: .venv/.dev $(NODE_PACKAGES)
+ifneq ($(NODE_PACKAGES),)
+	PYTHON=$(CURDIR)/$(BIN)/python node --test tests/js/*.test.mjs
+else
+	@echo "There is no Node here: the tests of what runs in browsers are left out." >&2; test "$(CI)" != true
+endif
 
 # Every order of two readers and two mutations under every fault: a quarter of an hour or more.
 exhaustive: .venv/.dev
@@ -48,7 +59,7 @@ format: .venv/.dev
 	$(BIN)/ruff format
 
 clean:
-	rm -rf .venv .venv-bench .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench tests/js/node_modules .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -61,4 +72,8 @@ clean:
 
 .venv/.dev: .venv/bin/python pyproject.toml constraints.txt
 	$(PIP) --editable '.[dev]'
+	touch $@
+
+tests/js/node_modules/.installed: tests/js/package.json tests/js/package-lock.json
+	npm ci --prefix tests/js --silent
 	touch $@
