@@ -49,9 +49,10 @@ exhaustive: .venv/.dev
 bench: .venv-bench/.bench
 	.venv-bench/bin/python -m benchmarks --write $(OPTIONS) $(NAMES)
 
-.venv-bench/.bench: benchmarks/requirements.txt pyproject.toml
+.venv-bench/.bench: benchmarks/requirements.txt pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[redis]' --requirement benchmarks/requirements.txt
 	touch $@
 
 format: .venv/.dev
