@@ -35,6 +35,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"header", "wire"},
         {"manifest", "bundle_cache"},
         {"addresses", "answers", "running"},
+        {"refresh"},
         {"engine"},
         {"__init__"},
     ],

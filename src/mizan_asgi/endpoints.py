@@ -2,19 +2,22 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from mizan_core.answers import Answer, Failure
+from mizan_core.answers import Answer, Bundle, Failure
 from mizan_core.engine import Engine, Given
 from mizan_core.errors import MethodNotAllowed, NotFound, UnsupportedMediaType
 from mizan_core.graph import CachePolicy, Function
+from mizan_core.refresh import Stale, read_mounted, refresh
 from mizan_core.wire import parse_call
 
 from .auth import Authenticator, check_same_site
 from .requests import (
     HostRequest,
+    as_get,
     header_values,
     is_canonical_path,
     is_json,
@@ -55,31 +58,43 @@ async def _call(service: Service, name: str | None, scope: Scope, receive: Recei
     caller = await service.authenticator.identify(scope, receive)
     if not caller.by_header:
         check_same_site(scope, service.trusted_origins)
+    mounted = read_mounted(header_values(scope, b"x-mizan-mounted"))
     body = await read_body(scope, receive, service.max_body_bytes)
     called, args = (name, await read_arguments(scope, body)) if name is not None else _read_call(scope, body)
     request = HostRequest(scope, replaying(body, receive), caller.identity)
     ended = await service.engine.attempt(called, args, identity=caller.identity, request=request)
     if isinstance(ended, Answer):
+        if mounted is not None:
+            ended = await refresh(service.engine.graph, ended, mounted, partial(_stale_data, service, scope, receive))
         return data_reply(ended.body, ended.invalidations)
     return failure_reply(ended)
 
 
 async def _bundle(service: Service, context: str, scope: Scope, receive: Receive) -> Reply:
     _check_method(scope, "GET", "HEAD")
-    plan = service.engine.graph.contexts.get(context)
-    ask_session = plan is not None and shows_who_asks(plan.policy, plan.readers)
-    caller = await service.authenticator.identify(scope, receive, ask_session=ask_session)
-    query: bytes = scope.get("query_string", b"")
-    bundle = await service.engine.fetch(
-        context,
-        parse_pairs(query),
-        identity=caller.identity,
-        request=HostRequest(scope, replaying(b"", receive), caller.identity),
-    )
-    canonical = query.decode("latin-1") == bundle.canonical_query and is_canonical_path(
+    bundle = await _fetch(service, context, scope, receive)
+    canonical = scope.get("query_string", b"").decode("latin-1") == bundle.canonical_query and is_canonical_path(
         scope, service.base_url, f"/ctx/{context}/"
     )
     return bundle_reply(bundle, canonical_url=canonical, if_none_match=header_values(scope, b"if-none-match"))
+
+
+async def _stale_data(service: Service, scope: Scope, receive: Receive, stale: Stale) -> bytes:
+    """The bundle as the client would get it now: who asks is found out anew, for the call may have changed it."""
+    asking = as_get(scope, service.base_url, f"/ctx/{stale.context}/", stale.query)
+    return (await _fetch(service, stale.context, asking, receive)).body
+
+
+async def _fetch(service: Service, context: str, scope: Scope, receive: Receive) -> Bundle:
+    plan = service.engine.graph.contexts.get(context)
+    ask_session = plan is not None and shows_who_asks(plan.policy, plan.readers)
+    caller = await service.authenticator.identify(scope, receive, ask_session=ask_session)
+    return await service.engine.fetch(
+        context,
+        parse_pairs(scope.get("query_string", b"")),
+        identity=caller.identity,
+        request=HostRequest(scope, replaying(b"", receive), caller.identity),
+    )
 
 
 def failure_reply(failure: Failure) -> Reply:

@@ -22,6 +22,14 @@ MAXIMUM_FIELDS = 1000
 # What a path may have unencoded (RFC 3986, 3.3); whatever else is encoded in its canonical spelling.
 _PATH_SAFE = "/:@!$&'()*+,;="
 
+# Headers of a call that speak of its body or of its answer.
+_ABOUT_A_CALL = frozenset(
+    {
+        *(b"content-type", b"content-length", b"content-encoding", b"transfer-encoding", b"expect", b"trailer"),
+        b"x-mizan-mounted",
+    }
+)
+
 # What tells one caller from another in an ASGI scope.
 _WHO_ASKS: Mapping[str, str] = {
     "user": "user",
@@ -137,6 +145,19 @@ def raw_path(scope: Scope) -> str:
     """The path as it was sent, still encoded."""
     raw = scope.get("raw_path")
     return quote(scope["path"]) if raw is None else raw.decode("latin-1")
+
+
+def as_get(scope: Scope, base_url: str, below: str, query: str) -> Scope:
+    """The request that would get `below` the same mount point: by the same client, with the same headers."""
+    path = scope["path"].removesuffix(below_mount(scope, base_url)) + below
+    return {
+        **scope,
+        "method": "GET",
+        "path": path,
+        "raw_path": quote(path, safe=_PATH_SAFE).encode("ascii"),
+        "query_string": query.encode("ascii"),
+        "headers": [(name, value) for name, value in scope["headers"] if name not in _ABOUT_A_CALL],
+    }
 
 
 def parse_pairs(raw: bytes) -> Pairs:

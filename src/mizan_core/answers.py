@@ -1,5 +1,6 @@
 """What an engine answers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -7,26 +8,42 @@ from .bundle_cache import Fetched, Fresh, Hit
 from .graph import CachePolicy
 from .invalidation import Invalidation
 from .policies import Seconds
-from .wire import NO_STORE, PRIVATE, PRIVATE_NO_STORE, cache_control, call_body
+from .wire import NO_STORE, PRIVATE, PRIVATE_NO_STORE, cache_control, call_body, refreshing_body
 
 Status: TypeAlias = Literal["hit", "miss", "bypass"]
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """A bundle that a call made stale, as it is now: sent along to who shows it. `params` are JSON values."""
+
+    context: str
+    params: Mapping[str, object]
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A call that ended well: what the function returned, its JSON, and what went out of date.
 
-    `result_json` is empty for a view, whose `result` is the response itself.
+    `result_json` is empty for a view, whose `result` is the response itself. `refreshed` is None where the caller did
+    not say what it shows.
     """
 
     result: object
     result_json: bytes
     invalidations: tuple[Invalidation, ...] = ()
+    refreshed: tuple[Refreshed, ...] | None = None
 
     @property
     def body(self) -> bytes:
-        """The JSON of the answer to a call: the result, and what to forget (protocol, section 3)."""
-        return call_body(self.result_json, self.invalidations) if self.result_json else b""
+        """The JSON of the answer to a call: the result, what to forget, and what is new (protocol, section 3)."""
+        if not self.result_json:
+            return b""
+        if self.refreshed is None:
+            return call_body(self.result_json, self.invalidations)
+        bundles = [(one.context, one.params, one.data) for one in self.refreshed]
+        return refreshing_body(self.result_json, self.invalidations, bundles)
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,18 @@ def call_body(result: bytes, invalidations: Iterable[Invalidation]) -> bytes:
     return b'{"invalidate":%b,"result":%b}' % (encode_json(entries), result)
 
 
+def refreshing_body(
+    result: bytes, invalidations: Iterable[Invalidation], refreshed: Iterable[tuple[str, Mapping[str, object], bytes]]
+) -> bytes:
+    """As `call_body`, with bundles sent along: the context, the parameters and the bytes of each, which are copied."""
+    bundles = encode_json(
+        [{"context": context, "params": params, "data": orjson.Fragment(data)} for context, params, data in refreshed]
+    )
+    entries = invalidation_json(invalidations)
+    stale = b'"invalidate":%b,' % encode_json(entries) if entries else b""
+    return b'{%b"refreshed":%b,"result":%b}' % (stale, bundles, result)
+
+
 def etag_of(body: bytes) -> str:
     """Weak, since an outer layer may compress the body (RFC 9110, 8.8.1)."""
     return f'W/"{sha256(body).hexdigest()[:_ETAG_DIGITS]}"'

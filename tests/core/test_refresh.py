@@ -1,0 +1,319 @@
+"""Refresh in the same answer: what the header may say, what of it went out of date, and how much is sent along."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import Annotated, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import AfterValidator
+
+from mizan_core import BadRequest, Context, Engine, Forbidden, Invalidation, build, client
+from mizan_core.answers import Answer, Refreshed
+from mizan_core.graph import Graph
+from mizan_core.header import encode_text
+from mizan_core.inputs import Pairs
+from mizan_core.refresh import (
+    MAXIMUM_BUNDLES,
+    MAXIMUM_DATA_BYTES,
+    MAXIMUM_HEADER_BYTES,
+    MAXIMUM_SECONDS,
+    Mounted,
+    Stale,
+    read_mounted,
+    refresh,
+)
+
+
+def broken(value: int) -> int:
+    if value == 13:
+        raise RuntimeError("a defect of the developer's")
+    return value
+
+
+@client(context="user")
+async def profile(user_id: int, page: int = 1, team: str | None = None) -> str:
+    return f"{user_id} {page} {team}"
+
+
+@client(context="tagged")
+async def tagged(tags: tuple[str, ...] = ()) -> list[str]:
+    return list(tags)
+
+
+@client(context="odd")
+async def odd(number: Annotated[int, AfterValidator(broken)] = 0) -> int:
+    return number
+
+
+@client(context="pages", private=True)
+async def hidden(page: int = 1) -> int:
+    return page
+
+
+GRAPH = build([profile, tagged, odd, hidden])
+WHOLE = [Invalidation(context) for context in ("user", "tagged", "odd", "pages", "gone")]
+
+
+def run(story: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(story())  # type: ignore[arg-type]  # every story is a coroutine function
+
+
+async def refreshed(
+    mounted: str,
+    invalidations: Iterable[Invalidation] = WHOLE,
+    get: Callable[[Stale], Awaitable[bytes]] | None = None,
+    *,
+    graph: Graph = GRAPH,
+    **options: Any,
+) -> list[Refreshed]:
+    async def name(stale: Stale) -> bytes:
+        return json.dumps(stale.query).encode()
+
+    answer = Answer(None, b"null", tuple(invalidations))
+    ended = await refresh(graph, answer, read_mounted([mounted]) or (), get or name, **options)
+    assert (ended.result_json, ended.invalidations) == (b"null", tuple(invalidations))
+    return list(ended.refreshed or ())
+
+
+async def queries(mounted: str, *invalidations: Invalidation) -> list[str]:
+    return [f"{one.context}?{json.loads(one.data)}" for one in await refreshed(mounted, invalidations or WHOLE)]
+
+
+class TestTheHeader:
+    def test_it_names_contexts_with_their_canonical_queries(self) -> None:
+        assert read_mounted(["user?user_id=5, inbox ,\torders?customer_id=7&tag=a&tag=b"]) == (
+            Mounted("user", Pairs([("user_id", "5")])),
+            Mounted("inbox", Pairs()),
+            Mounted("orders", Pairs([("customer_id", "7"), ("tag", "a"), ("tag", "b")])),
+        )
+
+    def test_absent_and_empty_are_two_things(self) -> None:
+        assert read_mounted([]) is None
+        assert read_mounted([""]) == ()
+        assert read_mounted([" , ,"]) == ()
+
+    def test_what_is_named_twice_counts_once(self) -> None:
+        assert read_mounted(["inbox, user?user_id=5,inbox"]) == read_mounted(["inbox,user?user_id=5"])
+
+    def test_it_has_at_most_4096_bytes(self) -> None:
+        assert read_mounted(["a" * MAXIMUM_HEADER_BYTES])
+        with pytest.raises(BadRequest, match="4096"):
+            read_mounted(["a" * (MAXIMUM_HEADER_BYTES + 1)])
+
+    def test_it_comes_once(self) -> None:
+        with pytest.raises(BadRequest, match="one line"):
+            read_mounted(["inbox", "inbox"])
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            *("?", "?a=1", "user?", "user?a", "user?=1", "user?a=1&", "user?&a=1", "user?a=1?", "user?a=b=c"),
+            *("user id", "us\u00e9r", "user;a=1", "user?a=1+2", "user?a=%", "user?a=%zz", "user?a=%ff", "user/x"),
+            *("user?a b=1", 'user?a="1"', "inbox, user?a", "%c3", "user?%ff=1", "user?a=1\x00"),
+        ],
+    )
+    def test_what_it_cannot_say_is_refused(self, line: str) -> None:
+        with pytest.raises(BadRequest, match="X-Mizan-Mounted has a member"):
+            read_mounted([line])
+
+    @given(st.lists(st.tuples(st.text(min_size=1, max_size=9), st.lists(st.tuples(st.text(min_size=1), st.text())))))
+    def test_every_text_comes_through(self, bundles: list[tuple[str, list[tuple[str, str]]]]) -> None:
+        distinct = list({str(one): one for one in bundles}.values())
+        members = [
+            encode_text(context) + ("?" if pairs else "") + "&".join("=".join(map(encode_text, one)) for one in pairs)
+            for context, pairs in distinct
+        ]
+        line = ", ".join(members)
+        if len(line) <= MAXIMUM_HEADER_BYTES:
+            assert read_mounted([line]) == tuple(Mounted(context, Pairs(pairs)) for context, pairs in distinct)
+
+    @given(st.text())
+    def test_whatever_else_comes_is_read_or_refused(self, line: str) -> None:
+        with suppress(BadRequest):
+            read_mounted([line])
+
+
+class TestWhatIsStale:
+    @pytest.mark.parametrize(
+        ("mounted", "invalidation", "stale"),
+        [
+            ("user?user_id=5", Invalidation("user"), True),
+            ("user?user_id=5", Invalidation("user", {"user_id": 5}), True),
+            ("user?user_id=05", Invalidation("user", {"user_id": 5}), True),
+            ("user?user_id=5&page=2", Invalidation("user", {"user_id": 5}), True),
+            ("user?user_id=5", Invalidation("user", {"user_id": 5}, "profile"), True),
+            ("user?user_id=5", Invalidation("user", {"page": 1}), True),
+            ("user?user_id=5&team=a", Invalidation("user", {"team": "a"}), True),
+            ("user?user_id=5&page=2", Invalidation("user", {"page": 1}), False),
+            ("user?user_id=5", Invalidation("user", {"user_id": 7}), False),
+            ("user?user_id=5", Invalidation("user", {"team": "a"}), False),
+            ("user?user_id=5", Invalidation("users"), False),
+            ("tagged?tags=a&tags=b", Invalidation("tagged", {"tags": ["a", "b"]}), True),
+            ("tagged?tags=a", Invalidation("tagged", {"tags": ["a", "b"]}), False),
+        ],
+    )
+    def test_it_is_what_canonical_texts_do_not_set_apart_with_defaults_filled_in(
+        self, mounted: str, invalidation: Invalidation, stale: bool
+    ) -> None:
+        async def story() -> None:
+            assert len(await queries(mounted, invalidation)) == stale
+
+        run(story)
+
+    def test_bundles_come_in_the_order_of_the_header_and_are_asked_for_by_their_canonical_queries(self) -> None:
+        async def story() -> None:
+            assert await queries("tagged?tags=b&tags=a, user?user_id=07&page=1, user?page=2&user_id=5") == [
+                "tagged?tags=b&tags=a",
+                "user?user_id=7",
+                "user?page=2&user_id=5",
+            ]
+
+        run(story)
+
+    def test_params_are_those_that_were_named_as_json_values(self) -> None:
+        async def story() -> None:
+            found = await refreshed("user?user_id=05&page=1, tagged, tagged?tags=a, user?user_id=" + "9" * 30)
+            assert [one.params for one in found] == [
+                {"user_id": 5, "page": 1},
+                {},
+                {"tags": ["a"]},
+                {"user_id": int("9" * 30)},
+            ]
+
+        run(story)
+
+    @pytest.mark.parametrize(
+        "passed_over",
+        ["gone", "nowhere", "user", "user?user_id=x", "user?user_id=5&user_id=6", "user?user_id=5&x=1", "pages?page=1"],
+    )
+    def test_what_the_server_does_not_know_or_would_refuse_is_passed_over(
+        self, passed_over: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def story() -> None:
+            assert await queries(f"{passed_over}, user?user_id=5") == ["user?user_id=5"]
+
+        run(story)
+        assert caplog.records == []
+
+    def test_a_type_whose_own_code_fails_is_passed_over_and_logged(self, caplog: pytest.LogCaptureFixture) -> None:
+        async def story() -> None:
+            assert await queries("odd?number=13, odd?number=1") == ["odd?number=1"]
+
+        run(story)
+        assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+class TestLimits:
+    def test_at_most_16_bundles_are_looked_at(self) -> None:
+        asked: list[str] = []
+
+        async def get(stale: Stale) -> bytes:
+            asked.append(stale.query)
+            if stale.query == "user_id=3":
+                raise Forbidden
+            return b"1"
+
+        async def story() -> None:
+            mounted = ",".join(f"user?user_id={number}" for number in range(40))
+            found = await refreshed(mounted, get=get)
+            assert asked == [f"user_id={number}" for number in range(MAXIMUM_BUNDLES)]
+            assert len(found) == MAXIMUM_BUNDLES - 1
+
+        run(story)
+
+    def test_only_what_is_stale_counts(self) -> None:
+        async def story() -> None:
+            mounted = ",".join(f"user?user_id={number}" for number in range(40))
+            assert await queries(mounted, Invalidation("user", {"user_id": 39})) == ["user?user_id=39"]
+
+        run(story)
+
+    def test_data_is_at_most_256_kilobytes_together_and_what_is_smaller_may_still_fit(self) -> None:
+        sizes = {"1": MAXIMUM_DATA_BYTES - 10, "2": 11, "3": 10, "4": 1}
+
+        async def get(stale: Stale) -> bytes:
+            return b"1" * sizes[stale.query.removeprefix("user_id=")]
+
+        async def story() -> None:
+            found = await refreshed(",".join(f"user?user_id={one}" for one in sizes), get=get)
+            assert [one.params["user_id"] for one in found] == [1, 3]
+            assert sum(len(one.data) for one in found) == MAXIMUM_DATA_BYTES
+
+        run(story)
+
+    def test_after_so_many_seconds_the_rest_is_left_to_the_client(self) -> None:
+        asked: list[str] = []
+
+        async def get(stale: Stale) -> bytes:
+            asked.append(stale.query)
+            if len(asked) == 2:
+                await asyncio.Event().wait()
+            return b"1"
+
+        async def story() -> None:
+            async with asyncio.timeout(MAXIMUM_SECONDS):
+                found = await refreshed("user?user_id=1,user?user_id=2,user?user_id=3", get=get, seconds=0.01)
+            assert [one.params for one in found] == [{"user_id": 1}]
+            assert asked == ["user_id=1", "user_id=2"]
+
+        run(story)
+
+
+class TestFailures:
+    def test_what_fails_is_left_out_and_only_what_is_unexpected_is_logged(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        errors = {"user_id=1": Forbidden(), "user_id=2": RuntimeError("a defect"), "user_id=3": TimeoutError()}
+
+        async def get(stale: Stale) -> bytes:
+            if stale.query in errors:
+                raise errors[stale.query]
+            return b"1"
+
+        async def story() -> None:
+            found = await refreshed(",".join(f"user?user_id={number}" for number in range(1, 5)), get=get)
+            assert [one.params for one in found] == [{"user_id": 4}]
+
+        run(story)
+        assert [record.exc_info and record.exc_info[1] for record in caplog.records] == [*errors.values()][1:]
+
+
+class TestTheBody:
+    def test_its_members_are_sorted_and_data_is_copied_byte_for_byte(self) -> None:
+        answer = Answer(None, b'{"z": 1}', (), (Refreshed("user", {"user_id": 2**70, "a": [1]}, b'{"b": 1.0,"a":2}'),))
+        assert answer.body == (
+            b'{"refreshed":[{"context":"user","data":{"b": 1.0,"a":2},"params":{"a":[1],"user_id":%d}}],'
+            b'"result":{"z": 1}}' % 2**70
+        )
+        assert Answer(None, b"1", (Invalidation("user"),), ()).body == (
+            b'{"invalidate":["user"],"refreshed":[],"result":1}'
+        )
+
+    def test_over_an_engine_alone_it_is_what_a_fetch_would_be_answered(self) -> None:
+        names = {5: "Ada"}
+        user = Context("user")
+
+        @client(context=user)
+        async def name(user_id: int) -> str:
+            return names[user_id]
+
+        @client(affects=user)
+        async def rename(user_id: int, new: str) -> None:
+            names[user_id] = new
+
+        async def story() -> None:
+            engine = Engine(build([name, rename]))
+
+            async def get(stale: Stale) -> bytes:
+                return (await engine.fetch(stale.context, stale.params)).body
+
+            answer = await engine.call("rename", {"user_id": 5, "new": "Eve"})
+            answer = await refresh(engine.graph, answer, read_mounted(["user?user_id=5"]) or (), get)
+            assert answer.refreshed == (Refreshed("user", {"user_id": 5}, b'{"name":"Eve"}'),)
+
+        run(story)
