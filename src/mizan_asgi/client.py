@@ -22,8 +22,9 @@ from mizan_core.header import decode_header, encode_text
 from mizan_core.invalidation import Invalidation, touches
 from mizan_core.keys import texts_of
 from mizan_core.manifest import canonical_query
+from mizan_core.refresh import MAXIMUM_HEADER_BYTES
 from mizan_core.values import canonical, jsonable
-from mizan_core.wire import encode_json, parse_json, read_invalidations, read_problem
+from mizan_core.wire import encode_json, etag_of, parse_json, read_invalidations, read_problem
 
 Params: TypeAlias = Mapping[str, object]
 Token: TypeAlias = str | Callable[[], str | Awaitable[str | None] | None]
@@ -48,16 +49,18 @@ class _Bundle:
     """One bundle: what is known of it, whether that still holds, and the request under way.
 
     `rounds` counts what overtook: an answer to a request of an earlier round is not shown to anybody. `settled` is the
-    round of the last answer.
+    round of the last answer. `events` counts what overtook, what was asked for and what arrived.
     """
 
     context: str
     texts: Mapping[str, str]
+    query: str
     url: str
     known: _Known | None = None
     current: bool = False
     rounds: int = 0
     settled: int = -1
+    events: int = 0
     request: "asyncio.Task[bytes] | None" = None
     waiting: int = 0
     subscriptions: "WeakSet[Subscription]" = field(default_factory=WeakSet)
@@ -66,14 +69,28 @@ class _Bundle:
     def idle(self) -> bool:
         return not self.subscriptions and (self.request is None or self.request.done())
 
+    @property
+    def mounted(self) -> str:
+        """How `X-Mizan-Mounted` names it."""
+        return encode_text(self.context) + (f"?{self.query}" if self.query else "")
+
     def overtake(self) -> None:
         self.rounds += 1
+        self.events += 1
         self.current = False
         self.tell()
 
     def arrived(self, known: _Known) -> None:
+        self.events += 1
         self.known, self.current = known, True
         self.tell()
+
+    def refreshed(self, known: _Known) -> None:
+        """It came with a call's answer, so a request under way has nothing to bring any more."""
+        self.arrived(known)
+        if self.request is not None:
+            self.request.cancel()
+            self.request = None
 
     def tell(self) -> None:
         for subscription in list(self.subscriptions):
@@ -205,6 +222,7 @@ class Client:
         """End every subscription and request. The server finishes calls that have reached it."""
         requests = [bundle.request for bundle in self._bundles.values() if bundle.request is not None]
         for bundle in self._bundles.values():
+            bundle.current = False
             for subscription in list(bundle.subscriptions):
                 subscription._end()  # noqa: SLF001  # both are halves of one thing
         under_way = [*requests, *self._calls]
@@ -215,13 +233,16 @@ class Client:
 
     def _bundle(self, context: str, params: Params) -> _Bundle:
         texts, query = _spell(params, self._defaults.get(context, {}))
-        url = f"{self.base_url}/ctx/{encode_text(context)}/" + (f"?{query}" if query else "")
-        bundle = self._bundles.pop(url, None) or _Bundle(context, texts, url)
+        url = self._url(context, query)
+        bundle = self._bundles.pop(url, None) or _Bundle(context, texts, query, url)
         self._bundles[url] = bundle  # the one used last comes last
         for oldest in list(self._bundles.values())[:-MAXIMUM_KEPT]:
             if oldest.idle:
                 del self._bundles[oldest.url]
         return bundle
+
+    def _url(self, context: str, query: str) -> str:
+        return f"{self.base_url}/ctx/{encode_text(context)}/" + (f"?{query}" if query else "")
 
     async def _ask(self, bundle: _Bundle, until: "asyncio.Future[None] | None" = None) -> bytes | None:
         """The bundle from the server; None where `until` came first. Nothing that was overtaken comes out."""
@@ -231,10 +252,12 @@ class Client:
                 await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             if until is not None and until.done():
                 return None
+            if not request.cancelled() and bundle.settled == bundle.rounds:
+                return request.result()
+            if bundle.current and bundle.known is not None:  # a call's answer has brought it meanwhile
+                return bundle.known.body
             if request.cancelled():
                 raise RuntimeError("The client was closed.")
-            if bundle.settled == bundle.rounds:
-                return request.result()
 
     @contextmanager
     def _joined(self, bundle: _Bundle) -> "Iterator[asyncio.Task[bytes]]":
@@ -242,6 +265,7 @@ class Client:
         request = bundle.request
         if request is None or request.done():
             request = bundle.request = asyncio.create_task(self._request(bundle))
+            bundle.events += 1
             request.add_done_callback(_looked_at)
         bundle.waiting += 1
         try:
@@ -272,6 +296,9 @@ class Client:
     async def _call(self, name: str, args: Params) -> Any:
         body = encode_json(jsonable(args))
         headers = {"content-type": "application/json", **await self._headers()}
+        mounted = {bundle: bundle.events for bundle in self._mounted()}
+        if mounted:
+            headers["x-mizan-mounted"] = ", ".join(bundle.mounted for bundle in mounted)
         try:
             response = await self.http.post(f"{self.base_url}/call/{encode_text(name)}/", content=body, headers=headers)
         except httpx.ConnectError:
@@ -280,7 +307,9 @@ class Client:
             self._overtake_all()  # whether it ran, and what it made stale, is not known
             raise
         answer = _read_object(response) if response.status_code == 200 else {}
+        undisturbed = {bundle.url: bundle for bundle, events in mounted.items() if bundle.events == events}
         self._forget(response, answer)
+        self._take(answer.get("refreshed"), undisturbed)
         if "result" not in answer:
             raise read_problem(response.status_code, response.content)
         return answer["result"]
@@ -294,6 +323,28 @@ class Client:
                 self.invalidate(*decode_header(response.headers.get("x-mizan-invalidate", "")))
         except (HeaderError, BadRequest):
             self._overtake_all()
+
+    def _mounted(self) -> Iterator[_Bundle]:
+        """What somebody subscribes to, as far as a header has room for it."""
+        room = MAXIMUM_HEADER_BYTES
+        for bundle in self._bundles.values():
+            size = len(bundle.mounted) + len(", ")
+            if bundle.subscriptions and size <= room:
+                room -= size
+                yield bundle
+
+    def _take(self, refreshed: object, undisturbed: Mapping[str, _Bundle]) -> None:
+        """What came with the answer to a call (protocol, section 14).
+
+        Of an answer that was under way at the same time nobody would know which of the two is newer.
+        """
+        for entry in refreshed if isinstance(refreshed, list) else ():
+            match entry:
+                case {"context": str(context), "params": dict(params), "data": dict(data)}:
+                    bundle = undisturbed.get(self._url(context, _spell(params, self._defaults.get(context, {}))[1]))
+                    if bundle is not None:
+                        body = encode_json(data)
+                        bundle.refreshed(_Known(body, etag_of(body)))
 
     def _overtake_all(self) -> None:
         for bundle in self._bundles.values():

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, suppress
+from contextlib import AsyncExitStack, aclosing, suppress
 from typing import Any
 
 import httpx
@@ -36,13 +36,19 @@ class Wire(httpx.AsyncBaseTransport):
         self.answered: list[int] = []
         self.policies: list[str] = []
         self.revalidated: list[bool] = []
+        self.mounted: list[str | None] = []
         self.gates: list[asyncio.Event] = []
+        self.way: asyncio.Event | None = None
+        self.call_gate: asyncio.Event | None = None
         self.arrived = asyncio.Event()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.sent.append(f"{request.method} {request.url.raw_path.decode().removeprefix('/api/mizan')}")
         self.revalidated.append("if-none-match" in request.headers)
         gates = list(self.gates)
+        if request.method == "GET" and self.way is not None:
+            await self.way.wait()
+        call_gate = self.call_gate
         response = await self.inner.handle_async_request(request)
         await response.aread()
         self.answered.append(response.status_code)
@@ -51,6 +57,10 @@ class Wire(httpx.AsyncBaseTransport):
         if request.method == "GET":
             for gate in gates:
                 await gate.wait()
+        else:
+            self.mounted.append(request.headers.get("x-mizan-mounted"))
+            if call_gate is not None:
+                await call_gate.wait()
         return response
 
     def hold(self) -> asyncio.Event:
@@ -59,6 +69,12 @@ class Wire(httpx.AsyncBaseTransport):
         self.gates = [gate]
         self.arrived.clear()
         return gate
+
+    def hold_calls(self) -> asyncio.Event:
+        """Answers to calls that are made from now on wait for this."""
+        self.call_gate = asyncio.Event()
+        self.arrived.clear()
+        return self.call_gate
 
 
 @pytest.fixture
@@ -297,11 +313,7 @@ class TestSubscribing:
             await mizan.call("update_profile", user_id=5, name="Eve")
             await until(lambda: len(seen) == 3)
             assert sorted(seen) == [(5, 1, "Eve"), (5, 1, "Eve"), (5, 2, "Eve")]
-            assert sorted(wire.sent) == [
-                "GET /ctx/user/?page=2&user_id=5",
-                "GET /ctx/user/?user_id=5",
-                "POST /call/update_profile/",
-            ], "user 7 is left alone"
+            assert wire.sent == ["POST /call/update_profile/"], "user 7 is left alone, and the others came along"
             for task in tasks:
                 task.cancel()
         wire.sent.clear()
@@ -316,9 +328,9 @@ class TestSubscribing:
         await wire.arrived.wait()
         wire.gates = []
         await mizan.call("update_profile", user_id=5, name="Eve")
-        gate.set()
         assert [(await one)["user_profile"]["name"] for one in (first, fetched)] == ["Eve", "Eve"]
-        assert wire.sent.count("GET /ctx/user/?user_id=5") == 2
+        assert wire.sent == ["GET /ctx/user/?user_id=5", "POST /call/update_profile/"]
+        assert not gate.is_set(), "nobody waits for the old answer"
 
     async def test_an_answer_that_is_overtaken_on_its_last_step_is_not_shown_either(
         self, mizan: Client, wire: Wire, site: Site
@@ -505,6 +517,145 @@ class TestSubscribing:
         assert len(wire.sent) == 1 + stale
 
 
+class TestRefreshing:
+    """What a call made stale comes with its answer, and is taken only where nobody can know anything newer."""
+
+    async def test_a_call_names_what_is_subscribed_to_and_nothing_else(self, mizan: Client, wire: Wire) -> None:
+        await mizan.fetch("user", user_id=7)
+        await mizan.call("echo", values=[])
+        async with aclosing(mizan.subscribe("user", user_id=5, page=1)), aclosing(mizan.subscribe("weather")):
+            await mizan.call("echo", values=[])
+            async with aclosing(mizan.subscribe("orders", customer_id=7, tags=["a b", "c"])):
+                await mizan.call("echo", values=[])
+        await mizan.call("echo", values=[])
+        assert wire.mounted == [
+            None,
+            "user?user_id=5, weather",
+            "user?user_id=5, weather, orders?customer_id=7&tags=a%20b&tags=c",
+            None,
+        ]
+
+    async def test_it_names_no_more_than_a_header_has_room_for(self, mizan: Client, wire: Wire) -> None:
+        shown = [mizan.subscribe("user", user_id=10**100 + number) for number in range(100)]
+        await mizan.call("echo", values=[])
+        (line,) = wire.mounted
+        assert line is not None
+        assert 3900 < len(line) <= 4096
+        for one in shown:
+            await one.aclose()
+
+    async def test_what_came_along_is_shown_without_asking_and_later_revalidated(
+        self, mizan: Client, wire: Wire
+    ) -> None:
+        async with aclosing(mizan.subscribe("user", user_id=5)) as shown:
+            await anext(shown)
+            await mizan.call("update_profile", user_id=5, name="Eve")
+            assert (await anext(shown))["user_profile"]["name"] == "Eve"
+            await mizan.fetch("user", user_id=5)
+        assert wire.sent == ["GET /ctx/user/?user_id=5", "POST /call/update_profile/", "GET /ctx/user/?user_id=5"]
+        assert wire.answered[-1] == 304
+
+    async def test_it_is_recognised_by_canonical_texts_whatever_the_client_knows_of_defaults(self, wire: Wire) -> None:
+        async with Client(BASE, transport=wire) as mizan, aclosing(mizan.subscribe("user", user_id="5", page=1)) as one:
+            await anext(one)
+            await mizan.call("update_profile", user_id=5, name="Eve")
+            assert (await anext(one))["user_profile"]["name"] == "Eve"
+        assert wire.sent == ["GET /ctx/user/?page=1&user_id=5", "POST /call/update_profile/"]
+
+    async def test_what_did_not_come_along_is_fetched(self, mizan: Client, wire: Wire) -> None:
+        async with AsyncExitStack() as stack:
+            shown = [
+                await stack.enter_async_context(aclosing(mizan.subscribe("user", user_id=5, page=n)))
+                for n in range(1, 19)
+            ]
+            for one in shown:
+                await anext(one)
+            wire.sent.clear()
+            await mizan.call("update_profile", user_id=5, name="Eve")
+            for one in shown:
+                assert (await anext(one))["user_profile"]["name"] == "Eve"
+        assert wire.sent == ["POST /call/update_profile/", *(f"GET /ctx/user/?page={n}&user_id=5" for n in (17, 18))]
+
+    async def test_what_was_asked_for_before_the_call_and_answered_before_it_is_not_replaced_either(
+        self, mizan: Client, wire: Wire, site: Site
+    ) -> None:
+        async with aclosing(mizan.subscribe("user", user_id=5)) as shown:
+            await anext(shown)
+            wire.way = asyncio.Event()
+            asking = asyncio.create_task(mizan.fetch("user", user_id=5))
+            await turns()
+            release = wire.hold_calls()
+            calling = asyncio.create_task(mizan.call("update_profile", user_id=5, name="Eve"))
+            await wire.arrived.wait()
+            site.names[5] = "newer"
+            wire.way.set()
+            assert (await asking)["user_profile"]["name"] == "newer"
+            release.set()
+            await calling
+            assert (await anext(shown))["user_profile"]["name"] == "newer"
+            assert await never(shown)
+
+    @pytest.mark.parametrize("event", ["invalidated", "asked for", "answered", "somebody else"])
+    async def test_what_something_else_became_of_since_the_call_was_sent_is_fetched(
+        self, mizan: Client, wire: Wire, site: Site, event: str
+    ) -> None:
+        async with aclosing(mizan.subscribe("user", user_id=5)) as shown:
+            await anext(shown)
+            release = wire.hold_calls()
+            calling = asyncio.create_task(mizan.call("update_profile", user_id=5, name="Eve"))
+            await wire.arrived.wait()
+            site.names[5] = "newer"  # by somebody else, after the call's answer was made
+            if event == "invalidated":
+                mizan.invalidate("user")
+            elif event == "somebody else":
+                mizan.identify(None)
+            elif event == "answered":
+                await mizan.fetch("user", user_id=5)
+            gate = wire.hold()
+            if event == "asked for":
+                asking = asyncio.create_task(mizan.fetch("user", user_id=5))
+                await wire.arrived.wait()
+            release.set()
+            await calling
+            gate.set()
+            if event == "asked for":
+                assert (await asking)["user_profile"]["name"] == "newer"
+            assert (await anext(shown))["user_profile"]["name"] == "newer"
+
+    async def test_of_two_calls_at_once_the_one_answered_later_is_not_believed(self, mizan: Client, wire: Wire) -> None:
+        async with aclosing(mizan.subscribe("user", user_id=5)) as shown:
+            await anext(shown)
+            release = wire.hold_calls()
+            first = asyncio.create_task(mizan.call("update_profile", user_id=5, name="Eve"))
+            await wire.arrived.wait()
+            wire.call_gate = None
+            await mizan.call("update_profile", user_id=5, name="Eva")
+            release.set()
+            await first
+            assert (await anext(shown))["user_profile"]["name"] == "Eva"
+            assert await never(shown)
+
+    async def test_what_cannot_be_read_is_fetched(self, site: Site) -> None:
+        inner = httpx.ASGITransport(site.mizan(cache=None))
+        garbage: list[Any] = [
+            *("user", {"user": {}}, ["user"], [{"context": "user", "params": [], "data": {}}]),
+            *([{"context": "user", "params": {"user_id": 5}, "data": "x"}], [{"context": "user"}]),
+        ]
+
+        class Garbling(httpx.AsyncBaseTransport):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                if request.method == "GET":
+                    return await inner.handle_async_request(request)
+                return httpx.Response(200, json={"result": None, "invalidate": ["user"], "refreshed": garbage.pop()})
+
+        async with Client(BASE, transport=Garbling()) as mizan, aclosing(mizan.subscribe("user", user_id=5)) as shown:
+            await anext(shown)
+            while garbage:
+                site.names[5] += "!"
+                await mizan.call("update_profile")
+                assert (await anext(shown))["user_profile"]["name"] == site.names[5]
+
+
 class TestClosing:
     async def test_closing_ends_everything(self, wire: Wire) -> None:
         before = asyncio.all_tasks()
@@ -513,12 +664,13 @@ class TestClosing:
         await anext(shown)
         wire.hold()
         step, asking = asyncio.create_task(anext(shown)), asyncio.create_task(mizan.fetch("user", user_id=7))
+        again = asyncio.create_task(mizan.fetch("user", user_id=5))
         calling = asyncio.create_task(mizan.call("update_profile", user_id=9, name="Eve"))
         await asyncio.sleep(0)
         await mizan.aclose()
         with pytest.raises(StopAsyncIteration):
             await step
-        for one in (asking, calling):
+        for one in (asking, again, calling):
             with pytest.raises(RuntimeError, match="closed"):
                 await one
         assert asyncio.all_tasks() <= before
