@@ -41,7 +41,7 @@ FLOORS: dict[str, list[set[str]]] = {
     ],
     "mizan_asgi": [
         {"settings", "importing", "client"},
-        {"requests", "responses"},
+        {"requests", "responses", "scripts"},
         {"auth"},
         {"endpoints"},
         {"views"},

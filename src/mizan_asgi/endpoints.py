@@ -1,4 +1,4 @@
-"""Calls and bundles: `/call/`, `/call/{name}/` and `/ctx/{context}/` (protocol, section 3), in plain ASGI."""
+"""Calls, bundles, scripts: `/call/`, `/call/{name}/`, `/ctx/{context}/` (protocol, section 3), in plain ASGI."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,7 +27,8 @@ from .requests import (
     read_body,
     replaying,
 )
-from .responses import Reply, bundle_reply, data_reply, error_reply
+from .responses import Reply, bundle_reply, data_reply, error_reply, script_reply
+from .scripts import SCRIPTS, Script
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ async def answer(service: Service, path: str, scope: Scope, receive: Receive) ->
             return await _call(service, name, scope, receive)
         case ["", "ctx", context]:
             return await _bundle(service, context, scope, receive)
+        case ["", name] if name in SCRIPTS:
+            return _script(SCRIPTS[name], scope)
     raise NotFound
 
 
@@ -95,6 +98,11 @@ async def _fetch(service: Service, context: str, scope: Scope, receive: Receive)
         identity=caller.identity,
         request=HostRequest(scope, replaying(b"", receive), caller.identity),
     )
+
+
+def _script(script: Script, scope: Scope) -> Reply:
+    _check_method(scope, "GET", "HEAD")
+    return script_reply(script.body, script.etag, if_none_match=header_values(scope, b"if-none-match"))
 
 
 def failure_reply(failure: Failure) -> Reply:

@@ -72,6 +72,14 @@ def bundle_reply(bundle: Bundle, *, canonical_url: bool, if_none_match: Iterable
     return Reply(200, headers, bundle.body)
 
 
+def script_reply(body: bytes, etag: str, *, if_none_match: Iterable[str]) -> Reply:
+    """A script, or 304 where the client has it. Its URL stays when it changes, so nobody keeps it without asking."""
+    headers = [(b"cache-control", b"public, no-cache"), (b"etag", etag.encode()), _NOSNIFF]
+    if matches(if_none_match, etag):
+        return Reply(304, headers, content_type=None)
+    return Reply(200, headers, body, b"text/javascript; charset=utf-8")
+
+
 def error_reply(error: Exception, invalidations: Iterable[Invalidation] = ()) -> Reply:
     """The problem document of any error. What is not a `CallError` is logged, and nothing of it is told."""
     if not isinstance(error, CallError):
