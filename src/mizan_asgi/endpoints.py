@@ -76,10 +76,10 @@ async def _call(service: Service, name: str | None, scope: Scope, receive: Recei
 async def _bundle(service: Service, context: str, scope: Scope, receive: Receive) -> Reply:
     _check_method(scope, "GET", "HEAD")
     bundle = await _fetch(service, context, scope, receive)
-    canonical = scope.get("query_string", b"").decode("latin-1") == bundle.canonical_query and is_canonical_path(
-        scope, service.base_url, f"/ctx/{context}/"
-    )
-    return bundle_reply(bundle, canonical_url=canonical, if_none_match=header_values(scope, b"if-none-match"))
+    query = scope.get("query_string", b"").decode("latin-1")
+    canonical = query == bundle.canonical_query and is_canonical_path(scope, service.base_url, f"/ctx/{context}/")
+    known = header_values(scope, b"if-none-match")
+    return bundle_reply(bundle, query=query, canonical_url=canonical, if_none_match=known)
 
 
 async def _stale_data(service: Service, scope: Scope, receive: Receive, stale: Stale) -> bytes:

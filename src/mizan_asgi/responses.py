@@ -58,12 +58,16 @@ def kept_reply(body: bytes, cache_control: str, *, varies: bool) -> Reply:
     return Reply(200, [(b"cache-control", cache_control.encode()), *_vary(varies), _NOSNIFF], body)
 
 
-def bundle_reply(bundle: Bundle, *, canonical_url: bool, if_none_match: Iterable[str]) -> Reply:
-    """A bundle, or 304 where the client has it. Only under its canonical URL may anybody keep it."""
+def bundle_reply(bundle: Bundle, *, query: str, canonical_url: bool, if_none_match: Iterable[str]) -> Reply:
+    """A bundle, or 304 where the client has it. Only under its canonical URL may anybody keep it.
+
+    A client whose query has another spelling is told the canonical one, which is what invalidations go by.
+    """
     headers = [
         (b"cache-control", bundle.policy.encode()) if canonical_url else _NO_STORE,
         (b"etag", bundle.etag.encode()),
         (b"cache-status", bundle.cache_status.encode()),
+        *([] if query == bundle.canonical_query else [(b"content-location", f"?{bundle.canonical_query}".encode())]),
         *_vary(bundle.varies),
         _NOSNIFF,
     ]

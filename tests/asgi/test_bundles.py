@@ -190,6 +190,14 @@ async def test_a_list_in_the_canonical_url_is_repeated_and_encoded_as_in_the_hea
     assert [(o.headers["cache-status"], o.headers["cache-control"]) for o in others] == [("mizan; hit", "no-store")] * 2
 
 
+async def test_whoever_spells_a_query_otherwise_is_told_the_canonical_one(site: Site) -> None:
+    async with http(site.app()) as web:
+        for query, canonical in (("?page=01&user_id=05", "?user_id=5"), ("?user_id=5&page=2", "?page=2&user_id=5")):
+            answer = await web.get(f"/api/mizan/ctx/user/{query}")
+            assert answer.headers["content-location"] == canonical
+            assert "content-location" not in (await web.get(f"/api/mizan/ctx/user/{canonical}")).headers
+
+
 async def test_only_one_path_to_a_mount_is_canonical(site: Site) -> None:
     async with http(site.app()) as web:
         refusal(await web.get("/api/mizan/api/mizan/ctx/user/?user_id=5"), 404, "not_found")

@@ -1,0 +1,117 @@
+// A real server for a test file, and what tests say to it beside the clients.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { after } from "node:test";
+import { fileURLToPath } from "node:url";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const PYTHON = process.env.PYTHON ?? `${ROOT}/.venv/bin/python`;
+
+const DEFAULTS = { user: { page: 1 }, orders: { tags: [] } };
+
+/** Starts the site in a process of its own, for as long as the tests of this file run. */
+export async function serve() {
+  const server = spawn(PYTHON, ["-m", "uvicorn", "tests.js.site:app", "--port", "0"], {
+    cwd: ROOT,
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  process.on("exit", () => server.kill("SIGKILL"));
+  after(async () => {
+    server.kill();
+    if (server.exitCode === null) await once(server, "exit");
+  });
+  let url;
+  const lines = createInterface(server.stderr);
+  for await (const line of lines) {
+    url = line.match(/running on (http:\S+)/)?.[1];
+    if (url) break;
+  }
+  if (!url) throw new Error("The server did not start.");
+  server.stderr.resume();
+  return new Site(url, server);
+}
+
+class Site {
+  constructor(url, server) {
+    this.url = url;
+    this.server = server;
+    this.baseUrl = `${url}/api/mizan`;
+    this.options = { baseUrl: this.baseUrl, defaults: DEFAULTS, channel: false };
+  }
+
+  async #control(method, path) {
+    const response = await fetch(`${this.url}/control/${path}`, { method });
+    if (!response.ok) throw new Error(`${path}: ${response.status}`);
+    return response.json();
+  }
+
+  /** The targets of what was asked since the last time. */
+  async log() {
+    return (await this.requests()).map((one) => one.target);
+  }
+
+  requests() {
+    return this.#control("GET", "log");
+  }
+
+  token(user) {
+    return this.#control("GET", `token?user=${user}`);
+  }
+
+  /** Holds the next request whose target begins so: before it is computed, or when its answer is ready to leave. */
+  async hold(target, when = "after") {
+    const query = new URLSearchParams({ target, when });
+    const number = await this.#control("POST", `hold?${query}`);
+    return {
+      arrived: () => this.#control("GET", `arrived/${number}`),
+      gone: () => this.#control("GET", `gone/${number}`),
+      release: () => this.#control("POST", `release/${number}`),
+      cut: () => this.#control("POST", `release/${number}?end=cut`),
+    };
+  }
+}
+
+/** Shows a context and remembers every state that it was told. */
+export function show(client, context, params) {
+  const states = [];
+  const waiting = new Set();
+  const end = client.subscribe(context, params, (state) => {
+    states.push(state);
+    for (const check of [...waiting]) check();
+  });
+  const shown = {
+    states,
+    end,
+    get state() {
+      return states.at(-1);
+    },
+    /** The data that was shown, one after the other, without repeats. */
+    get data() {
+      return states.map((one) => one.data).filter((data, place, all) => place === 0 || data !== all[place - 1]);
+    },
+    /** Settles as soon as the state is such. */
+    until(condition) {
+      return new Promise((resolve) => {
+        const check = () => {
+          if (!condition(shown.state)) return;
+          waiting.delete(check);
+          resolve(shown.state);
+        };
+        waiting.add(check);
+        check();
+      });
+    },
+    loaded: () => shown.until((state) => !state.loading),
+  };
+  return shown;
+}
+
+let number = 100;
+
+/** A user whom no other test has touched. */
+export const somebody = () => ++number;
+
+/** The names that a context shows, one after the other. */
+export const namesOf = (shown) => shown.data.map((data) => data?.user_profile.name);

@@ -1,0 +1,252 @@
+"""The server of the tests of what runs in browsers: a small site, and answers that a test can hold back.
+
+`POST /control/hold?target=GET /ctx/user/` takes hold of the next request whose target begins so, before it is computed
+(`when=before`) or when its answer is ready to leave (`when=after`), until it is released. Nothing else is out of the
+ordinary: answers are computed, cached and purged as anywhere.
+"""
+
+import asyncio
+import datetime
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mizan_asgi import Mizan
+from mizan_core import Conflict, Context, Identity, build, client, invalidate, issue_mwt
+
+KEYS = {"k1": "a-secret-of-the-tests-and-of-nothing-else"}
+BASE = "/api/mizan"
+
+User, Orders, Moment, Inbox, Shaky = map(Context, ("user", "orders", "moment", "inbox", "shaky"))
+
+names: dict[int, str] = {}
+counts: Counter[int] = Counter()
+
+
+class Profile(BaseModel):
+    user_id: int
+    name: str
+    count: int
+
+
+def name_of(user_id: int) -> str:
+    return names.get(user_id, f"user {user_id}")
+
+
+@client(context=User)
+async def user_profile(user_id: int) -> Profile:
+    return Profile(user_id=user_id, name=name_of(user_id), count=counts[user_id])
+
+
+@client(context=User)
+async def user_letters(user_id: int, page: int = 1) -> list[str]:
+    return list(name_of(user_id))[(page - 1) * 2 : page * 2]
+
+
+@client(context=Orders)
+async def orders(customer_id: int, tags: tuple[str, ...] = ()) -> list[str]:
+    return [f"{name_of(customer_id)} {tag}" for tag in tags]
+
+
+@client(context=Moment)
+async def moment(when: datetime.datetime) -> str:
+    return name_of(int(when.timestamp()))
+
+
+@client(context=Inbox, auth=True)
+async def messages(me: Identity) -> list[str]:
+    return [f"for {me.user_id}"]
+
+
+@client(context=Shaky)
+async def shaky(user_id: int) -> str:
+    if name_of(user_id) == "bad":
+        raise Conflict("Not now.")
+    return name_of(user_id)
+
+
+@client(affects=[User, Shaky])
+async def rename(user_id: int, name: str) -> str:
+    names[user_id] = name
+    return name
+
+
+@client(affects=User)
+async def count(user_id: int) -> int:
+    counts[user_id] += 1
+    return counts[user_id]
+
+
+@client(affects=User.whole())
+async def rename_everybody(user_id: int, name: str) -> None:
+    names[user_id] = name
+
+
+@client(affects=Orders)
+async def rename_customer(customer_id: int, name: str, tags: list[str] | None = None) -> None:
+    names[customer_id] = name
+
+
+@client(affects=Moment)
+async def rename_moment(when: datetime.datetime, name: str) -> None:
+    names[int(when.timestamp())] = name
+
+
+@client(affects=User)
+async def refuse(user_id: int, *, named: bool = False) -> None:
+    if named:
+        names[user_id] = "named"
+        invalidate(User, user_id=user_id)
+    raise Conflict("Somebody else was first.")
+
+
+@client(affects=User)
+async def explode(user_id: int, name: str) -> None:
+    names[user_id] = name
+    raise RuntimeError("Nobody is to read this.")
+
+
+@client
+async def echo(value: Any) -> Any:
+    return value
+
+
+@client(context=User, route="/profile/{user_id}/")
+async def profile_page(user_id: int) -> HTMLResponse:
+    return HTMLResponse(f"<b>{name_of(user_id)}</b>")
+
+
+@client(affects=User, route="/rename/")
+async def rename_form(user_id: int, name: str) -> HTMLResponse:
+    names[user_id] = name
+    return HTMLResponse(f"<i>{name}</i>")
+
+
+@client(affects=User, route="/rename-and-go/")
+async def rename_and_go(user_id: int, name: str) -> RedirectResponse:
+    names[user_id] = name
+    return RedirectResponse("/control/log", 303)
+
+
+@dataclass(slots=True)
+class Hold:
+    """A request that is held. `end`: whether its answer goes out in the end, or the connection breaks."""
+
+    target: str
+    before: bool
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    end: "asyncio.Future[str]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    async def wait(self, receive: Receive) -> bool:
+        """Until it is released. Whether an answer is to go out."""
+        self.arrived.set()
+        leaving = asyncio.create_task(self._client_gone(receive))
+        await asyncio.wait({self.end, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        leaving.cancel()
+        return self.end.done() and self.end.result() == "send"
+
+    async def _client_gone(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.gone.set()
+
+
+class Door:
+    """Writes down what is asked of Mizan, and holds what is to be held."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.holds: list[Hold] = []
+        self.log: list[dict[str, Any]] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith("/control/"):
+            await self.app(scope, receive, send)
+            return
+        query = scope["query_string"].decode()
+        target = f"{scope['method']} {scope['raw_path'].decode().removeprefix(BASE)}{query and f'?{query}'}"
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        self.log.append({"target": target, "mounted": headers.get("x-mizan-mounted")})
+        holds = [one for one in self.holds if not one.arrived.is_set() and target.startswith(one.target)]
+        await (self._held(holds[0], scope, receive, send) if holds else self.app(scope, receive, send))
+
+    async def _held(self, hold: Hold, scope: Scope, receive: Receive, send: Send) -> None:
+        if hold.before:
+            body = await receive()
+            if await hold.wait(receive):
+                await self.app(scope, replaying(body), send)
+            return
+        answer: list[Message] = []
+
+        async def keep(message: Message) -> None:
+            answer.append(message)
+
+        await self.app(scope, receive, keep)
+        if await hold.wait(receive):
+            for message in answer:
+                await send(message)
+        elif not hold.gone.is_set():  # a body that is announced and does not come: uvicorn closes the connection
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
+            await send({"type": "http.response.body", "body": b"{", "more_body": True})
+
+
+def replaying(body: Message) -> Receive:
+    messages = [body]
+
+    async def receive() -> Message:
+        return messages.pop() if messages else await asyncio.Event().wait() or {}
+
+    return receive
+
+
+mizan = Mizan(build([one for one in list(globals().values()) if hasattr(one, "__mizan__")]), mwt_keys=KEYS)
+
+
+async def hold(request: Request) -> JSONResponse:
+    door.holds.append(Hold(request.query_params["target"], request.query_params.get("when") == "before"))
+    return JSONResponse(len(door.holds) - 1)
+
+
+async def awaited(request: Request) -> JSONResponse:
+    """Answers when a held request has arrived, or its client is gone."""
+    await getattr(door.holds[request.path_params["number"]], request.path_params["event"]).wait()
+    return JSONResponse(True)
+
+
+async def release(request: Request) -> JSONResponse:
+    door.holds[request.path_params["number"]].end.set_result(request.query_params.get("end", "send"))
+    return JSONResponse(True)
+
+
+async def log(request: Request) -> JSONResponse:
+    """What was asked since the last time that somebody wanted to know."""
+    asked, door.log = door.log, []
+    return JSONResponse(asked)
+
+
+async def token(request: Request) -> JSONResponse:
+    now = datetime.datetime.now(datetime.UTC).timestamp()
+    return JSONResponse(issue_mwt(Identity(request.query_params["user"]), KEYS, now=now))
+
+
+host = Starlette(
+    routes=[
+        Route("/control/hold", hold, methods=["POST"]),
+        Route("/control/release/{number:int}", release, methods=["POST"]),
+        Route("/control/log", log),
+        Route("/control/token", token),
+        Route("/control/{event}/{number:int}", awaited),
+        Mount(BASE, mizan),
+        *mizan.routes,
+    ],
+    lifespan=mizan.lifespan,
+)
+app = door = Door(host)
