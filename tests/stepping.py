@@ -141,7 +141,7 @@ class SteppedCache(MemoryCache):
         self._steps = steps
 
     def contents(self) -> list[tuple[str, bytes]]:
-        return sorted((key, entry[0]) for key, entry in self._entries.items())
+        return sorted((key, bytes(cell.value or b"")) for key, cell in self._entries.items())
 
     async def get(self, *keys: str) -> list[bytes | None]:
         await self._steps.gate(f"get {_short(keys)}")

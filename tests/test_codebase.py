@@ -25,7 +25,7 @@ SOURCE = ROOT / "src"
 FLOORS: dict[str, list[set[str]]] = {
     "mizan_core": [
         {"errors", "cache.__init__", "cache.backend"},
-        {"values", "cache.memory", "cache.guard", "cache.redis"},
+        {"values", "cache.memory", "cache.guard", "cache.redis", "memo"},
         {"holds"},
         {"identity"},
         {"policies", "keys", "signature", "watch"},
@@ -33,7 +33,8 @@ FLOORS: dict[str, list[set[str]]] = {
         {"graph"},
         {"build", "invalidation", "guards"},
         {"header", "wire"},
-        {"manifest", "bundle_cache"},
+        {"manifest", "entries"},
+        {"bundle_cache"},
         {"addresses", "answers", "running"},
         {"refresh"},
         {"engine"},

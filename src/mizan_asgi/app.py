@@ -23,13 +23,16 @@ from mizan_core.guards import PermissionsOf
 from mizan_core.tokens import DEFAULT_TTL_SECONDS, Keys, check_keys
 
 from .auth import Authenticate, Authenticator, mwt_obtain_function, read_origins
-from .endpoints import Service, answer
-from .requests import below_mount
-from .responses import error_reply
+from .endpoints import Endpoint, Service, endpoints_of, missing_endpoint
+from .requests import below_mount, is_canonical_path
+from .responses import Reply, error_reply
 from .settings import Settings, several_workers
 from .views import routes_of
 
 logger = logging.getLogger("mizan")
+
+# How many paths are remembered with what answers there: a mount point may have parameters, which the sender chooses.
+_REMEMBERED_PATHS = 4096
 
 # Enough for any form, and too little to fill the memory with a few requests.
 DEFAULT_MAX_BODY_BYTES = 1_048_576
@@ -100,6 +103,8 @@ class Mizan:
             base_url=self.base_url,
             max_body_bytes=max_body_bytes,
         )
+        self._endpoints = endpoints_of(self._service)
+        self._canonical: dict[tuple[str | bytes | None, ...], Endpoint] = {}
         self.routes: list[Route] = routes_of(self._service, graph)
         self._router = Router(self.routes, redirect_slashes=False)
 
@@ -126,23 +131,43 @@ class Mizan:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await self._http(scope, receive, send)
+            endpoint = self._canonical.get(_path(scope))
+            written = None if endpoint is None else endpoint.recall(scope)
+            if written is None:
+                await self._http(endpoint, scope, receive, send)
+                return
+            status, headers, body = written  # as `send_written` does, for this is the way of most requests
+            await send({"type": "http.response.start", "status": status, "headers": headers.copy()})
+            await send({"type": "http.response.body", "body": body})
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         else:
             await send({"type": "websocket.close", "code": 1000, "reason": "There are no websockets here."})
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._serves_route(scope):
+    async def _http(self, endpoint: Endpoint | None, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer by the endpoint at this canonical path, or find out what is there."""
+        if endpoint is None and self._serves_route(scope):
             await self._router(scope, receive, send)
             return
         try:
-            reply = await answer(self._service, below_mount(scope, self.base_url), scope, receive)
+            reply = await self._reply(endpoint, scope, receive)
         except ClientDisconnect:
             return
         except Exception as error:  # noqa: BLE001  # whatever it is, the client is told what it may know
             reply = error_reply(error)
         await reply.send(send, head=scope["method"] == "HEAD")
+
+    async def _reply(self, endpoint: Endpoint | None, scope: Scope, receive: Receive) -> Reply:
+        if endpoint is not None:
+            return await endpoint.answer(scope, receive, canonical_path=True)
+        place = below_mount(scope, self.base_url).removesuffix("/") + "/"
+        endpoint = self._endpoints.get(place)
+        if endpoint is None:
+            return await missing_endpoint(self._service, place).answer(scope, receive, canonical_path=False)
+        canonical = is_canonical_path(scope, self.base_url, place)
+        if canonical and len(self._canonical) < _REMEMBERED_PATHS and not self._is_routed(scope):
+            self._canonical[_path(scope)] = endpoint
+        return await endpoint.answer(scope, receive, canonical_path=canonical)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         """For standing alone under a server."""
@@ -154,7 +179,15 @@ class Mizan:
 
     def _serves_route(self, scope: Scope) -> bool:
         """Whether a function's own route is asked for and no host is there to serve it."""
-        return "app" not in scope and any(route.matches(scope)[0] is not Match.NONE for route in self.routes)
+        return "app" not in scope and self._is_routed(scope)
+
+    def _is_routed(self, scope: Scope) -> bool:
+        return any(route.matches(scope)[0] is not Match.NONE for route in self.routes)
+
+
+def _path(scope: Scope) -> tuple[str | bytes | None, ...]:
+    """All of a scope that tells where below a mount it is, and how that was spelled."""
+    return scope["path"], scope.get("raw_path"), scope.get("root_path"), scope.get("app_root_path")
 
 
 def _check_secrets_differ(cache_secret: str | bytes | None, keys: Mapping[str, bytes] | None) -> None:

@@ -1,25 +1,32 @@
 """Calls, bundles, scripts: `/call/`, `/call/{name}/`, `/ctx/{context}/` (protocol, section 3), in plain ASGI."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol, TypeAlias
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from mizan_core.answers import Answer, Bundle, Failure
+from mizan_core.addresses import Query
+from mizan_core.answers import Answer, Bundle, Failure, as_bundle
+from mizan_core.bundle_cache import Hit
 from mizan_core.engine import Engine, Given
+from mizan_core.entries import Entry
 from mizan_core.errors import MethodNotAllowed, NotFound, UnsupportedMediaType
-from mizan_core.graph import CachePolicy, Function
+from mizan_core.graph import CachePolicy, ContextPlan, Function
+from mizan_core.identity import Identity, permission_key
+from mizan_core.memo import Memo
+from mizan_core.policies import Per, Seconds
 from mizan_core.refresh import Stale, read_mounted, refresh
-from mizan_core.wire import parse_call
+from mizan_core.wire import no_such_context, parse_call
 
 from .auth import Authenticator, check_same_site
 from .requests import (
     HostRequest,
     as_get,
     header_values,
-    is_canonical_path,
     is_json,
     media_type,
     parse_pairs,
@@ -27,8 +34,17 @@ from .requests import (
     read_body,
     replaying,
 )
-from .responses import Reply, bundle_reply, data_reply, error_reply, script_reply
+from .responses import Reply, Written, bundle_reply, data_reply, error_reply, script_reply
 from .scripts import SCRIPTS, Script
+
+# Query strings are the sender's to make up. Those of several thousand bundles fit.
+REMEMBERED_QUERIES_BYTES = 8 * 1024 * 1024
+
+# What was asked: the context, the query as it was sent, and where it matters the user and the permissions.
+_Asked: TypeAlias = tuple[str, bytes, str | None, str | None]
+
+# What a hit for everyone looks at: a token is checked wherever it is sent.
+_LOOKED_AT = frozenset({b"if-none-match", b"x-mizan-token", b"authorization"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,69 +56,204 @@ class Service:
     trusted_origins: frozenset[str]
     base_url: str
     max_body_bytes: int
+    queries: Memo[_Asked, Query] = field(default_factory=lambda: Memo(REMEMBERED_QUERIES_BYTES))
 
 
-async def answer(service: Service, path: str, scope: Scope, receive: Receive) -> Reply:
-    """The reply to a request whose path below the mount point is `path`. Errors are raised."""
-    match path.removesuffix("/").split("/"):
-        case ["", "call"]:
-            return await _call(service, None, scope, receive)
-        case ["", "call", name]:
-            return await _call(service, name, scope, receive)
-        case ["", "ctx", context]:
-            return await _bundle(service, context, scope, receive)
-        case ["", name] if name in SCRIPTS:
-            return _script(SCRIPTS[name], scope)
+class Endpoint(Protocol):
+    """What answers at a place: the canonical spelling of a path below the mount point."""
+
+    place: str
+
+    def recall(self, scope: Scope) -> Written | None:
+        """An answer that takes no waiting, to a request for the canonical path; None where more has to be asked."""
+        ...
+
+    async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Reply:
+        """The reply. Errors are raised."""
+        ...
+
+
+def endpoints_of(service: Service) -> dict[str, Endpoint]:
+    """What a graph answers, by place."""
+    graph = service.engine.graph
+    bundles = {name: BundleEndpoint(service, plan) for name, plan in graph.contexts.items() if plan.readers}
+    found: list[Endpoint] = [*bundles.values(), *(ScriptEndpoint(name, script) for name, script in SCRIPTS.items())]
+    found += [CallEndpoint(service, name, bundles) for name in (None, *graph.functions)]
+    return {endpoint.place: endpoint for endpoint in found}
+
+
+def missing_endpoint(service: Service, place: str) -> Endpoint:
+    """What tells that nothing is at this place: to whoever may be told, and after what else is wrong."""
+    match place.split("/"):
+        case ["", "call", name, ""]:
+            return CallEndpoint(service, name, {})
+        case ["", "ctx", _, ""]:
+            return MissingBundle(service, place)
     raise NotFound
 
 
-async def _call(service: Service, name: str | None, scope: Scope, receive: Receive) -> Reply:
-    _check_method(scope, "POST")
-    caller = await service.authenticator.identify(scope, receive)
-    if not caller.by_header:
-        check_same_site(scope, service.trusted_origins)
-    mounted = read_mounted(header_values(scope, b"x-mizan-mounted"))
-    body = await read_body(scope, receive, service.max_body_bytes)
-    called, args = (name, await read_arguments(scope, body)) if name is not None else _read_call(scope, body)
-    request = HostRequest(scope, replaying(body, receive), caller.identity)
-    ended = await service.engine.attempt(called, args, identity=caller.identity, request=request)
-    if isinstance(ended, Answer):
+class CallEndpoint:
+    """`/call/{name}/`, or `/call/`, where the body says which function is called."""
+
+    def __init__(self, service: Service, name: str | None, bundles: "Mapping[str, BundleEndpoint]") -> None:
+        self.place = "/call/" if name is None else f"/call/{name}/"
+        self._service = service
+        self._name = name
+        self._bundles = bundles
+
+    def recall(self, scope: Scope) -> None:
+        """Nothing is known of a call before it was made."""
+
+    async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Reply:  # noqa: ARG002
+        service, name = self._service, self._name
+        _check_method(scope, "POST")
+        caller = await service.authenticator.identify(scope, receive)
+        if not caller.by_header:
+            check_same_site(scope, service.trusted_origins)
+        mounted = read_mounted(header_values(scope, b"x-mizan-mounted"))
+        body = await read_body(scope, receive, service.max_body_bytes)
+        called, args = (name, await read_arguments(scope, body)) if name is not None else _read_call(scope, body)
+        request = HostRequest(scope, replaying(body, receive), caller.identity)
+        ended = await service.engine.attempt(called, args, identity=caller.identity, request=request)
+        if not isinstance(ended, Answer):
+            return failure_reply(ended)
         if mounted is not None:
-            ended = await refresh(service.engine.graph, ended, mounted, partial(_stale_data, service, scope, receive))
+            ended = await refresh(service.engine.graph, ended, mounted, partial(self._stale_data, scope, receive))
         return data_reply(ended.body, ended.invalidations)
-    return failure_reply(ended)
+
+    async def _stale_data(self, scope: Scope, receive: Receive, stale: Stale) -> bytes:
+        """The bundle as the client would get it now: who asks is found out anew, for the call may have changed it."""
+        endpoint = self._bundles[stale.context]
+        asking = as_get(scope, self._service.base_url, endpoint.place, stale.query)
+        return (await endpoint.fetch(asking, receive)).body
 
 
-async def _bundle(service: Service, context: str, scope: Scope, receive: Receive) -> Reply:
-    _check_method(scope, "GET", "HEAD")
-    bundle = await _fetch(service, context, scope, receive)
-    query = scope.get("query_string", b"").decode("latin-1")
-    canonical = query == bundle.canonical_query and is_canonical_path(scope, service.base_url, f"/ctx/{context}/")
-    known = header_values(scope, b"if-none-match")
-    return bundle_reply(bundle, query=query, canonical_url=canonical, if_none_match=known)
+@dataclass(frozen=True, slots=True, eq=False)
+class _WrittenHit:
+    """A hit's answer, whole and as 304, made once for each entry; as good until `until`, in seconds since 1970."""
+
+    by: "BundleEndpoint"
+    until: float
+    etag: bytes
+    whole: Written
+    unchanged: Written
 
 
-async def _stale_data(service: Service, scope: Scope, receive: Receive, stale: Stale) -> bytes:
-    """The bundle as the client would get it now: who asks is found out anew, for the call may have changed it."""
-    asking = as_get(scope, service.base_url, f"/ctx/{stale.context}/", stale.query)
-    return (await _fetch(service, stale.context, asking, receive)).body
+class BundleEndpoint:
+    """`/ctx/{context}/`. Queries that were found valid are remembered, with the place of their answers."""
+
+    def __init__(self, service: Service, plan: ContextPlan) -> None:
+        self.place = f"/ctx/{plan.name}/"
+        self._service = service
+        self._plan = plan
+        self._name = plan.name
+        self._for_everyone = plan.policy.for_everyone
+        self._ask_session = shows_who_asks(plan.policy, plan.readers)
+        self._takes_request = any(reader.signature.takes_request for reader in plan.readers)
+        self._counts_down = isinstance(plan.policy.lifetime, Seconds)
+        self._remembered = service.queries.get
+        self._recall = service.engine.recall
+
+    def recall(self, scope: Scope) -> Written | None:
+        """A hit from memory, for everyone, at its canonical URL. Most requests end here, so every step counts."""
+        if not self._for_everyone or scope["method"] != "GET":
+            return None
+        etag = None
+        for name, value in scope["headers"]:
+            if name in _LOOKED_AT:
+                if etag is not None or name != b"if-none-match":
+                    return None
+                etag = value
+        raw = scope.get("query_string", b"")
+        query = self._remembered((self._name, raw, None, None))
+        if query is None or query.slot is None or query.canonical != raw:
+            return None
+        entry = self._recall(query.slot)
+        if entry is None:
+            return None
+        written: _WrittenHit | None = entry.written
+        if written is None or written.by is not self or (self._counts_down and written.until <= self._now()):
+            written = entry.written = self._write(entry, query)
+        if etag is None:
+            return written.whole
+        return written.unchanged if etag == written.etag else None
+
+    async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Reply:
+        _check_method(scope, "GET", "HEAD")
+        bundle = await self.fetch(scope, receive)
+        query = scope.get("query_string", b"").decode("latin-1")
+        return bundle_reply(
+            bundle,
+            query=query,
+            canonical_url=canonical_path and query == bundle.canonical_query,
+            if_none_match=header_values(scope, b"if-none-match"),
+        )
+
+    async def fetch(self, scope: Scope, receive: Receive) -> Bundle:
+        """The bundle for whoever asks. Raises `CallError`, and whatever the first reader that fails raises."""
+        service, plan = self._service, self._plan
+        caller = await service.authenticator.identify(scope, receive, ask_session=self._ask_session)
+        await service.engine.authorise(plan, caller.identity)
+        query = self._query(scope.get("query_string", b""), caller.identity)
+        request = HostRequest(scope, replaying(b"", receive), caller.identity) if self._takes_request else None
+        return await service.engine.answer(query, identity=caller.identity, request=request)
+
+    def _query(self, raw: bytes, identity: Identity) -> Query:
+        """What is asked, remembered or read. Raises `CallError`."""
+        user = permissions = None
+        if self._plan.policy.per is not Per.ALL:
+            permissions = permission_key(identity)
+            user = identity.user_id if self._plan.policy.per is Per.USER else None
+        asked = self._name, raw, user, permissions
+        query = self._service.queries.get(asked)
+        if query is None:
+            query = self._service.engine.query(self._plan, parse_pairs(raw), identity)
+            if query.may_be_remembered:
+                self._service.queries.put(asked, query, query.size + 2 * len(raw))
+        return query
+
+    def _write(self, entry: Entry, query: Query) -> _WrittenHit:
+        remaining = entry.expires - self._now()
+        bundle = as_bundle(Hit(entry, remaining), self._plan.policy, query.spelling.query)
+        reply = partial(bundle_reply, bundle, query=query.spelling.query, canonical_url=True)
+        whole, unchanged = reply(if_none_match=()), reply(if_none_match=[bundle.etag])
+        until = entry.expires - math.floor(remaining)
+        return _WrittenHit(self, until, bundle.etag.encode(), whole.written(), unchanged.written())
+
+    def _now(self) -> float:
+        return self._service.engine.clock()
 
 
-async def _fetch(service: Service, context: str, scope: Scope, receive: Receive) -> Bundle:
-    plan = service.engine.graph.contexts.get(context)
-    ask_session = plan is not None and shows_who_asks(plan.policy, plan.readers)
-    caller = await service.authenticator.identify(scope, receive, ask_session=ask_session)
-    return await service.engine.fetch(
-        context,
-        parse_pairs(scope.get("query_string", b"")),
-        identity=caller.identity,
-        request=HostRequest(scope, replaying(b"", receive), caller.identity),
-    )
+class MissingBundle:
+    """`/ctx/{context}/` for a context that there is not."""
+
+    def __init__(self, service: Service, place: str) -> None:
+        self.place = place
+        self._service = service
+
+    def recall(self, scope: Scope) -> None:
+        """There is nothing to know."""
+
+    async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Reply:  # noqa: ARG002
+        _check_method(scope, "GET", "HEAD")
+        await self._service.authenticator.identify(scope, receive, ask_session=False)
+        raise no_such_context()
 
 
-def _script(script: Script, scope: Scope) -> Reply:
-    _check_method(scope, "GET", "HEAD")
-    return script_reply(script.body, script.etag, if_none_match=header_values(scope, b"if-none-match"))
+class ScriptEndpoint:
+    """`/client.js` and the other scripts that pages load."""
+
+    def __init__(self, name: str, script: Script) -> None:
+        self.place = f"/{name}/"
+        self._script = script
+
+    def recall(self, scope: Scope) -> None:
+        """Scripts are asked for once a page, and need no short way."""
+
+    async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Reply:  # noqa: ARG002
+        _check_method(scope, "GET", "HEAD")
+        known = header_values(scope, b"if-none-match")
+        return script_reply(self._script.body, self._script.etag, if_none_match=known)
 
 
 def failure_reply(failure: Failure) -> Reply:

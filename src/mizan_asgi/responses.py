@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from starlette.types import Message, Send
 
@@ -17,7 +18,10 @@ logger = logging.getLogger("mizan")
 
 INVALIDATE_HEADER = b"x-mizan-invalidate"
 
-RawHeaders = list[tuple[bytes, bytes]]
+RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
+
+# A whole answer as it is sent: status, headers, body.
+Written: TypeAlias = tuple[int, RawHeaders, bytes]
 
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", NO_STORE.encode())
@@ -33,13 +37,23 @@ class Reply:
     body: bytes = b""
     content_type: bytes | None = b"application/json"
 
-    async def send(self, send: Send, *, head: bool = False) -> None:
-        """Send it; to a HEAD request, without the body that GET would have."""
+    def written(self) -> Written:
+        """The whole answer, as it would be sent to a GET."""
         headers = list(self.headers)
         if self.content_type is not None:
             headers += [(b"content-type", self.content_type), (b"content-length", b"%d" % len(self.body))]
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if head else self.body})
+        return self.status, headers, self.body
+
+    async def send(self, send: Send, *, head: bool = False) -> None:
+        """Send it; to a HEAD request, without the body that GET would have."""
+        await send_written(self.written(), send, head=head)
+
+
+async def send_written(written: Written, send: Send, *, head: bool = False) -> None:
+    """Send an answer. The headers are sent as a list of their own, for whoever stands outside may add some."""
+    status, headers, body = written
+    await send({"type": "http.response.start", "status": status, "headers": headers.copy()})
+    await send({"type": "http.response.body", "body": b"" if head else body})
 
 
 def invalidate_headers(invalidations: Iterable[Invalidation]) -> RawHeaders:

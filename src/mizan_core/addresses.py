@@ -1,19 +1,24 @@
 """From validated values to the one place of an answer: its texts, its canonical query, its entry's key, its tags."""
 
+import datetime
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
-from .bundle_cache import Slot
+from .entries import Slot
 from .errors import InvalidValue
-from .graph import ContextPlan, Function, Graph
+from .graph import CachePolicy, ContextPlan, Function, Graph
 from .holds import Scope
 from .identity import Identity, permission_key
 from .inputs import Validator
 from .invalidation import Invalidation
 from .keys import KeyMaker
 from .manifest import canonical_query
-from .policies import Per
+from .policies import Never, Per
 from .values import canonical, jsonable
 
 
@@ -23,6 +28,40 @@ class Spelling:
 
     texts: Mapping[str, str]
     query: str
+
+
+# What no reader can change in place, and so may be handed to one after the other.
+_IMMUTABLE = (
+    *(type(None), bool, int, float, str, bytes, Decimal, UUID, Enum),
+    *(datetime.date, datetime.time, datetime.timedelta),
+)
+
+# What a remembered query costs beside its texts, about (tests/core/test_addresses.py measures it).
+_QUERY_BYTES = 1_500
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Query:
+    """What was asked of a context and found valid. `slot` is None where the answer is kept nowhere.
+
+    `canonical`: the query of the canonical URL, as it is sent.
+    """
+
+    plan: ContextPlan
+    sent: Mapping[str, object]
+    spelling: Spelling
+    canonical: bytes
+    slot: Slot | None
+
+    @property
+    def may_be_remembered(self) -> bool:
+        """Whether whoever asks the same again gets the same without another validation."""
+        return self.plan.validator.is_pure and all(isinstance(value, _IMMUTABLE) for value in self.sent.values())
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        return _QUERY_BYTES + 4 * sys.getsizeof(self.spelling.query)
 
 
 def spell(plan: ContextPlan, sent: Mapping[str, object]) -> Spelling:
@@ -56,6 +95,13 @@ class Addresses:
         self._graph = graph
         self._keys = keys
 
+    def query(self, plan: ContextPlan, sent: Mapping[str, object], identity: Identity) -> Query:
+        """What was asked and where its answer is kept for this identity. Raises as `spell` does."""
+        spelling = spell(plan, sent)
+        kept = _is_kept(plan.policy, identity)
+        slot = self.slot(plan, spelling.texts, identity) if kept else None
+        return Query(plan, sent, spelling, spelling.query.encode("ascii"), slot)
+
     def slot(self, plan: ContextPlan, texts: Mapping[str, str], identity: Identity) -> Slot:
         """Where the bundle of these parameters is kept for this identity."""
         policy = plan.policy
@@ -86,6 +132,10 @@ class Addresses:
         shape = plan.known_shape(frozenset(texts))
         tag = self._keys.tag(plan.name, {name: texts[name] for name in shape})
         return Scope(tag, self._keys.tag(plan.name, {}) if shape else tag, plan.fingerprint)
+
+
+def _is_kept(policy: CachePolicy, identity: Identity) -> bool:
+    return not isinstance(policy.lifetime, Never) and (policy.per is not Per.USER or identity.is_authenticated)
 
 
 def _text(validator: Validator, name: str, value: object) -> str | None:

@@ -5,7 +5,6 @@ carries the nonces that its tags had before its readers ran. Purging is deleting
 """
 
 import asyncio
-import struct
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -13,6 +12,7 @@ from typing import TypeAlias
 from .cache.backend import HELD, CacheBackend, HoldingBackend, together
 from .cache.guard import DEFAULT_DEADLINE_SECONDS, CacheState, GuardedCache, GuardedHoldingCache
 from .cache.memory import MemoryCache
+from .entries import ENTRY_BYTES, Entry, Kept, Slot, read_entry
 from .errors import CacheUnavailable
 from .holds import Debts, Hold, LocalHolds, Nonces, Scope
 from .wire import etag_of
@@ -24,24 +24,8 @@ TAKE_OVER_SECONDS = 60.0
 # The safety net under "until purged".
 DEFAULT_MAX_AGE_SECONDS = 86_400.0
 
-_LAYOUT = 1
-_EXPIRY = struct.Struct(">d")
-_ETAG_BYTES = len(etag_of(b""))
-
 Random: TypeAlias = Callable[[int], bytes]
 Clock: TypeAlias = Callable[[], float]
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """Where a bundle is kept: its entry's key and the tags of every scope that it is part of, the whole context first.
-
-    `fingerprint` stands for the shapes of those scopes: entries made under others are not served.
-    """
-
-    key: str
-    tags: tuple[str, ...]
-    fingerprint: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +40,16 @@ class Computed:
 class Hit:
     """Served from the cache; `remaining` seconds until it expires."""
 
-    body: bytes
-    etag: str
+    entry: Entry
     remaining: float
+
+    @property
+    def body(self) -> bytes:
+        return self.entry.body
+
+    @property
+    def etag(self) -> str:
+        return self.entry.etag
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +120,8 @@ class BundleCache:
         deadline: float = DEFAULT_DEADLINE_SECONDS,
     ) -> None:
         self._nonces = Nonces(random)
-        self._guard = None if type(backend) is MemoryCache else _guarded(backend, deadline)
+        self._memory = backend if type(backend) is MemoryCache else None
+        self._guard = None if self._memory is not None else _guarded(backend, deadline)
         self._backend: CacheBackend = backend if self._guard is None else self._guard
         self._holds: HoldingBackend = (
             self._backend if isinstance(self._backend, HoldingBackend) else LocalHolds(self._backend, self._nonces)
@@ -161,6 +153,9 @@ class BundleCache:
 
         Concurrent misses of one slot compute once, and a computation goes on when whoever began it goes away.
         """
+        entry = self.recall(slot)
+        if entry is not None:
+            return Hit(entry, entry.expires - self._clock())
         found = await self._look_up(slot)
         if isinstance(found, Hit):
             return found
@@ -171,6 +166,26 @@ class BundleCache:
             return await asyncio.shield(self._begin(slot, found, seconds, compute).task)
         joined = await self._join(flight)
         return joined if joined is not None else _passing(await compute(), "personal")
+
+    def recall(self, slot: Slot) -> Entry | None:
+        """The stored bundle where that is known without waiting: in the memory of this process.
+
+        A cell's value is what it was for as long as its key is neither deleted nor set anew, so that a hit takes one
+        comparison for each tag, and no look-up at all where the cells have been found before.
+        """
+        kept = slot.kept
+        if kept is None or kept.memory is not self._memory:
+            return self._found(slot)
+        cell = kept.cell
+        entry: Entry | None = cell.value  # type: ignore[assignment]  # it was an entry when it was found
+        if entry is None or entry.expires <= self._clock() or cell.expires <= kept.memory.clock():  # type: ignore[operator]
+            return self._found(slot)
+        for tag, stamp in kept.tags:
+            if tag.value is not stamp:
+                return None
+            tag.used = True
+        cell.used = True
+        return entry
 
     async def stamps(self, slot: Slot) -> tuple[bytes, ...] | None:
         """The tags' nonces, added where they are absent; None where nothing may be kept. What `unchanged` compares."""
@@ -210,6 +225,20 @@ class BundleCache:
         """Give back the memory of entries that a purge has killed. Housekeeping: nothing depends on it."""
         return await self._backend.delete_by_prefix(prefix)
 
+    def _found(self, slot: Slot) -> Entry | None:
+        """Find the cells of a slot, to be asked at once the next time."""
+        slot.kept = None
+        memory = self._memory
+        cell = None if memory is None else memory.cell(slot.key)
+        if memory is None or cell is None or not isinstance(entry := cell.value, Entry):
+            return None
+        tags = [memory.cell(tag) for tag in slot.tags]
+        values = tuple(None if tag is None else tag.value for tag in tags)
+        if values != entry.stamps or entry.expires <= self._clock():
+            return None
+        slot.kept = Kept(memory, cell, tuple(zip(tags, values, strict=True)))  # type: ignore[arg-type]  # none is None
+        return entry
+
     def _bypassed(self, slot: Slot) -> _Bypassed | None:
         """Why the cache is not even asked."""
         if self._guard is not None and not self._guard.serves:
@@ -222,25 +251,15 @@ class BundleCache:
         if bypassed is not None:
             return bypassed
         try:
-            entry, *stamps = await self._backend.get(slot.key, *slot.tags)
-            hit = None if entry is None else self._read(entry, stamps)
-            return hit or await self._stamp(slot, stamps)
+            if self._memory is not None:  # has been recalled from already
+                return await self._stamp(slot, await self._memory.get(*slot.tags))
+            raw, *stamps = await self._backend.get(slot.key, *slot.tags)
+            entry = None if raw is None else read_entry(raw, stamps)
+            if entry is not None and (remaining := entry.expires - self._clock()) > 0:
+                return Hit(entry, remaining)
+            return await self._stamp(slot, stamps)
         except CacheUnavailable:
             return _Bypassed("cache-down")
-
-    def _read(self, entry: bytes, stamps: Sequence[bytes | None]) -> Hit | None:
-        """The entry, if it carries the very stamps that its tags have and has not expired. Held tags are no stamps."""
-        known = [stamp for stamp in stamps if stamp is not None]
-        if len(known) < len(stamps) or not entry.startswith(head := _head(known)):
-            return None
-        expires: float
-        (expires,) = _EXPIRY.unpack_from(entry, len(head))
-        remaining = expires - self._clock()
-        if remaining <= 0:
-            return None
-        etag_at = len(head) + _EXPIRY.size
-        body_at = etag_at + _ETAG_BYTES
-        return Hit(entry[body_at:], entry[etag_at:body_at].decode("ascii"), remaining)
 
     async def _stamp(self, slot: Slot, stamps: Sequence[bytes | None]) -> tuple[bytes, ...] | _Bypassed:
         """A nonce for every tag, each there before the readers run."""
@@ -312,7 +331,7 @@ class BundleCache:
         etag = etag_of(computed.body)
         try:
             stored, current = await together(
-                self._store(slot, stamps, seconds, computed.body, etag) if self._keeps else _not_kept(),
+                self._store(slot, stamps, seconds, computed.body, etag) if self._keeps else _at_once(False),
                 self._backend.get(*slot.tags),
             )
         except CacheUnavailable:
@@ -325,9 +344,10 @@ class BundleCache:
         self, slot: Slot, stamps: tuple[bytes, ...], seconds: float | None, body: bytes, etag: str
     ) -> Awaitable[bool]:
         lifetime = self._max_age if seconds is None else min(seconds, self._max_age)
-        expires = _EXPIRY.pack(self._clock() + lifetime)
-        entry = b"".join((_head(stamps), expires, etag.encode("ascii"), body))
-        return self._backend.set(slot.key, entry, lifetime)
+        entry = Entry(stamps, self._clock() + lifetime, etag, body)
+        if self._memory is not None:
+            return _at_once(self._memory.put(slot.key, entry, len(body) + ENTRY_BYTES, lifetime))
+        return self._backend.set(slot.key, bytes(entry), lifetime)
 
 
 def _guarded(backend: CacheBackend, deadline: float) -> GuardedCache:
@@ -335,13 +355,8 @@ def _guarded(backend: CacheBackend, deadline: float) -> GuardedCache:
     return kind(backend, deadline=deadline)
 
 
-async def _not_kept() -> bool:
-    return False
-
-
-def _head(stamps: Sequence[bytes]) -> bytes:
-    """What a valid entry begins with: its layout, how many stamps, and the stamps."""
-    return bytes((_LAYOUT, len(stamps))) + b"".join(stamps)
+async def _at_once(kept: bool) -> bool:
+    return kept
 
 
 def _passing(computed: Computed, detail: str) -> Passing:

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import TypeAdapter
 
-from .addresses import Addresses, page_texts, spell
+from .addresses import Addresses, Query, page_texts
 from .answers import Answer, Bundle, Failure, Health, Page, as_bundle
 from .bundle_cache import (
     DEFAULT_MAX_AGE_SECONDS,
@@ -105,6 +105,7 @@ class Engine:
         if on_cache_failure not in ("allow", "refuse"):
             raise DeclarationError(f"on_cache_failure={on_cache_failure!r} is neither 'allow' nor 'refuse'.")
         self.graph = graph
+        self.clock = clock
         self._refuses = on_cache_failure == "refuse"
         self.cache_is_shared = bool(getattr(cache, "shared", False))
         self._permissions = permissions
@@ -120,6 +121,7 @@ class Engine:
         )
         self._runner = Runner(threads)
         self._shutdown = shutdown
+        self.recall = self._cache.recall  # a hit in memory, for a query's slot, without waiting
         self._owed: set[asyncio.Task[Any]] = set()
         self._reclaiming: set[str] = set()
 
@@ -186,25 +188,43 @@ class Engine:
 
         Raises `CallError` for refusals, and whatever else the first reader that fails raises.
         """
+        plan = self.plan(context)
+        await self.authorise(plan, identity)
+        return await self.answer(self.query(plan, params, identity), identity=identity, request=request)
+
+    def plan(self, context: str) -> ContextPlan:
+        """The context of this name, if it has a bundle. Raises `NotFound`."""
         plan = self.graph.contexts.get(context)
         if plan is None or not plan.readers:
             raise no_such_context()
+        return plan
+
+    async def authorise(self, plan: ContextPlan, identity: Identity) -> None:
+        """Ask every reader's guard. Raises as they do."""
         for reader in plan.readers:
-            await authorise(reader, identity, self._permissions)
-        sent = plan.validator.validate(params)
-        spelling = spell(plan, sent)
+            if not reader.is_open:
+                await authorise(reader, identity, self._permissions)
+
+    def query(self, plan: ContextPlan, params: Given, identity: Identity) -> Query:
+        """What is asked of a context, and where its answer is kept for this identity. Raises `InvalidInput`."""
+        return self._addresses.query(plan, plan.validator.validate(params), identity)
+
+    async def answer(self, query: Query, *, identity: Identity = ANONYMOUS, request: object = None) -> Bundle:
+        """The bundle for whom the guards have let through. Raises whatever the first reader that fails raises."""
+        plan, slot = query.plan, query.slot
         caller = Caller(identity, request)
-        why = _uncached(plan, caller)
-        if why is not None:
-            body = (await self._read(plan, sent, caller, shared=False)).body
-            return as_bundle(Passing(body, etag_of(body), why), plan.policy, spelling.query)
-        slot = self._addresses.slot(plan, spelling.texts, identity)
+        if slot is None or not _can_be_shared(plan, caller):
+            body = (await self._read(plan, query.sent, caller, shared=False)).body
+            why = _why_uncached(plan) if slot is None else "unwatched-request"
+            return as_bundle(Passing(body, etag_of(body), why), plan.policy, query.spelling.query)
         lifetime = plan.policy.lifetime
         seconds = lifetime.seconds if isinstance(lifetime, Seconds) else None
         shared = plan.policy.per is not Per.USER
         with _unwrapped():
-            fetched = await self._cache.fetch(slot, seconds, lambda: self._read(plan, sent, caller, shared=shared))
-        return as_bundle(fetched, plan.policy, spelling.query)
+            fetched = await self._cache.fetch(
+                slot, seconds, lambda: self._read(plan, query.sent, caller, shared=shared)
+            )
+        return as_bundle(fetched, plan.policy, query.spelling.query)
 
     async def page(self, name: str, args: Given, *, identity: Identity = ANONYMOUS, request: object = None) -> Page:
         """Answer a reader's own route. Raises as `fetch` does."""
@@ -371,16 +391,16 @@ def _raised(ended: Answer | Failure) -> Answer:
     return ended
 
 
-def _uncached(plan: ContextPlan, caller: Caller) -> str | None:
-    """Why this request's bundle is computed for it alone, if it is."""
-    if isinstance(plan.policy.lifetime, Never):
-        return "never-stored"
-    if plan.policy.per is Per.USER and not caller.identity.is_authenticated:
-        return "anonymous"
-    sees_request = any(reader.signature.takes_request for reader in plan.readers)
-    if plan.policy.per is not Per.USER and sees_request and not caller.can_be_watched:
-        return "unwatched-request"
-    return None
+def _why_uncached(plan: ContextPlan) -> str:
+    """Why this context's answers, or those for nobody in particular, are kept nowhere."""
+    return "never-stored" if isinstance(plan.policy.lifetime, Never) else "anonymous"
+
+
+def _can_be_shared(plan: ContextPlan, caller: Caller) -> bool:
+    """Whether it will be noticed if a reader looks at who asks, where its answer serves others too."""
+    if plan.policy.per is Per.USER or caller.can_be_watched:
+        return True
+    return not any(reader.signature.takes_request for reader in plan.readers)
 
 
 @contextmanager

@@ -40,17 +40,16 @@ class Function:
     result: TypeAdapter[Any] | None
     affects: tuple[Affect, ...] = ()
 
-    @property
-    def name(self) -> str:
-        return self.declaration.name
+    name: str = field(init=False)
+    call: Callable[..., Any] = field(init=False)
+    guard: Guard = field(init=False)
+    is_open: bool = field(init=False)  # whether nobody is asked who they are
 
-    @property
-    def call(self) -> Callable[..., Any]:
-        return self.declaration.function
-
-    @property
-    def guard(self) -> Guard:
-        return self.declaration.guard
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.declaration.name)
+        object.__setattr__(self, "call", self.declaration.function)
+        object.__setattr__(self, "guard", self.declaration.guard)
+        object.__setattr__(self, "is_open", self.guard == Anyone())
 
     @property
     def context(self) -> str | None:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from .errors import DeclarationError
 from .values import canonical, canonical_json
@@ -60,6 +61,7 @@ def permission_key(identity: Identity) -> str:
     return _digest(identity.permissions or frozenset(), identity.staff, identity.superuser)
 
 
+@lru_cache(maxsize=1024)  # more sets of permissions than an application tells apart
 def _digest(permissions: frozenset[str], staff: bool, superuser: bool) -> str:
     message = canonical_json({"permissions": permissions, "staff": staff, "superuser": superuser})
     return hashlib.sha256(message.encode()).hexdigest()

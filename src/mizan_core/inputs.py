@@ -25,6 +25,16 @@ _WITHOUT_INPUT = {
 # What is raised for a default that is not of its parameter's type, or has no canonical text.
 MISFIT = (ValidationError, InvalidValue)
 
+# Core schemas whose validation depends on the value alone, so that a value once found valid stays so. Not among them:
+# functions of the developer's, and dates that have to lie in the past or the future.
+_PURE = frozenset(
+    {
+        *("typed-dict", "typed-dict-field", "nullable", "union", "literal", "enum", "list", "set", "frozenset"),
+        *("str", "int", "float", "bool", "none", "bytes", "decimal", "uuid", "date", "time", "datetime", "timedelta"),
+    }
+)
+_IMPURE_SETTINGS = frozenset({"now_op", "missing", "default_factory", "strict_function"})
+
 _SCALARS = frozenset({"string", "integer", "number", "boolean"})
 
 # Which kinds of value can become which in Pydantic's lax mode.
@@ -133,6 +143,7 @@ class Validator:
     names: frozenset[str]
     lists: frozenset[str]
     adapter: TypeAdapter[dict[str, Any]] = field(repr=False)
+    is_pure: bool  # whether the same values are valid at any time, and stand for the same
 
     def validate(self, given: Mapping[str, object] | Pairs) -> dict[str, Any]:
         """The values that were given, in their declared types. Raises `InvalidInput`."""
@@ -197,11 +208,13 @@ def compile_validator(root: str, inputs: Iterable[Compiled], required: frozenset
     }
     shape = cast(Any, TypedDict)("shape", fields)  # the names are known at run time only
     shape.__pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
+    adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(shape)
     return Validator(
         root,
         names=frozenset(fields),
         lists=frozenset(one.input.name for one in listed if one.kinds.is_list),
-        adapter=TypeAdapter(shape),
+        adapter=adapter,
+        is_pure=_is_pure(adapter.core_schema),
     )
 
 
@@ -234,6 +247,19 @@ def kinds_of_schema(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -
         return Kinds(own)
     members = schema.get("prefixItems") or [schema.get("items") or {}]
     return Kinds(own, frozenset().union(*(kinds_of_schema(member, definitions).own for member in members)))
+
+
+def _is_pure(schema: Any) -> bool:
+    match schema:
+        case {"type": kind, **settings}:
+            if kind not in _PURE or any(settings.get(name) for name in _IMPURE_SETTINGS):
+                return False
+            return all(_is_pure(one) for name, one in settings.items() if name not in ("metadata", "config"))
+        case dict():
+            return all(map(_is_pure, schema.values()))
+        case list():
+            return all(map(_is_pure, schema))
+    return True
 
 
 def _text_of(adapter: TypeAdapter[Any], default: object) -> str | None:

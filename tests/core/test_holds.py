@@ -7,8 +7,9 @@ import pytest
 
 from mizan_core import Context, Engine, MemoryCache, build, client, invalidate
 from mizan_core import holds as module
-from mizan_core.bundle_cache import BundleCache, Computed, Slot
+from mizan_core.bundle_cache import BundleCache, Computed
 from mizan_core.cache.backend import HELD
+from mizan_core.entries import Slot
 from mizan_core.holds import Scope
 
 

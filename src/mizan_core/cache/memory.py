@@ -1,24 +1,56 @@
-"""A cache in this process: bounded by bytes, least recently used out. For one event loop."""
+"""A cache in this process: bounded by bytes, what was not asked for again goes first. For one event loop.
 
+Keys live in cells. Whoever holds a cell sees at a glance whether its value is still the one that it was: from the
+moment a key is deleted, evicted or set anew, the value of its old cell is None.
+"""
+
+import asyncio
 import sys
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
 from ..errors import DeclarationError
 
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 
-# What an entry costs beside its key and value: the tuple, the expiry, and a slot in each of two hash tables. Measured
+# What an entry costs beside its key and value: the cell, the expiry, and a slot in each of two hash tables. Measured
 # with tracemalloc over 100,000 entries (tests/core/test_memory.py holds it to that).
 ENTRY_OVERHEAD_BYTES = 330
+
+
+# How many keys are deleted before anybody else gets a turn: about a millisecond's worth.
+_PART = 1_000
+
+
+class Packable(Protocol):
+    """A value that becomes bytes only where somebody asks for bytes."""
+
+    def __bytes__(self) -> bytes: ...
+
+
+Value: TypeAlias = bytes | Packable
+
+
+class Cell:
+    """A key's value. `used`: somebody asked for it since it was last passed over for eviction."""
+
+    __slots__ = ("expires", "size", "used", "value")
+
+    def __init__(self, value: Value, expires: float | None, size: int) -> None:
+        self.value: Value | None = value
+        self.expires = expires
+        self.size = size
+        self.used = False
 
 
 class MemoryCache:
     """A `CacheBackend` in memory that keeps at most `max_bytes`, keys and overhead counted.
 
-    Keys are grouped by what stands before their last colon, so that deleting a context by prefix costs what the
-    context holds and not what the cache holds. `clock` gives seconds.
+    Where room is needed the oldest key goes, unless it was asked for since it was last passed over (CLOCK). Keys are
+    grouped by what stands before their last colon, so that deleting a context by prefix costs what the context holds
+    and not what the cache holds. `clock` gives seconds.
     """
 
     shared = False
@@ -28,68 +60,95 @@ class MemoryCache:
             raise DeclarationError(f"MemoryCache(max_bytes={max_bytes!r}) keeps nothing; give it a positive number.")
         self.max_bytes = max_bytes
         self.used_bytes = 0
-        self._clock = clock
-        self._entries: OrderedDict[str, tuple[bytes, float | None, int]] = OrderedDict()
+        self.clock = clock
+        self._entries: OrderedDict[str, Cell] = OrderedDict()
         self._groups: defaultdict[str, set[str]] = defaultdict(set)
 
     def __len__(self) -> int:
         return len(self._entries)
 
     async def get(self, *keys: str) -> list[bytes | None]:
-        return [self._read(key) for key in keys]
+        return [None if cell is None else _packed(cell.value) for cell in map(self.cell, keys)]
 
     async def set(self, key: str, value: bytes, ttl: float | None, *, if_absent: bool = False) -> bool:
-        if if_absent and self._read(key) is not None:
+        if if_absent and self.cell(key) is not None:
             return False
-        self._forget(key)
-        size = sys.getsizeof(key) + sys.getsizeof(value) + ENTRY_OVERHEAD_BYTES
-        if size > self.max_bytes or (ttl is not None and ttl <= 0):
-            return False
-        self._entries[key] = (value, None if ttl is None else self._clock() + ttl, size)
-        self._groups[_group(key)].add(key)
-        self.used_bytes += size
-        while self.used_bytes > self.max_bytes:
-            self._forget(next(iter(self._entries)))
-        return True
+        return self.put(key, value, sys.getsizeof(value), ttl)
 
     async def delete(self, *keys: str) -> int:
-        now = self._clock()
+        now = self.clock()
         return sum(self._forget(key, now) for key in keys)
 
     async def delete_by_prefix(self, prefix: str) -> int:
+        """A part at a time, so that others get their turn; what is set meanwhile stays."""
         groups = [group for group in self._groups if group.startswith(prefix) or prefix.startswith(group)]
-        found = [key for group in groups for key in self._groups[group] if key.startswith(prefix)]
-        return await self.delete(*found)
+        found = [(key, self._entries[key]) for group in groups for key in self._groups[group] if key.startswith(prefix)]
+        deleted = 0
+        for start in range(0, len(found), _PART):
+            if start:
+                await asyncio.sleep(0)
+            some = found[start : start + _PART]
+            deleted += await self.delete(*(key for key, cell in some if cell.value is not None))
+        return deleted
 
     async def clear(self) -> None:
+        for cell in self._entries.values():
+            cell.value = None
         self._entries.clear()
         self._groups.clear()
         self.used_bytes = 0
 
-    def _read(self, key: str) -> bytes | None:
-        entry = self._entries.get(key)
-        if entry is None:
+    def cell(self, key: str) -> Cell | None:
+        """The cell of a key that is there and has not expired."""
+        cell = self._entries.get(key)
+        if cell is None:
             return None
-        value, expires, _ = entry
-        if expires is not None and expires <= self._clock():
+        if cell.expires is not None and cell.expires <= self.clock():
             self._forget(key)
             return None
-        self._entries.move_to_end(key)
-        return value
+        cell.used = True
+        return cell
+
+    def put(self, key: str, value: Value, value_bytes: int, ttl: float | None) -> bool:
+        """As `set`, for a value of `value_bytes` that need not be bytes already."""
+        self._forget(key)
+        size = sys.getsizeof(key) + value_bytes + ENTRY_OVERHEAD_BYTES
+        if size > self.max_bytes or (ttl is not None and ttl <= 0):
+            return False
+        self._entries[key] = Cell(value, None if ttl is None else self.clock() + ttl, size)
+        self._groups[_group(key)].add(key)
+        self.used_bytes += size
+        while self.used_bytes > self.max_bytes:
+            self._evict()
+        return True
+
+    def _evict(self) -> None:
+        """Give the oldest key another round if it was used in its last one; else forget it."""
+        key = next(iter(self._entries))
+        cell = self._entries[key]
+        if cell.used:
+            cell.used = False
+            self._entries.move_to_end(key)
+        else:
+            self._forget(key)
 
     def _forget(self, key: str, now: float = 0.0) -> bool:
         """Whether the key was there and had not expired by `now`."""
-        entry = self._entries.pop(key, None)
-        if entry is None:
+        cell = self._entries.pop(key, None)
+        if cell is None:
             return False
-        _, expires, size = entry
+        cell.value = None
         group = _group(key)
         members = self._groups[group]
         members.discard(key)
         if not members:
             del self._groups[group]
-        self.used_bytes -= size
-        return expires is None or expires > now
+        self.used_bytes -= cell.size
+        return cell.expires is None or cell.expires > now
+
+
+def _packed(value: Value | None) -> bytes | None:
+    return value if value is None or type(value) is bytes else bytes(value)
 
 
 def _group(key: str) -> str:

@@ -1,0 +1,75 @@
+"""What is kept: an entry with the stamps of its tags, its layout as bytes, and the slot where it lies."""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .cache.memory import Cell, MemoryCache
+from .wire import etag_of
+
+_LAYOUT = 1
+_EXPIRY = struct.Struct(">d")
+_ETAG_BYTES = len(etag_of(b""))
+
+# What an entry in memory costs beside its body: itself, its stamps and ETag, and the headers that are made of it.
+ENTRY_BYTES = 1_000
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A stored bundle. It is as good as its tags, which have to carry the very `stamps` that it was stored with.
+
+    `expires`: seconds since 1970. `written`: what a layer above has made of it, so that it is made once.
+    """
+
+    stamps: tuple[bytes, ...]
+    expires: float
+    etag: str
+    body: bytes
+    written: Any = None
+
+    def __bytes__(self) -> bytes:
+        return b"".join((_head(self.stamps), _EXPIRY.pack(self.expires), self.etag.encode("ascii"), self.body))
+
+
+def read_entry(raw: bytes, stamps: Sequence[bytes | None]) -> Entry | None:
+    """The entry in these bytes, if it carries these very stamps: one for every tag, and none of them held."""
+    known = tuple(stamp for stamp in stamps if stamp is not None)
+    if len(known) < len(stamps) or not raw.startswith(head := _head(known)):
+        return None
+    etag_at = len(head) + _EXPIRY.size
+    body_at = etag_at + _ETAG_BYTES
+    (expires,) = _EXPIRY.unpack_from(raw, len(head))
+    return Entry(known, expires, raw[etag_at:body_at].decode("ascii"), raw[body_at:])
+
+
+@dataclass(slots=True, eq=False)
+class Kept:
+    """Where in this process's memory an entry was found: its cell, and those of its tags with what they have to say.
+
+    The entry itself is reached through its cell alone, so that it goes when the cache lets it go.
+    """
+
+    memory: MemoryCache
+    cell: Cell
+    tags: tuple[tuple[Cell, bytes], ...]
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """Where a bundle is kept: its entry's key and the tags of every scope that it is part of, the whole context first.
+
+    `fingerprint` stands for the shapes of those scopes: entries made under others are not served. `kept`: where in
+    this process's memory it was found last.
+    """
+
+    key: str
+    tags: tuple[str, ...]
+    fingerprint: bytes
+    kept: Kept | None = field(default=None, init=False, repr=False)
+
+
+def _head(stamps: Sequence[bytes]) -> bytes:
+    """What a valid entry begins with: its layout, how many stamps, and the stamps."""
+    return bytes((_LAYOUT, len(stamps))) + b"".join(stamps)
