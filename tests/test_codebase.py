@@ -47,6 +47,11 @@ FLOORS: dict[str, list[set[str]]] = {
         {"endpoints"},
         {"views"},
         {"app"},
+        {"targets", "codegen.__init__", "codegen.names", "codegen.modules", "codegen.files"},
+        {"codegen.api"},
+        {"codegen.types"},
+        {"codegen.browser", "codegen.react"},
+        {"codegen.client"},
         {"cli"},
         {"__init__"},
     ],
@@ -55,7 +60,7 @@ FLOORS: dict[str, list[set[str]]] = {
 # What a package may import besides the standard library and itself.
 FOREIGN = {
     "mizan_core": {"pydantic", "pydantic_core", "jwt", "orjson", "typing_extensions"},
-    "mizan_asgi": {"mizan_core", "starlette", "python_multipart", "typer", "click", "typing_extensions"},
+    "mizan_asgi": {"mizan_core", "pydantic", "starlette", "python_multipart", "typer", "click", "typing_extensions"},
 }
 
 # What a module may import that comes with an extra: nobody imports it who has not asked for it.

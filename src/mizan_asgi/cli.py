@@ -3,13 +3,11 @@
 import asyncio
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from mizan_core.build import discover
 from mizan_core.declare import Arg, Binding, ByBody, ByName, Result, Whole
 from mizan_core.engine import Engine
 from mizan_core.errors import DeclarationError, MizanError
@@ -22,7 +20,10 @@ from mizan_core.policies import Never, Seconds
 from mizan_core.tokens import issue_mwt
 
 from .app import Mizan
-from .importing import import_target
+from .codegen.client import client_files
+from .codegen.files import out_of_date, write
+from .codegen.modules import Language
+from .targets import base_url_of, find, graph_of
 
 
 class _Commands(TyperGroup):
@@ -64,8 +65,8 @@ def manifest(
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
 ) -> None:
     """Write the manifest: what an edge needs to know (protocol, section 12)."""
-    found = _find(target)
-    text = manifest_json(_graph(found), base_url=base_url or _base_url(found))
+    found = find(target)
+    text = manifest_json(graph_of(found), base_url=base_url or base_url_of(found))
     if out is None:
         typer.echo(text, nl=False)
     else:
@@ -73,9 +74,33 @@ def manifest(
 
 
 @cli.command()
+def generate(
+    language: Annotated[Language, typer.Argument(help="What the client is written in.", show_default=False)],
+    target: Target,
+    out: Annotated[Path, typer.Option(help="The folder to write to.", show_default=False)],
+    react: Annotated[bool, typer.Option("--react", help="Also write hooks for React.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a file is out of date.")] = False,
+    base_url: BaseUrl = None,
+) -> None:
+    """Write a typed client of every function and context, and the runtime that it needs."""
+    found = find(target)
+    command = f"mizan generate {language.value} {target}" + (" --react" if react else "")
+    files = client_files(
+        graph_of(found), language, base_url=base_url or base_url_of(found), react=react, command=command
+    )
+    if not check:
+        for name in write(out, files):
+            typer.echo(out / name)
+        return
+    if stale := out_of_date(out, files):
+        typer.echo(f"mizan: out of date in {out}: {', '.join(stale)}. Run: {command} --out {out}", err=True)
+        raise typer.Exit(1)
+
+
+@cli.command()
 def check(target: Target) -> None:
     """Print what every context is narrowed by, and what every mutation narrows and what it leaves whole."""
-    graph = _graph(_find(target))
+    graph = graph_of(find(target))
     for name in sorted(graph.contexts):
         typer.echo(_describe_context(graph.contexts[name]))
     for name in sorted(graph.functions):
@@ -92,10 +117,10 @@ def purge(
     ] = None,
 ) -> None:
     """Purge a context from the shared cache, and print the header and the URLs that an edge has to forget."""
-    found = _find(target)
+    found = find(target)
     engine = found.engine if isinstance(found, Mizan) else found
     if not isinstance(engine, Engine):
-        engine = Mizan.from_env(_graph(found)).engine
+        engine = Mizan.from_env(graph_of(found)).engine
     if not engine.cache_is_shared:
         raise DeclarationError(
             f"The cache of {target} is in each process's own memory, where no other process can purge it. "
@@ -104,7 +129,7 @@ def purge(
     params: dict[str, object] = dict(_assignment(one) for one in scope or ())
     invalidations = asyncio.run(_purged(engine, context, params))
     typer.echo(f"X-Mizan-Invalidate: {encode_header(invalidations)}")
-    known = build_manifest(engine.graph, base_url=_base_url(found))
+    known = build_manifest(engine.graph, base_url=base_url_of(found))
     for url in urls_to_purge(known, invalidations):
         typer.echo(url)
 
@@ -119,8 +144,8 @@ def token(
     ttl: Annotated[int | None, typer.Option(help="Seconds until it expires; the app's own if left out.")] = None,
 ) -> None:
     """Issue a token for `X-Mizan-Token`, signed by the newest key of a Mizan or of the environment."""
-    found = _find(target)
-    app = found if isinstance(found, Mizan) else Mizan.from_env(_graph(found))
+    found = find(target)
+    app = found if isinstance(found, Mizan) else Mizan.from_env(graph_of(found))
     if app.mwt_keys is None:
         raise DeclarationError(f"{target} has no mwt_keys to sign with; set MIZAN_MWT_SECRET or MIZAN_MWT_KEYS.")
     identity = Identity(user, staff=staff, superuser=superuser, permissions=frozenset(permission or ()))
@@ -129,26 +154,6 @@ def token(
             identity, app.mwt_keys, ttl=app.mwt_ttl if ttl is None else ttl, audience=app.audience, now=time.time()
         )
     )
-
-
-Found = Mizan | Engine | Graph
-
-
-def _find(target: str) -> Found:
-    found = import_target(target)
-    if isinstance(found, ModuleType):
-        return discover(target)
-    if isinstance(found, Mizan | Engine | Graph):
-        return found
-    raise DeclarationError(f"{target} is a {type(found).__name__}, and neither a Mizan, an Engine nor a Graph.")
-
-
-def _graph(found: Found) -> Graph:
-    return found if isinstance(found, Graph) else found.graph
-
-
-def _base_url(found: Found) -> str:
-    return found.base_url if isinstance(found, Mizan) else "/api/mizan"
 
 
 async def _purged(engine: Engine, context: str, params: dict[str, object]) -> tuple[Invalidation, ...]:

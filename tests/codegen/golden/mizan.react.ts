@@ -1,0 +1,239 @@
+// Written by `python -m tests.codegen.golden`. Changes will be lost.
+/* eslint-disable */
+
+"use client";
+
+import * as React from "react";
+import type { CallOptions, ParamsOf, State } from "./client.js";
+import type { Contexts, Functions, Mizan } from "./mizan.js";
+
+const MizanContext = React.createContext<Mizan | null>(null);
+
+/** Whose client the hooks below it use: one of `createMizan()`. */
+export function MizanProvider(props: { mizan: Mizan; children?: React.ReactNode }): React.ReactElement {
+  return React.createElement(MizanContext.Provider, { value: props.mizan }, props.children);
+}
+
+/** The client of the nearest provider. */
+export function useMizan(): Mizan {
+  const mizan = React.useContext(MizanContext);
+  if (mizan === null) {
+    throw new Error("There is no <MizanProvider mizan={createMizan()}> around this component.");
+  }
+  return mizan;
+}
+
+/** Show the context `class`; with null for its parameters, nothing. */
+export function useClass(params: Contexts["class"]["params"] | null = {}): Shown<"class"> {
+  return useBundle("class", params);
+}
+
+/** Show the context `inbox`; with null for its parameters, nothing. */
+export function useInbox(params: Contexts["inbox"]["params"] | null = {}): Shown<"inbox"> {
+  return useBundle("inbox", params);
+}
+
+/** Show the context `inbox_params`; with null for its parameters, nothing. */
+export function useInboxParams(params: Contexts["inbox_params"]["params"] | null = {}): Shown<"inbox_params"> {
+  return useBundle("inbox_params", params);
+}
+
+/** Show the context `odd.context-1`; with null for its parameters, nothing. */
+export function useOddContext1(params: Contexts["odd.context-1"]["params"] | null): Shown<"odd.context-1"> {
+  return useBundle("odd.context-1", params);
+}
+
+/** Show the context `class`: suspends until it is there, and throws why it cannot be. */
+export function useClassSuspense(params: Contexts["class"]["params"] = {}): Shown<"class", Contexts["class"]["data"]> {
+  return useBundleSuspense("class", params);
+}
+
+/** Show the context `inbox`: suspends until it is there, and throws why it cannot be. */
+export function useInboxSuspense(params: Contexts["inbox"]["params"] = {}): Shown<"inbox", Contexts["inbox"]["data"]> {
+  return useBundleSuspense("inbox", params);
+}
+
+/** Show the context `inbox_params`: suspends until it is there, and throws why it cannot be. */
+export function useInboxParamsSuspense(params: Contexts["inbox_params"]["params"] = {}): Shown<"inbox_params", Contexts["inbox_params"]["data"]> {
+  return useBundleSuspense("inbox_params", params);
+}
+
+/** Show the context `odd.context-1`: suspends until it is there, and throws why it cannot be. */
+export function useOddContext1Suspense(params: Contexts["odd.context-1"]["params"]): Shown<"odd.context-1", Contexts["odd.context-1"]["data"]> {
+  return useBundleSuspense("odd.context-1", params);
+}
+
+/** Call `__proto__`, and show how that goes. */
+export function useProto(): Mutation<"__proto__"> {
+  return useMutation("__proto__");
+}
+
+/** Call `a.b-c`, and show how that goes. */
+export function useABC(): Mutation<"a.b-c"> {
+  return useMutation("a.b-c");
+}
+
+/** Call `contexts`, and show how that goes. */
+export function useContexts(): Mutation<"contexts"> {
+  return useMutation("contexts");
+}
+
+/** Call `delete`, and show how that goes. */
+export function useDelete(): Mutation<"delete"> {
+  return useMutation("delete");
+}
+
+/** Call `inbox_`, and show how that goes. */
+export function useInboxCall(): Mutation<"inbox_"> {
+  return useMutation("inbox_");
+}
+
+/** Optional everywhere. */
+export function useMany(): Mutation<"many"> {
+  return useMutation("many");
+}
+
+/** Call `mwt_obtain`, and show how that goes. */
+export function useMwtObtain(): Mutation<"mwt_obtain"> {
+  return useMutation("mwt_obtain");
+}
+
+/** Call `results`, and show how that goes. */
+export function useResults(): Mutation<"results"> {
+  return useMutation("results");
+}
+
+/** Call `save_account`, and show how that goes. */
+export function useSaveAccount(): Mutation<"save_account"> {
+  return useMutation("save_account");
+}
+
+/** Call `shapes`, and show how that goes. */
+export function useShapes(): Mutation<"shapes"> {
+  return useMutation("shapes");
+}
+
+/** Call `standard`, and show how that goes. */
+export function useStandard(): Mutation<"standard"> {
+  return useMutation("standard");
+}
+
+/** Call `then`, and show how that goes. */
+export function useThen(): Mutation<"then"> {
+  return useMutation("then");
+}
+
+/** Call `unions`, and show how that goes. */
+export function useUnions(): Mutation<"unions"> {
+  return useMutation("unions");
+}
+
+/** A context as it is shown. `data` stays while it is fetched again, and beside an `error`. */
+export interface Shown<Name extends keyof Contexts, Data = Contexts[Name]["data"] | undefined> {
+  readonly data: Data;
+  readonly error: Error | undefined;
+  readonly loading: boolean;
+  /** Ask the server again. Rejects with a `MizanError`. */
+  readonly refetch: () => Promise<Contexts[Name]["data"]>;
+}
+
+const NOT_SHOWN = { data: undefined, error: undefined, loading: false };
+
+// What the server's page shows, which is what a part of it that is hydrated later has to begin with.
+const hydrated = new WeakMap<object, Map<string, object>>();
+
+function atFirst<State extends object>(client: object, key: string, state: State): State {
+  const states = hydrated.get(client) ?? new Map();
+  hydrated.set(client, states);
+  if (!states.has(key)) states.set(key, state);
+  return states.get(key);
+}
+
+function useBundle<Name extends keyof Contexts>(name: Name, params: Contexts[Name]["params"] | null) {
+  const { client } = useMizan();
+  const key = JSON.stringify(params); // what says the same is the same, whatever object it comes in
+  const store = React.useMemo(() => {
+    const given: Contexts[Name]["params"] | null = JSON.parse(key);
+    const state = (): State<Contexts[Name]["data"]> => (given === null ? NOT_SHOWN : client.state(name, given));
+    return {
+      state,
+      atFirst: () => atFirst(client, `${name} ${key}`, state()),
+      subscribe: (changed: () => void) => (given === null ? () => {} : client.subscribe(name, given, changed)),
+      refetch: () => (given === null ? Promise.reject(new Error("Nothing is shown.")) : client.fetch(name, given)),
+    };
+  }, [client, name, key]);
+  const state = React.useSyncExternalStore(store.subscribe, store.state, store.atFirst);
+  return React.useMemo(() => {
+    const isAwaited = key !== "null" && state.data === undefined && state.error === undefined;
+    return { ...state, loading: state.loading || isAwaited, refetch: store.refetch };
+  }, [key, state, store]);
+}
+
+function useBundleSuspense<Name extends keyof Contexts>(name: Name, params: Contexts[Name]["params"]) {
+  const { client } = useMizan();
+  const { data, ...shown } = useBundle(name, params);
+  if (data === undefined) {
+    throw shown.error ?? client.load(name, params);
+  }
+  return { data, ...shown };
+}
+
+/** A function, and how its latest call went. */
+export interface Mutation<Name extends keyof Functions> {
+  /** Call it. Rejects with a `MizanError`. */
+  readonly call: (...args: CallArguments<Name>) => Promise<Functions[Name]["result"]>;
+  /** Call it, and leave its failure to `error`. */
+  readonly mutate: (...args: CallArguments<Name>) => void;
+  readonly pending: boolean;
+  readonly error: Error | undefined;
+  readonly result: Functions[Name]["result"] | undefined;
+  /** Forget the error and the result. */
+  readonly reset: () => void;
+}
+
+type CallArguments<Name extends keyof Functions> = [
+  ...args: ParamsOf<Functions[Name]["args"]>,
+  options?: CallOptions<Contexts>,
+];
+
+type Progress<Result> = { running: number; error: Error | undefined; result: Result | undefined };
+
+const NOT_CALLED = { running: 0, error: undefined, result: undefined };
+
+function useMutation<Name extends keyof Functions>(name: Name) {
+  const { client } = useMizan();
+  const [progress, setProgress] = React.useState<Progress<Functions[Name]["result"]>>(NOT_CALLED);
+  const latest = React.useRef(0);
+  const actions = React.useMemo(() => {
+    const call = async (args?: Functions[Name]["args"], options?: CallOptions<Contexts>) => {
+      const number = ++latest.current;
+      const end = (outcome: Partial<Progress<Functions[Name]["result"]>>) =>
+        setProgress((old) => ({
+          ...old,
+          ...(number === latest.current ? outcome : {}), // an older call says nothing any more
+          running: old.running - 1,
+        }));
+      setProgress((old) => ({ ...old, running: old.running + 1 }));
+      try {
+        const result = await client.call(name, args, options);
+        end({ error: undefined, result });
+        return result;
+      } catch (error) {
+        end({ error: error instanceof Error ? error : new Error(String(error)) });
+        throw error;
+      }
+    };
+    const mutate = (args?: Functions[Name]["args"], options?: CallOptions<Contexts>) => {
+      call(args, options).catch(() => {});
+    };
+    const reset = () => {
+      latest.current++;
+      setProgress((old) => ({ ...NOT_CALLED, running: old.running }));
+    };
+    return { call, mutate, reset };
+  }, [client, name]);
+  return React.useMemo(() => {
+    const { running, error, result } = progress;
+    return { pending: running > 0, error, result, ...actions };
+  }, [progress, actions]);
+}

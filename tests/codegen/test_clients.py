@@ -1,0 +1,43 @@
+"""The clients of deliberately awkward functions: as they are checked in, and as the TypeScript compiler sees them."""
+
+from pathlib import Path
+
+import pytest
+
+from . import golden
+from .compiling import complaints, project
+
+HERE = Path(__file__).parent
+USAGES = ["usage.ts", "usage.react.ts"]
+
+
+def read(folder: Path, *names: str) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+@pytest.mark.parametrize("name", sorted(golden.generated()))
+def test_a_client_is_as_it_was_checked_in(name: str) -> None:
+    checked_in = (golden.FOLDER / name).read_text(encoding="utf-8")
+    assert golden.generated()[name].decode() == checked_in, f"If this is meant to be so, run {golden.COMMAND}."
+
+
+def test_nothing_else_is_checked_in() -> None:
+    assert {path.name for path in golden.FOLDER.iterdir()} == set(golden.generated())
+
+
+def test_typescript_compiles_with_its_usage_and_every_wrong_line_is_refused(tmp_path: Path) -> None:
+    files = read(golden.FOLDER, "mizan.ts", "mizan.react.ts")
+    project(tmp_path, files | read(HERE, *USAGES))
+    assert complaints(tmp_path) == ""
+
+
+def test_the_declarations_beside_javascript_say_the_same(tmp_path: Path) -> None:
+    files = read(golden.FOLDER, "mizan.js", "mizan.d.ts", "mizan.react.js", "mizan.react.d.ts")
+    project(tmp_path, files | read(HERE, *USAGES))
+    assert complaints(tmp_path) == ""
+
+
+def test_a_line_that_is_not_wrong_would_be_noticed(tmp_path: Path) -> None:
+    usage = "import type { Color } from './mizan.js';\n// @ts-expect-error\nexport const color: Color = 'red';\n"
+    project(tmp_path, read(golden.FOLDER, "mizan.ts") | {"usage.ts": usage.encode()})
+    assert "TS2578" in complaints(tmp_path)
