@@ -1,7 +1,8 @@
 """In one process: applications called as servers call them, and the CPU time of a request.
 
 Contenders take turns in short batches, so that whatever else the machine does hits all of them alike. A figure is the
-median of the batches; CPU time is that of the whole process, threads included.
+median of the batches; CPU time is that of the whole process, threads included. A ratio is the median of the ratios
+within each round, where both were measured within milliseconds of each other.
 """
 
 import asyncio
@@ -25,14 +26,36 @@ class Contender:
     app: App
     requests: Sequence[Request]
     before: Callable[[], Awaitable[object]] | None = None
-    close: Callable[[], Awaitable[object]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One contender's time over another's, and the most that it may be. `beyond`: whose times are taken off first."""
+
+    who: str
+    unit: str
+    at_most: float
+    beyond: tuple[str, str] | None = None
+
+    def ratio(self, times: dict[str, list[float]]) -> float:
+        """The median of the rounds' ratios; of differences, which are noisier, the ratio of the medians."""
+        over, under = times[self.who], times[self.unit]
+        if self.beyond is not None:
+            less, than = (times[base] for base in self.beyond)
+            return _median_of_differences(over, less) / _median_of_differences(under, than)
+        return statistics.median(mine / theirs for mine, theirs in zip(over, under, strict=True))
+
+
+def _median_of_differences(times: list[float], base: list[float]) -> float:
+    return statistics.median(whole - part for whole, part in zip(times, base, strict=True))
 
 
 @dataclass(slots=True)
 class Workload:
     """Contenders on the same work. Every one of them answers each request with the body in its place in `bodies`.
 
-    `limits`: the ratios that have to hold, as (who, whose time is the unit, the highest ratio).
+    `limits`: the ratios that have to hold. `waits`: time is that of the clock on the wall, waiting for others included.
+    `rounds`: as many at most, where one takes long.
     """
 
     name: str
@@ -41,8 +64,18 @@ class Workload:
     bodies: Sequence[bytes] | None = None
     concurrency: int = 1
     batch: int = 400
-    limits: list[tuple[str, str, float]] = field(default_factory=list)
+    limits: list[Limit] = field(default_factory=list)
     expects: bytes | None = None  # what the Cache-Status of this project's answers has to say
+    waits: bool = False
+    rounds: int | None = None
+
+    @property
+    def unit(self) -> str:
+        return "µs per request" if self.waits else "µs of CPU per request"
+
+    def clock(self) -> int:
+        """Nanoseconds."""
+        return time.perf_counter_ns() if self.waits else time.process_time_ns()
 
 
 @dataclass(slots=True)
@@ -99,49 +132,49 @@ async def run(workload: Workload, rounds: int) -> dict[str, list[float]]:
         await _warmed(contender, workload)
     await check(workload)
     times: dict[str, list[float]] = {contender.name: [] for contender in workload.contenders}
-    for _ in range(rounds):
+    for _ in range(min(rounds, workload.rounds or rounds)):
         for contender in workload.contenders:
-            times[contender.name].append(await _batch(contender, workload))
-    for contender in workload.contenders:
-        if contender.close is not None:
-            await contender.close()
+            times[contender.name].append(await batch(contender, workload))
     return times
 
 
 async def _warmed(contender: Contender, workload: Workload) -> None:
     for _ in range(2):
-        await _batch(contender, workload)
+        await batch(contender, workload)
 
 
-async def _batch(contender: Contender, workload: Workload) -> float:
+async def batch(contender: Contender, workload: Workload) -> float:
+    """Microseconds per request."""
+    prepared = await prepare(contender, workload)
+    begun = workload.clock()
+    await answer(contender, workload, prepared)
+    return (workload.clock() - begun) / len(prepared) / 1000
+
+
+async def prepare(contender: Contender, workload: Workload) -> list[tuple[Any, Any]]:
+    """Everything that a batch needs and that is not measured."""
     if contender.before is not None:
         await contender.before()
     requests = [contender.requests[place % len(contender.requests)] for place in range(workload.batch)]
     prepared = [(one.scope(), receiving(one)) for one in requests]
     gc.collect()
+    return prepared
+
+
+async def answer(contender: Contender, workload: Workload, prepared: list[tuple[Any, Any]]) -> None:
+    """What is measured."""
     if workload.concurrency == 1:
-        return await _one_by_one(contender.app, prepared)
-    return await _side_by_side(contender.app, prepared, workload.concurrency)
+        await one_by_one(contender.app, prepared)
+    else:
+        await side_by_side(contender.app, prepared, workload.concurrency)
 
 
-async def _one_by_one(app: App, prepared: list[tuple[Any, Any]]) -> float:
+async def one_by_one(app: App, prepared: list[tuple[Any, Any]]) -> None:
     send = sending
-    begun = time.process_time_ns()
     for scope, receive in prepared:
         await app(scope, receive, send)
-    return (time.process_time_ns() - begun) / len(prepared) / 1000
 
 
-async def _side_by_side(app: App, prepared: list[tuple[Any, Any]], concurrency: int) -> float:
-    async def worker(mine: list[tuple[Any, Any]]) -> None:
-        for scope, receive in mine:
-            await app(scope, receive, sending)
-
+async def side_by_side(app: App, prepared: list[tuple[Any, Any]], concurrency: int) -> None:
     shares = [prepared[place::concurrency] for place in range(concurrency)]
-    begun = time.process_time_ns()
-    await asyncio.gather(*(worker(share) for share in shares))
-    return (time.process_time_ns() - begun) / len(prepared) / 1000
-
-
-def medians(times: dict[str, list[float]]) -> dict[str, float]:
-    return {name: statistics.median(values) for name, values in times.items()}
+    await asyncio.gather(*(one_by_one(app, share) for share in shares))

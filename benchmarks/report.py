@@ -13,10 +13,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from .measure import Workload
+from . import chart
+from .measure import Limit, Workload
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
+
+BEGIN, END = "<!-- figures: written by `make bench` -->\n", "<!-- end of figures -->\n"
 
 # What else was running when these were measured, and so a part of them.
 PACKAGES = (
@@ -27,140 +30,163 @@ PACKAGES = (
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """One contender's time over another's, and what it has to be at most."""
+    """One figure over another, and what it has to be at most. Below one, it is told the other way round.
+
+    `contender`: whose time it is, where that can be looked into.
+    """
 
     who: str
     unit: str
     ratio: float
-    limit: float
+    at_most: float
+    contender: str = ""
+
+    @classmethod
+    def of(cls, limit: Limit, times: dict[str, list[float]]) -> "Ratio":
+        who, unit = limit.who, limit.unit
+        if limit.beyond is not None:
+            who, unit = (f"{one} less {base}" for one, base in zip((who, unit), limit.beyond, strict=True))
+        return cls(who, unit, limit.ratio(times), limit.at_most, limit.who)
 
     @property
     def holds(self) -> bool:
-        return self.ratio <= self.limit
+        return self.ratio <= self.at_most
+
+    @property
+    def measured(self) -> str:
+        if self.at_most < 1:
+            return f"{1 / self.ratio:.3g} × faster than {self.unit}"
+        return f"{self.ratio:.3g} × {self.unit}"
+
+    @property
+    def limit(self) -> str:
+        return f"at least {1 / self.at_most:.3g} ×" if self.at_most < 1 else f"at most {self.at_most:.3g} ×"
 
     def text(self) -> str:
-        return f"{self.who} / {self.unit}: {self.ratio:.3f}, at most {self.limit:.3f}" + (
-            "" if self.holds else " (not reached)"
-        )
+        return f"{self.who}: {self.measured}, {self.limit}" + ("" if self.holds else " (not reached)")
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A workload's figures by contender: medians, with the quartiles around them."""
+    """A workload's figures by contender. `beside`: what else there is to say of each, under `beside_title`.
+
+    `remains`: what a cost is made of, as a sampling profile told it.
+    """
 
     name: str
     title: str
     figures: dict[str, float]
-    unit: str = "µs of CPU per request"
-    quartiles: dict[str, tuple[float, float]] = field(default_factory=dict)
+    unit: str
+    beside: dict[str, str] = field(default_factory=dict)
+    beside_title: str = ""
     ratios: list[Ratio] = field(default_factory=list)
+    remains: str = ""
 
     @classmethod
     def of(cls, workload: Workload, times: dict[str, list[float]]) -> "Result":
-        medians = {name: statistics.median(values) for name, values in times.items()}
-        quartiles = {}
-        for name, values in times.items():
-            low, _, high = statistics.quantiles(values, n=4)
-            quartiles[name] = (low, high)
-        ratios = [Ratio(who, unit, medians[who] / medians[unit], limit) for who, unit, limit in workload.limits]
-        return cls(workload.name, workload.title, medians, quartiles=quartiles, ratios=ratios)
+        return cls(
+            workload.name,
+            workload.title,
+            {name: statistics.median(values) for name, values in times.items()},
+            workload.unit,
+            {name: _quartiles(values) for name, values in times.items()},
+            "quartiles",
+            [Ratio.of(limit, times) for limit in workload.limits],
+        )
 
     def text(self) -> str:
         lines = [f"{self.title} ({self.name}), {self.unit}"]
-        lines += [f"  {figure:12,.2f}  {name}" for name, figure in self.figures.items()]
+        lines += [f"  {figure:14,.2f}  {name:28} {self.beside.get(name, '')}" for name, figure in self.figures.items()]
         lines += [f"  {one.text()}" for one in self.ratios]
-        return "\n".join(lines)
+        return "\n".join([*lines, self.remains]).rstrip()
+
+
+def _quartiles(values: list[float]) -> str:
+    low, _, high = statistics.quantiles(values, n=4)
+    return f"{low:,.2f} to {high:,.2f}"
 
 
 def surroundings() -> dict[str, str]:
     """The machine, the versions and the date."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-    revision = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False, cwd=RESULTS.parent
-    )
     told = {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": f"{model[1] if model else platform.processor()}, {os.cpu_count()} cores, {platform.system()}",
         "python": platform.python_version(),
-        "revision": revision.stdout.strip(),
-        "redis-server": _version_of("redis-server"),
+        "revision": _told_by("git", "describe", "--always", "--dirty"),
+        "redis-server": _version_in(_told_by("redis-server", "--version")),
+        "wrk": _version_in(_told_by("wrk", "--version")),
     }
     return told | {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
-def _version_of(program: str) -> str:
+def _told_by(program: str, *arguments: str) -> str:
     if shutil.which(program) is None:
         return "none"
-    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
-    found = re.search(r"v=?([0-9.]+)", told.stdout)
-    return found[1] if found else "unknown"
+    told = subprocess.run([program, *arguments], capture_output=True, text=True, check=False, cwd=RESULTS.parent)
+    return told.stdout.strip()
 
 
-def write(results: Sequence[Result]) -> None:
+def _version_in(told: str) -> str:
+    found = re.search(r"\d+\.[\d.]*\d", told)
+    return found[0] if found else told
+
+
+def write(results: Sequence[Result], around: dict[str, str]) -> None:
     """Leave the figures in `results/`, and in the README between its marks."""
     RESULTS.mkdir(exist_ok=True)
-    around = surroundings()
     measured = {"surroundings": around, "results": [asdict(one) for one in results]}
     (RESULTS / "results.json").write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (RESULTS / "table.md").write_text(table(results, around), encoding="utf-8")
-    chart([one for one in results if one.unit.startswith("µs") and len(one.figures) > 1], RESULTS / "chart.png")
-    begin, end = "<!-- figures: written by `make bench` -->\n", "<!-- end of figures -->\n"
+    chart.draw(results, around, RESULTS / "chart.png")
     text = README.read_text(encoding="utf-8")
-    if begin in text:
-        before, _, rest = text.partition(begin)
-        README.write_text(before + begin + ratios(results) + end + rest.partition(end)[2], encoding="utf-8")
+    if BEGIN in text:
+        before, _, rest = text.partition(BEGIN)
+        README.write_text(before + BEGIN + summary(results, around) + END + rest.partition(END)[2], encoding="utf-8")
+
+
+def read() -> tuple[list[Result], dict[str, str]]:
+    """What was left in `results/`."""
+    measured = json.loads((RESULTS / "results.json").read_text(encoding="utf-8"))
+    results = [Result(**(one | {"ratios": [Ratio(**ratio) for ratio in one["ratios"]]})) for one in measured["results"]]
+    return results, measured["surroundings"]
+
+
+def summary(results: Sequence[Result], around: dict[str, str]) -> str:
+    """What the README shows: the chart, and the ratios that have to hold."""
+    told = f"{around['machine']}; Python {around['python']}; {around['date']}; revision {around['revision']}."
+    return f"![What a request costs](benchmarks/results/chart.png)\n\n{ratios(results)}\n{told}\n"
 
 
 def table(results: Sequence[Result], around: dict[str, str]) -> str:
-    pieces = ["# Figures\n", ratios(results), "## Every workload\n"]
+    pieces = ["# Figures\n", ratios(results)]
+    remaining = [one for one in results if one.remains]
+    if remaining:
+        pieces.append("## What the cost is made of where a ratio is not reached\n")
+        pieces += [f"### {one.title}\n\n{one.remains}" for one in remaining]
+    pieces.append("## Every workload\n")
     for one in results:
-        rows = [
-            f"| {name} | {figure:,.2f} | {_spread(one, name)} |"
-            for name, figure in sorted(one.figures.items(), key=lambda pair: pair[1])
-        ]
-        pieces.append(
-            "\n".join([f"### {one.title}\n", f"| | {one.unit} | quartiles |", "| --- | ---: | ---: |", *rows, ""])
-        )
+        rows = [f"| {name} | {figure:,.2f} | {one.beside.get(name, '')} |" for name, figure in _best_first(one)]
+        heads = [f"### {one.title}\n", f"| | {one.unit} | {one.beside_title} |", "| --- | ---: | ---: |"]
+        pieces.append("\n".join([*heads, *rows, ""]))
     pieces.append("## Measured with\n")
     pieces.append("\n".join(f"- {name}: {value}" for name, value in around.items()) + "\n")
     return "\n".join(pieces)
 
 
-def _spread(result: Result, name: str) -> str:
-    return "" if name not in result.quartiles else "{:,.2f} to {:,.2f}".format(*result.quartiles[name])
+def _best_first(result: Result) -> list[tuple[str, float]]:
+    """By what they cost; what grows stays in its order."""
+    if result.name.startswith(("growth", "whole", "housekeeping", "memory")):
+        return list(result.figures.items())
+    return sorted(result.figures.items(), key=lambda pair: pair[1], reverse=result.unit.startswith("requests"))
 
 
 def ratios(results: Sequence[Result]) -> str:
     """The ratios that have to hold, and whether they do."""
-    rows = ["| workload | measured | at most | |", "| --- | ---: | ---: | --- |"]
+    rows = ["| workload | measured | has to be | |", "| --- | --- | --- | --- |"]
     for result in results:
         for one in result.ratios:
-            measured = f"{one.ratio:.2f} of {one.unit}" if one.limit >= 0.1 else f"1/{1 / one.ratio:.1f} of {one.unit}"
-            limit = f"{one.limit:g}" if one.limit >= 0.1 else f"1/{1 / one.limit:g}"
-            rows.append(f"| {result.title} | {measured} | {limit} | {'holds' if one.holds else '**not reached**'} |")
+            who = "" if one.who == "mizan" else f"{one.who}: "
+            verdict = "holds" if one.holds else "**not reached**"
+            rows.append(f"| {result.title} | {who}{one.measured} | {one.limit} | {verdict} |")
     return "\n".join(rows) + "\n"
-
-
-def chart(results: Sequence[Result], path: Path) -> None:
-    """Bars for each workload, this project's in another colour."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    heights = [len(one.figures) + 1.6 for one in results]
-    figure, axes = pyplot.subplots(
-        len(results), 1, figsize=(9, sum(heights) * 0.27), height_ratios=heights, layout="constrained", squeeze=False
-    )
-    for axis, one in zip(axes[:, 0], results, strict=True):
-        names = sorted(one.figures, key=one.figures.__getitem__, reverse=True)
-        colours = ["#2f6f4f" if name.startswith("mizan") else "#b9bfc4" for name in names]
-        bars = axis.barh(names, [one.figures[name] for name in names], color=colours)
-        axis.bar_label(bars, fmt="%.1f", padding=3, fontsize=7)
-        axis.set_title(f"{one.title}: {one.unit}", loc="left", fontsize=9)
-        axis.tick_params(labelsize=7)
-        axis.margins(x=0.08)
-        for side in ("top", "right"):
-            axis.spines[side].set_visible(False)
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)

@@ -3,18 +3,21 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import redis.asyncio
 
-from mizan_core import Identity, RedisCache
+from mizan_core import Identity, MemoryCache, RedisCache
 
 from .contenders import frameworks, ours, raw
-from .measure import Contender, Workload, ask
-from .world import USERS, Request, body_of, json_call
+from .measure import Contender, Limit, Workload, ask
+from .world import OURS, THEIRS, USERS, Request, body_of, json_call
 
-OURS = "/api/mizan/ctx/user/"
-THEIRS = "/ctx/user/"
+Maker: TypeAlias = Callable[[str], Awaitable[list[Workload]]]
+
+# What does not grow is measured in the same run as what it is compared with, and still never exactly the same.
+FLAT = 1.1
+
 BODIES = [body_of(user_id) for user_id in range(USERS)]
 
 
@@ -55,7 +58,11 @@ async def hit(_: str) -> list[Workload]:
             contenders,
             bodies=BODIES,
             expects=b"mizan; hit",
-            limits=[("mizan", "raw floor", 1.5), ("mizan", "FastAPI, cashews", 1 / 25)],
+            limits=[
+                Limit("mizan", "raw floor", 1.5),
+                Limit("mizan", "FastAPI, cashews", 1 / 25),
+                Limit("mizan in FastAPI", "raw floor in FastAPI", FLAT, beyond=("mizan", "raw floor")),
+            ],
         )
     ]
 
@@ -77,7 +84,7 @@ async def not_modified(_: str) -> list[Workload]:
     ]
     contenders = [Contender(name, app, await knowing(app, users(path))) for name, app, path in made]
     contenders.append(Contender("mizan, a hit", ours.mizan(), users(OURS)))
-    limits = [("mizan", "mizan, a hit", 1.0)]
+    limits = [Limit("mizan", "mizan, a hit", 1.0)]
     return [Workload("304", "304", contenders, bodies=BODIES, expects=b"mizan; hit", limits=limits)]
 
 
@@ -110,7 +117,7 @@ async def hit_redis(url: str) -> list[Workload]:
             concurrency=concurrency,
             batch=320,
             expects=b"mizan; hit",
-            limits=[("mizan", "redis-py, one key", limit)],
+            limits=[Limit("mizan", "redis-py, one key", limit)],
         )
         for concurrency, limit in ((1, 1.25), (32, 0.5))
     ]
@@ -145,7 +152,7 @@ async def miss(_: str) -> list[Workload]:
             bodies=BODIES,
             batch=USERS,
             expects=b"mizan; fwd=uri-miss; stored",
-            limits=[("mizan", "raw ASGI", 1.3)],
+            limits=[Limit("mizan", "raw ASGI", 1.3)],
         ),
         Workload(
             "miss-new",
@@ -175,7 +182,7 @@ async def call(_: str) -> list[Workload]:
                 Contender("FastAPI", frameworks.fastapi(), _calls("rename", "/call/")),
             ],
             bodies=[b'{"result":{"name":"Ada","user_id":%d}}' % user_id for user_id in range(USERS)],
-            limits=[("mizan", "raw ASGI", 2.0)],
+            limits=[Limit("mizan", "raw ASGI", 2.0)],
         )
     ]
 
@@ -186,77 +193,170 @@ async def mutation(url: str) -> list[Workload]:
         % (user_id, user_id)
         for user_id in range(USERS)
     ]
-    floor = Contender("raw ASGI", raw.Call(purges=True), _calls("rename"))
+    pool = redis.asyncio.Redis.from_url(url)
     return [
         Workload(
             "mutation",
             "Mutation that purges one scope, in memory",
-            [floor, Contender("mizan", ours.mizan(), _calls("rename_and_purge"))],
+            [
+                Contender("raw ASGI", raw.Call(raw.Memory().purge), _calls("rename")),
+                Contender("mizan", ours.mizan(), _calls("rename_and_purge")),
+            ],
             bodies=bodies,
-            limits=[("mizan", "raw ASGI", 4.0)],
+            limits=[Limit("mizan", "raw ASGI", 4.0)],
         ),
         Workload(
             "mutation-redis",
             "Mutation that purges one scope, in Redis",
-            [floor, Contender("mizan", ours.mizan(cache=RedisCache(url)), _calls("rename_and_purge"))],
+            [
+                Contender(
+                    "raw ASGI, redis-py deletes one key",
+                    raw.Call(lambda user_id: pool.delete(b"raw:user:%d" % user_id)),
+                    _calls("rename"),
+                ),
+                Contender("mizan", ours.mizan(cache=RedisCache(url)), _calls("rename_and_purge")),
+            ],
             bodies=bodies,
             batch=100,
         ),
     ]
 
 
-async def whole_purge(_: str, sizes: tuple[int, ...] = (0, 10_000, 100_000, 1_000_000)) -> list[Workload]:
-    contenders = []
-    for size in sizes:
-        app = ours.mizan(cache=ours.cache_for(size))
-        await _fill(app, size)
-
-        async def before(app: Any = app) -> None:
-            for request in users(OURS)[:1]:
-                await ask(app, request)
-
-        contenders.append(Contender(f"mizan, {size:,} other keys", app, _all(), before=before))
-    return [Workload("whole-purge", "Purge of a whole context beside other keys", contenders, batch=100)]
+SIZES = (0, 10_000, 100_000, 1_000_000)
 
 
-def _all() -> list[Request]:
-    return [json_call("/api/mizan/call/", {"fn": "rename_all", "args": {}})]
-
-
-async def _fill(app: Any, count: int) -> None:
-    """Entries of another context, as many as are asked for."""
-    backend = app.engine._backend  # the quick way to a million entries
-    for number in range(count):
-        await backend.set(f"ctx:other:{number:064x}", b"x" * 100, 86_400.0)
-
-
-async def growth(_: str, entries: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)) -> list[Workload]:
-    """The cost of a hit as something grows: the graph, the parameters, the tags, the cache."""
-    contexts = [
-        Contender(f"mizan, {count} contexts", ours.mizan(ours.with_contexts(count)), users(OURS))
-        for count in (10, 100, 1_000)
-    ]
-    parameters = [
-        Contender(f"mizan, {count} parameters", ours.mizan(ours.with_parameters(count)), _with_parameters(count))
-        for count in (1, 4, 16, 32)
-    ]
-    tags = [
-        Contender(f"mizan, {count} tags", ours.mizan(ours.with_tags(count)), _with_parameters(max(count - 1, 1)))
-        for count in (1, 2, 4, 8, 16)
-    ]
-    filled = []
-    for count in entries:
-        app = ours.mizan(cache=ours.cache_for(count))
-        await _fill(app, count)
-        filled.append(Contender(f"mizan, {count:,} entries", app, users(OURS)))
-    made = {"contexts": contexts, "parameters": parameters, "tags": tags, "entries": filled}
+async def whole_purge(url: str) -> list[Workload]:
+    """Mutations that purge a whole context, beside other keys."""
+    in_memory = [ours.mizan(cache=await _filled(size)) for size in SIZES]
+    in_redis = [ours.mizan(cache=RedisCache(_database(url, number))) for number in range(len(SIZES))]
+    untidy = [ours.mizan(cache=RedisCache(_database(url, number))) for number in range(len(SIZES))]
+    for app in untidy:
+        app.engine._reclaiming.add("user")  # as if it were under way, and so not begun
+    for number, size in enumerate(SIZES):
+        await _fill_redis(_database(url, number), size)
     return [
-        Workload(f"growth-{what}", f"Hit from memory, growing {what}", contenders, expects=b"mizan; hit")
-        for what, contenders in made.items()
+        Workload(
+            "whole-purge",
+            "Purge of a whole context beside other keys, in memory",
+            [_purging(app, size) for app, size in zip(in_memory, SIZES, strict=True)],
+            batch=100,
+            limits=_flat([_beside(size) for size in SIZES[1:]]),
+        ),
+        Workload(
+            "whole-purge-redis",
+            "Purge of a whole context beside other keys, in Redis, without the housekeeping after it",
+            [_purging(app, size) for app, size in zip(untidy, SIZES, strict=True)],
+            batch=50,
+            waits=True,
+            limits=_flat([_beside(size) for size in SIZES[1:]]),
+        ),
+        Workload(
+            "housekeeping-redis",
+            "The same, waiting until the housekeeping is done",
+            [_purging(app, size, settled=True) for app, size in zip(in_redis, SIZES, strict=True)],
+            batch=1,
+            waits=True,
+            rounds=5,
+        ),
     ]
 
 
-def _with_parameters(count: int) -> list[Request]:
+def _beside(size: int) -> str:
+    return f"mizan, {size:,} other keys"
+
+
+def _purging(app: Any, size: int, *, settled: bool = False) -> Contender:
+    async def before() -> None:
+        await _settled(app)
+        await ask(app, users(OURS)[0])
+
+    async def purge_and_settle(scope: Any, receive: Any, send: Any) -> None:
+        await app(scope, receive, send)
+        await _settled(app)
+
+    requests = [json_call("/api/mizan/call/", {"fn": "rename_all", "args": {}})]
+    return Contender(_beside(size), purge_and_settle if settled else app, requests, before=before)
+
+
+async def _settled(app: Any) -> None:
+    """When no housekeeping is under way."""
+    while app.engine.health().running:
+        await asyncio.wait(app.engine._owed)
+
+
+def _flat(names: list[str], at_most: float = FLAT) -> list[Limit]:
+    return [Limit(names[-1], names[0], at_most)]
+
+
+async def _filled(count: int) -> MemoryCache:
+    """A cache with so many entries of another context."""
+    cache = ours.cache_for(count)
+    for number in range(count):
+        await cache.set(f"ctx:other:{number:064x}", b"x" * 100, 86_400.0)
+    return cache
+
+
+def _database(url: str, number: int) -> str:
+    return f"{url.rpartition('/')[0]}/{number}"
+
+
+async def _fill_redis(url: str, count: int, at_once: int = 50_000) -> None:
+    """The same, by the server itself."""
+    script = """
+        for number = ARGV[1], ARGV[2] do
+          redis.call('SET', string.format('mizan:ctx:other:%064x', number), string.rep('x', 100), 'EX', 86400)
+        end
+    """
+    async with redis.asyncio.Redis.from_url(url) as server:
+        await server.flushdb()
+        for begin in range(0, count, at_once):
+            await server.eval(script, 0, begin, min(begin + at_once, count) - 1)
+
+
+def growing(what: str, title: str, make: Callable[[int], Awaitable[Contender]], *counts: int, flat: bool) -> Maker:
+    """The cost of a hit as something grows; `flat`: it must not."""
+
+    async def made(_: str) -> list[Workload]:
+        contenders = [await make(count) for count in counts]
+        limits = _flat([one.name for one in contenders]) if flat else []
+        title_of = f"Hit from memory, with more and more {title}"
+        return [Workload(f"growth-{what}", title_of, contenders, expects=b"mizan; hit", limits=limits)]
+
+    return made
+
+
+async def _with_contexts(count: int) -> Contender:
+    return Contender(f"mizan, {count:,} contexts", ours.mizan(ours.with_contexts(count)), users(OURS))
+
+
+async def _with_functions(count: int) -> Contender:
+    """Half of them readers of the context that is asked for, half of them mutations that affect it."""
+    return Contender(f"mizan, {count} functions", ours.mizan(ours.with_functions(count // 2)), users(OURS))
+
+
+async def _with_parameters(count: int) -> Contender:
+    return Contender(f"mizan, {count} parameters", ours.mizan(ours.with_parameters(count)), _parameters(count))
+
+
+async def _with_tags(count: int) -> Contender:
+    return Contender(f"mizan, {count} tags", ours.mizan(ours.with_tags(count)), _parameters(max(count - 1, 1)))
+
+
+async def _with_entries(count: int) -> Contender:
+    return Contender(f"mizan, {count:,} entries", ours.mizan(cache=await _filled(count)), users(OURS))
+
+
+async def _with_values(count: int) -> Contender:
+    """Every user has been asked for with so many values of `p1`."""
+    app = ours.mizan(ours.with_parameters(2), cache=ours.cache_for(count * USERS))
+    for user_id in range(USERS):
+        for value in range(count):
+            await ask(app, Request(OURS, b"p1=%d&user_id=%d" % (value, user_id)))
+    requests = [Request(OURS, b"p1=0&user_id=%d" % user_id) for user_id in range(USERS)]
+    return Contender(f"mizan, {count:,} values", app, requests)
+
+
+def _parameters(count: int) -> list[Request]:
     names = sorted(["user_id", *(f"p{number}" for number in range(1, count))])
     return [
         Request(OURS, "&".join(f"{name}={user_id if name == 'user_id' else 7}" for name in names).encode())
@@ -264,7 +364,7 @@ def _with_parameters(count: int) -> list[Request]:
     ]
 
 
-MAKERS: dict[str, Callable[[str], Awaitable[list[Workload]]]] = {
+MAKERS: dict[str, Maker] = {
     "hit": hit,
     "hit-per-user": hit_per_user,
     "304": not_modified,
@@ -273,5 +373,16 @@ MAKERS: dict[str, Callable[[str], Awaitable[list[Workload]]]] = {
     "call": call,
     "mutation": mutation,
     "whole-purge": whole_purge,
-    "growth": growth,
+    "growth-contexts": growing("contexts", "contexts", _with_contexts, 10, 100, 1_000, flat=True),
+    "growth-functions": growing("functions", "functions", _with_functions, 2, 20, 200, flat=True),
+    "growth-entries": growing("entries", "entries", _with_entries, 1_000, 10_000, 100_000, 1_000_000, flat=True),
+    "growth-values": growing("values", "values of another parameter", _with_values, 1, 30, 1_000, flat=True),
+    "growth-parameters": growing("parameters", "parameters", _with_parameters, 1, 2, 4, 8, 16, 32, flat=False),
+    "growth-tags": growing("tags", "tags", _with_tags, 1, 2, 4, 8, 16, flat=False),
 }
+
+
+def maker_of(workload: str) -> Maker:
+    """Who makes the workload of this name."""
+    names = [name for name in MAKERS if workload == name or workload.startswith(f"{name}-")]
+    return MAKERS[max(names, key=len)]

@@ -9,6 +9,10 @@ from pydantic import BaseModel
 USERS = 100
 ORDERS = 20
 
+# Where this project has the bundle, and where everybody else.
+OURS = "/api/mizan/ctx/user/"
+THEIRS = "/ctx/user/"
+
 # What a client such as a browser's fetch sends along.
 HEADERS = (
     (b"host", b"localhost:8000"),

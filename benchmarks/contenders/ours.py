@@ -1,6 +1,7 @@
 """Mizan over the same work, alone and mounted, and over graphs that grow."""
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 from fastapi import FastAPI
@@ -62,6 +63,29 @@ def with_contexts(count: int) -> Graph:
     for number in range(count):
         functions += _declared(f"user{number or ''}", {"user_id"})
     return build(functions)
+
+
+def with_functions(count: int) -> Graph:
+    """One context with so many readers and as many mutations."""
+    user = Context("user")
+
+    async def read(user_id: int) -> str:
+        return "x" * 100
+
+    async def write(user_id: int) -> None: ...
+
+    functions: list[Callable[..., Any]] = []
+    for number in range(count):
+        functions += [client(context=user, name=f"read{number}")(copy_of(read))]
+        functions += [client(affects=user, name=f"write{number}")(copy_of(write))]
+    return build(functions)
+
+
+def copy_of(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of its own, to be declared by itself."""
+    copied = FunctionType(function.__code__, function.__globals__, function.__name__)
+    copied.__annotations__ = function.__annotations__
+    return copied
 
 
 def with_parameters(count: int) -> Graph:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import unquote_to_bytes
@@ -176,15 +177,14 @@ async def rename(user_id: int, name: str) -> Renamed:
 class Call:
     """Reads the body, parses it, validates two fields, runs one function and answers what it returned.
 
-    `purges`: it also forgets one entry of a dictionary and says so.
+    `purge`: it also forgets one user and says so.
     """
 
-    def __init__(self, *, purges: bool = False) -> None:
+    def __init__(self, purge: Callable[[int], Awaitable[object]] | None = None) -> None:
         self.args = TypeAdapter(Args)
         self.result = TypeAdapter(Renamed)
         self.functions = {"rename": rename}
-        self.entries: dict[int, bytes] = {}
-        self.purges = purges
+        self.purge = purge
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         message = await receive()
@@ -206,14 +206,24 @@ class Call:
             (b"x-content-type-options", b"nosniff"),
             (b"content-type", b"application/json"),
         ]
-        if self.purges:
-            self.entries.pop(args["user_id"], None)
+        if self.purge is not None:
+            await self.purge(args["user_id"])
             answer["invalidate"] = [{"context": "user", "params": {"user_id": args["user_id"]}}]
             headers.append((b"x-mizan-invalidate", b"user;user_id=%d" % args["user_id"]))
         sent = orjson.dumps(answer, option=orjson.OPT_SORT_KEYS)
         headers.append((b"content-length", b"%d" % len(sent)))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": sent})
+
+
+class Memory:
+    """A dictionary that forgets a user."""
+
+    def __init__(self) -> None:
+        self.entries: dict[int, bytes] = {}
+
+    async def purge(self, user_id: int) -> None:
+        self.entries.pop(user_id, None)
 
 
 def packed(body: bytes) -> bytes:
