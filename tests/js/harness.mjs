@@ -69,6 +69,8 @@ class Site {
       gone: () => this.#control("GET", `gone/${number}`),
       release: () => this.#control("POST", `release/${number}`),
       cut: () => this.#control("POST", `release/${number}?end=cut`),
+      /** A proxy answers in its place: 502, with a text. */
+      spoil: () => this.#control("POST", `release/${number}?end=proxy`),
     };
   }
 }
@@ -113,5 +115,17 @@ let number = 100;
 /** A user whom no other test has touched. */
 export const somebody = () => ++number;
 
+/** Runs a program in a process of its own, which has to end by itself, and gives what it wrote. */
+export async function run(program, ...args) {
+  const child = spawn(process.execPath, ["--input-type=module", "--eval", program, ...args], { cwd: ROOT });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (output += chunk));
+  await once(child, "close");
+  return output;
+}
+
 /** The names that a context shows, one after the other. */
 export const namesOf = (shown) => shown.data.map((data) => data?.user_profile.name);
+
+/** Until everything is done that waits for this turn to end. */
+export const turn = () => new Promise((resolve) => setImmediate(resolve));

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -99,6 +99,10 @@ async def rename_moment(when: datetime.datetime, name: str) -> None:
     names[int(when.timestamp())] = name
 
 
+@client(affects=Inbox, auth=True)
+async def send() -> None: ...
+
+
 @client(affects=User)
 async def refuse(user_id: int, *, named: bool = False) -> None:
     if named:
@@ -137,7 +141,7 @@ async def rename_and_go(user_id: int, name: str) -> RedirectResponse:
 
 @dataclass(slots=True)
 class Hold:
-    """A request that is held. `end`: whether its answer goes out in the end, or the connection breaks."""
+    """A request that is held. `end`: whether its answer is sent in the end, the connection cut, or a proxy answers."""
 
     target: str
     before: bool
@@ -145,13 +149,13 @@ class Hold:
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     end: "asyncio.Future[str]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
-    async def wait(self, receive: Receive) -> bool:
-        """Until it is released. Whether an answer is to go out."""
+    async def wait(self, receive: Receive) -> str:
+        """Until it is released, or the client is gone."""
         self.arrived.set()
         leaving = asyncio.create_task(self._client_gone(receive))
         await asyncio.wait({self.end, leaving}, return_when=asyncio.FIRST_COMPLETED)
         leaving.cancel()
-        return self.end.done() and self.end.result() == "send"
+        return self.end.result() if self.end.done() else "gone"
 
     async def _client_gone(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -160,7 +164,7 @@ class Hold:
 
 
 class Door:
-    """Writes down what is asked of Mizan, and holds what is to be held."""
+    """Stands before the site. Writes down what is asked of Mizan, and holds what is to be held."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -181,7 +185,7 @@ class Door:
     async def _held(self, hold: Hold, scope: Scope, receive: Receive, send: Send) -> None:
         if hold.before:
             body = await receive()
-            if await hold.wait(receive):
+            if await hold.wait(receive) == "send":
                 await self.app(scope, replaying(body), send)
             return
         answer: list[Message] = []
@@ -190,12 +194,15 @@ class Door:
             answer.append(message)
 
         await self.app(scope, receive, keep)
-        if await hold.wait(receive):
-            for message in answer:
-                await send(message)
-        elif not hold.gone.is_set():  # a body that is announced and does not come: uvicorn closes the connection
-            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
-            await send({"type": "http.response.body", "body": b"{", "more_body": True})
+        match await hold.wait(receive):
+            case "send":
+                for message in answer:
+                    await send(message)
+            case "cut":  # a body that is announced and does not come: uvicorn closes the connection
+                await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
+                await send({"type": "http.response.body", "body": b"{", "more_body": True})
+            case "proxy":
+                await PlainTextResponse("Bad Gateway", 502)(scope, receive, send)
 
 
 def replaying(body: Message) -> Receive:

@@ -242,7 +242,7 @@ class Client {
   #arrived(bundle, response, body, began) {
     const respelled = bundle.respell(response.headers.get("Content-Location"));
     if (respelled && this.#heard > began) this.#overtake(bundle); // it may have been meant
-    else bundle.arrive(body, began, response.headers.get("ETag"));
+    else bundle.arrive(body, began);
   }
 
   async #call(name, body, layers) {
@@ -369,7 +369,6 @@ class Client {
 /** One bundle: what the server sent, what is shown of it and to whom, and the request that is under way for it. */
 class Bundle {
   base = undefined; // what the server sent last
-  etag = null;
   error = undefined;
   settled = false; // whether that, or the error, is the last word
   layers = []; // changes shown before the server has confirmed them, in the order of their calls
@@ -423,15 +422,14 @@ class Bundle {
   forget() {
     this.expire();
     this.base = this.error = undefined;
-    this.etag = null;
     this.redraw(this.layers.filter((layer) => !layer.answered));
   }
 
   /** The server's data as of a moment. Every call that was answered before is in it, so their changes retire. */
-  arrive(data, moment, etag = null) {
+  arrive(data, moment) {
     this.drop();
-    if (etag === null || etag !== this.etag) this.base = data;
-    this.etag = etag;
+    this.expire();
+    if (JSON.stringify(data) !== JSON.stringify(this.base)) this.base = data; // what shows the same need not be drawn
     this.error = undefined;
     this.moment = moment;
     this.redraw(this.layers.filter((layer) => !layer.answered));
