@@ -397,7 +397,8 @@ describe("closing", () => {
     await assert.rejects(fetching, { message: "The client was closed." });
     await held.gone();
     assert.deepEqual(namesOf(shown), [undefined]);
-    for (const ask of [() => mizan.fetch("user", { user_id: id }), () => mizan.load("inbox"), () => mizan.call("echo")]) {
+    const late = [() => mizan.fetch("user", { user_id: id }), () => mizan.load("inbox"), () => mizan.call("echo")];
+    for (const ask of late) {
       await assert.rejects(ask, { message: "The client was closed." });
     }
     mizan.invalidate("user");

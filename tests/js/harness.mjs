@@ -13,7 +13,7 @@ const DEFAULTS = { user: { page: 1 }, orders: { tags: [] } };
 
 /** Starts the site in a process of its own, for as long as the tests of this file run. */
 export async function serve() {
-  const server = spawn(PYTHON, ["-m", "uvicorn", "tests.js.site:app", "--port", "0"], {
+  const server = spawn(PYTHON, ["-m", "uvicorn", "--factory", "tests.js.site:site", "--port", "0"], {
     cwd: ROOT,
     stdio: ["ignore", "ignore", "pipe"],
   });

@@ -140,7 +140,8 @@ describe("an optimistic change", () => {
   test("stacks: each goes with its own call, and none shows anything older", async () => {
     const { mizan, shown, id, old } = await showing();
     const counted = { context: "user", params: { user_id: id }, update: counting };
-    const [first, second] = [await site.hold("POST /call/rename/", "before"), await site.hold("POST /call/count/", "before")];
+    const first = await site.hold("POST /call/rename/", "before");
+    const second = await site.hold("POST /call/count/", "before");
     const renaming = mizan.call("rename", { user_id: id, name: "Eve" }, { optimistic: renamed(id, "Eve…") });
     const counting_ = mizan.call("count", { user_id: id }, { optimistic: counted });
     await first.arrived();

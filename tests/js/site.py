@@ -166,8 +166,9 @@ class Hold:
 class Door:
     """Stands before the site. Writes down what is asked of Mizan, and holds what is to be held."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    app: ASGIApp
+
+    def __init__(self) -> None:
         self.holds: list[Hold] = []
         self.log: list[dict[str, Any]] = []
 
@@ -204,6 +205,24 @@ class Door:
             case "proxy":
                 await PlainTextResponse("Bad Gateway", 502)(scope, receive, send)
 
+    async def hold(self, request: Request) -> JSONResponse:
+        self.holds.append(Hold(request.query_params["target"], request.query_params.get("when") == "before"))
+        return JSONResponse(len(self.holds) - 1)
+
+    async def awaited(self, request: Request) -> JSONResponse:
+        """Answers when a held request has arrived, or its client is gone."""
+        await getattr(self.holds[request.path_params["number"]], request.path_params["event"]).wait()
+        return JSONResponse(True)
+
+    async def release(self, request: Request) -> JSONResponse:
+        self.holds[request.path_params["number"]].end.set_result(request.query_params.get("end", "send"))
+        return JSONResponse(True)
+
+    async def asked(self, request: Request) -> JSONResponse:
+        """What was asked since the last time that somebody wanted to know."""
+        asked, self.log = self.log, []
+        return JSONResponse(asked)
+
 
 def replaying(body: Message) -> Receive:
     messages = [body]
@@ -214,46 +233,27 @@ def replaying(body: Message) -> Receive:
     return receive
 
 
-mizan = Mizan(build([one for one in list(globals().values()) if hasattr(one, "__mizan__")]), mwt_keys=KEYS)
+FUNCTIONS = [one for one in list(globals().values()) if hasattr(one, "__mizan__")]
 
 
-async def hold(request: Request) -> JSONResponse:
-    door.holds.append(Hold(request.query_params["target"], request.query_params.get("when") == "before"))
-    return JSONResponse(len(door.holds) - 1)
-
-
-async def awaited(request: Request) -> JSONResponse:
-    """Answers when a held request has arrived, or its client is gone."""
-    await getattr(door.holds[request.path_params["number"]], request.path_params["event"]).wait()
-    return JSONResponse(True)
-
-
-async def release(request: Request) -> JSONResponse:
-    door.holds[request.path_params["number"]].end.set_result(request.query_params.get("end", "send"))
-    return JSONResponse(True)
-
-
-async def log(request: Request) -> JSONResponse:
-    """What was asked since the last time that somebody wanted to know."""
-    asked, door.log = door.log, []
-    return JSONResponse(asked)
+def site() -> Door:
+    """A site of its own; names and counts are the process's."""
+    mizan = Mizan(build(FUNCTIONS), mwt_keys=KEYS)
+    door = Door()
+    routes = [
+        Route("/control/hold", door.hold, methods=["POST"]),
+        Route("/control/release/{number:int}", door.release, methods=["POST"]),
+        Route("/control/log", door.asked),
+        Route("/control/token", token),
+        Route("/control/{event}/{number:int}", door.awaited),
+        Route("/blank/", lambda _: HTMLResponse('<!doctype html><script type="module" src="/api/mizan/elements.js">')),
+        Mount(BASE, mizan),
+        *mizan.routes,
+    ]
+    door.app = Starlette(routes=routes, lifespan=mizan.lifespan)
+    return door
 
 
 async def token(request: Request) -> JSONResponse:
     now = datetime.datetime.now(datetime.UTC).timestamp()
     return JSONResponse(issue_mwt(Identity(request.query_params["user"]), KEYS, now=now))
-
-
-host = Starlette(
-    routes=[
-        Route("/control/hold", hold, methods=["POST"]),
-        Route("/control/release/{number:int}", release, methods=["POST"]),
-        Route("/control/log", log),
-        Route("/control/token", token),
-        Route("/control/{event}/{number:int}", awaited),
-        Mount(BASE, mizan),
-        *mizan.routes,
-    ],
-    lifespan=mizan.lifespan,
-)
-app = door = Door(host)

@@ -5,7 +5,7 @@
  */
 
 /**
- * Parameters of a context, or arguments of a function, by name. An undefined one is left out, and so is a null parameter.
+ * Parameters of a context, or arguments of a function, by name. Undefined ones are left out, and null parameters too.
  *
  * Values are JSON values, BigInts and Dates. They are compared by canonical text, so give them in their declared types.
  */
