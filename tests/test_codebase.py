@@ -49,7 +49,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"app"},
         {"targets", "codegen.__init__", "codegen.names", "codegen.modules", "codegen.files"},
         {"codegen.api"},
-        {"codegen.types"},
+        {"codegen.types", "codegen.openapi"},
         {"codegen.browser", "codegen.react"},
         {"codegen.client"},
         {"cli"},

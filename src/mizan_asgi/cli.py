@@ -23,6 +23,7 @@ from .app import Mizan
 from .codegen.client import client_files
 from .codegen.files import out_of_date, write
 from .codegen.modules import Language
+from .codegen.openapi import openapi_json
 from .targets import base_url_of, find, graph_of
 
 
@@ -95,6 +96,23 @@ def generate(
     if stale := out_of_date(out, files):
         typer.echo(f"mizan: out of date in {out}: {', '.join(stale)}. Run: {command} --out {out}", err=True)
         raise typer.Exit(1)
+
+
+@cli.command()
+def openapi(
+    target: Target,
+    base_url: BaseUrl = None,
+    title: Annotated[str, typer.Option(help="What the API is called.")] = "Mizan",
+    version: Annotated[str, typer.Option(help="Which version of the API it is.")] = "1",
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
+) -> None:
+    """Write an OpenAPI 3.1 document of every call and bundle."""
+    found = find(target)
+    document = openapi_json(graph_of(found), base_url=base_url or base_url_of(found), title=title, version=version)
+    if out is None:
+        typer.echo(document, nl=False)
+    else:
+        write(out.parent, {out.name: document})
 
 
 @cli.command()

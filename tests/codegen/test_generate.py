@@ -36,7 +36,7 @@ def test_a_client_is_written_with_the_runtime_beside_it(words: list[str], writte
     folder = tmp_path / "web" / "src"
     ran = run(language, TARGET, "--out", folder, *options)
     assert ran.exit_code == 0, ran.output
-    assert names(folder) == written | {"client.js", "client.d.ts"} & names(folder)
+    assert names(folder) == written | {"client.js", "client.d.ts"}
     assert {Path(line).name for line in ran.stdout.split()} == names(folder)
     assert run(language, TARGET, "--out", folder, *options, "--check").exit_code == 0
 

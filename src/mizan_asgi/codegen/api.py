@@ -5,6 +5,7 @@ absent, as they are for clients.
 """
 
 import inspect
+import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -155,9 +156,9 @@ class _Schemas:
         )
         schemas: dict[str, Mapping[str, Any]] = {str(name): schema for name, schema in definitions.items()}
         renamed = _renamed(schemas, reserved)
-        self._made: dict[str, Schema] = {key: _with_references(schema, renamed) for (key, _), schema in made.items()}
+        self._made: dict[str, Schema] = {key: with_references(schema, renamed) for (key, _), schema in made.items()}
         self.definitions: Mapping[str, Schema] = {
-            name: _with_references(schemas[old], renamed)
+            name: with_references(schemas[old], renamed)
             for old, name in sorted(renamed.items(), key=lambda pair: pair[1])
         }
 
@@ -240,15 +241,17 @@ def _is_foreign(function: object) -> bool:
     return function is not None and not (getattr(function, "__module__", None) or "").startswith("pydantic")
 
 
-def _with_references(schema: Any, renamed: Mapping[str, str]) -> Any:
+def with_references(schema: Any, renamed: Mapping[str, str]) -> Any:
     """The schema with its references by their new names, those of a discriminator's mapping too."""
     match schema:
         case {"$ref": str(reference), **rest}:
-            return {"$ref": renamed[reference], **_with_references(rest, renamed)}
+            return {"$ref": renamed[reference], **with_references(rest, renamed)}
         case {"mapping": dict(mapping), "propertyName": str(name)}:
             return {"mapping": {tag: renamed[reference] for tag, reference in mapping.items()}, "propertyName": name}
         case dict():
-            return {key: _with_references(value, renamed) for key, value in schema.items()}
+            return {key: with_references(value, renamed) for key, value in schema.items()}
         case list():
-            return [_with_references(value, renamed) for value in schema]
+            return [with_references(value, renamed) for value in schema]
+        case float() if not math.isfinite(schema):  # of which JSON makes null
+            return None
     return schema

@@ -26,4 +26,4 @@ def client_files(graph: Graph, language: Language, *, base_url: str, react: bool
 
 def runtime_files() -> dict[str, bytes]:
     """The browser runtime and its types: beside the client, it needs no server, bundler or network to be found."""
-    return {path.name: path.read_bytes() for path in sorted(RUNTIME.glob("client.*"))}
+    return {name: (RUNTIME / name).read_bytes() for name in ("client.js", "client.d.ts")}

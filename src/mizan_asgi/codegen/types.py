@@ -4,8 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mizan_core.errors import InvalidValue
-
 from .api import Field, Schema
 from .names import literal, member
 
@@ -166,10 +164,7 @@ def _notes(schema: Schema, *, required: bool = True) -> str:
 
 
 def _default(value: object) -> str:
-    try:
-        return f"@defaultValue {literal(value)}"
-    except InvalidValue:  # a number that is not finite
-        return ""
+    return f"@defaultValue {literal(value)}"
 
 
 def _constant(value: object) -> Type:
@@ -177,10 +172,7 @@ def _constant(value: object) -> Type:
         return Type(f"[{', '.join(_constant(one).text for one in value)}]")
     if isinstance(value, dict):
         return Type(f"{{ {' '.join(f'{member(name)}: {_constant(one).text};' for name, one in value.items())} }}")
-    try:
-        return Type(literal(value))
-    except InvalidValue:  # a number that is not finite
-        return Type("number")
+    return Type(literal(value))
 
 
 def _union(members: Iterable[Type]) -> Type:

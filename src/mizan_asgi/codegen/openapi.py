@@ -1,0 +1,245 @@
+"""An OpenAPI 3.1 document of every call and every bundle, for generators and explorers that know nothing of Mizan."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mizan_core.graph import Graph
+from mizan_core.manifest import build_manifest
+
+from .api import Api, Bundle, Call, Field, Schema, describe, with_references
+from .names import Names
+
+VERSION = "3.1.0"
+
+# Names of schemas of the protocol's own.
+SCHEMA_NAMES = frozenset({"FieldError", "Invalidation", "Problem", "Refreshed"})
+
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
+
+_JSON = "application/json"
+_TEXT: Schema = {"type": "string"}
+_VALUES: Schema = {"type": "object", "additionalProperties": True}
+
+_SCHEMAS: Mapping[str, Schema] = {
+    "FieldError": {
+        "description": "What a field of the input has against it.",
+        "type": "object",
+        "properties": {
+            "loc": {"type": "array", "items": {"type": ["string", "integer"]}},
+            "msg": _TEXT,
+            "type": _TEXT,
+        },
+        "required": ["loc", "msg", "type"],
+    },
+    "Invalidation": {
+        "description": "What went out of date: a context by its name, or where its parameters equal these.",
+        "anyOf": [
+            _TEXT,
+            {
+                "type": "object",
+                "properties": {"context": _TEXT, "params": _VALUES, "function": _TEXT},
+                "required": ["context"],
+            },
+        ],
+    },
+    "Problem": {
+        "description": "An error as RFC 9457 has it, with a `code` that stays.",
+        "type": "object",
+        "properties": {
+            "type": _TEXT,
+            "title": _TEXT,
+            "status": {"type": "integer"},
+            "code": _TEXT,
+            "detail": _TEXT,
+            "errors": {"type": "array", "items": {"$ref": "FieldError"}},
+        },
+        "required": ["type", "title", "status", "code", "detail"],
+    },
+    "Refreshed": {
+        "description": "A bundle that the call made stale, as it is now.",
+        "type": "object",
+        "properties": {"context": _TEXT, "params": _VALUES, "data": _VALUES},
+        "required": ["context", "params", "data"],
+    },
+}
+
+_RESPONSES = {
+    "Problem": {
+        "description": "A refusal, or a failure.",
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+}
+_PROBLEM = {"$ref": "#/components/responses/Problem"}
+
+_SECURITY_SCHEMES = {
+    "token": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-Mizan-Token",
+        "description": "A Mizan Web Token. The session of the host application will do as well.",
+    },
+    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+}
+_SIGNED_IN: list[dict[str, list[str]]] = [{"token": []}, {"bearer": []}]
+_ANYBODY: dict[str, list[str]] = {}
+
+_ETAG_HEADER = {"ETag": {"description": "Of the bundle, weak.", "schema": _TEXT}}
+_INVALIDATE_HEADER = {
+    "X-Mizan-Invalidate": {
+        "description": "What went out of date, as caches on the way read it.",
+        "schema": _TEXT,
+    }
+}
+
+
+def openapi_json(graph: Graph, *, base_url: str, title: str, version: str) -> bytes:
+    """The document as it is written to a file: two-space indent, a line break at the end."""
+    document = openapi(graph, base_url=base_url, title=title, version=version)
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+
+
+def openapi(graph: Graph, *, base_url: str, title: str, version: str) -> dict[str, Any]:
+    """The document. `title` and `version` are the API's own."""
+    api = describe(graph, base_url=base_url, reserved=SCHEMA_NAMES)
+    manifest = build_manifest(graph, base_url=base_url)
+    written = _Schemas(api)
+    calls = {
+        f"/call/{one.name}/": {"post": written.call(one, manifest["mutations"].get(one.name))} for one in api.calls
+    }
+    bundles = {
+        f"/ctx/{one.name}/": {"get": written.fetch(one, manifest["contexts"][one.name]["scopes"])}
+        for one in api.bundles
+    }
+    return {
+        "openapi": VERSION,
+        "info": {"title": title, "version": version},
+        "servers": [{"url": base_url or "/"}],
+        "paths": {**calls, **bundles},
+        "components": {
+            "schemas": written.definitions(),
+            "responses": _RESPONSES,
+            "securitySchemes": _SECURITY_SCHEMES,
+        },
+    }
+
+
+class _Schemas:
+    """Writes operations, and the schemas that they refer to by where these stand in the document."""
+
+    def __init__(self, api: Api) -> None:
+        names = Names(SCHEMA_NAMES)
+        self._components = {name: names.take(_NOT_IN_NAMES.sub("_", name)) for name in api.definitions}
+        self._components |= {name: name for name in SCHEMA_NAMES}
+        self._places = {name: f"#/components/schemas/{place}" for name, place in self._components.items()}
+        self._definitions = {**_SCHEMAS, **api.definitions}
+
+    def definitions(self) -> dict[str, Schema]:
+        """All of them by the names of their places."""
+        placed = {self._components[name]: self._placed(schema) for name, schema in self._definitions.items()}
+        return dict(sorted(placed.items()))
+
+    def call(self, call: Call, mutation: Mapping[str, Any] | None) -> dict[str, Any]:
+        """`POST /call/{name}/`; `mutation` is what the manifest says of it."""
+        answered: dict[str, Schema] = {"result": call.result}
+        if call.changes:
+            answered["invalidate"] = {"type": "array", "items": {"$ref": "Invalidation"}}
+            answered["refreshed"] = {"type": "array", "items": {"$ref": "Refreshed"}}
+        answer = self._json({"type": "object", "properties": answered, "required": ["result"]})
+        operation = _operation(
+            f"call_{call.name}", "mutations" if mutation else "functions" if call.changes else "readers", call.doc
+        )
+        return operation | {
+            "requestBody": {
+                "required": any(field.required for field in call.arguments),
+                **self._json(_arguments(call.arguments)),
+            },
+            "responses": {
+                "200": {
+                    "description": "What the function returned.",
+                    **answer,
+                    **({"headers": _INVALIDATE_HEADER} if call.changes else {}),
+                },
+                **_problems(call.guarded, bool(call.arguments)),
+            },
+            **_security(call.guarded, call.takes_identity),
+            **({"x-mizan-affects": mutation["targets"]} if mutation else {}),
+        }
+
+    def fetch(self, bundle: Bundle, scopes: list[list[str]]) -> dict[str, Any]:
+        """`GET /ctx/{context}/`."""
+        members = {one.name: one.result for one in bundle.members}
+        answer = self._json({"type": "object", "properties": members, "required": list(members)})
+        readers = ", ".join(f"`{name}`" for name in members)
+        return _operation(f"fetch_{bundle.name}", "bundles", f"The bundle of {readers}.") | {
+            "parameters": [self._parameter(field) for field in bundle.parameters],
+            "responses": {
+                "200": {"description": "The bundle.", **answer, "headers": _ETAG_HEADER},
+                "304": {"description": "The bundle is the one that `If-None-Match` names."},
+                **_problems(bundle.guarded, bool(bundle.parameters)),
+            },
+            **_security(bundle.guarded, bundle.takes_identity),
+            "x-mizan-scopes": scopes,
+        }
+
+    def _parameter(self, field: Field) -> dict[str, Any]:
+        schema = self._placed(_with_default(_without_null(field.schema), field))
+        return {
+            "name": field.name,
+            "in": "query",
+            "required": field.required,
+            "style": "form",
+            "explode": True,
+            "schema": schema,
+        }
+
+    def _json(self, schema: Schema) -> dict[str, Any]:
+        return {"content": {_JSON: {"schema": self._placed(schema)}}}
+
+    def _placed(self, schema: Schema) -> Schema:
+        placed: Schema = with_references(schema, self._places)
+        return placed
+
+
+def _operation(identifier: str, tag: str, doc: str) -> dict[str, Any]:
+    summary, _, more = doc.partition("\n")
+    told = {"summary": summary} if summary else {}
+    return {"operationId": identifier, "tags": [tag], **told, **({"description": doc} if more else {})}
+
+
+def _arguments(fields: Iterable[Field]) -> Schema:
+    listed = list(fields)
+    required = [field.name for field in listed if field.required]
+    return {
+        "type": "object",
+        "properties": {field.name: _with_default(field.schema, field) for field in listed},
+        **({"required": required} if required else {}),
+        "additionalProperties": False,
+    }
+
+
+def _with_default(schema: Schema, field: Field) -> Schema:
+    if field.required or field.default is None or isinstance(schema, bool):
+        return schema
+    return {**schema, "default": field.default}
+
+
+def _without_null(schema: Schema) -> Schema:
+    """A URL spells null by leaving the parameter out."""
+    if isinstance(schema, bool) or "anyOf" not in schema:
+        return schema
+    others = [one for one in schema["anyOf"] if one != {"type": "null"}]
+    rest = {key: value for key, value in schema.items() if key != "anyOf"}
+    return {**others[0], **rest} if len(others) == 1 else {**rest, "anyOf": others}
+
+
+def _problems(guarded: bool, validated: bool) -> dict[str, Any]:
+    codes = [*["401", "403"] * guarded, *["422"] * validated, "default"]
+    return dict.fromkeys(codes, _PROBLEM)
+
+
+def _security(guarded: bool, takes_identity: bool) -> dict[str, Any]:
+    if guarded:
+        return {"security": _SIGNED_IN}
+    return {"security": [_ANYBODY, *_SIGNED_IN]} if takes_identity else {}
