@@ -47,7 +47,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"endpoints"},
         {"views"},
         {"app"},
-        {"targets", "codegen.__init__", "codegen.names", "codegen.modules", "codegen.files"},
+        {"targets", "codegen.__init__", "codegen.names", "codegen.modules", "codegen.files", "codegen.watching"},
         {"codegen.api"},
         {"codegen.types", "codegen.openapi"},
         {"codegen.browser", "codegen.react"},

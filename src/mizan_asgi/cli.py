@@ -24,6 +24,8 @@ from .codegen.client import client_files
 from .codegen.files import out_of_date, write
 from .codegen.modules import Language
 from .codegen.openapi import openapi_json
+from .codegen.watching import noting_sources
+from .codegen.watching import watch as watch_sources
 from .targets import base_url_of, find, graph_of
 
 
@@ -81,11 +83,36 @@ def generate(
     out: Annotated[Path, typer.Option(help="The folder to write to.", show_default=False)],
     react: Annotated[bool, typer.Option("--react", help="Also write hooks for React.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a file is out of date.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Write anew whenever a source changes.")] = False,
     base_url: BaseUrl = None,
+    sources: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Write a typed client of every function and context, and the runtime that it needs."""
+    if watch and check:
+        raise DeclarationError("--watch writes and --check does not; use one of them.")
+    if watch:
+        raise typer.Exit(_watched(language, target, out, react=react, base_url=base_url))
+    with noting_sources(sources):
+        _generate(language, target, out, react=react, check=check, base_url=base_url)
+
+
+def _watched(language: Language, target: str, out: Path, *, react: bool, base_url: str | None) -> int:
+    typer.echo(f"Watching what {target} imports. Ctrl-C ends it.", err=True)
+    try:
+        return watch_sources([*_command(language, target, react=react, base_url=base_url), "--out", str(out)])
+    except KeyboardInterrupt:
+        return 0
+
+
+def _command(language: Language, target: str, *, react: bool, base_url: str | None) -> list[str]:
+    """What the client depends on, as it is said on the command line."""
+    options = [*["--react"] * react, *(["--base-url", base_url] if base_url else [])]
+    return ["generate", language.value, target, *options]
+
+
+def _generate(language: Language, target: str, out: Path, *, react: bool, check: bool, base_url: str | None) -> None:
     found = find(target)
-    command = f"mizan generate {language.value} {target}" + (" --react" if react else "")
+    command = " ".join(["mizan", *_command(language, target, react=react, base_url=base_url)])
     files = client_files(
         graph_of(found), language, base_url=base_url or base_url_of(found), react=react, command=command
     )
