@@ -7,12 +7,12 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # What the tests need of npm, where Node is present.
 NODE_PACKAGES := $(if $(shell command -v npm),tests/js/node_modules/.installed)
 
-.PHONY: demo test bench lint types tests coverage javascript exhaustive format clean
+.PHONY: demo test bench lint types tests coverage javascript browser screenshots exhaustive format clean
 
 demo: .venv/.demo
 	$(BIN)/python -m examples.tracker
 
-test: lint types coverage javascript
+test: lint types coverage javascript browser
 
 lint: .venv/.dev
 	$(BIN)/ruff check
@@ -29,7 +29,7 @@ ENUMERATIONS := tests/core/test_promise.py tests/core/test_interleavings.py
 
 coverage: .venv/.dev $(NODE_PACKAGES)
 	$(BIN)/pytest -n 2 $(ENUMERATIONS)
-	$(BIN)/pytest -n 2 $(addprefix --ignore=,$(ENUMERATIONS)) --cov --cov-report=
+	$(BIN)/pytest -n 2 $(addprefix --ignore=,$(ENUMERATIONS) tests/browser) --cov --cov-report=
 	$(BIN)/coverage report --include='src/mizan_core/*' --fail-under=100
 	$(BIN)/coverage report --include='src/mizan_asgi/*' --fail-under=95
 
@@ -40,6 +40,14 @@ ifneq ($(NODE_PACKAGES),)
 else
 	@echo "There is no Node here: the tests of what runs in browsers are left out." >&2; test "$(CI)" != true
 endif
+
+# What a person sees, in a Chromium of the system's.
+browser: .venv/.dev $(NODE_PACKAGES)
+	$(BIN)/pytest -n 2 tests/browser
+
+# Pictures of the tracker for the documents.
+screenshots: .venv/.dev
+	$(BIN)/python -m tests.browser.screenshots
 
 # Every order of two readers and two mutations under every fault: a quarter of an hour or more.
 exhaustive: .venv/.dev

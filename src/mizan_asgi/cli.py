@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -84,37 +85,61 @@ def generate(
     react: Annotated[bool, typer.Option("--react", help="Also write hooks for React.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a file is out of date.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Write anew whenever a source changes.")] = False,
+    runtime: Annotated[
+        str | None, typer.Option(help="Where scripts import the runtime from; written beside the client if left out.")
+    ] = None,
     base_url: BaseUrl = None,
     sources: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Write a typed client of every function and context, and the runtime that it needs."""
     if watch and check:
         raise DeclarationError("--watch writes and --check does not; use one of them.")
+    wanted = _Wanted(language, target, react=react, base_url=base_url, runtime=runtime)
     if watch:
-        raise typer.Exit(_watched(language, target, out, react=react, base_url=base_url))
+        raise typer.Exit(_watched(wanted, out))
     with noting_sources(sources):
-        _generate(language, target, out, react=react, check=check, base_url=base_url)
+        _generate(wanted, out, check=check)
 
 
-def _watched(language: Language, target: str, out: Path, *, react: bool, base_url: str | None) -> int:
-    typer.echo(f"Watching what {target} imports. Ctrl-C ends it.", err=True)
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A client that is to be generated."""
+
+    language: Language
+    target: str
+    react: bool
+    base_url: str | None
+    runtime: str | None
+
+    @property
+    def command(self) -> list[str]:
+        """What the client depends on, as it is said on the command line."""
+        options = [
+            *["--react"] * self.react,
+            *(["--runtime", self.runtime] if self.runtime else []),
+            *(["--base-url", self.base_url] if self.base_url else []),
+        ]
+        return ["generate", self.language.value, self.target, *options]
+
+
+def _watched(wanted: _Wanted, out: Path) -> int:
+    typer.echo(f"Watching what {wanted.target} imports. Ctrl-C ends it.", err=True)
     try:
-        return watch_sources([*_command(language, target, react=react, base_url=base_url), "--out", str(out)])
+        return watch_sources([*wanted.command, "--out", str(out)])
     except KeyboardInterrupt:
         return 0
 
 
-def _command(language: Language, target: str, *, react: bool, base_url: str | None) -> list[str]:
-    """What the client depends on, as it is said on the command line."""
-    options = [*["--react"] * react, *(["--base-url", base_url] if base_url else [])]
-    return ["generate", language.value, target, *options]
-
-
-def _generate(language: Language, target: str, out: Path, *, react: bool, check: bool, base_url: str | None) -> None:
-    found = find(target)
-    command = " ".join(["mizan", *_command(language, target, react=react, base_url=base_url)])
+def _generate(wanted: _Wanted, out: Path, *, check: bool) -> None:
+    found = find(wanted.target)
+    command = " ".join(["mizan", *wanted.command])
     files = client_files(
-        graph_of(found), language, base_url=base_url or base_url_of(found), react=react, command=command
+        graph_of(found),
+        wanted.language,
+        base_url=wanted.base_url or base_url_of(found),
+        react=wanted.react,
+        command=command,
+        runtime=wanted.runtime,
     )
     if not check:
         for name in write(out, files):

@@ -78,6 +78,19 @@ def test_the_base_url_is_that_of_the_mizan_unless_said_otherwise(tmp_path: Path)
     assert 'createClient({ baseUrl: "https://example.com/m",' in (tmp_path / "mizan.ts").read_text()
 
 
+def test_scripts_may_import_the_runtime_from_where_a_mizan_serves_it(tmp_path: Path) -> None:
+    options = ["--react", "--runtime", "/awk/client.js"]
+    ran = run("js", TARGET, "--out", tmp_path, *options)
+    assert ran.exit_code == 0, ran.output
+    assert names(tmp_path) == {"mizan.js", "mizan.d.ts", "mizan.react.js", "mizan.react.d.ts", "client.d.ts"}
+    assert 'import { createClient } from "/awk/client.js";' in (tmp_path / "mizan.js").read_text()
+    assert 'from "./client.js"' in (tmp_path / "mizan.d.ts").read_text()
+    assert "--react --runtime /awk/client.js`" in (tmp_path / "mizan.js").read_text().splitlines()[0]
+    assert run("js", TARGET, "--out", tmp_path, *options, "--check").exit_code == 0
+    refused = run("ts", TARGET, "--out", tmp_path, "--runtime", "/awk/client.js")
+    assert (refused.exit_code, "--runtime is for JavaScript" in refused.stderr) == (2, True)
+
+
 def test_two_processes_write_the_same(tmp_path: Path) -> None:
     written = []
     for seed in ("1", "2"):

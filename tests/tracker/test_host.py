@@ -1,11 +1,14 @@
 """The application as a browser, an edge and a person without script see it."""
 
 import re
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from examples.tracker import clients
 from examples.tracker.app import STATIC
+from mizan_asgi.cli import cli
 
 from .world import DEVELOPER, LEAD, VIEWER, Tracker
 
@@ -120,8 +123,14 @@ async def test_the_page_needs_nothing_from_elsewhere(tracker: Tracker) -> None:
         page = (await web.get("/")).text
         for path in re.findall(r'(?:src|href)="(/static/[^"]+)"', page):
             assert (await web.get(path)).status_code == 200
-    for file in STATIC.iterdir():
+    for file in filter(Path.is_file, STATIC.rglob("*")):
         assert not re.findall(r"https?://", file.read_text(encoding="utf-8"))
+
+
+def test_the_pages_client_is_what_would_be_generated_now() -> None:
+    words = ["generate", "js", "examples.tracker.app:mizan", "--runtime", "/api/mizan/client.js", "--check"]
+    ran = CliRunner().invoke(cli, [*words, "--out", str(STATIC / "client")])
+    assert ran.exit_code == 0, ran.stderr
 
 
 def test_the_page_calls_functions_that_there_are() -> None:

@@ -1,166 +1,361 @@
-// The page: one panel for each bundle on it. A panel is fetched again when a call names what it shows, and only then.
+// The page: panels, each of which shows a bundle for as long as its parameters stay. No line here says what a change
+// makes stale. What it does say, for some changes, is how the page will look before the server has answered.
 
-import { call, concerns, fetchBundle, onRequest, post } from "./mizan.js";
+import { createMizan } from "./client/mizan.js";
+import { concerns, keyOf, onRequest, slowDown, spell } from "./requests.js";
 
 const $ = (id) => document.getElementById(id);
 const PRIORITIES = ["", "urgent", "high", "normal", "low"];
+const MOST_RECENT = 4;
+const mizan = createMizan();
 
-// What is looked at (from the address: #/p/3/page/2/i/77), and who looks.
+// What is looked at (from the address: #/p/3/page/2/i/77), and what was before.
 let place = {};
-let me = null;
-let able = new Set();
-let people = [];
-let projects = [];
+let recent = JSON.parse(sessionStorage.getItem("recent") ?? "[]");
 let chosen = new Set();
-let issue = null;
 let editing = null;
 
-// Panels: the bundle each one shows (null while there is nothing to ask for), and how it is drawn.
+/** A part of the page that shows a bundle. What it draws is told the data, or undefined while there is none. */
+class Panel {
+  static all = new Set();
+  params = undefined;
+  data = undefined;
+  end = () => {};
 
-const panels = {
-  people: { params: () => ({}), draw: (bundle) => { people = bundle?.people_list ?? []; drawPeople(); } },
-  me: { params: () => ({}), draw: (bundle) => { me = bundle?.whoami ?? null; drawMe(); } },
-  abilities: { params: () => ({}), draw: (bundle) => { able = new Set(bundle?.abilities.permissions); drawAble(); } },
-  projects: { params: () => ({}), draw: (bundle) => { projects = bundle?.project_list ?? []; drawProjects(); } },
-  work: { params: () => me && { person_id: me.person_id }, draw: (bundle) => drawWork(bundle?.my_issues) },
-  workload: { params: () => me && {}, draw: (bundle) => drawWorkload(bundle?.workload) },
-  board: { params: boardParams, draw: (bundle) => drawBoard(bundle?.board_page) },
-  issue: { params: () => place.i && { issue_id: place.i }, draw: (bundle) => drawIssue(bundle) },
-};
+  constructor(element, context, draw) {
+    Object.assign(this, { element, context, draw });
+    Panel.all.add(this);
+  }
 
-function boardParams() {
-  if (!place.p) return null;
-  return place.page && place.page !== "1" ? { project_id: place.p, page: place.page } : { project_id: place.p };
+  get key() {
+    return this.params ? keyOf(this.context, this.params) : null;
+  }
+
+  /** Shows the bundle of these parameters from now on; null: none. What was shown stays until there is something. */
+  show(params) {
+    if (JSON.stringify(params) === JSON.stringify(this.params)) return;
+    this.end();
+    this.end = () => {};
+    this.params = params;
+    this.moving = params !== null && this.data !== undefined;
+    if (params) this.end = mizan.contexts[this.context].subscribe(params, (state) => this.tell(state));
+    else this.tell({ data: undefined, error: undefined, loading: false });
+  }
+
+  tell({ data, error, loading }) {
+    this.element.setAttribute("aria-busy", String(loading && data === undefined));
+    if (loading && data === undefined && this.moving) return;
+    this.moving = false;
+    const before = this.data;
+    this.data = data;
+    if (data !== before || data === undefined) this.draw(data);
+    this.complain(data === undefined && error);
+    if (error && data !== undefined) notify(error);
+  }
+
+  complain(error) {
+    this.element.querySelector(".error")?.remove();
+    if (!error || (this.context === "board" && goToFirstPage())) return;
+    const again = h("button", { type: "button", class: "small" }, "Try again");
+    again.addEventListener("click", () => mizan.contexts[this.context].invalidate(this.params));
+    this.element.append(h("p", { class: "error", role: "alert" }, `${error.message} `, again));
+  }
+
+  close() {
+    this.end();
+    Panel.all.delete(this);
+  }
 }
 
-async function load(context, because) {
-  const panel = panels[context];
-  const params = panel.params();
-  const asked = (panel.asked = (panel.asked ?? 0) + 1);
-  if (!params) {
-    panel.shown = null;
-    badge(context, "", 0);
-    return panel.draw(null);
-  }
+const nowhere = h("div", {});
+const people = new Panel(nowhere, "people", drawPeople);
+const abilities = new Panel(nowhere, "abilities", () => drawAble());
+const me = new Panel(nowhere, "me", drawMe);
+const projects = new Panel($("projects"), "projects", drawProjects);
+const work = new Panel($("work"), "work", drawWork);
+const workload = new Panel($("workload"), "workload", drawWorkload);
+const board = new Panel($("board"), "board", drawBoard);
+const issue = new Panel($("issue"), "issue", drawIssue);
+const cards = new Map(); // of issues that were opened lately, by their ids: they show what the issue's panel shows
+
+const myself = () => me.data?.whoami ?? null;
+const detail = () => issue.data?.issue_detail ?? null;
+const able = (permission) => Boolean(abilities.data?.abilities.permissions.includes(permission));
+const project = (id) => projects.data?.project_list.find((one) => one.project_id === id);
+
+// Changes. `optimistic` says what they will look like; it goes by itself when the server's own state is there.
+
+async function change(name, args, optimistic = []) {
+  const touched = optimistic.filter(Boolean);
+  const keys = new Set(touched.map(({ context, params }) => keyOf(context, params)));
+  const panels = [...Panel.all].filter((panel) => keys.has(panel.key));
+  for (const panel of panels) say(panel, "saving", "saving…");
   try {
-    const { answer, cache, ms } = await fetchBundle(context, params, because);
-    if (asked !== panel.asked) return; // a later question is under way
-    panel.shown = params;
-    panel.draw(answer);
-    badge(context, cache, ms);
-    if (because) flash(context);
-  } catch (problem) {
-    if (asked !== panel.asked) return;
-    if (context === "board" && place.page) return open({ p: place.p, i: place.i }); // the last page has gone
-    panel.shown = null;
-    panel.draw(null);
-    badge(context, "", 0);
-    tell(problem);
+    return await mizan[name](args, { optimistic: touched });
+  } catch (error) {
+    notify(error);
+    for (const panel of panels) say(panel, "", "");
+    return undefined;
   }
 }
 
-/** Calls a function, and fetches again whatever of the page its answer names. */
-async function change(fn, args) {
-  try {
-    const { stale } = await call(fn, args);
-    await refetch(stale, fn);
-    return true;
-  } catch (problem) {
-    tell(problem);
-    await refetch(problem.stale ?? [], fn);
-    return false;
-  }
+/** An issue as it will be, wherever the page shows it. */
+function edited(now, next) {
+  return [
+    { context: "issue", params: { issue_id: now.issue_id }, update: (data) => ({ ...data, issue_detail: { ...data.issue_detail, ...next } }) },
+    board.data?.board_page.project_id === now.project_id && {
+      context: "board",
+      params: board.params,
+      update: (data) => ({ ...data, board_page: { ...data.board_page, issues: changed(data.board_page.issues, now.issue_id, next) } }),
+    },
+    work.params && work.params.person_id === now.assignee_id && {
+      context: "work",
+      params: work.params,
+      update: (data) => ({ ...data, my_issues: { ...data.my_issues, issues: changed(data.my_issues.issues, now.issue_id, next) } }),
+    },
+  ];
 }
 
-function refetch(stale, fn) {
-  const named = Object.keys(panels).filter(
-    (context) => panels[context].shown && stale.some((entry) => concerns(entry, context, panels[context].shown)),
-  );
-  return Promise.all(named.map((context) => load(context, fn)));
+/** The rows with those of one issue changed, in what they have. */
+function changed(rows, issueId, next) {
+  return rows.map((row) => {
+    if (row.issue_id !== issueId) return row;
+    return { ...row, ...Object.fromEntries(Object.entries(next).filter(([name]) => name in row)) };
+  });
 }
+
+/** The projects with so many issues counted elsewhere. */
+function counted(projectId, from, to) {
+  const move = (one) => ({ ...one, [from]: one[from] - 1, [to]: one[to] + 1 });
+  const of = (list) => list.map((one) => (one.project_id === projectId && from !== to ? move(one) : one));
+  return { context: "projects", params: {}, update: (data) => ({ ...data, project_list: of(data.project_list) }) };
+}
+
+function commented(now, comments, count) {
+  return [
+    { context: "issue", params: { issue_id: now.issue_id }, update: (data) => ({ ...data, issue_comments: comments(data.issue_comments) }) },
+    count > 0 && board.data?.board_page.project_id === now.project_id && {
+      context: "board",
+      params: board.params,
+      update: (data) => {
+        const issues = data.board_page.issues.map((row) =>
+          row.issue_id === now.issue_id ? { ...row, comments: row.comments + count } : row);
+        return { ...data, board_page: { ...data.board_page, issues } };
+      },
+    },
+  ];
+}
+
+// What people do
+
+$("session").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  await become("/sign-in/", { person_id: $("person").value });
+});
+
+$("sign-out").addEventListener("click", () => become("/sign-out/", {}));
+
+/** Signing in and out is the host's. Whatever was known before is then forgotten, in other tabs too. */
+async function become(url, fields) {
+  await fetch(url, { method: "POST", body: new URLSearchParams(fields), redirect: "manual" }).catch(notify);
+  mizan.client.identify();
+}
+
+$("title").addEventListener("change", () => {
+  const now = detail();
+  const title = $("title").value.replace(/\s+/g, " ").trim();
+  if (!$("edit").reportValidity() || title === now.title) return;
+  change("rename_issue", { issue_id: now.issue_id, title }, edited(now, { title }));
+});
+
+$("title").addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" && event.key !== "Enter") return;
+  event.preventDefault();
+  if (event.key === "Escape") $("title").value = detail().title;
+  $("title").blur();
+});
+
+$("status").addEventListener("change", (event) => {
+  const now = detail();
+  const status = event.target.value;
+  const looks = [...edited(now, { status }), counted(now.project_id, now.status, status)];
+  change("set_status", { issue_id: now.issue_id, status }, looks);
+});
+
+$("assignee").addEventListener("change", () => {
+  const now = detail();
+  const assignee_id = $("assignee").value ? Number($("assignee").value) : null;
+  const assignee = people.data.people_list.find((one) => one.person_id === assignee_id)?.name ?? null;
+  change("assign_issue", { issue_id: now.issue_id, assignee_id }, edited(now, { assignee_id, assignee }));
+});
+
+$("take").addEventListener("click", () => {
+  const now = detail();
+  const looks = edited(now, { assignee_id: myself().person_id, assignee: myself().name });
+  change("take_issue", { issue_id: now.issue_id }, looks);
+});
+
+$("move-to").addEventListener("change", async () => {
+  const now = detail();
+  await change("move_issue", { issue_id: now.issue_id, to_project_id: Number($("move-to").value) });
+  drawIssue(issue.data);
+});
+
+$("comment").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const now = detail();
+  const text = $("comment-text").value.trim();
+  if (!text) return;
+  const comment_id = editing;
+  stopEditing();
+  if (comment_id) {
+    const next = (list) => list.map((one) => (one.comment_id === comment_id ? { ...one, text } : one));
+    change("edit_comment", { issue_id: now.issue_id, comment_id, text }, commented(now, next, 0));
+  } else {
+    const mine = { comment_id: 0, author_id: myself().person_id, author: myself().name, text, created_at: new Date(), edited_at: null };
+    change("add_comment", { issue_id: now.issue_id, text }, commented(now, (list) => [...list, mine], 1));
+  }
+});
+
+$("comment-text").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.metaKey || event.ctrlKey)) $("comment").requestSubmit();
+  if (event.key === "Escape") stopEditing();
+});
+
+$("comment-cancel").addEventListener("click", stopEditing);
+
+$("bulk").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const issue_ids = [...chosen];
+  chosen.clear();
+  const closing = (rows) => issue_ids.reduce((list, id) => changed(list, id, { status: "closed" }), rows);
+  const looks = { context: "board", params: board.params, update: (data) => ({ ...data, board_page: { ...data.board_page, issues: closing(data.board_page.issues) } }) };
+  change("close_issues", { issue_ids }, [looks]);
+});
+
+$("archive").addEventListener("click", () => {
+  const { project_id, archived } = project(Number(place.p));
+  const of = (list) => list.map((one) => (one.project_id === project_id ? { ...one, archived: !archived } : one));
+  const looks = { context: "projects", params: {}, update: (data) => ({ ...data, project_list: of(data.project_list) }) };
+  change("archive_project", { project_id, archived: !archived }, [looks]);
+});
+
+$("slow").addEventListener("change", () => slowDown($("slow").checked ? 1000 : 0));
+
+$("again").addEventListener("click", () => mizan.client.invalidate(...Object.keys(mizan.contexts)));
+
+$("fold").addEventListener("click", () => fold(!$("log").classList.contains("folded")));
+
+/** Arrows go up and down in lists. */
+document.addEventListener("keydown", (event) => {
+  const list = event.target.closest?.(".list");
+  if (!list || !["ArrowDown", "ArrowUp"].includes(event.key) || event.target.matches("select")) return;
+  event.preventDefault();
+  const links = [...list.querySelectorAll("a")];
+  const at = links.findIndex((link) => link.closest("li") === event.target.closest("li"));
+  links[at + (event.key === "ArrowDown" ? 1 : -1)]?.focus();
+});
 
 // Drawing
 
-function drawPeople() {
-  const option = (person) => h("option", { value: person.person_id }, `${person.name}, ${person.role}`);
-  const assignee = (person) => h("option", { value: person.person_id }, person.name);
-  $("person").replaceChildren(...people.map(option));
-  $("assignee").replaceChildren(h("option", { value: "" }, "nobody"), ...people.map(assignee));
+function drawPeople(bundle) {
+  const everybody = bundle?.people_list ?? [];
+  $("person").replaceChildren(...everybody.map((one) => h("option", { value: one.person_id }, `${one.name}, ${one.role}`)));
+  $("assignee").replaceChildren(
+    h("option", { value: "" }, "nobody"),
+    ...everybody.map((one) => h("option", { value: one.person_id }, one.name)),
+  );
+  if (issue.data) drawIssue(issue.data);
 }
 
-function drawMe() {
-  $("who").textContent = me ? `${me.name}, ${me.role}` : "Not signed in";
-  $("person").hidden = $("sign-in").hidden = Boolean(me);
-  $("sign-out").hidden = !me;
-  $("session").classList.add("known");
-  if (issue) drawComments();
+function drawMe(bundle) {
+  const who = myself();
+  work.show(who && { person_id: who.person_id });
+  workload.show(who && {});
+  $("session").classList.toggle("known", bundle !== undefined);
+  $("who").replaceChildren(...(who ? [avatar(who.name), h("span", {}, `${who.name}, ${who.role}`)] : ["Be somebody"]));
+  $("person").hidden = $("sign-in").hidden = Boolean(who);
+  $("sign-out").hidden = !who;
+  if (issue.data) drawComments();
+  drawAble();
 }
 
 function drawAble() {
-  const archived = projects.find((one) => one.project_id === Number(place.p))?.archived;
-  const closable = able.has("issue.close") && !archived;
-  const editable = able.has("issue.edit") && !archivedProjectOf(issue);
-  for (const id of ["title", "status", "assignee", "take"]) $(id).disabled = !editable;
-  $("edit").querySelector("button").disabled = !editable;
-  $("status").querySelector("[value=closed]").disabled = !able.has("issue.close") && issue?.status !== "closed";
-  $("move").disabled = $("move-to").disabled = !able.has("issue.move") || archivedProjectOf(issue);
-  $("comment-text").disabled = $("comment-send").disabled = !able.has("comment.write") || archivedProjectOf(issue);
-  $("archive").disabled = !able.has("project.archive") || !place.p;
+  const now = detail();
+  const open = now && !project(now.project_id)?.archived;
+  const editable = able("issue.edit") && open;
+  for (const id of ["title", "assignee"]) $(id).disabled = !editable;
+  $("take").disabled = !editable || now?.assignee_id === myself()?.person_id;
+  for (const one of $("status").querySelectorAll("input")) {
+    one.disabled = !editable || (one.value === "closed" && !able("issue.close") && now?.status !== "closed");
+  }
+  $("move-to").disabled = !able("issue.move") || !open;
+  $("comment-text").disabled = $("comment-send").disabled = !able("comment.write") || !open;
+  $("comment").querySelector(".hint").textContent = hint(open);
+  $("archive").disabled = !able("project.archive") || !place.p;
+  const closable = able("issue.close") && !project(Number(place.p))?.archived;
   for (const box of $("board-list").querySelectorAll("input")) box.disabled = !closable;
   drawChosen();
 }
 
-function archivedProjectOf(shown) {
-  return Boolean(shown && projects.find((one) => one.project_id === shown.project_id)?.archived);
+function hint(open) {
+  if (!open) return "This project is archived.";
+  return able("comment.write") ? "" : "Sign in to comment.";
 }
 
-function drawProjects() {
-  keepingFocus($("project-list"), projects.map((project) =>
+function drawProjects(bundle) {
+  if (!bundle) return draft($("project-list"), 7);
+  keepingFocus($("project-list"), bundle.project_list.map((one) =>
     h("li", {},
-      h("a", { href: address({ p: project.project_id }), id: `project-${project.project_id}` },
-        h("span", { class: "title" }, project.name, project.archived && h("small", {}, " archived")),
-        h("span", { class: "quiet count" }, `${project.active} active, ${project.open} open`),
-        h("span", { class: "bar", "aria-hidden": "true" }, ...shares(project)))),
+      h("a", { href: address({ p: one.project_id }), id: `project-${one.project_id}` },
+        h("span", { class: "title" }, one.name, one.archived && h("small", { class: "quiet" }, " archived")),
+        h("span", { class: "quiet count" }, `${one.active} active, ${one.open} open`),
+        h("span", { class: "bar", "aria-hidden": "true" }, ...shares(one)))),
   ));
-  const targets = projects.filter((project) => !project.archived);
-  const kept = $("move-to").value;
-  $("move-to").replaceChildren(...targets.map((one) => h("option", { value: one.project_id }, one.name)));
-  if (kept) $("move-to").value = kept;
-  if (!place.p && !place.i && projects.length) history.replaceState(null, "", address({ p: projects[0].project_id }));
-  markCurrent();
+  if (!place.p && !place.i) open({ p: String(bundle.project_list[0].project_id) });
+  drawTargets();
   drawArchive();
+  markCurrent();
   drawAble();
 }
 
-function shares(project) {
+function drawTargets() {
+  const targets = (projects.data?.project_list ?? []).filter((one) => !one.archived || one.project_id === detail()?.project_id);
+  $("move-to").replaceChildren(...targets.map((one) => h("option", { value: one.project_id }, one.name)));
+  $("move-to").value = detail()?.project_id ?? "";
+}
+
+function shares(counts) {
   return ["active", "open", "closed"].map((status) => {
     const part = h("i", { class: status });
-    part.style.flexGrow = project[status];
+    part.style.flexGrow = counts[status];
     return part;
   });
 }
 
 function drawArchive() {
-  const archived = projects.find((one) => one.project_id === Number(place.p))?.archived;
-  $("archive").textContent = archived ? "Unarchive" : "Archive";
+  $("archive").textContent = project(Number(place.p))?.archived ? "Unarchive" : "Archive";
 }
 
-function drawBoard(board) {
-  $("board-title").textContent = board ? board.name : "Board";
-  for (const id of ["plain-page", "archive", "board-foot"]) $(id).hidden = !board;
-  if (!board) return $("board-list").replaceChildren();
-  $("plain-page").href = `/p/${board.project_id}/`;
-  $("page").textContent = `${board.page} of ${board.pages}`;
-  step("previous", board, board.page - 1);
-  step("next", board, board.page + 1);
-  chosen = new Set(board.issues.map((row) => row.issue_id).filter((id) => chosen.has(id)));
-  keepingFocus($("board-list"), board.issues.map(boardRow));
-  markCurrent();
+function drawBoard(bundle) {
+  const shown = bundle?.board_page;
+  for (const id of ["plain-page", "archive", "board-foot"]) $(id).hidden = !shown;
+  if (!shown) return draft($("board-list"), 9);
+  $("board-title").textContent = shown.name;
+  $("plain-page").href = `/p/${shown.project_id}/`;
+  $("page").textContent = `${shown.page} of ${shown.pages}`;
+  step("previous", shown, shown.page - 1);
+  step("next", shown, shown.page + 1);
+  chosen = new Set(shown.issues.map((row) => row.issue_id).filter((id) => chosen.has(id)));
+  keepingFocus($("board-list"), shown.issues.map((row) => boardRow(shown, row)));
+  if (!shown.issues.length) $("board-list").append(h("li", { class: "empty" }, "Nothing has been reported here."));
+  if (!place.i && !narrow.matches && shown.issues.length) open({ ...place, i: String(shown.issues[0].issue_id) });
   drawArchive();
+  markCurrent();
   drawAble();
 }
 
-function boardRow(row) {
+function boardRow(shown, row) {
   const box = h("input", { type: "checkbox", id: `choose-${row.issue_id}`, "aria-label": `Select ${row.title}` });
   box.checked = chosen.has(row.issue_id);
   box.addEventListener("change", () => {
@@ -170,56 +365,62 @@ function boardRow(row) {
   return h("li", { class: row.status },
     box,
     h("a", { href: address({ i: row.issue_id }), id: `row-${row.issue_id}` }, row.title),
-    h("span", { class: `quiet status ${row.status}` }, row.status),
-    h("span", { class: `quiet p${row.priority}` }, PRIORITIES[row.priority]),
-    h("span", { class: "quiet" }, row.assignee ?? "nobody"),
-    h("span", { class: "quiet comments" }, row.comments === 1 ? "1 comment" : `${row.comments} comments`));
+    h("span", { class: "about quiet" },
+      h("span", { class: `status ${row.status}` }, row.status),
+      h("span", { class: `priority p${row.priority}` }, PRIORITIES[row.priority]),
+      h("span", {}, `${shown.key}-${row.issue_id}`),
+      row.comments > 0 && h("span", {}, plural(row.comments, "comment"))),
+    avatar(row.assignee));
 }
 
-function step(id, board, page) {
-  const there = page >= 1 && page <= board.pages;
-  if (there) $(id).href = address({ p: board.project_id, page });
+function step(id, shown, page) {
+  const there = page >= 1 && page <= shown.pages;
+  if (there) $(id).href = address({ p: shown.project_id, page, i: place.i });
   else $(id).removeAttribute("href");
 }
 
 function drawChosen() {
-  $("close-selected").disabled = chosen.size === 0 || !able.has("issue.close");
+  $("close-selected").disabled = chosen.size === 0 || !able("issue.close");
   $("close-selected").textContent = chosen.size ? `Close ${chosen.size} selected` : "Close selected";
 }
 
 function drawIssue(bundle) {
-  const before = issue?.issue_id;
-  issue = bundle?.issue_detail ?? null;
-  $("no-issue").hidden = Boolean(issue);
-  $("issue-body").hidden = !issue;
-  $("issue-title").textContent = issue ? issue.key : "Issue";
-  if (!issue) return;
-  $("title").value = issue.title;
-  $("status").value = issue.status;
-  $("assignee").value = issue.assignee_id ?? "";
-  $("move-to").value = issue.project_id;
-  $("issue-text").textContent = issue.text;
-  $("issue-facts").textContent = `${PRIORITIES[issue.priority]} priority, reported by ${issue.reporter} on ` +
-    `${day(issue.created_at)}, changed on ${day(issue.updated_at)}`;
-  issue.comments = bundle.issue_comments;
+  const now = bundle?.issue_detail;
+  $("no-issue").hidden = Boolean(now) || Boolean(place.i);
+  $("issue-body").hidden = !now;
+  $("issue-title").textContent = now ? now.key : "Issue";
+  if (!now) return;
+  const other = issue.drawn !== now.issue_id;
+  issue.drawn = now.issue_id;
+  if (other || document.activeElement !== $("title")) $("title").value = now.title; // not while somebody types
+  for (const one of $("status").querySelectorAll("input")) one.checked = one.value === now.status;
+  $("assignee").value = now.assignee_id ?? "";
+  $("issue-text").textContent = now.text;
+  $("issue-facts").textContent = `${capital(PRIORITIES[now.priority])} priority. Reported by ${now.reporter} on ` +
+    `${day(now.created_at)}, changed on ${day(now.updated_at)}.`;
+  drawTargets();
   drawComments();
-  if (before !== issue.issue_id) {
+  if (other) {
     stopEditing();
     $("issue-body").scrollTop = 0;
+    remember(now.issue_id);
   }
-  if (!place.p) open({ p: issue.project_id, i: issue.issue_id });
+  if (!place.p) open({ p: String(now.project_id), i: String(now.issue_id) });
   markCurrent();
   drawAble();
 }
 
 function drawComments() {
-  keepingFocus($("comment-list"), issue.comments.map((comment) => {
-    const mine = me && comment.author_id === me.person_id;
+  const comments = issue.data.issue_comments;
+  $("comments-title").textContent = comments.length ? plural(comments.length, "comment") : "No comments yet";
+  keepingFocus($("comment-list"), comments.map((comment) => {
+    const mine = comment.comment_id > 0 && comment.author_id === myself()?.person_id;
     const edit = mine && h("button", { type: "button", class: "link", id: `edit-${comment.comment_id}` }, "Edit");
     if (edit) edit.addEventListener("click", () => startEditing(comment));
     return h("li", {},
-      h("p", {}, comment.text),
-      h("p", { class: "quiet" }, `${comment.author}, ${day(comment.created_at)}`, comment.edited_at && ", edited", " ", edit));
+      avatar(comment.author),
+      h("p", { class: "quiet" }, `${comment.author}, ${day(comment.created_at)}`, comment.edited_at && ", edited", " ", edit),
+      h("p", {}, comment.text));
   }));
 }
 
@@ -240,154 +441,187 @@ function stopEditing() {
   $("comment-text").value = "";
 }
 
-function drawWork(work) {
-  $("work-title").textContent = work ? `My work, ${work.total}` : "My work";
-  if (!work) return $("work-list").replaceChildren(h("li", { class: "empty" }, "Sign in to see your issues."));
-  keepingFocus($("work-list"), work.issues.map((row) =>
-    h("li", { class: row.status },
+function drawWork(bundle) {
+  const list = bundle?.my_issues;
+  $("work-title").textContent = list ? `My work, ${list.total}` : "My work";
+  if (!list && !work.params) return $("work-list").replaceChildren(h("li", { class: "empty" }, "Sign in to see your issues."));
+  if (!list) return draft($("work-list"), 5);
+  if (!list.issues.length) return $("work-list").replaceChildren(h("li", { class: "empty" }, "Nothing to do. Enjoy."));
+  keepingFocus($("work-list"), list.issues.map((row) =>
+    h("li", {},
       h("a", { href: address({ i: row.issue_id }), id: `work-${row.issue_id}` }, row.title),
-      h("span", { class: "quiet" }, `${row.key}, ${row.status}, ${PRIORITIES[row.priority]}`))));
+      h("span", { class: "about quiet" },
+        h("span", { class: `status ${row.status}` }, row.status),
+        h("span", { class: `priority p${row.priority}` }, PRIORITIES[row.priority]),
+        h("span", {}, row.key)))));
+  markCurrent();
 }
 
-function drawWorkload(rows) {
-  if (!rows) return $("workload-list").replaceChildren(h("li", { class: "empty" }, "Sign in to see who does what."));
+function drawWorkload(bundle) {
+  const rows = bundle?.workload;
+  if (!rows && !workload.params) return $("workload-list").replaceChildren(h("li", { class: "empty" }, "Sign in to see who does what."));
+  if (!rows) return draft($("workload-list"), 4);
   const most = Math.max(...rows.map((row) => row.open + row.active));
   $("workload-list").replaceChildren(...rows.map((row) => {
     const bar = h("span", { class: "bar", "aria-hidden": "true" }, ...shares({ ...row, closed: most - row.open - row.active }));
-    return h("li", {}, h("span", {}, row.who ?? "nobody"), h("span", { class: "quiet" }, row.open + row.active), bar);
+    return h("li", {}, h("span", {}, row.who ?? "nobody"), h("span", { class: "quiet count" }, row.open + row.active), bar);
   }));
 }
 
+/** Of each issue that was opened lately a card, which shows the very bundle that the issue's panel shows. */
+function drawRecent() {
+  for (const [id, card] of cards) {
+    if (recent.includes(id)) continue;
+    card.close();
+    cards.delete(id);
+  }
+  for (const id of recent) {
+    if (cards.has(id)) continue;
+    const card = new Panel(h("li", {}), "issue", (bundle) => drawCard(card, bundle));
+    cards.set(id, card);
+    card.show({ issue_id: id });
+  }
+  keepingFocus($("recent-list"), recent.map((id) => cards.get(id).element));
+  markCurrent();
+}
+
+function drawCard(card, bundle) {
+  const now = bundle?.issue_detail;
+  if (!now) return card.element.replaceChildren(h("span", { class: "draft" }));
+  const focused = card.element.contains(document.activeElement);
+  card.element.replaceChildren(
+    h("a", { href: address({ i: now.issue_id }), id: `recent-${now.issue_id}` }, now.title),
+    h("span", { class: "about quiet" },
+      h("span", { class: `status ${now.status}` }, now.status),
+      h("span", {}, now.key),
+      bundle.issue_comments.length > 0 && h("span", {}, plural(bundle.issue_comments.length, "comment"))),
+    avatar(now.assignee));
+  if (focused) card.element.querySelector("a").focus();
+  markCurrent();
+}
+
+function remember(id) {
+  if (recent.includes(id)) return;
+  recent = [id, ...recent].slice(0, MOST_RECENT);
+  sessionStorage.setItem("recent", JSON.stringify(recent));
+  drawRecent();
+}
+
 function markCurrent() {
-  for (const link of document.querySelectorAll("#project-list a, #board-list a, #work-list a")) {
+  for (const link of document.querySelectorAll(".list a")) {
     const [kind, id] = link.id.split("-");
     const current = kind === "project" ? id === place.p : id === place.i;
     current ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current");
   }
 }
 
-// The log
+// The network, as `requests.js` sees it
 
-onRequest(({ method, what, status, cache, ms, stale, because }) => {
-  const named = stale.map((entry) => {
-    const onPage = Object.keys(panels).some((key) => panels[key].shown && concerns(entry, key, panels[key].shown));
-    return h("code", { class: onPage ? "chip seen" : "chip", title: onPage ? "on this page" : "not on this page" }, spell(entry));
-  });
-  const word = status >= 400 ? String(status) : cache || (method === "POST" ? "call" : "");
-  const row = h("li", { class: method === "POST" ? "post" : "get" },
-    h("b", { class: status >= 400 ? "failed" : word }, word),
-    h("span", { class: "ms" }, `${ms.toFixed(1)} ms`),
-    h("code", {}, what),
-    because && h("span", { class: "quiet" }, `again, after ${because}`),
-    named.length > 0 && h("span", { class: "named" }, "made stale ", ...named));
-  $("log-list").append(row);
+let lastCall = null;
+
+onRequest((request) => {
+  if (request.method === "POST") lastCall = logCall(request);
+  else logFetch(request, lastCall?.stale.some((entry) => concerns(entry, request.what)) ? lastCall : null);
   while ($("log-list").children.length > 200) $("log-list").firstChild.remove();
   $("log-list").scrollTop = $("log-list").scrollHeight;
 });
 
-function spell(entry) {
-  if (typeof entry === "string") return entry;
-  const target = entry.function ? `${entry.context}/${entry.function}` : entry.context;
-  return [target, ...Object.entries(entry.params ?? {}).map(([name, value]) => `${name}=${value}`)].join(";");
+function logCall(request) {
+  const { what, status, ms, stale, mounted, refreshed } = request;
+  const failed = status >= 400;
+  const call = { what, stale, mounted, refreshed, fetched: 0, summary: h("span", { class: "summary" }) };
+  const chips = stale.map((entry) => {
+    const shown = mounted.some((key) => concerns(entry, key));
+    return h("code", { class: shown ? "chip seen" : "chip", title: shown ? "on this page" : "not on this page" }, spell(entry));
+  });
+  $("log-list").append(
+    h("li", { class: "post" },
+      h("b", { class: failed ? "failed" : "call" }, failed ? status : "call"),
+      h("span", { class: "ms" }, milliseconds(ms)),
+      h("code", {}, what),
+      chips.length > 0 && h("span", { class: "named" }, "stale: ", ...chips),
+      call.summary));
+  summarise(call);
+  for (const panel of Panel.all) {
+    if (!refreshed.includes(panel.key)) continue;
+    say(panel, "came", `with ${what}`);
+    flash(panel);
+  }
+  return call;
 }
 
-function badge(context, cache, ms) {
-  const shown = document.querySelector(`#${context} .cache`);
-  if (!shown) return;
-  shown.className = `cache ${cache}`;
-  shown.textContent = cache ? `${cache} ${ms.toFixed(1)} ms` : "";
+function summarise({ stale, mounted, refreshed, fetched, summary }) {
+  if (!stale.length) return;
+  const rest = mounted.length - refreshed.length - fetched;
+  const parts = [`${refreshed.length} of ${plural(mounted.length, "bundle")} on this page came with the answer`];
+  parts.push(fetched ? `${fetched} fetched` : "nothing else was fetched");
+  if (rest > 0) parts.push(`${rest} left alone`);
+  summary.textContent = parts.join(", ");
 }
 
-function flash(context) {
-  const panel = document.querySelector(`#${context}.panel`);
-  panel?.classList.remove("refetched");
-  void panel?.offsetWidth; // starts the animation again
-  panel?.classList.add("refetched");
+function logFetch({ what, status, ms, cache }, call) {
+  const failed = status >= 400;
+  const word = failed ? String(status) : cache;
+  $("log-list").append(
+    h("li", { class: "get" },
+      h("b", { class: failed ? "failed" : word }, word),
+      h("span", { class: "ms" }, milliseconds(ms)),
+      h("code", {}, what)));
+  if (call) {
+    call.fetched += 1;
+    summarise(call);
+  }
+  for (const panel of Panel.all) {
+    if (panel.key !== what) continue;
+    say(panel, word, `${word} ${milliseconds(ms)}`);
+    if (call) flash(panel);
+  }
+}
+
+/** Where a panel has what it shows from. */
+function say(panel, kind, text) {
+  const badge = panel.element.querySelector(":scope > header .from");
+  if (badge) Object.assign(badge, { className: `from ${kind}`, textContent: text });
+}
+
+function flash({ element }) {
+  element.classList.remove("refreshed");
+  void element.offsetWidth; // starts the animation again
+  element.classList.add("refreshed");
 }
 
 let hiding;
-function tell(problem) {
-  $("notice").textContent = problem.message;
+function notify(error) {
+  $("notice").textContent = error.errors?.map((one) => one.msg).join(". ") || error.message;
   $("notice").classList.add("shown");
   clearTimeout(hiding);
   hiding = setTimeout(() => $("notice").classList.remove("shown"), 6000);
 }
 
-// What people do
-
-$("session").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  await post("/sign-in/", { person_id: $("person").value }).catch(tell);
-  await identityChanged();
-  $("sign-out").focus();
-});
-
-$("sign-out").addEventListener("click", async () => {
-  await post("/sign-out/", {}).catch(tell);
-  await identityChanged();
-  $("person").focus();
-});
-
-/** Only what depends on who asks is asked for again. */
-async function identityChanged() {
-  await Promise.all([load("me"), load("abilities")]);
-  await Promise.all([load("work"), load("workload")]);
-}
-
-$("edit").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const { issue_id, title, status, assignee_id } = issue;
-  const [newTitle, newStatus] = [$("title").value.trim(), $("status").value];
-  const newAssignee = $("assignee").value ? Number($("assignee").value) : null;
-  if (newTitle !== title && !(await change("rename_issue", { issue_id, title: newTitle }))) return;
-  if (newStatus !== status && !(await change("set_status", { issue_id, status: newStatus }))) return;
-  if (newAssignee !== assignee_id) await change("assign_issue", { issue_id, assignee_id: newAssignee });
-});
-
-$("take").addEventListener("click", () => change("take_issue", { issue_id: issue.issue_id }));
-
-$("move").addEventListener("click", () =>
-  change("move_issue", { issue_id: issue.issue_id, to_project_id: Number($("move-to").value) }));
-
-$("comment").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const told = { issue_id: issue.issue_id, text: $("comment-text").value };
-  const done = editing ? change("edit_comment", { ...told, comment_id: editing }) : change("add_comment", told);
-  if (await done) stopEditing();
-});
-
-$("comment-cancel").addEventListener("click", stopEditing);
-
-$("bulk").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  if (await change("close_issues", { issue_ids: [...chosen] })) chosen.clear();
-  drawChosen();
-});
-
-$("archive").addEventListener("click", () =>
-  change("archive_project", { project_id: Number(place.p), archived: $("archive").textContent === "Archive" }));
-
-$("again").addEventListener("click", async () => {
-  for (const context of Object.keys(panels)) await load(context);
-});
-
-$("fold").addEventListener("click", () => {
-  const folded = $("log").classList.toggle("folded");
+function fold(folded) {
+  $("log").classList.toggle("folded", folded);
   $("fold").textContent = folded ? "Show" : "Hide";
   $("fold").setAttribute("aria-expanded", String(!folded));
-});
+}
 
 // Addresses
 
 function address(changes) {
-  const next = "p" in changes ? changes : { ...place, ...changes };
+  const next = "p" in changes ? { i: place.i, ...changes } : { ...place, ...changes };
   const parts = ["p", "page", "i"].filter((name) => next[name]).map((name) => `${name}/${next[name]}`);
   return `#/${parts.join("/")}`;
 }
 
 function open(next) {
   history.replaceState(null, "", address(next));
-  return go();
+  go();
+}
+
+/** The last page of a board is gone when its last issue is. */
+function goToFirstPage() {
+  if (!place.page) return false;
+  open({ p: place.p, i: place.i });
+  return true;
 }
 
 function readAddress() {
@@ -397,19 +631,16 @@ function readAddress() {
   return read;
 }
 
-async function go() {
+function go() {
   const before = place;
   place = readAddress();
-  if (!place.p && projects.length && !place.i) return open({ p: String(projects[0].project_id) });
-  if (place.p && !place.i && before.i) place.i = before.i; // another board leaves the issue where it is
-  const moved = before.p !== place.p || before.page !== place.page;
-  if (moved) chosen.clear();
+  if (!place.p && !place.i && projects.data) return open({ p: String(projects.data.project_list[0].project_id) });
+  if (before.p !== place.p || before.page !== place.page) chosen.clear();
+  board.show(place.p ? { project_id: Number(place.p), ...(place.page > 1 && { page: Number(place.page) }) } : null);
+  issue.show(place.i ? { issue_id: Number(place.i) } : null);
+  if (before.p !== place.p) $("board-list").scrollTop = 0;
   markCurrent();
-  if (narrow.matches && before.p !== undefined) {
-    const target = before.i !== place.i ? "issue" : "board";
-    $(target).scrollIntoView();
-  }
-  await Promise.all([moved && load("board"), before.i !== place.i && load("issue")]);
+  if (narrow.matches && before.p !== undefined) $(before.i !== place.i ? "issue" : "board").scrollIntoView();
 }
 
 // Small things
@@ -421,6 +652,20 @@ function h(tag, attributes, ...children) {
   return element;
 }
 
+/** What a list looks like until there is something in it. */
+function draft(list, rows) {
+  list.replaceChildren(...Array.from({ length: rows }, () => h("li", { class: "draft", "aria-hidden": "true" })));
+}
+
+/** Somebody's initials, in a colour that is always theirs. */
+function avatar(name) {
+  const initials = (name ?? "–").split(" ").map((part) => part[0]).join("").slice(0, 2);
+  const hue = [...(name ?? "")].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7);
+  const circle = h("span", { class: name ? "avatar" : "avatar nobody", title: name ?? "nobody", role: "img", "aria-label": name ?? "nobody" }, initials);
+  circle.style.setProperty("--hue", hue);
+  return circle;
+}
+
 /** Replaces a list without taking the focus from whoever is on one of its links. */
 function keepingFocus(list, children) {
   const focused = list.contains(document.activeElement) ? document.activeElement.id : null;
@@ -430,13 +675,25 @@ function keepingFocus(list, children) {
   if (focused) (document.getElementById(focused) ?? list.querySelector("a, button"))?.focus();
 }
 
+function plural(count, what) {
+  return count === 1 ? `1 ${what}` : `${count} ${what}s`;
+}
+
+function capital(text) {
+  return text[0].toUpperCase() + text.slice(1);
+}
+
+function milliseconds(ms) {
+  return `${ms.toFixed(1)} ms`;
+}
+
 function day(moment) {
   return new Date(moment).toLocaleDateString("en", { day: "numeric", month: "short", year: "numeric" });
 }
 
 const narrow = matchMedia("(max-width: 64rem)");
 addEventListener("hashchange", go);
-place = readAddress();
-await Promise.all([load("people"), load("projects"), load("me"), load("abilities")]);
-place = readAddress();
-await Promise.all([load("board"), load("issue"), load("work"), load("workload")]);
+fold(narrow.matches);
+for (const panel of [people, me, abilities, projects]) panel.show({});
+go();
+drawRecent();
