@@ -49,7 +49,7 @@ def _measured(names: Sequence[str], server: RedisServer, quick: bool, rounds: in
         elif name == "memory":
             yield from memory.figures(
                 server.url,
-                entries=10_000 if quick else 50_000,
+                entries=10_000 if quick else 20_000,
                 tags=100_000 if quick else 1_000_000,
                 requests=100_000 if quick else 1_000_000,
             )

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import redis.asyncio
 import uvicorn
 import uvloop
 
@@ -24,11 +23,11 @@ async def _bare_hiredis(url: str) -> Any:
 
 async def _redis_py(url: str) -> Any:
     await _seeded(url)
-    return raw.FromRedis(redis.asyncio.Redis.from_url(url).get)
+    return raw.FromRedis(raw.redis_py(url).get)
 
 
 async def _seeded(url: str) -> None:
-    async with redis.asyncio.Redis.from_url(url) as server:
+    async with raw.redis_py(url) as server:
         for user_id in range(USERS):
             await server.set(b"raw:user:%d" % user_id, raw.packed(body_of(user_id)))
 
@@ -41,11 +40,11 @@ def _made(make: Callable[[], Any]) -> Callable[[str], Awaitable[Any]]:
 
 
 async def _litestar_on_redis(url: str) -> Any:
-    return frameworks.litestar(redis.asyncio.Redis.from_url(url))
+    return frameworks.litestar(raw.redis_py(url))
 
 
 async def _fastapi_cache_on_redis(url: str) -> Any:
-    return frameworks.fastapi_with_fastapi_cache(redis.asyncio.Redis.from_url(url))
+    return frameworks.fastapi_with_fastapi_cache(raw.redis_py(url))
 
 
 async def _mizan_on_redis(url: str) -> Any:

@@ -89,7 +89,7 @@ async def not_modified(_: str) -> list[Workload]:
 
 
 async def hit_redis(url: str) -> list[Workload]:
-    pool = redis.asyncio.Redis.from_url(url)
+    pool = raw.redis_py(url)
     await pool.flushall()
     for user_id in range(USERS):
         await pool.set(b"raw:user:%d" % user_id, raw.packed(body_of(user_id)))
@@ -102,7 +102,7 @@ async def hit_redis(url: str) -> list[Workload]:
             Contender("bare hiredis protocol", raw.FromRedis(bare.get), users(THEIRS)),
             Contender("redis-py, one key", raw.FromRedis(pool.get), users(THEIRS)),
             Contender("mizan", mizan, users(OURS)),
-            Contender("Litestar's cache", frameworks.litestar(redis.asyncio.Redis.from_url(url)), users("/ctx/user")),
+            Contender("Litestar's cache", frameworks.litestar(raw.redis_py(url)), users("/ctx/user")),
             Contender("FastAPI, cashews", cashews, users(THEIRS)),
             Contender("FastAPI, fastapi-cache2", frameworks.fastapi_with_fastapi_cache(pool), users(THEIRS)),
         ]
@@ -193,7 +193,7 @@ async def mutation(url: str) -> list[Workload]:
         % (user_id, user_id)
         for user_id in range(USERS)
     ]
-    pool = redis.asyncio.Redis.from_url(url)
+    pool = raw.redis_py(url)
     return [
         Workload(
             "mutation",
@@ -210,7 +210,7 @@ async def mutation(url: str) -> list[Workload]:
             "Mutation that purges one scope, in Redis",
             [
                 Contender(
-                    "raw ASGI, redis-py deletes one key",
+                    "raw ASGI, redis-py",
                     raw.Call(lambda user_id: pool.delete(b"raw:user:%d" % user_id)),
                     _calls("rename"),
                 ),

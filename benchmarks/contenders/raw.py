@@ -10,6 +10,7 @@ from urllib.parse import unquote_to_bytes
 
 import hiredis
 import orjson
+import redis.asyncio
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
@@ -249,6 +250,14 @@ class FromRedis:
             return
         etag, body = entry[17:53], entry[53:]
         await reply(scope, send, etag, headers_of(body, etag), body)
+
+
+def redis_py(url: str) -> Any:
+    """The client that people use, as it is set up by default where hiredis is installed."""
+    client = redis.asyncio.Redis.from_url(url)
+    parser = type(client.connection_pool.make_connection()._parser).__name__
+    assert "Hiredis" in parser, f"redis-py parses with {parser}"
+    return client
 
 
 class Hiredis:
