@@ -82,7 +82,9 @@ class Models:
         for place, (kind, form) in enumerate(members):
             alias = f"alias='f-{place}'" if form.aliased else ""
             default = form.default
-            value = f" = Field({', '.join(filter(None, [default, alias]))})" if alias else f" = {default}" * bool(default)
+            value = (
+                f" = Field({', '.join(filter(None, [default, alias]))})" if alias else f" = {default}" * bool(default)
+            )
             lines.append(f"    f{place}: {kind.text}{value}")
         recursive = self.rng.random() < 0.2
         if recursive:

@@ -85,7 +85,11 @@ class Client {
     this.#listen(channel ?? `mizan:${this.#baseUrl}`);
     if (refetchOnFocus) this.#refetchOn("focus");
     if (refetchOnReconnect) this.#refetchOn("online");
-    for (const { context, params, data } of initial) this.#bundle(context, params).arrive(data, this.#tick());
+    for (const { context, params, data } of initial) {
+      const bundle = this.#bundle(context, params);
+      bundle.arrive(data, this.#tick());
+      bundle.tell(); // whoever renders in this turn sees it
+    }
   }
 
   async fetch(context, params, { signal } = {}) {

@@ -105,30 +105,18 @@ export function useUnions() {
 
 const NOT_SHOWN = { data: undefined, error: undefined, loading: false };
 
-// What the server's page shows, which is what a part of it that is hydrated later has to begin with.
-const hydrated = new WeakMap();
-
-function atFirst(client, key, state) {
-  const states = hydrated.get(client) ?? new Map();
-  hydrated.set(client, states);
-  if (!states.has(key)) states.set(key, state);
-  return states.get(key);
-}
-
 function useBundle(name, params) {
   const { client } = useMizan();
   const key = JSON.stringify(params); // what says the same is the same, whatever object it comes in
   const store = React.useMemo(() => {
     const given = JSON.parse(key);
-    const state = () => (given === null ? NOT_SHOWN : client.state(name, given));
     return {
-      state,
-      atFirst: () => atFirst(client, `${name} ${key}`, state()),
+      state: () => (given === null ? NOT_SHOWN : client.state(name, given)),
       subscribe: (changed) => (given === null ? () => {} : client.subscribe(name, given, changed)),
       refetch: () => (given === null ? Promise.reject(new Error("Nothing is shown.")) : client.fetch(name, given)),
     };
   }, [client, name, key]);
-  const state = React.useSyncExternalStore(store.subscribe, store.state, store.atFirst);
+  const state = React.useSyncExternalStore(store.subscribe, store.state, store.state);
   return React.useMemo(() => {
     const isAwaited = key !== "null" && state.data === undefined && state.error === undefined;
     return { ...state, loading: state.loading || isAwaited, refetch: store.refetch };

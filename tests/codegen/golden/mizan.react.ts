@@ -139,30 +139,18 @@ export interface Shown<Name extends keyof Contexts, Data = Contexts[Name]["data"
 
 const NOT_SHOWN = { data: undefined, error: undefined, loading: false };
 
-// What the server's page shows, which is what a part of it that is hydrated later has to begin with.
-const hydrated = new WeakMap<object, Map<string, object>>();
-
-function atFirst<State extends object>(client: object, key: string, state: State): State {
-  const states = hydrated.get(client) ?? new Map();
-  hydrated.set(client, states);
-  if (!states.has(key)) states.set(key, state);
-  return states.get(key);
-}
-
 function useBundle<Name extends keyof Contexts>(name: Name, params: Contexts[Name]["params"] | null) {
   const { client } = useMizan();
   const key = JSON.stringify(params); // what says the same is the same, whatever object it comes in
   const store = React.useMemo(() => {
     const given: Contexts[Name]["params"] | null = JSON.parse(key);
-    const state = (): State<Contexts[Name]["data"]> => (given === null ? NOT_SHOWN : client.state(name, given));
     return {
-      state,
-      atFirst: () => atFirst(client, `${name} ${key}`, state()),
+      state: (): State<Contexts[Name]["data"]> => (given === null ? NOT_SHOWN : client.state(name, given)),
       subscribe: (changed: () => void) => (given === null ? () => {} : client.subscribe(name, given, changed)),
       refetch: () => (given === null ? Promise.reject(new Error("Nothing is shown.")) : client.fetch(name, given)),
     };
   }, [client, name, key]);
-  const state = React.useSyncExternalStore(store.subscribe, store.state, store.atFirst);
+  const state = React.useSyncExternalStore(store.subscribe, store.state, store.state);
   return React.useMemo(() => {
     const isAwaited = key !== "null" && state.data === undefined && state.error === undefined;
     return { ...state, loading: state.loading || isAwaited, refetch: store.refetch };
