@@ -18,6 +18,7 @@ OPTIONS = {
     "noUnusedParameters": True,
     "verbatimModuleSyntax": True,
     "isolatedModules": True,
+    "jsx": "react",
     "module": "nodenext",
     "target": "es2022",
     "lib": ["es2022", "dom"],
