@@ -94,6 +94,7 @@ class Addresses:
     def __init__(self, graph: Graph, keys: KeyMaker) -> None:
         self._graph = graph
         self._keys = keys
+        self._wholes = {name: keys.tag(name, {}) for name in graph.contexts}
 
     def query(self, plan: ContextPlan, sent: Mapping[str, object], identity: Identity) -> Query:
         """What was asked and where its answer is kept for this identity. Raises as `spell` does."""
@@ -116,22 +117,21 @@ class Addresses:
 
     def page(self, plan: ContextPlan, texts: Mapping[str, str], key: str = "") -> Slot:
         """The tags of every known scope that these parameters are in. No scope is named by a null."""
-        tags = (
-            self._keys.tag(plan.name, {name: texts[name] for name in shape})
-            for shape in plan.shapes
-            if all(name in texts for name in shape)
-        )
+        tags = [self._tag(plan, shape, texts) for shape in plan.shapes if all(name in texts for name in shape)]
         return Slot(key, tuple(tags), plan.fingerprint)
 
     def purged(self, invalidations: Iterable[Invalidation]) -> tuple[Scope, ...]:
         """What to purge: for each invalidation the largest known scope around it."""
-        return tuple(dict.fromkeys(self._scope(one) for one in invalidations))
+        return tuple(dict.fromkeys(map(self._scope, invalidations)))
 
     def _scope(self, invalidation: Invalidation) -> Scope:
         plan, texts = self._graph.contexts[invalidation.context], invalidation.texts
-        shape = plan.known_shape(frozenset(texts))
-        tag = self._keys.tag(plan.name, {name: texts[name] for name in shape})
-        return Scope(tag, self._keys.tag(plan.name, {}) if shape else tag, plan.fingerprint)
+        tag = self._tag(plan, plan.known_shape(texts.keys()), texts)
+        return Scope(tag, self._wholes[plan.name], plan.fingerprint)
+
+    def _tag(self, plan: ContextPlan, shape: tuple[str, ...], texts: Mapping[str, str]) -> str:
+        """The tag of the scope of this shape that these parameters are in."""
+        return self._keys.tag(plan.name, {name: texts[name] for name in shape}) if shape else self._wholes[plan.name]
 
 
 def _is_kept(policy: CachePolicy, identity: Identity) -> bool:

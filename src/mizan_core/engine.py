@@ -5,10 +5,10 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import Token
-from dataclasses import replace
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
@@ -44,13 +44,14 @@ from .invalidation import (
     Running,
     Unknown,
     current,
+    merge,
     named,
     resolve,
 )
 from .keys import MINIMUM_SECRET_BYTES, KeyMaker, check_secret
 from .manifest import page_url
 from .policies import Never, Per, Seconds
-from .running import Caller, Runner
+from .running import Caller, Runner, noticing
 from .wire import encode_json, etag_of, no_such_context, no_such_function
 
 logger = logging.getLogger("mizan")
@@ -122,6 +123,7 @@ class Engine:
         self._runner = Runner(threads)
         self._shutdown = shutdown
         self.recall = self._cache.recall  # a hit in memory, for a query's slot, without waiting
+        self._waits: dict[Hashable, bool] = {}  # functions, and contexts, that were seen to wait or not to
         self._owed: set[asyncio.Task[Any]] = set()
         self._reclaiming: set[str] = set()
 
@@ -171,7 +173,7 @@ class Engine:
         """As `call`, with errors returned beside what went out of date before they were raised."""
         try:
             function = self._find(name, door)
-            if door is not Door.RUN:
+            if door is not Door.RUN and not function.is_open:
                 await authorise(function, identity, self._permissions)
             sent = function.validator.validate(args)
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
@@ -179,7 +181,9 @@ class Engine:
         caller = Caller(identity, request)
         if function.context is not None:
             return await self._answer_reader(function, sent, caller)
-        return await self._finish(self._mutate(function, sent, caller))
+        if function.affects:
+            return await self._finish(self._mutate(function, sent, caller))
+        return await self._briefly(function, self._act(function, sent, caller), self._finish)
 
     async def fetch(
         self, context: str, params: Given, *, identity: Identity = ANONYMOUS, request: object = None
@@ -278,29 +282,55 @@ class Engine:
         """A reader called alone: uncached, and nothing is invalidated."""
         try:
             ran = await self._outside_mutations(self._runner.run([(function, sent)], caller))
-            return _answered(function, ran.results[0])[0]
+            return _ended(function, ran.results[0]).told(())
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
             return Failure(error)
+
+    async def _act(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
+        """A function that declares to affect nothing: nothing is purged but what its body names."""
+        hold = self._cache.hold(())
+        mutating = self._mutating(hold)
+        token = current.set(mutating)
+        invalidations: tuple[Invalidation, ...] = ()
+        try:
+            ended = await self._ran(function, sent, caller)
+        finally:
+            current.reset(token)
+            if mutating.named:
+                invalidations = merge(mutating.named)
+                await self._finish(self._settle(hold, invalidations, insist=self._refuses))
+        return ended.told(invalidations)
 
     async def _mutate(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
         """Hold what the arguments determine, run, resolve what became stale, purge: in that order, to the end."""
         determined = resolve(self.graph, function, sent, caller.identity, Running())
         hold = self._cache.hold(self._addresses.purged(determined))
-        mutating = Mutating(self.graph, _on_this_loop(lambda one: hold.extend(self._addresses.purged([one]))))
+        mutating = self._mutating(hold)
         current.set(mutating)
-        outcome: Outcome = Unknown()
-        refused: tuple[Failure, Outcome] | None = None
+        ended = _Ended(None, b"", None, Unknown())
+        refused: _Ended | None = None
         try:
             refused = await self._refused_hold(hold, function)
-            ended, outcome = refused or await self._ran(function, sent, caller)
+            ended = refused or await self._ran(function, sent, caller)
         finally:  # also where it was cancelled, which leaves its outcome unknown
-            invalidations = resolve(self.graph, function, sent, caller.identity, outcome, tuple(mutating.named))
-            insist = self._refuses and refused is None
-            await self._cache.settle(hold, self._addresses.purged(invalidations), insist=insist)
-            self._reclaim(invalidations)
-        return replace(ended, invalidations=invalidations)
+            invalidations = resolve(self.graph, function, sent, caller.identity, ended.outcome, mutating.named)
+            await self._settle(hold, invalidations, insist=self._refuses and refused is None)
+        return ended.told(invalidations)
 
-    async def _refused_hold(self, hold: Hold, function: Function) -> tuple[Failure, Outcome] | None:
+    def _mutating(self, hold: Hold) -> Mutating:
+        """For a function that runs on this loop or in a thread: what its body names is held from then on."""
+        loop, thread = asyncio.get_running_loop(), threading.get_ident()
+
+        def hold_too(invalidation: Invalidation) -> None:
+            scopes = self._addresses.purged([invalidation])
+            if threading.get_ident() == thread:
+                hold.extend(scopes)
+            else:
+                loop.call_soon_threadsafe(hold.extend, scopes)
+
+        return Mutating(self.graph, hold_too)
+
+    async def _refused_hold(self, hold: Hold, function: Function) -> "_Ended | None":
         """Begin the hold; a refusal, if it cannot be written and the deployment will not take the risk."""
         held = True
         try:
@@ -309,22 +339,23 @@ class Engine:
             held = False
         reachable = held and (not function.affects or self._cache.state is not CacheState.DOWN)
         if not reachable and self._refuses:
-            return Failure(Unavailable()), Refused()
+            return _Ended(None, b"", Unavailable(), Refused())
         return None
 
-    async def _ran(
-        self, function: Function, sent: Mapping[str, object], caller: Caller
-    ) -> tuple[Answer | Failure, Outcome]:
+    async def _ran(self, function: Function, sent: Mapping[str, object], caller: Caller) -> "_Ended":
         try:
-            return _answered(function, await self._runner.to_the_end(function, sent, caller))
+            return _ended(function, await self._runner.to_the_end(function, sent, caller))
         except CallError as error:
-            return Failure(error), Refused()
+            return _Ended(None, b"", error, Refused())
         except Exception as error:  # noqa: BLE001  # the function is not ours, and its effects are told all the same
-            return Failure(error), Unknown()
+            return _Ended(None, b"", error, Unknown())
+
+    async def _settle(self, hold: Hold, invalidations: Sequence[Invalidation], *, insist: bool) -> None:
+        await self._cache.settle(hold, self._addresses.purged(invalidations), insist=insist)
+        self._reclaim(invalidations)
 
     async def _purge(self, invalidations: Sequence[Invalidation]) -> None:
-        await self._cache.purge(self._addresses.purged(invalidations), insist=self._refuses)
-        self._reclaim(invalidations)
+        await self._settle(self._cache.hold(()), invalidations, insist=self._refuses)
 
     def _reclaim(self, invalidations: Iterable[Invalidation]) -> None:
         """Give back what whole contexts took, off the request's path and once at a time for each."""
@@ -333,6 +364,24 @@ class Engine:
             task = asyncio.create_task(self._cache.reclaim(f"ctx:{context}:"))
             self._owe(task)
             task.add_done_callback(lambda _, context=context: self._reclaiming.discard(context))  # type: ignore[misc]
+
+    async def _briefly(
+        self, what: Hashable, work: Coroutine[Any, Any, T], patiently: Callable[[Coroutine[Any, Any, T]], Awaitable[T]]
+    ) -> T:
+        """Do the work: at once, if what it runs was never seen to wait, and else `patiently`, in a task of its own.
+
+        Whatever does not wait cannot be cancelled half-way, and needs no task to be safe from that. A function that
+        waits for the first time after it did not may be cut off, that once.
+        """
+        waits = self._waits.get(what)
+        if waits is True:
+            return await patiently(work)
+        noticed = noticing(work, lambda: self._waits.update({what: True}))
+        if waits is False:
+            return await noticed
+        result = await patiently(_coroutine(noticed))
+        self._waits.setdefault(what, False)
+        return result
 
     async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Run to the end in a task of its own: a caller who goes away cancels only the waiting."""
@@ -412,33 +461,40 @@ def _unwrapped() -> Iterator[None]:
         raise failure.error from None
 
 
-def _on_this_loop(extend: Callable[[Invalidation], None]) -> Callable[[Invalidation], None]:
-    """The same, callable from a worker thread."""
-    loop, thread = asyncio.get_running_loop(), threading.get_ident()
+@dataclass(slots=True)
+class _Ended:
+    """How a function ended: what it returned, with its JSON, or an error; and the outcome as `affects` sees it."""
 
-    def called(invalidation: Invalidation) -> None:
-        if threading.get_ident() == thread:
-            extend(invalidation)
-        else:
-            loop.call_soon_threadsafe(extend, invalidation)
+    result: object
+    result_json: bytes
+    error: Exception | None
+    outcome: Outcome
 
-    return called
+    def told(self, invalidations: tuple[Invalidation, ...]) -> Answer | Failure:
+        if self.error is not None:
+            return Failure(self.error, invalidations)
+        return Answer(self.result, self.result_json, invalidations)
 
 
-def _answered(function: Function, result: object) -> tuple[Answer, Outcome]:
-    """The answer, and the outcome as `affects` sees it. Raises what Pydantic says of a result that does not fit."""
+def _ended(function: Function, result: object) -> _Ended:
+    """What the function's result comes to. Raises what Pydantic says of one that does not fit."""
     if function.is_view:
         refused = 400 <= getattr(result, "status_code", 200) < 500
-        return Answer(result, b""), Refused() if refused else Returned(result)
+        return _Ended(result, b"", None, Refused() if refused else Returned(result))
     validated, plain = _validated(function, result)
-    return Answer(result, encode_json(plain)), Returned(validated)
+    return _Ended(result, encode_json(plain), None, Returned(validated))
 
 
 def _validated(function: Function, result: object) -> tuple[Any, Any]:
     """A result through the return annotation: as the annotation has it, and as plain JSON types."""
     adapter: TypeAdapter[Any] = function.result  # type: ignore[assignment]  # only views have none, and come not here
-    validated = adapter.validate_python(result, from_attributes=True)
-    return validated, adapter.dump_python(validated, mode="json", by_alias=True)
+    validated = adapter.validator.validate_python(result, from_attributes=True)
+    return validated, adapter.serializer.to_python(validated, mode="json", by_alias=True)
+
+
+async def _coroutine(work: Awaitable[T]) -> T:
+    """For a task, which takes nothing less."""
+    return await work
 
 
 def _share(reader: Function, sent: Mapping[str, object]) -> dict[str, object]:

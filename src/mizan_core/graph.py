@@ -3,7 +3,7 @@
 Made by `build`, frozen, and derived nowhere else.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -103,9 +103,9 @@ class ContextPlan:
     fingerprint: bytes  # of the readers, parameters and shapes: processes that differ in it do not share entries
     concurrent: bool
 
-    def known_shape(self, names: frozenset[str]) -> tuple[str, ...]:
+    def known_shape(self, names: Set[str]) -> tuple[str, ...]:
         """The largest known shape inside a set of names: what the origin purges for a scope with these names."""
-        return max((shape for shape in self.shapes if names.issuperset(shape)), key=len)
+        return max((shape for shape in self.shapes if names >= set(shape)), key=len)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

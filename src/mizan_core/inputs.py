@@ -105,6 +105,11 @@ class Parameter:
     required: bool
     default_text: str | None = None
 
+    is_plain_int: bool = field(init=False)  # every integer is a value of it, and stays what it is
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_plain_int", self.adapter.core_schema == {"type": "int"})
+
     @property
     def is_list(self) -> bool:
         return self.kinds.is_list
@@ -115,6 +120,8 @@ class Parameter:
         None at all where the value does not narrow: it is null, it or a member of it does not fit, or there are no
         members or more than `at_most` of them.
         """
+        if type(value) is int and self.is_plain_int:
+            return [value]
         if isinstance(value, Iterator):  # reading it would leave nothing for the function
             return []
         distinct: dict[bytes, Json] = {}

@@ -27,15 +27,18 @@ class Invalidation:
     context: str
     params: Mapping[str, object] = field(default_factory=dict)
     function: str | None = None
+    _texts: dict[str, str] | None = field(default=None, init=False, repr=False)
 
     @property
     def is_whole(self) -> bool:
-        return all(value is None for value in self.params.values())
+        return not self.params or all(value is None for value in self.params.values())
 
     @property
-    def texts(self) -> dict[str, str]:
+    def texts(self) -> Mapping[str, str]:
         """The canonical text of every parameter that is not null."""
-        return texts_of(self.params)
+        if self._texts is None:
+            object.__setattr__(self, "_texts", texts_of(self.params))
+        return self._texts  # type: ignore[return-value]  # it has just been set
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Invalidation) and self._identity == other._identity
@@ -150,6 +153,8 @@ def resolve(
 def merge(invalidations: Iterable[Invalidation]) -> tuple[Invalidation, ...]:
     """No repeats; a whole context swallows all else of it, a whole function what is scoped of that function."""
     distinct = list(dict.fromkeys(invalidations))
+    if len(distinct) < 2:
+        return tuple(distinct)
     whole = {(one.context, one.function) for one in distinct if one.is_whole}
     return tuple(
         one

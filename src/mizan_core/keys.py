@@ -4,7 +4,7 @@ import hmac
 from collections.abc import Mapping
 
 from .errors import DeclarationError
-from .values import canonical, canonical_json
+from .values import canonical, canonical_object, canonical_string
 
 # HMAC-SHA256 gains nothing beyond the 32 bytes of its digest and loses strength below them (RFC 2104, section 3).
 MINIMUM_SECRET_BYTES = 32
@@ -40,19 +40,20 @@ class KeyMaker:
         permission_key: str | None = None,
         rev: int = 0,
     ) -> str:
-        message: dict[str, object] = {"c": context, "p": texts, "r": rev}
-        if user_id is not None:
-            message["u"] = user_id
-        if permission_key is not None:
-            message["k"] = permission_key
+        permissions = "" if permission_key is None else f'"k":{canonical_string(permission_key)},'
+        user = "" if user_id is None else f',"u":{canonical_string(user_id)}'
+        name = canonical_string(context)
+        message = f'{{"c":{name},{permissions}"p":{canonical_object(texts)},"r":{rev}{user}}}'
         return f"ctx:{context}:{self._hex(message)}"
 
     def tag(self, context: str, texts: Mapping[str, str]) -> str:
-        return f"tag:{context}:{self._hex({'c': context, 's': texts})}"
+        message = f'{{"c":{canonical_string(context)},"s":{canonical_object(texts)}}}'
+        return f"tag:{context}:{self._hex(message)}"
 
-    def _hex(self, message: Mapping[str, object]) -> str:
+    def _hex(self, message: str) -> str:
+        """The HMAC of canonical JSON, in whose members' order the messages above are written."""
         mac = self._mac.copy()
-        mac.update(canonical_json(message).encode())
+        mac.update(message.encode())
         return mac.hexdigest()
 
 

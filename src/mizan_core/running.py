@@ -3,11 +3,12 @@
 import asyncio
 import contextvars
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import types
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from .bundle_cache import PersonalFailure
 from .graph import CachePolicy, Function
@@ -33,6 +34,9 @@ class Caller:
     @property
     def can_be_watched(self) -> bool:
         return self.request is None or isinstance(self.request, Watchable)
+
+
+_Work: TypeAlias = tuple[Function, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +68,7 @@ class Runner:
         fails after it has looked, the error is raised as a `PersonalFailure`.
         """
         seen: list[tuple[str, str]] = []
-        works = [
-            (function.signature.is_async, _prepared(function, arguments, caller, shared, seen))
-            for function, arguments in calls
-        ]
+        works = [(function, _given(function, arguments, caller, shared, seen)) for function, arguments in calls]
         try:
             results = await (self._side_by_side(works) if concurrent else self._in_turn(works))
         except Exception as error:
@@ -81,10 +82,10 @@ class Runner:
 
     async def to_the_end(self, function: Function, arguments: Mapping[str, object], caller: Caller) -> Any:
         """Run one function that must not be left half-way: a cancellation waits for its thread."""
-        work = _prepared(function, arguments, caller, None, [])
+        given = _given(function, arguments, caller, None, [])
         if function.signature.is_async:
-            return await work()
-        thread = self._start(work)
+            return await function.call(**given)
+        thread = self._start(partial(function.call, **given))
         cancelled: asyncio.CancelledError | None = None
         while not thread.done():
             try:
@@ -101,28 +102,34 @@ class Runner:
             self._pool.shutdown(wait=False)
             self._pool = None
 
-    async def _in_turn(self, works: Sequence[tuple[bool, Callable[[], Any]]]) -> list[Any]:
-        results: list[Any] = [None] * len(works)
-        in_threads = [(place, work) for place, (is_async, work) in enumerate(works) if not is_async]
-        for place, (is_async, work) in enumerate(works):
-            if is_async:
-                results[place] = await work()
+    async def _in_turn(self, works: Sequence[_Work]) -> list[Any]:
+        results: list[Any] = []
+        in_threads: list[int] = []
+        for place, (function, given) in enumerate(works):
+            if function.signature.is_async:
+                results.append(await function.call(**given))
+            else:
+                results.append(None)
+                in_threads.append(place)
         if in_threads:
-            answers = await self._start(lambda: [work() for _, work in in_threads])
-            for (place, _), answer in zip(in_threads, answers, strict=True):
+            calls = [partial(works[place][0].call, **works[place][1]) for place in in_threads]
+            answers = await self._start(lambda: [call() for call in calls])
+            for place, answer in zip(in_threads, answers, strict=True):
                 results[place] = answer
         return results
 
-    async def _side_by_side(self, works: Sequence[tuple[bool, Callable[[], Any]]]) -> list[Any]:
+    async def _side_by_side(self, works: Sequence[_Work]) -> list[Any]:
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._one(is_async, work)) for is_async, work in works]
+                tasks = [group.create_task(self._one(function, given)) for function, given in works]
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         return [task.result() for task in tasks]
 
-    async def _one(self, is_async: bool, work: Callable[[], Any]) -> Any:
-        return await work() if is_async else await self._start(work)
+    async def _one(self, function: Function, given: Mapping[str, Any]) -> Any:
+        if function.signature.is_async:
+            return await function.call(**given)
+        return await self._start(partial(function.call, **given))
 
     def _start(self, work: Callable[[], T]) -> "asyncio.Future[T]":
         if self._pool is None:
@@ -130,15 +137,40 @@ class Runner:
         return asyncio.get_running_loop().run_in_executor(self._pool, contextvars.copy_context().run, work)
 
 
-def _prepared(
+@types.coroutine
+def noticing(work: Coroutine[Any, Any, T], waits: Callable[[], object]) -> Generator[Any, Any, T]:
+    """The same coroutine. `waits` is called when it has to wait for the first time, and not if it never has to."""
+    step: Callable[[], Any] = partial(work.send, None)
+    waiting = False
+    while True:
+        try:
+            awaited = step()
+        except StopIteration as ended:
+            result: T = ended.value
+            return result
+        if not waiting:
+            waiting = True
+            waits()
+        try:
+            step = partial(work.send, (yield awaited))
+        except GeneratorExit:
+            work.close()
+            raise
+        except BaseException as error:  # noqa: BLE001  # it is the coroutine's to handle
+            step = partial(work.throw, error)
+
+
+def _given(
     function: Function,
     arguments: Mapping[str, object],
     caller: Caller,
     shared: CachePolicy | None,
     seen: list[tuple[str, str]],
-) -> Callable[[], Any]:
-    """The call with everything filled in that the function takes."""
+) -> Mapping[str, Any]:
+    """The arguments, and what else the function takes."""
     signature = function.signature
+    if not signature.takes_more:
+        return arguments
     given: dict[str, Any] = dict(arguments)
 
     def notice(what: str) -> None:
@@ -149,7 +181,7 @@ def _prepared(
     for name in signature.identity_parameters:
         watched = shared is not None and shared.per is Per.PERMISSIONS
         given[name] = watch_identity(caller.identity, _PERSONAL_ATTRIBUTES, notice) if watched else caller.identity
-    return partial(function.call, **given)
+    return given
 
 
 def _request(caller: Caller, notice: Notice | None) -> object:

@@ -4,12 +4,12 @@ Scopes, keys and headers are compared by canonical text and nothing else, so eve
 """
 
 import datetime
-import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from enum import Enum
+from json.encoder import encode_basestring
 from typing import Any, TypeAlias
 
 from pydantic import Secret, SecretBytes, SecretStr
@@ -32,10 +32,19 @@ def canonical(value: object) -> str:
 
     Raises `InvalidValue` for numbers that are not finite and for values that have no JSON form.
     """
-    if type(value) is str:
-        return value
+    kind = type(value)
+    if kind is str:
+        return value  # type: ignore[return-value]  # it is just that
+    if kind is int:
+        return _integer(value)  # type: ignore[arg-type]
     plain = jsonable(value)
     return plain if isinstance(plain, str) else _json_text(plain)
+
+
+def canonical_object(texts: Mapping[str, str]) -> str:
+    """Canonical JSON of an object whose members are all texts."""
+    names = sorted(texts) if all(map(str.isascii, texts)) else sorted(texts, key=utf16_order)
+    return f"{{{','.join([f'{canonical_string(name)}:{canonical_string(texts[name])}' for name in names])}}}"
 
 
 def canonical_json(value: object) -> str:
@@ -150,7 +159,7 @@ def _json_text(value: Json) -> str:
         case bool():
             return "true" if value else "false"
         case str():
-            return _string(value)
+            return canonical_string(value)
         case int():
             return _integer(value)
         case float():
@@ -162,12 +171,12 @@ def _json_text(value: Json) -> str:
 
 def _members(value: Mapping[str, Json]) -> Iterable[str]:
     for name in sorted(value, key=utf16_order):
-        yield f"{_string(name)}:{_json_text(value[name])}"
+        yield f"{canonical_string(name)}:{_json_text(value[name])}"
 
 
-def _string(text: str) -> str:
+def canonical_string(text: str) -> str:
     """As `JSON.stringify` writes it: control characters and lone surrogates escaped, nothing else."""
-    quoted = json.dumps(text, ensure_ascii=False)
+    quoted = encode_basestring(text)
     return quoted if quoted.isascii() else _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)
 
 
