@@ -17,7 +17,7 @@ from mizan_core.errors import DeclarationError, Forbidden, TokenError, Unauthori
 from mizan_core.identity import ANONYMOUS, Identity
 from mizan_core.tokens import Keys, issue_mwt, verify_mwt
 
-from .requests import header_values
+from .requests import SentHeaders
 
 logger = logging.getLogger("mizan")
 
@@ -37,6 +37,9 @@ class Caller:
     by_header: bool
 
 
+_NOBODY = Caller(ANONYMOUS, by_header=False)
+
+
 class Authenticator:
     """Finds out who asks: `X-Mizan-Token`, then `Authorization: Bearer`, then the session that the host established."""
 
@@ -46,12 +49,15 @@ class Authenticator:
         self._authenticate = authenticate
         self._clock = clock
 
-    async def identify(self, scope: Scope, receive: Receive, *, ask_session: bool = True) -> Caller:
+    async def identify(
+        self, headers: SentHeaders, scope: Scope, receive: Receive, *, ask_session: bool = True
+    ) -> Caller:
         """Raises `Unauthorized` for a token that is present and not valid: there is no falling back."""
-        tokens = header_values(scope, b"x-mizan-token") or _bearer_tokens(scope)
+        tokens = headers.all(b"x-mizan-token") or _bearer_tokens(headers)
         if tokens:
             return Caller(self._verified(tokens), by_header=True)
-        return Caller(await self._session(scope, receive) if ask_session else ANONYMOUS, by_header=False)
+        identity = await self._session(scope, receive) if ask_session else ANONYMOUS
+        return _NOBODY if identity is ANONYMOUS else Caller(identity, by_header=False)
 
     def _verified(self, tokens: list[str]) -> Identity:
         if self._keys is None:
@@ -94,9 +100,9 @@ def host_identity(scope: Scope) -> Identity:
     )
 
 
-def check_same_site(scope: Scope, trusted_origins: frozenset[str]) -> None:
+def check_same_site(headers: SentHeaders, trusted_origins: frozenset[str]) -> None:
     """Raise `Forbidden` for what a browser sends on behalf of another site."""
-    sites, origins = header_values(scope, b"sec-fetch-site"), header_values(scope, b"origin")
+    sites, origins = headers.all(b"sec-fetch-site"), headers.all(b"origin")
     if len(origins) > 1 or len(sites) > 1:
         raise Forbidden("The request says more than once where it comes from.")
     origin = _normal_origin(origins[0]) if origins else None
@@ -105,7 +111,7 @@ def check_same_site(scope: Scope, trusted_origins: frozenset[str]) -> None:
     if sites:
         allowed = sites[0] in ("same-origin", "none")
     else:
-        allowed = not origins or (origin is not None and _names_host(origin, scope))
+        allowed = not origins or (origin is not None and _names_host(origin, headers))
     if not allowed:
         raise Forbidden("The request comes from another site.")
 
@@ -143,8 +149,8 @@ def mwt_obtain_function(keys: Keys, *, ttl: int, audience: str, clock: Clock) ->
     return mwt_obtain
 
 
-def _bearer_tokens(scope: Scope) -> list[str]:
-    values = header_values(scope, b"authorization")
+def _bearer_tokens(headers: SentHeaders) -> list[str]:
+    values = headers.all(b"authorization")
     schemes = [value.partition(" ") for value in values]
     return [token.strip() for scheme, _, token in schemes if scheme.lower() == "bearer"]
 
@@ -173,8 +179,8 @@ def _normal_origin(origin: str) -> str | None:
     return f"{parts.scheme}://{parts.hostname}:{port}" if parts.scheme and parts.hostname and port else None
 
 
-def _names_host(origin: str, scope: Scope) -> bool:
+def _names_host(origin: str, headers: SentHeaders) -> bool:
     """Whether the origin is the request's own host; the scheme may be a proxy's business, so it gives the port only."""
-    hosts = header_values(scope, b"host")
+    hosts = headers.all(b"host")
     scheme = urlsplit(origin).scheme
     return len(hosts) == 1 and _normal_origin(f"{scheme}://{hosts[0]}") == origin

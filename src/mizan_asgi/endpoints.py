@@ -25,14 +25,13 @@ from mizan_core.wire import no_such_context, parse_call
 from .auth import Authenticator, check_same_site
 from .requests import (
     HostRequest,
+    SentHeaders,
     as_get,
-    header_values,
     is_json,
     media_type,
     parse_pairs,
     read_arguments,
     read_body,
-    replaying,
 )
 from .responses import Reply, Written, bundle_reply, data_reply, error_reply, script_reply
 from .scripts import SCRIPTS, Script
@@ -107,13 +106,14 @@ class CallEndpoint:
     async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Reply:  # noqa: ARG002
         service, name = self._service, self._name
         _check_method(scope, "POST")
-        caller = await service.authenticator.identify(scope, receive)
+        headers = SentHeaders(scope)
+        caller = await service.authenticator.identify(headers, scope, receive)
         if not caller.by_header:
-            check_same_site(scope, service.trusted_origins)
-        mounted = read_mounted(header_values(scope, b"x-mizan-mounted"))
-        body = await read_body(scope, receive, service.max_body_bytes)
-        called, args = (name, await read_arguments(scope, body)) if name is not None else _read_call(scope, body)
-        request = HostRequest(scope, replaying(body, receive), caller.identity)
+            check_same_site(headers, service.trusted_origins)
+        mounted = read_mounted(headers.all(b"x-mizan-mounted"))
+        body = await read_body(headers, receive, service.max_body_bytes)
+        called, args = (name, await read_arguments(headers, body)) if name is not None else _read_call(headers, body)
+        request = HostRequest(scope, receive, caller.identity, body=body)
         ended = await service.engine.attempt(called, args, identity=caller.identity, request=request)
         if not isinstance(ended, Answer):
             return failure_reply(ended)
@@ -125,7 +125,7 @@ class CallEndpoint:
         """The bundle as the client would get it now: who asks is found out anew, for the call may have changed it."""
         endpoint = self._bundles[stale.context]
         asking = as_get(scope, self._service.base_url, endpoint.place, stale.query)
-        return (await endpoint.fetch(asking, receive)).body
+        return (await endpoint.fetch(SentHeaders(asking), asking, receive)).body
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,22 +180,23 @@ class BundleEndpoint:
 
     async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Reply:
         _check_method(scope, "GET", "HEAD")
-        bundle = await self.fetch(scope, receive)
+        headers = SentHeaders(scope)
+        bundle = await self.fetch(headers, scope, receive)
         query = scope.get("query_string", b"").decode("latin-1")
         return bundle_reply(
             bundle,
             query=query,
             canonical_url=canonical_path and query == bundle.canonical_query,
-            if_none_match=header_values(scope, b"if-none-match"),
+            if_none_match=headers.all(b"if-none-match"),
         )
 
-    async def fetch(self, scope: Scope, receive: Receive) -> Bundle:
+    async def fetch(self, headers: SentHeaders, scope: Scope, receive: Receive) -> Bundle:
         """The bundle for whoever asks. Raises `CallError`, and whatever the first reader that fails raises."""
         service, plan = self._service, self._plan
-        caller = await service.authenticator.identify(scope, receive, ask_session=self._ask_session)
+        caller = await service.authenticator.identify(headers, scope, receive, ask_session=self._ask_session)
         await service.engine.authorise(plan, caller.identity)
         query = self._query(scope.get("query_string", b""), caller.identity)
-        request = HostRequest(scope, replaying(b"", receive), caller.identity) if self._takes_request else None
+        request = HostRequest(scope, receive, caller.identity, body=b"") if self._takes_request else None
         return await service.engine.answer(query, identity=caller.identity, request=request)
 
     def _query(self, raw: bytes, identity: Identity) -> Query:
@@ -236,7 +237,7 @@ class MissingBundle:
 
     async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Reply:  # noqa: ARG002
         _check_method(scope, "GET", "HEAD")
-        await self._service.authenticator.identify(scope, receive, ask_session=False)
+        await self._service.authenticator.identify(SentHeaders(scope), scope, receive, ask_session=False)
         raise no_such_context()
 
 
@@ -252,7 +253,7 @@ class ScriptEndpoint:
 
     async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Reply:  # noqa: ARG002
         _check_method(scope, "GET", "HEAD")
-        known = header_values(scope, b"if-none-match")
+        known = SentHeaders(scope).all(b"if-none-match")
         return script_reply(self._script.body, self._script.etag, if_none_match=known)
 
 
@@ -271,8 +272,8 @@ def shows_who_asks(policy: CachePolicy, functions: Iterable[Function]) -> bool:
     return not policy.for_everyone or any(function.signature.takes_request for function in functions)
 
 
-def _read_call(scope: Scope, body: bytes) -> tuple[str, Given]:
-    media = media_type(scope)
+def _read_call(headers: SentHeaders, body: bytes) -> tuple[str, Given]:
+    media = media_type(headers)
     if body and not is_json(media):
         raise UnsupportedMediaType("Send a call as JSON, or a form to /call/{name}/.")
     name, args = parse_call(body)

@@ -44,16 +44,23 @@ _WHO_ASKS: Mapping[str, str] = {
 class HostRequest:
     """The host's request on its way to a function; see `mizan_core.watch.Watchable`."""
 
-    def __init__(self, scope: Scope, receive: Receive, identity: Identity) -> None:
+    __slots__ = ("_body", "_identity", "_receive", "_scope")
+
+    def __init__(self, scope: Scope, receive: Receive, identity: Identity, *, body: bytes | None = None) -> None:
+        """`body`: what has been read of the request already, to be read again."""
         self._scope = scope
         self._receive = receive
         self._identity = identity
+        self._body = body
 
     def plain(self) -> "FunctionRequest":
-        return FunctionRequest(self._scope, self._receive, self._identity)
+        return FunctionRequest(self._scope, self._receiving(), self._identity)
 
     def watched(self, notice: Notice) -> "FunctionRequest":
-        return FunctionRequest(_WatchedScope(self._scope, notice), self._receive, self._identity)
+        return FunctionRequest(_WatchedScope(self._scope, notice), self._receiving(), self._identity)
+
+    def _receiving(self) -> Receive:
+        return self._receive if self._body is None else replaying(self._body, self._receive)
 
 
 class FunctionRequest(Request):
@@ -116,9 +123,27 @@ class _WatchedScope(dict[str, Any]):
             self._tell(key)
 
 
-def header_values(scope: Scope, name: bytes) -> list[str]:
-    """All values of a header, whose name is given in lower case."""
-    return [value.decode("latin-1") for found, value in scope["headers"] if found == name]
+class SentHeaders:
+    """A request's headers, by names in lower case. To find out that one is absent costs next to nothing."""
+
+    __slots__ = ("_last", "_pairs")
+
+    def __init__(self, scope: Scope) -> None:
+        self._pairs = scope["headers"]
+        self._last: dict[bytes, bytes] = dict(self._pairs)
+
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._last
+
+    def all(self, name: bytes) -> list[str]:
+        """The values of every header of this name."""
+        if name not in self._last:
+            return []
+        return [value.decode("latin-1") for found, value in self._pairs if found == name]
+
+    def only(self, name: bytes) -> bytes | None:
+        """The value of the one header of this name; None if there is none, or perhaps more than one."""
+        return self._last.get(name) if len(self._last) == len(self._pairs) else None
 
 
 def below_mount(scope: Scope, base_url: str) -> str:
@@ -168,20 +193,24 @@ def parse_pairs(raw: bytes) -> Pairs:
     return Pairs(_pair(piece) for piece in pieces)
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+async def read_body(headers: SentHeaders, receive: Receive, limit: int) -> bytes:
     """The whole body. Raises `PayloadTooLarge` as soon as more than `limit` bytes have arrived or are announced."""
-    announced = header_values(scope, b"content-length")
+    announced = headers.all(b"content-length")
     if announced and announced[0].isdecimal() and (len(announced[0]) > 18 or int(announced[0]) > limit):
         raise PayloadTooLarge(limit)
-    receive = limited(receive, limit)
     chunks: list[bytes] = []
+    size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        chunks.append(message.get("body", b""))
+        body = message.get("body", b"")
+        size += len(body)
+        if size > limit:
+            raise PayloadTooLarge(limit)
         if not message.get("more_body", False):
-            return b"".join(chunks)
+            return b"".join([*chunks, body]) if chunks else body
+        chunks.append(body)
 
 
 def limited(receive: Receive, limit: int) -> Receive:
@@ -209,12 +238,14 @@ def replaying(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-def media_type(scope: Scope) -> str:
+def media_type(headers: SentHeaders) -> str:
     """The Content-Type without parameters; empty if there is none.
 
     Raises `UnsupportedMediaType` for more than one, and for any charset but UTF-8.
     """
-    values = header_values(scope, b"content-type")
+    if headers.only(b"content-type") == b"application/json":
+        return "application/json"
+    values = headers.all(b"content-type")
     if len(values) > 1:
         raise UnsupportedMediaType
     media, *parameters = "".join(values).lower().split(";")
@@ -228,15 +259,15 @@ def is_json(media: str) -> bool:
     return media == "application/json" or (media.startswith("application/") and media.endswith("+json"))
 
 
-async def read_arguments(scope: Scope, body: bytes) -> Mapping[str, object] | Pairs:
+async def read_arguments(headers: SentHeaders, body: bytes) -> Mapping[str, object] | Pairs:
     """Arguments from a JSON object or a form. Raises `CallError`s for anything else; no body means no arguments."""
-    media = media_type(scope)
+    media = media_type(headers)
     if is_json(media):
         return as_arguments(parse_json(body))
     if media == "application/x-www-form-urlencoded":
         return parse_pairs(body)
     if media == "multipart/form-data":
-        return await _parse_multipart(scope, body)
+        return await _parse_multipart(headers, body)
     if not body and not media:
         return {}
     raise UnsupportedMediaType
@@ -251,15 +282,13 @@ class _WholeFormParser(MultiPartParser):
         self.ended = True
 
 
-async def _parse_multipart(scope: Scope, body: bytes) -> Pairs:
+async def _parse_multipart(sent: SentHeaders, body: bytes) -> Pairs:
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
         yield b""
 
     # Read as Latin-1, which loses nothing, for Starlette would take what is not UTF-8 to be just that.
-    parser = _WholeFormParser(
-        Headers({"content-type": f"{Headers(scope=scope)['content-type']}; charset=latin-1"}), stream()
-    )
+    parser = _WholeFormParser(Headers({"content-type": f"{sent.all(b'content-type')[0]}; charset=latin-1"}), stream())
     parser.max_part_size = len(body)
     try:
         form = await parser.parse()

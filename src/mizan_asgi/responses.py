@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -56,13 +56,13 @@ async def send_written(written: Written, send: Send, *, head: bool = False) -> N
     await send({"type": "http.response.body", "body": b"" if head else body})
 
 
-def invalidate_headers(invalidations: Iterable[Invalidation]) -> RawHeaders:
+def invalidate_headers(invalidations: Sequence[Invalidation]) -> RawHeaders:
     """`X-Mizan-Invalidate`, if anything went out of date."""
-    line = encode_header(invalidations)
+    line = encode_header(invalidations) if invalidations else ""
     return [(INVALIDATE_HEADER, line.encode("ascii"))] if line else []
 
 
-def data_reply(body: bytes, invalidations: Iterable[Invalidation]) -> Reply:
+def data_reply(body: bytes, invalidations: Sequence[Invalidation]) -> Reply:
     """JSON that nobody may keep: the answer to a call."""
     return Reply(200, [_NO_STORE, _NOSNIFF, *invalidate_headers(invalidations)], body)
 
@@ -98,7 +98,7 @@ def script_reply(body: bytes, etag: str, *, if_none_match: Iterable[str]) -> Rep
     return Reply(200, headers, body, b"text/javascript; charset=utf-8")
 
 
-def error_reply(error: Exception, invalidations: Iterable[Invalidation] = ()) -> Reply:
+def error_reply(error: Exception, invalidations: Sequence[Invalidation] = ()) -> Reply:
     """The problem document of any error. What is not a `CallError` is logged, and nothing of it is told."""
     if not isinstance(error, CallError):
         logger.error("A function failed unexpectedly.", exc_info=error)

@@ -22,6 +22,7 @@ from .auth import check_same_site
 from .endpoints import Service, failure_reply, shows_who_asks
 from .requests import (
     HostRequest,
+    SentHeaders,
     is_canonical_path,
     limited,
     parse_pairs,
@@ -97,8 +98,9 @@ class FunctionEndpoint:
 
     async def _page(self, scope: Scope, receive: Receive) -> Reply | Returned:
         service = self._service
-        caller = await service.authenticator.identify(scope, receive, ask_session=self._shows_who_asks)
-        args, receive = await self._arguments(scope, receive)
+        headers = SentHeaders(scope)
+        caller = await service.authenticator.identify(headers, scope, receive, ask_session=self._shows_who_asks)
+        args, receive = await self._arguments(headers, scope, receive)
         request = HostRequest(scope, receive, caller.identity)
         page = await service.engine.page(self._function.name, args, identity=caller.identity, request=request)
         canonical = (
@@ -114,10 +116,11 @@ class FunctionEndpoint:
 
     async def _act(self, scope: Scope, receive: Receive) -> Reply | Returned:
         service = self._service
-        caller = await service.authenticator.identify(scope, receive)
+        headers = SentHeaders(scope)
+        caller = await service.authenticator.identify(headers, scope, receive)
         if not caller.by_header and (self._function.affects or scope["method"] not in _SAFE_METHODS):
-            check_same_site(scope, service.trusted_origins)
-        args, receive = await self._arguments(scope, receive)
+            check_same_site(headers, service.trusted_origins)
+        args, receive = await self._arguments(headers, scope, receive)
         request = HostRequest(scope, receive, caller.identity)
         ended = await service.engine.attempt(
             self._function.name, args, identity=caller.identity, request=request, door=Door.ROUTE
@@ -130,7 +133,9 @@ class FunctionEndpoint:
         reply = kept_reply(ended.result_json, NO_STORE, varies=False)
         return Reply(reply.status, [*reply.headers, *told], reply.body)
 
-    async def _arguments(self, scope: Scope, receive: Receive) -> tuple[Pairs | Mapping[str, object], Receive]:
+    async def _arguments(
+        self, headers: SentHeaders, scope: Scope, receive: Receive
+    ) -> tuple[Pairs | Mapping[str, object], Receive]:
         """From the path, the query and, where more is asked for, the body; and a `receive` for the function.
 
         Query parameters that the function does not take are for somebody else, such as whoever counts visits.
@@ -144,8 +149,8 @@ class FunctionEndpoint:
         if scope["method"] in _SAFE_METHODS:
             again = replaying(b"", receive)  # what a GET carries is no part of its URL, so no answer depends on it
         elif inputs.keys() - path.keys():
-            body = await read_body(scope, receive, limit)
-            sent = await read_arguments(scope, body)
+            body = await read_body(headers, receive, limit)
+            sent = await read_arguments(headers, body)
             again = replaying(body, receive)
         else:
             again = limited(receive, limit)

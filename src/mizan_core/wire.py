@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from http import HTTPStatus
@@ -94,11 +94,11 @@ def read_invalidations(entries: object) -> tuple[Invalidation, ...]:
     return tuple(map(_read_entry, entries))
 
 
-def call_body(result: bytes, invalidations: Iterable[Invalidation]) -> bytes:
+def call_body(result: bytes, invalidations: Sequence[Invalidation]) -> bytes:
     """The answer to a call, around the JSON of its result."""
-    entries = invalidation_json(invalidations)
-    if not entries:
+    if not invalidations:
         return b'{"result":%b}' % result
+    entries = invalidation_json(invalidations)
     return b'{"invalidate":%b,"result":%b}' % (encode_json(entries), result)
 
 
