@@ -25,7 +25,7 @@ SOURCE = ROOT / "src"
 FLOORS: dict[str, list[set[str]]] = {
     "mizan_core": [
         {"errors", "cache.__init__", "cache.backend"},
-        {"values", "cache.memory", "cache.guard", "cache.redis", "memo"},
+        {"values", "cache.memory", "cache.guard", "cache.redis", "memo", "pace"},
         {"holds"},
         {"identity"},
         {"policies", "keys", "signature", "watch"},

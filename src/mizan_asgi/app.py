@@ -25,7 +25,7 @@ from mizan_core.tokens import DEFAULT_TTL_SECONDS, Keys, check_keys
 from .auth import Authenticate, Authenticator, mwt_obtain_function, read_origins
 from .endpoints import Endpoint, Service, endpoints_of, missing_endpoint
 from .requests import below_mount, is_canonical_path
-from .responses import Reply, error_reply
+from .responses import error_reply
 from .settings import Settings, several_workers
 from .views import routes_of
 
@@ -130,47 +130,45 @@ class Mizan:
             yield
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            endpoint = self._canonical.get(_path(scope))
-            written = None if endpoint is None else endpoint.recall(scope)
-            if written is None:
-                await self._http(endpoint, scope, receive, send)
+        if scope["type"] != "http":
+            await self._without_http(scope, receive, send)
+            return
+        endpoint = self._canonical.get(_path(scope))
+        written = None if endpoint is None else endpoint.recall(scope)
+        if written is None:
+            if endpoint is None and self._serves_route(scope):
+                await self._router(scope, receive, send)
                 return
-            status, headers, body = written  # as `send_written` does, for this is the way of most requests
-            await send({"type": "http.response.start", "status": status, "headers": headers.copy()})
-            await send({"type": "http.response.body", "body": body})
-        elif scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-        else:
-            await send({"type": "websocket.close", "code": 1000, "reason": "There are no websockets here."})
+            canonical = endpoint is not None
+            try:
+                if endpoint is None:
+                    endpoint, canonical = self._find(scope)
+                written = await endpoint.answer(scope, receive, canonical_path=canonical)
+            except ClientDisconnect:
+                return
+            except Exception as error:  # noqa: BLE001  # whatever it is, the client is told what it may know
+                written = error_reply(error).written()
+        status, headers, body = written
+        # Whoever stands outside may add headers, so they get a list of their own.
+        await send({"type": "http.response.start", "status": status, "headers": headers.copy()})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
-    async def _http(self, endpoint: Endpoint | None, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer by the endpoint at this canonical path, or find out what is there."""
-        if endpoint is None and self._serves_route(scope):
-            await self._router(scope, receive, send)
-            return
-        try:
-            reply = await self._reply(endpoint, scope, receive)
-        except ClientDisconnect:
-            return
-        except Exception as error:  # noqa: BLE001  # whatever it is, the client is told what it may know
-            reply = error_reply(error)
-        await reply.send(send, head=scope["method"] == "HEAD")
-
-    async def _reply(self, endpoint: Endpoint | None, scope: Scope, receive: Receive) -> Reply:
-        if endpoint is not None:
-            return await endpoint.answer(scope, receive, canonical_path=True)
+    def _find(self, scope: Scope) -> tuple[Endpoint, bool]:
+        """What answers at this path, and whether that is its canonical spelling. Raises `NotFound`."""
         place = below_mount(scope, self.base_url).removesuffix("/") + "/"
         endpoint = self._endpoints.get(place)
         if endpoint is None:
-            return await missing_endpoint(self._service, place).answer(scope, receive, canonical_path=False)
+            return missing_endpoint(self._service, place), False
         canonical = is_canonical_path(scope, self.base_url, place)
         if canonical and len(self._canonical) < _REMEMBERED_PATHS and not self._is_routed(scope):
             self._canonical[_path(scope)] = endpoint
-        return await endpoint.answer(scope, receive, canonical_path=canonical)
+        return endpoint, canonical
 
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        """For standing alone under a server."""
+    async def _without_http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The lifespan, for standing alone under a server."""
+        if scope["type"] != "lifespan":
+            await send({"type": "websocket.close", "code": 1000, "reason": "There are no websockets here."})
+            return
         await receive()
         async with self.engine:
             await send({"type": "lifespan.startup.complete"})

@@ -37,6 +37,8 @@ class Caller:
     by_header: bool
 
 
+TOKEN_HEADERS = frozenset({b"x-mizan-token", b"authorization"})
+
 _NOBODY = Caller(ANONYMOUS, by_header=False)
 
 
@@ -53,11 +55,23 @@ class Authenticator:
         self, headers: SentHeaders, scope: Scope, receive: Receive, *, ask_session: bool = True
     ) -> Caller:
         """Raises `Unauthorized` for a token that is present and not valid: there is no falling back."""
-        tokens = headers.all(b"x-mizan-token") or _bearer_tokens(headers)
-        if tokens:
+        if not headers.none_of(TOKEN_HEADERS) and (tokens := headers.all(b"x-mizan-token") or _bearer_tokens(headers)):
             return Caller(self._verified(tokens), by_header=True)
-        identity = await self._session(scope, receive) if ask_session else ANONYMOUS
-        return _NOBODY if identity is ANONYMOUS else Caller(identity, by_header=False)
+        if not ask_session:
+            return _NOBODY
+        return Caller(await self.session(scope, receive), by_header=False)
+
+    async def session(self, scope: Scope, receive: Receive) -> Identity:
+        """Who it is by the host's session."""
+        if self._authenticate is None:
+            return host_identity(scope)
+        found = self._authenticate(Request(scope, receive))
+        identity = await found if inspect.isawaitable(found) else found
+        if identity is None:
+            return ANONYMOUS
+        if not isinstance(identity, Identity):
+            raise DeclarationError(f"authenticate= returned a {type(identity).__name__}, not an Identity or None.")
+        return identity
 
     def _verified(self, tokens: list[str]) -> Identity:
         if self._keys is None:
@@ -70,17 +84,6 @@ class Authenticator:
         except TokenError as error:
             logger.debug("A token was refused: %s.", error)
             raise Unauthorized("The token is not valid.") from None
-
-    async def _session(self, scope: Scope, receive: Receive) -> Identity:
-        if self._authenticate is None:
-            return host_identity(scope)
-        found = self._authenticate(Request(scope, receive))
-        identity = await found if inspect.isawaitable(found) else found
-        if identity is None:
-            return ANONYMOUS
-        if not isinstance(identity, Identity):
-            raise DeclarationError(f"authenticate= returned a {type(identity).__name__}, not an Identity or None.")
-        return identity
 
 
 def host_identity(scope: Scope) -> Identity:

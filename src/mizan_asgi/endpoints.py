@@ -22,7 +22,7 @@ from mizan_core.policies import Per, Seconds
 from mizan_core.refresh import Stale, read_mounted, refresh
 from mizan_core.wire import no_such_context, parse_call
 
-from .auth import Authenticator, check_same_site
+from .auth import TOKEN_HEADERS, Authenticator, check_same_site
 from .requests import (
     HostRequest,
     SentHeaders,
@@ -43,7 +43,10 @@ REMEMBERED_QUERIES_BYTES = 8 * 1024 * 1024
 _Asked: TypeAlias = tuple[str, bytes, str | None, str | None]
 
 # What a hit for everyone looks at: a token is checked wherever it is sent.
-_LOOKED_AT = frozenset({b"if-none-match", b"x-mizan-token", b"authorization"})
+_LOOKED_AT = TOKEN_HEADERS | {b"if-none-match"}
+
+# What tells of the caller and of the page that calls; without it there is only the host's session to ask.
+_ABOUT_CALLERS = TOKEN_HEADERS | {b"sec-fetch-site", b"origin", b"x-mizan-mounted"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class Endpoint(Protocol):
         """An answer that takes no waiting, to a request for the canonical path; None where more has to be asked."""
         ...
 
-    async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Reply:
+    async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Written:
         """The reply. Errors are raised."""
         ...
 
@@ -99,24 +102,32 @@ class CallEndpoint:
         self._service = service
         self._name = name
         self._bundles = bundles
+        self._taking_request = {f.name for f in service.engine.graph.functions.values() if f.takes_request}
 
     def recall(self, scope: Scope) -> None:
         """Nothing is known of a call before it was made."""
 
-    async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Reply:  # noqa: ARG002
+    async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Written:  # noqa: ARG002
         service, name = self._service, self._name
-        _check_method(scope, "POST")
+        if scope["method"] != "POST":
+            raise MethodNotAllowed(["POST"])
         headers = SentHeaders(scope)
-        caller = await service.authenticator.identify(headers, scope, receive)
-        if not caller.by_header:
-            check_same_site(headers, service.trusted_origins)
-        mounted = read_mounted(headers.all(b"x-mizan-mounted"))
+        mounted = None
+        if headers.none_of(_ABOUT_CALLERS):
+            identity = await service.authenticator.session(scope, receive)
+        else:
+            caller = await service.authenticator.identify(headers, scope, receive)
+            if not caller.by_header:
+                check_same_site(headers, service.trusted_origins)
+            mounted = read_mounted(headers.all(b"x-mizan-mounted"))
+            identity = caller.identity
         body = await read_body(headers, receive, service.max_body_bytes)
         called, args = (name, await read_arguments(headers, body)) if name is not None else _read_call(headers, body)
-        request = HostRequest(scope, receive, caller.identity, body=body)
-        ended = await service.engine.attempt(called, args, identity=caller.identity, request=request)
+        takes_request = called in self._taking_request
+        request = HostRequest(scope, receive, identity, body=body) if takes_request else None
+        ended = await service.engine.attempt(called, args, identity=identity, request=request)
         if not isinstance(ended, Answer):
-            return failure_reply(ended)
+            return failure_reply(ended).written()
         if mounted is not None:
             ended = await refresh(service.engine.graph, ended, mounted, partial(self._stale_data, scope, receive))
         return data_reply(ended.body, ended.invalidations)
@@ -149,7 +160,7 @@ class BundleEndpoint:
         self._name = plan.name
         self._for_everyone = plan.policy.for_everyone
         self._ask_session = shows_who_asks(plan.policy, plan.readers)
-        self._takes_request = any(reader.signature.takes_request for reader in plan.readers)
+        self._takes_request = any(reader.takes_request for reader in plan.readers)
         self._counts_down = isinstance(plan.policy.lifetime, Seconds)
         self._remembered = service.queries.get
         self._recall = service.engine.recall
@@ -178,8 +189,8 @@ class BundleEndpoint:
             return written.whole
         return written.unchanged if etag == written.etag else None
 
-    async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Reply:
-        _check_method(scope, "GET", "HEAD")
+    async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Written:
+        _check_gets(scope)
         headers = SentHeaders(scope)
         bundle = await self.fetch(headers, scope, receive)
         query = scope.get("query_string", b"").decode("latin-1")
@@ -188,7 +199,7 @@ class BundleEndpoint:
             query=query,
             canonical_url=canonical_path and query == bundle.canonical_query,
             if_none_match=headers.all(b"if-none-match"),
-        )
+        ).written()
 
     async def fetch(self, headers: SentHeaders, scope: Scope, receive: Receive) -> Bundle:
         """The bundle for whoever asks. Raises `CallError`, and whatever the first reader that fails raises."""
@@ -235,8 +246,8 @@ class MissingBundle:
     def recall(self, scope: Scope) -> None:
         """There is nothing to know."""
 
-    async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Reply:  # noqa: ARG002
-        _check_method(scope, "GET", "HEAD")
+    async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Written:  # noqa: ARG002
+        _check_gets(scope)
         await self._service.authenticator.identify(SentHeaders(scope), scope, receive, ask_session=False)
         raise no_such_context()
 
@@ -251,10 +262,10 @@ class ScriptEndpoint:
     def recall(self, scope: Scope) -> None:
         """Scripts are asked for once a page, and need no short way."""
 
-    async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Reply:  # noqa: ARG002
-        _check_method(scope, "GET", "HEAD")
+    async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Written:  # noqa: ARG002
+        _check_gets(scope)
         known = SentHeaders(scope).all(b"if-none-match")
-        return script_reply(self._script.body, self._script.etag, if_none_match=known)
+        return script_reply(self._script.body, self._script.etag, if_none_match=known).written()
 
 
 def failure_reply(failure: Failure) -> Reply:
@@ -269,17 +280,16 @@ def shows_who_asks(policy: CachePolicy, functions: Iterable[Function]) -> bool:
 
     Reading a session costs, and Starlette's `SessionMiddleware` adds a `Vary` to every answer that it was read for.
     """
-    return not policy.for_everyone or any(function.signature.takes_request for function in functions)
+    return not policy.for_everyone or any(function.takes_request for function in functions)
 
 
 def _read_call(headers: SentHeaders, body: bytes) -> tuple[str, Given]:
     media = media_type(headers)
     if body and not is_json(media):
         raise UnsupportedMediaType("Send a call as JSON, or a form to /call/{name}/.")
-    name, args = parse_call(body)
-    return name, args
+    return parse_call(body)
 
 
-def _check_method(scope: Scope, *allowed: str) -> None:
-    if scope["method"] not in allowed:
-        raise MethodNotAllowed(allowed)
+def _check_gets(scope: Scope) -> None:
+    if scope["method"] not in ("GET", "HEAD"):
+        raise MethodNotAllowed(["GET", "HEAD"])

@@ -129,17 +129,27 @@ class SentHeaders:
     __slots__ = ("_last", "_pairs")
 
     def __init__(self, scope: Scope) -> None:
-        self._pairs = scope["headers"]
+        self._pairs: list[tuple[bytes, bytes]] = scope["headers"]
         self._last: dict[bytes, bytes] = dict(self._pairs)
 
     def __contains__(self, name: bytes) -> bool:
         return name in self._last
+
+    def none_of(self, names: frozenset[bytes]) -> bool:
+        """Whether there is no header of any of these names."""
+        return names.isdisjoint(self._last)
 
     def all(self, name: bytes) -> list[str]:
         """The values of every header of this name."""
         if name not in self._last:
             return []
         return [value.decode("latin-1") for found, value in self._pairs if found == name]
+
+    def first(self, name: bytes) -> bytes | None:
+        """The value of the first header of this name."""
+        if name not in self._last or len(self._last) == len(self._pairs):
+            return self._last.get(name)
+        return next((value for found, value in self._pairs if found == name), None)
 
     def only(self, name: bytes) -> bytes | None:
         """The value of the one header of this name; None if there is none, or perhaps more than one."""
@@ -195,8 +205,8 @@ def parse_pairs(raw: bytes) -> Pairs:
 
 async def read_body(headers: SentHeaders, receive: Receive, limit: int) -> bytes:
     """The whole body. Raises `PayloadTooLarge` as soon as more than `limit` bytes have arrived or are announced."""
-    announced = headers.all(b"content-length")
-    if announced and announced[0].isdecimal() and (len(announced[0]) > 18 or int(announced[0]) > limit):
+    announced = headers.first(b"content-length")
+    if announced is not None and announced.isdigit() and (len(announced) > 18 or int(announced) > limit):
         raise PayloadTooLarge(limit)
     chunks: list[bytes] = []
     size = 0
@@ -204,11 +214,11 @@ async def read_body(headers: SentHeaders, receive: Receive, limit: int) -> bytes
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        body = message.get("body", b"")
+        body: bytes = message.get("body", b"")
         size += len(body)
         if size > limit:
             raise PayloadTooLarge(limit)
-        if not message.get("more_body", False):
+        if not message.get("more_body"):
             return b"".join([*chunks, body]) if chunks else body
         chunks.append(body)
 

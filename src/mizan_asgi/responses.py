@@ -23,37 +23,33 @@ RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 # A whole answer as it is sent: status, headers, body.
 Written: TypeAlias = tuple[int, RawHeaders, bytes]
 
+_JSON = b"application/json"
+_IS_JSON = (b"content-type", _JSON)
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", NO_STORE.encode())
 _ENTITY_TAG = re.compile(r'(?:W/)?("[^"]*")')
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """A whole answer. `content_type` is None where there is no content to have one."""
 
     status: int
     headers: RawHeaders
     body: bytes = b""
-    content_type: bytes | None = b"application/json"
+    content_type: bytes | None = _JSON
 
     def written(self) -> Written:
         """The whole answer, as it would be sent to a GET."""
-        headers = list(self.headers)
-        if self.content_type is not None:
-            headers += [(b"content-type", self.content_type), (b"content-length", b"%d" % len(self.body))]
-        return self.status, headers, self.body
+        if self.content_type is None:
+            return self.status, self.headers, self.body
+        return self.status, [*self.headers, *_described(self.content_type, self.body)], self.body
 
     async def send(self, send: Send, *, head: bool = False) -> None:
         """Send it; to a HEAD request, without the body that GET would have."""
-        await send_written(self.written(), send, head=head)
-
-
-async def send_written(written: Written, send: Send, *, head: bool = False) -> None:
-    """Send an answer. The headers are sent as a list of their own, for whoever stands outside may add some."""
-    status, headers, body = written
-    await send({"type": "http.response.start", "status": status, "headers": headers.copy()})
-    await send({"type": "http.response.body", "body": b"" if head else body})
+        status, headers, body = self.written()
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if head else body})
 
 
 def invalidate_headers(invalidations: Sequence[Invalidation]) -> RawHeaders:
@@ -62,9 +58,12 @@ def invalidate_headers(invalidations: Sequence[Invalidation]) -> RawHeaders:
     return [(INVALIDATE_HEADER, line.encode("ascii"))] if line else []
 
 
-def data_reply(body: bytes, invalidations: Sequence[Invalidation]) -> Reply:
+def data_reply(body: bytes, invalidations: Sequence[Invalidation]) -> Written:
     """JSON that nobody may keep: the answer to a call."""
-    return Reply(200, [_NO_STORE, _NOSNIFF, *invalidate_headers(invalidations)], body)
+    headers = [_NO_STORE, _NOSNIFF, _IS_JSON, (b"content-length", b"%d" % len(body))]
+    if invalidations:
+        headers += invalidate_headers(invalidations)
+    return 200, headers, body
 
 
 def kept_reply(body: bytes, cache_control: str, *, varies: bool) -> Reply:
@@ -130,6 +129,10 @@ def with_headers(send: Send, change: Callable[[int, RawHeaders], RawHeaders], *,
         await send(message)
 
     return changing
+
+
+def _described(content_type: bytes, body: bytes) -> RawHeaders:
+    return [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
 
 
 def _vary(varies: bool) -> RawHeaders:

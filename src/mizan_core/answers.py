@@ -22,7 +22,7 @@ class Refreshed:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """A call that ended well: what the function returned, its JSON, and what went out of date.
 
@@ -46,7 +46,7 @@ class Answer:
         return refreshing_body(self.result_json, self.invalidations, bundles)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Failure:
     """A call that ended in an error, and what went out of date all the same."""
 

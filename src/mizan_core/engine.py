@@ -5,10 +5,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import Token
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
@@ -50,8 +48,9 @@ from .invalidation import (
 )
 from .keys import MINIMUM_SECRET_BYTES, KeyMaker, check_secret
 from .manifest import page_url
+from .pace import Pace, Waiting
 from .policies import Never, Per, Seconds
-from .running import Caller, Runner, noticing
+from .running import NOBODY, Caller, Runner
 from .wire import encode_json, etag_of, no_such_context, no_such_function
 
 logger = logging.getLogger("mizan")
@@ -106,6 +105,7 @@ class Engine:
         if on_cache_failure not in ("allow", "refuse"):
             raise DeclarationError(f"on_cache_failure={on_cache_failure!r} is neither 'allow' nor 'refuse'.")
         self.graph = graph
+        self._functions = dict(graph.functions)  # which is quicker to ask than what cannot be changed
         self.clock = clock
         self._refuses = on_cache_failure == "refuse"
         self.cache_is_shared = bool(getattr(cache, "shared", False))
@@ -123,8 +123,9 @@ class Engine:
         self._runner = Runner(threads)
         self._shutdown = shutdown
         self.recall = self._cache.recall  # a hit in memory, for a query's slot, without waiting
-        self._waits: dict[Hashable, bool] = {}  # functions, and contexts, that were seen to wait or not to
+        self._loop: asyncio.AbstractEventLoop  # where a function runs in a thread, which takes a task to begin
         self._owed: set[asyncio.Task[Any]] = set()
+        self._pace = Pace(self._begin)
         self._reclaiming: set[str] = set()
 
     async def __aenter__(self) -> Self:
@@ -173,17 +174,18 @@ class Engine:
         """As `call`, with errors returned beside what went out of date before they were raised."""
         try:
             function = self._find(name, door)
-            if door is not Door.RUN and not function.is_open:
+            if not function.is_open and door is not Door.RUN:
                 await authorise(function, identity, self._permissions)
             sent = function.validator.validate(args)
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
             return Failure(error)
-        caller = Caller(identity, request)
+        caller = Caller(identity, request) if function.takes_more or function.affects else NOBODY
         if function.context is not None:
             return await self._answer_reader(function, sent, caller)
         if function.affects:
             return await self._finish(self._mutate(function, sent, caller))
-        return await self._briefly(function, self._act(function, sent, caller), self._finish)
+        ended = self._pace.run(function, self._act(function, sent, caller))
+        return await ended.work if isinstance(ended, Waiting) else ended
 
     async def fetch(
         self, context: str, params: Given, *, identity: Identity = ANONYMOUS, request: object = None
@@ -271,10 +273,12 @@ class Engine:
         return invalidations
 
     def _find(self, name: str, door: Door) -> Function:
-        function = self.graph.functions.get(name)
-        if function is None or (door is Door.CALL and function.is_view):
+        function = self._functions.get(name)
+        if function is None:
             raise no_such_function()
-        if door is Door.CALL and function.declaration.private:
+        if not function.is_for_clients and door is Door.CALL:
+            if function.is_view:
+                raise no_such_function()
             raise Forbidden("This function is not for clients.")
         return function
 
@@ -282,116 +286,101 @@ class Engine:
         """A reader called alone: uncached, and nothing is invalidated."""
         try:
             ran = await self._outside_mutations(self._runner.run([(function, sent)], caller))
-            return _ended(function, ran.results[0]).told(())
+            return _answered(function, ran.results[0])[0]
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
             return Failure(error)
 
     async def _act(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
         """A function that declares to affect nothing: nothing is purged but what its body names."""
-        hold = self._cache.hold(())
-        mutating = self._mutating(hold)
-        token = current.set(mutating)
-        invalidations: tuple[Invalidation, ...] = ()
+        mutating = Mutating(self.graph, self._named)
+        around = current.get()
+        current.set(mutating)
         try:
-            ended = await self._ran(function, sent, caller)
+            ended, _ = await self._ran(function, sent, caller)
         finally:
-            current.reset(token)
+            current.set(around)
             if mutating.named:
-                invalidations = merge(mutating.named)
-                await self._finish(self._settle(hold, invalidations, insist=self._refuses))
-        return ended.told(invalidations)
+                mutating.named[:] = merge(mutating.named)
+                await self._finish(self._settle(mutating.hold, mutating.named, insist=self._refuses))
+        if mutating.named:
+            ended.invalidations = tuple(mutating.named)
+        return ended
 
     async def _mutate(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
         """Hold what the arguments determine, run, resolve what became stale, purge: in that order, to the end."""
         determined = resolve(self.graph, function, sent, caller.identity, Running())
-        hold = self._cache.hold(self._addresses.purged(determined))
-        mutating = self._mutating(hold)
+        mutating = Mutating(self.graph, self._named)
+        hold = mutating.hold = self._cache.hold(self._addresses.purged(determined))
         current.set(mutating)
-        ended = _Ended(None, b"", None, Unknown())
-        refused: _Ended | None = None
+        ended: Answer | Failure = Failure(Unavailable())
+        outcome: Outcome = Unknown()
+        refused = False
         try:
-            refused = await self._refused_hold(hold, function)
-            ended = refused or await self._ran(function, sent, caller)
-        finally:  # also where it was cancelled, which leaves its outcome unknown
-            invalidations = resolve(self.graph, function, sent, caller.identity, ended.outcome, mutating.named)
-            await self._settle(hold, invalidations, insist=self._refuses and refused is None)
-        return ended.told(invalidations)
-
-    def _mutating(self, hold: Hold) -> Mutating:
-        """For a function that runs on this loop or in a thread: what its body names is held from then on."""
-        loop, thread = asyncio.get_running_loop(), threading.get_ident()
-
-        def hold_too(invalidation: Invalidation) -> None:
-            scopes = self._addresses.purged([invalidation])
-            if threading.get_ident() == thread:
-                hold.extend(scopes)
+            refused = await self._refuses_to_run(hold)
+            if refused:
+                outcome = Refused()
             else:
-                loop.call_soon_threadsafe(hold.extend, scopes)
+                ended, outcome = await self._ran(function, sent, caller)
+        finally:  # also where it was cancelled, which leaves its outcome unknown
+            invalidations = resolve(self.graph, function, sent, caller.identity, outcome, mutating.named)
+            await self._settle(hold, invalidations, insist=self._refuses and not refused)
+        ended.invalidations = invalidations
+        return ended
 
-        return Mutating(self.graph, hold_too)
+    def _named(self, invalidation: Invalidation) -> None:
+        """Hold what the body of a function names, from then on. Called on the loop's thread or on the function's."""
+        mutating: Mutating = current.get()  # type: ignore[assignment]  # it is what calls this
+        scopes = self._addresses.purged([invalidation])
+        if mutating.hold is None:
+            mutating.hold = self._cache.hold(())
+        if threading.get_ident() == mutating.thread:
+            mutating.hold.extend(scopes)
+        else:
+            self._loop.call_soon_threadsafe(mutating.hold.extend, scopes)
 
-    async def _refused_hold(self, hold: Hold, function: Function) -> "_Ended | None":
-        """Begin the hold; a refusal, if it cannot be written and the deployment will not take the risk."""
-        held = True
+    async def _refuses_to_run(self, hold: Hold) -> bool:
+        """Begin the hold; whether it cannot be written, or its purge could not, and the deployment takes no risk."""
         try:
             await hold.begin()
         except CacheUnavailable:
-            held = False
-        reachable = held and (not function.affects or self._cache.state is not CacheState.DOWN)
-        if not reachable and self._refuses:
-            return _Ended(None, b"", Unavailable(), Refused())
-        return None
+            return self._refuses
+        return self._refuses and self._cache.state is CacheState.DOWN
 
-    async def _ran(self, function: Function, sent: Mapping[str, object], caller: Caller) -> "_Ended":
+    async def _ran(
+        self, function: Function, sent: Mapping[str, object], caller: Caller
+    ) -> tuple[Answer | Failure, Outcome]:
         try:
-            return _ended(function, await self._runner.to_the_end(function, sent, caller))
+            return _answered(function, await self._runner.to_the_end(function, sent, caller))
         except CallError as error:
-            return _Ended(None, b"", error, Refused())
+            return Failure(error), Refused()
         except Exception as error:  # noqa: BLE001  # the function is not ours, and its effects are told all the same
-            return _Ended(None, b"", error, Unknown())
+            return Failure(error), Unknown()
 
-    async def _settle(self, hold: Hold, invalidations: Sequence[Invalidation], *, insist: bool) -> None:
-        await self._cache.settle(hold, self._addresses.purged(invalidations), insist=insist)
+    async def _settle(self, hold: Hold | None, invalidations: Sequence[Invalidation], *, insist: bool) -> None:
+        await self._cache.settle(hold or self._cache.hold(()), self._addresses.purged(invalidations), insist=insist)
         self._reclaim(invalidations)
 
     async def _purge(self, invalidations: Sequence[Invalidation]) -> None:
-        await self._settle(self._cache.hold(()), invalidations, insist=self._refuses)
+        await self._settle(None, invalidations, insist=self._refuses)
 
     def _reclaim(self, invalidations: Iterable[Invalidation]) -> None:
         """Give back what whole contexts took, off the request's path and once at a time for each."""
         for context in {one.context for one in invalidations if one.is_whole} - self._reclaiming:
             self._reclaiming.add(context)
-            task = asyncio.create_task(self._cache.reclaim(f"ctx:{context}:"))
-            self._owe(task)
+            task = self._begin(self._cache.reclaim(f"ctx:{context}:"))
             task.add_done_callback(lambda _, context=context: self._reclaiming.discard(context))  # type: ignore[misc]
-
-    async def _briefly(
-        self, what: Hashable, work: Coroutine[Any, Any, T], patiently: Callable[[Coroutine[Any, Any, T]], Awaitable[T]]
-    ) -> T:
-        """Do the work: at once, if what it runs was never seen to wait, and else `patiently`, in a task of its own.
-
-        Whatever does not wait cannot be cancelled half-way, and needs no task to be safe from that. A function that
-        waits for the first time after it did not may be cut off, that once.
-        """
-        waits = self._waits.get(what)
-        if waits is True:
-            return await patiently(work)
-        noticed = noticing(work, lambda: self._waits.update({what: True}))
-        if waits is False:
-            return await noticed
-        result = await patiently(_coroutine(noticed))
-        self._waits.setdefault(what, False)
-        return result
 
     async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Run to the end in a task of its own: a caller who goes away cancels only the waiting."""
-        task = asyncio.create_task(work)
-        self._owe(task)
-        return await asyncio.shield(task)
+        return await asyncio.shield(self._begin(work))
 
-    def _owe(self, task: asyncio.Task[Any]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Begin what has to be done before the engine closes."""
+        self._loop = asyncio.get_running_loop()
+        task = self._loop.create_task(work)
         self._owed.add(task)
         task.add_done_callback(self._paid)
+        return task
 
     def _paid(self, task: asyncio.Task[Any]) -> None:
         self._owed.discard(task)
@@ -400,11 +389,14 @@ class Engine:
 
     async def _outside_mutations(self, work: Awaitable[T]) -> T:
         """A reader fetched from a mutation's body is a reader: what it names is not the mutation's."""
-        token: Token[Mutating | None] = current.set(None)
+        around = current.get()
+        if around is None:
+            return await work
+        current.set(None)
         try:
             return await work
         finally:
-            current.reset(token)
+            current.set(around)
 
     async def _read(self, plan: ContextPlan, sent: Mapping[str, object], caller: Caller, *, shared: bool) -> Computed:
         """Run the readers of a bundle and encode what they answer."""
@@ -449,7 +441,7 @@ def _can_be_shared(plan: ContextPlan, caller: Caller) -> bool:
     """Whether it will be noticed if a reader looks at who asks, where its answer serves others too."""
     if plan.policy.per is Per.USER or caller.can_be_watched:
         return True
-    return not any(reader.signature.takes_request for reader in plan.readers)
+    return not any(reader.takes_request for reader in plan.readers)
 
 
 @contextmanager
@@ -461,28 +453,13 @@ def _unwrapped() -> Iterator[None]:
         raise failure.error from None
 
 
-@dataclass(slots=True)
-class _Ended:
-    """How a function ended: what it returned, with its JSON, or an error; and the outcome as `affects` sees it."""
-
-    result: object
-    result_json: bytes
-    error: Exception | None
-    outcome: Outcome
-
-    def told(self, invalidations: tuple[Invalidation, ...]) -> Answer | Failure:
-        if self.error is not None:
-            return Failure(self.error, invalidations)
-        return Answer(self.result, self.result_json, invalidations)
-
-
-def _ended(function: Function, result: object) -> _Ended:
-    """What the function's result comes to. Raises what Pydantic says of one that does not fit."""
+def _answered(function: Function, result: object) -> tuple[Answer, Outcome]:
+    """The answer, and the outcome as `affects` sees it. Raises what Pydantic says of a result that does not fit."""
     if function.is_view:
         refused = 400 <= getattr(result, "status_code", 200) < 500
-        return _Ended(result, b"", None, Refused() if refused else Returned(result))
+        return Answer(result, b""), Refused() if refused else Returned(result)
     validated, plain = _validated(function, result)
-    return _Ended(result, encode_json(plain), None, Returned(validated))
+    return Answer(result, encode_json(plain)), Returned(validated)
 
 
 def _validated(function: Function, result: object) -> tuple[Any, Any]:
@@ -490,11 +467,6 @@ def _validated(function: Function, result: object) -> tuple[Any, Any]:
     adapter: TypeAdapter[Any] = function.result  # type: ignore[assignment]  # only views have none, and come not here
     validated = adapter.validator.validate_python(result, from_attributes=True)
     return validated, adapter.serializer.to_python(validated, mode="json", by_alias=True)
-
-
-async def _coroutine(work: Awaitable[T]) -> T:
-    """For a task, which takes nothing less."""
-    return await work
 
 
 def _share(reader: Function, sent: Mapping[str, object]) -> dict[str, object]:

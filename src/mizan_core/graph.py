@@ -40,24 +40,34 @@ class Function:
     result: TypeAdapter[Any] | None
     affects: tuple[Affect, ...] = ()
 
+    # What every request asks for, said once.
     name: str = field(init=False)
     call: Callable[..., Any] = field(init=False)
+    context: str | None = field(init=False)
     guard: Guard = field(init=False)
-    is_open: bool = field(init=False)  # whether nobody is asked who they are
+    is_for_clients: bool = field(init=False)  # it can be called by name
+    is_open: bool = field(init=False)  # nobody is asked who they are
+    is_view: bool = field(init=False)
+    is_async: bool = field(init=False)
+    takes_request: bool = field(init=False)
+    takes_more: bool = field(init=False)  # it is given more than its inputs
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "name", self.declaration.name)
-        object.__setattr__(self, "call", self.declaration.function)
-        object.__setattr__(self, "guard", self.declaration.guard)
-        object.__setattr__(self, "is_open", self.guard == Anyone())
-
-    @property
-    def context(self) -> str | None:
-        return None if self.declaration.context is None else self.declaration.context.name
-
-    @property
-    def is_view(self) -> bool:
-        return self.signature.is_view
+        declaration, signature = self.declaration, self.signature
+        facts = {
+            "name": declaration.name,
+            "call": declaration.function,
+            "context": None if declaration.context is None else declaration.context.name,
+            "guard": declaration.guard,
+            "is_for_clients": not signature.is_view and not declaration.private,
+            "is_open": declaration.guard == Anyone(),
+            "is_view": signature.is_view,
+            "is_async": signature.is_async,
+            "takes_request": signature.takes_request,
+            "takes_more": signature.takes_request or bool(signature.identity_parameters),
+        }
+        for name, fact in facts.items():
+            object.__setattr__(self, name, fact)
 
     @property
     def in_bundle(self) -> bool:

@@ -68,11 +68,18 @@ class Hold:
         self._holds = holds
         self._nonces = nonces
         self._max_age = max_age
-        self.holder = nonces.holder()
+        self._holder: str | None = None
         self._scopes = dict.fromkeys(scopes)
         self._tags = dict.fromkeys(scope.tag for scope in self._scopes)
         self._writes: set[asyncio.Future[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def holder(self) -> str:
+        """A name that no other hold has."""
+        if self._holder is None:
+            self._holder = self._nonces.holder()
+        return self._holder
 
     async def begin(self) -> None:
         """Nothing of these scopes is served or stored from now on. Raises `CacheUnavailable`."""

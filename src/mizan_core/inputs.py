@@ -154,9 +154,9 @@ class Validator:
 
     def validate(self, given: Mapping[str, object] | Pairs) -> dict[str, Any]:
         """The values that were given, in their declared types. Raises `InvalidInput`."""
-        values = self.collect(given) if isinstance(given, Pairs) else dict(given)
+        values = given if type(given) is dict else self.collect(given) if isinstance(given, Pairs) else dict(given)
         try:
-            return self.adapter.validate_python(values)
+            return self.adapter.validator.validate_python(values)  # type: ignore[no-any-return]  # as the adapter says
         except ValidationError as error:
             raise self._refusal(error) from None
         except OverflowError:  # as Pydantic has it for a timedelta of more days than there can be

@@ -1,6 +1,7 @@
 """What a call makes stale (protocol, section 4): pure functions from arguments, result and body to invalidations."""
 
 import itertools
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -56,7 +57,7 @@ class Running:
     """The function has not ended: only what its arguments determine is known."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Returned:
     """The function ended well, with this result."""
 
@@ -76,13 +77,20 @@ class Unknown:
 Outcome: TypeAlias = Running | Returned | Refused | Unknown
 
 
-@dataclass(slots=True)
 class Mutating:
-    """What the body of the function that is running has named so far. `on_named` hears of each at once."""
+    """What the body of the function that is running has named so far. `thread` is where it began.
 
-    graph: Graph
-    on_named: Callable[[Invalidation], None]
-    named: list[Invalidation] = field(default_factory=list)
+    `on_named` hears of each at once, and keeps its hold here.
+    """
+
+    __slots__ = ("graph", "hold", "named", "on_named", "thread")
+
+    def __init__(self, graph: Graph, on_named: Callable[[Invalidation], None]) -> None:
+        self.graph = graph
+        self.on_named = on_named
+        self.named: list[Invalidation] = []
+        self.hold: Any = None
+        self.thread = threading.get_ident()
 
     def name(self, invalidations: Iterable[Invalidation]) -> None:
         for invalidation in invalidations:

@@ -3,8 +3,7 @@
 import asyncio
 import contextvars
 import logging
-import types
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from .bundle_cache import PersonalFailure
 from .graph import CachePolicy, Function
-from .identity import Identity
+from .identity import ANONYMOUS, Identity
 from .policies import Per
 from .watch import Notice, Watchable, watch_identity
 
@@ -24,7 +23,7 @@ T = TypeVar("T")
 _PERSONAL_ATTRIBUTES = frozenset({"user_id", "is_authenticated"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Caller:
     """Who asks, and the request that the functions are handed."""
 
@@ -37,6 +36,10 @@ class Caller:
 
 
 _Work: TypeAlias = tuple[Function, Mapping[str, Any]]
+
+
+# For functions that are not told who asks.
+NOBODY = Caller(ANONYMOUS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +83,12 @@ class Runner:
             _report(seen)
         return Ran(results, personal=bool(seen))
 
-    async def to_the_end(self, function: Function, arguments: Mapping[str, object], caller: Caller) -> Any:
+    def to_the_end(self, function: Function, arguments: Mapping[str, object], caller: Caller) -> Awaitable[Any]:
         """Run one function that must not be left half-way: a cancellation waits for its thread."""
         given = _given(function, arguments, caller, None, [])
-        if function.signature.is_async:
-            return await function.call(**given)
-        thread = self._start(partial(function.call, **given))
-        cancelled: asyncio.CancelledError | None = None
-        while not thread.done():
-            try:
-                await asyncio.wait([thread])
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if cancelled is not None:
-            thread.exception()
-            raise cancelled
-        return thread.result()
+        if not function.is_async:
+            return _outlasting(self._start(partial(function.call, **given)))
+        return function.call(**given)  # type: ignore[no-any-return]  # it is a coroutine
 
     def close(self) -> None:
         if self._pool is not None:
@@ -106,7 +99,7 @@ class Runner:
         results: list[Any] = []
         in_threads: list[int] = []
         for place, (function, given) in enumerate(works):
-            if function.signature.is_async:
+            if function.is_async:
                 results.append(await function.call(**given))
             else:
                 results.append(None)
@@ -127,7 +120,7 @@ class Runner:
         return [task.result() for task in tasks]
 
     async def _one(self, function: Function, given: Mapping[str, Any]) -> Any:
-        if function.signature.is_async:
+        if function.is_async:
             return await function.call(**given)
         return await self._start(partial(function.call, **given))
 
@@ -137,27 +130,18 @@ class Runner:
         return asyncio.get_running_loop().run_in_executor(self._pool, contextvars.copy_context().run, work)
 
 
-@types.coroutine
-def noticing(work: Coroutine[Any, Any, T], waits: Callable[[], object]) -> Generator[Any, Any, T]:
-    """The same coroutine. `waits` is called when it has to wait for the first time, and not if it never has to."""
-    step: Callable[[], Any] = partial(work.send, None)
-    waiting = False
-    while True:
+async def _outlasting(thread: "asyncio.Future[T]") -> T:
+    """Wait for a thread, whatever comes."""
+    cancelled: asyncio.CancelledError | None = None
+    while not thread.done():
         try:
-            awaited = step()
-        except StopIteration as ended:
-            result: T = ended.value
-            return result
-        if not waiting:
-            waiting = True
-            waits()
-        try:
-            step = partial(work.send, (yield awaited))
-        except GeneratorExit:
-            work.close()
-            raise
-        except BaseException as error:  # noqa: BLE001  # it is the coroutine's to handle
-            step = partial(work.throw, error)
+            await asyncio.wait([thread])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        thread.exception()
+        raise cancelled
+    return thread.result()
 
 
 def _given(
@@ -168,9 +152,9 @@ def _given(
     seen: list[tuple[str, str]],
 ) -> Mapping[str, Any]:
     """The arguments, and what else the function takes."""
-    signature = function.signature
-    if not signature.takes_more:
+    if not function.takes_more:
         return arguments
+    signature = function.signature
     given: dict[str, Any] = dict(arguments)
 
     def notice(what: str) -> None:

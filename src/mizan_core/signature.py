@@ -42,11 +42,6 @@ class Signature:
     has_view_member: bool
     is_async: bool
 
-    @property
-    def takes_more(self) -> bool:
-        """Whether it is given anything besides its inputs."""
-        return self.takes_request or bool(self.identity_parameters)
-
 
 def check_parameters(function: Callable[..., Any]) -> None:
     """Refuse what shows without resolving an annotation."""

@@ -70,7 +70,7 @@ def parse_call(body: bytes) -> tuple[str, dict[str, Any]]:
     name = call.get("fn")
     if not isinstance(name, str):
         raise BadRequest("'fn' is missing or is not a text.")
-    if call.keys() - {"fn", "args"}:
+    if len(call) > 1 + ("args" in call):
         raise BadRequest("The body has members other than 'fn' and 'args'.")
     return name, as_arguments(call.get("args", {}))
 
