@@ -18,6 +18,7 @@ from .inputs import Validator
 from .invalidation import Invalidation
 from .keys import KeyMaker
 from .manifest import canonical_query
+from .memo import Memo
 from .policies import Never, Per
 from .values import canonical, jsonable
 
@@ -35,6 +36,10 @@ _IMMUTABLE = (
     *(type(None), bool, int, float, str, bytes, Decimal, UUID, Enum),
     *(datetime.date, datetime.time, datetime.timedelta),
 )
+
+# Mutations of a few thousand users at a time.
+_REMEMBERED_SCOPES_BYTES = 2 * 1024 * 1024
+_SCOPE_BYTES = 800
 
 # What a remembered query costs beside its texts, about (tests/core/test_addresses.py measures it).
 _QUERY_BYTES = 1_500
@@ -95,6 +100,7 @@ class Addresses:
         self._graph = graph
         self._keys = keys
         self._wholes = {name: keys.tag(name, {}) for name in graph.contexts}
+        self._scopes: Memo[tuple[object, ...], Scope] = Memo(_REMEMBERED_SCOPES_BYTES)
 
     def query(self, plan: ContextPlan, sent: Mapping[str, object], identity: Identity) -> Query:
         """What was asked and where its answer is kept for this identity. Raises as `spell` does."""
@@ -122,12 +128,18 @@ class Addresses:
 
     def purged(self, invalidations: Iterable[Invalidation]) -> tuple[Scope, ...]:
         """What to purge: for each invalidation the largest known scope around it."""
-        return tuple(dict.fromkeys(map(self._scope, invalidations)))
+        return tuple(dict.fromkeys([self._scope(one) for one in invalidations]))
 
     def _scope(self, invalidation: Invalidation) -> Scope:
-        plan, texts = self._graph.contexts[invalidation.context], invalidation.texts
-        tag = self._tag(plan, plan.known_shape(texts.keys()), texts)
-        return Scope(tag, self._wholes[plan.name], plan.fingerprint)
+        texts = invalidation.texts
+        named = invalidation.context, *texts.items()
+        scope = self._scopes.get(named)
+        if scope is None:
+            plan = self._graph.contexts[invalidation.context]
+            tag = self._tag(plan, plan.known_shape(texts.keys()), texts)
+            scope = Scope(tag, self._wholes[plan.name], plan.fingerprint)
+            self._scopes.put(named, scope, _SCOPE_BYTES + 2 * sum(map(len, texts.values())))
+        return scope
 
     def _tag(self, plan: ContextPlan, shape: tuple[str, ...], texts: Mapping[str, str]) -> str:
         """The tag of the scope of this shape that these parameters are in."""

@@ -14,7 +14,7 @@ from .cache.guard import DEFAULT_DEADLINE_SECONDS, CacheState, GuardedCache, Gua
 from .cache.memory import MemoryCache
 from .entries import ENTRY_BYTES, Entry, Kept, Slot, read_entry
 from .errors import CacheUnavailable
-from .holds import Debts, Hold, LocalHolds, Nonces, Scope
+from .holds import BackendLedger, Debts, Hold, Ledger, LocalHolds, MemoryLedger, Nonces, Renewals, Scope
 from .wire import etag_of
 
 # A context whose entries another version of the program makes is taken over at most this often, so that two versions
@@ -127,6 +127,12 @@ class BundleCache:
             self._backend if isinstance(self._backend, HoldingBackend) else LocalHolds(self._backend, self._nonces)
         )
         self._debts = Debts(self._holds)
+        self._renewals = Renewals()
+        self._ledger: Ledger = (
+            MemoryLedger(self._memory, self._nonces, max_age)
+            if self._memory is not None
+            else BackendLedger(self._backend, self._holds, self._nonces, max_age)
+        )
         self._clock = clock
         self._max_age = max_age
         self._keeps = keeps
@@ -206,7 +212,7 @@ class BundleCache:
 
     def hold(self, scopes: Iterable[Scope]) -> Hold:
         """A hold on these scopes, for a mutation that is about to run; it begins with `begin`."""
-        return Hold(self._backend, self._holds, scopes, self._nonces, self._max_age)
+        return Hold(self._ledger, self._renewals, self._nonces.holder, scopes)
 
     async def settle(self, hold: Hold, purged: Iterable[Scope], *, insist: bool) -> None:
         """End the hold and purge. What does not get through is remembered and tried again; `insist` waits for it."""

@@ -322,7 +322,9 @@ class Engine:
             else:
                 ended, outcome = await self._ran(function, sent, caller)
         finally:  # also where it was cancelled, which leaves its outcome unknown
-            invalidations = resolve(self.graph, function, sent, caller.identity, outcome, mutating.named)
+            invalidations = determined
+            if not (function.is_determined and isinstance(outcome, Returned)) or mutating.named:
+                invalidations = resolve(self.graph, function, sent, caller.identity, outcome, mutating.named)
             await self._settle(hold, invalidations, insist=self._refuses and not refused)
         ended.invalidations = invalidations
         return ended

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from .declare import Binding, Declaration, Narrowing
+from .declare import Binding, ByBody, Declaration, Narrowing, Result
 from .inputs import Compiled, Parameter, Validator
 from .policies import Anyone, Guard, Lifetime, Per
 from .signature import Signature
@@ -27,6 +27,11 @@ class Affect:
     function: str | None
     narrowing: Narrowing
     bindings: tuple[tuple[str, Binding], ...] = ()
+
+    @property
+    def is_determined(self) -> bool:
+        """Whether it is known before the function runs what is narrowed by which value."""
+        return not isinstance(self.narrowing, ByBody) and not any(isinstance(one, Result) for _, one in self.bindings)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +56,7 @@ class Function:
     is_async: bool = field(init=False)
     takes_request: bool = field(init=False)
     takes_more: bool = field(init=False)  # it is given more than its inputs
+    is_determined: bool = field(init=False)  # its arguments alone say what it makes stale
 
     def __post_init__(self) -> None:
         declaration, signature = self.declaration, self.signature
@@ -64,6 +70,7 @@ class Function:
             "is_view": signature.is_view,
             "is_async": signature.is_async,
             "takes_request": signature.takes_request,
+            "is_determined": all(affect.is_determined for affect in self.affects),
             "takes_more": signature.takes_request or bool(signature.identity_parameters),
         }
         for name, fact in facts.items():

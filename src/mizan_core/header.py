@@ -10,6 +10,7 @@ from .invalidation import Invalidation, merge
 # Proxies and servers commonly refuse header lines between 4 and 8 KiB.
 MAXIMUM_BYTES = 4096
 
+_UNRESERVED = re.compile(r"[A-Za-z0-9\-._~]*", re.ASCII).fullmatch
 _TEXT = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+:@]|%[0-9A-Fa-f]{2})*")
 
 
@@ -39,7 +40,7 @@ def decode_header(text: str) -> tuple[Invalidation, ...]:
 
 def encode_text(text: str) -> str:
     """Percent-encoded UTF-8 with only RFC 3986's unreserved characters left as they are."""
-    return quote(text, safe="")
+    return text if _UNRESERVED(text) else quote(text, safe="")
 
 
 def _encode_entry(entry: Invalidation) -> str:

@@ -3,12 +3,14 @@
 import asyncio
 import logging
 import math
+import sys
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from .cache.backend import HELD, CacheBackend, HoldingBackend, together
+from .cache.memory import MemoryCache
 from .errors import CacheUnavailable
 
 logger = logging.getLogger("mizan")
@@ -54,37 +56,54 @@ class Nonces:
         return value.startswith(cls.PREFIX + fingerprint)
 
 
-class Hold:
-    """The scopes that one running mutation holds, renewed until it `end`s.
+class Ledger(Protocol):
+    """Where holds are written. A failure is a `CacheUnavailable`.
 
     A context's whole tag says by which scope shapes its entries were made. Where a process with other shapes made
     them, a narrow purge might miss some, so the whole context is held and purged along with the scope.
     """
 
+    async def hold(self, scopes: Sequence[Scope], held: Container[str], holder: str) -> Sequence[str]:
+        """Hold the tags of these scopes; and, except for those in `held`, whole contexts that others' entries are in.
+
+        The tags of these whole contexts are returned.
+        """
+        ...
+
+    async def renew(self, tags: Sequence[str], holder: str) -> None:
+        """Hold these tags for another while."""
+        ...
+
+    async def release(self, scopes: Iterable[Scope], tags: Sequence[str], holder: str) -> None:
+        """Release these tags, and the whole contexts of those scopes whose entries other shapes have made."""
+        ...
+
+
+class Hold:
+    """The scopes that one running mutation holds, renewed until it `end`s."""
+
     def __init__(
-        self, backend: CacheBackend, holds: HoldingBackend, scopes: Iterable[Scope], nonces: Nonces, max_age: float
+        self, ledger: Ledger, renewals: "Renewals", holder: Callable[[], str], scopes: Iterable[Scope]
     ) -> None:
-        self._backend = backend
-        self._holds = holds
-        self._nonces = nonces
-        self._max_age = max_age
+        self._ledger = ledger
+        self._renewals = renewals
+        self._name = holder
         self._holder: str | None = None
         self._scopes = dict.fromkeys(scopes)
-        self._tags = dict.fromkeys(scope.tag for scope in self._scopes)
+        self._tags = dict.fromkeys([scope.tag for scope in self._scopes])
         self._writes: set[asyncio.Future[None]] = set()
-        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def holder(self) -> str:
         """A name that no other hold has."""
         if self._holder is None:
-            self._holder = self._nonces.holder()
+            self._holder = self._name()
         return self._holder
 
     async def begin(self) -> None:
         """Nothing of these scopes is served or stored from now on. Raises `CacheUnavailable`."""
         if self._scopes:
-            self._wait_to_renew()
+            self._renewals.add(self)
             await self._hold(tuple(self._scopes))
 
     def extend(self, scopes: Sequence[Scope]) -> None:
@@ -94,58 +113,32 @@ class Hold:
             self._scopes.update(dict.fromkeys(new))
             self._tags.update(dict.fromkeys(scope.tag for scope in new))
             self._write(self._hold(new))
-            if self._timer is None:
-                self._wait_to_renew()
+            self._renewals.add(self)
 
     async def end(self, purged: Iterable[Scope]) -> None:
         """Let go of everything held, and purge it and `purged`; a tag that another mutation holds stays held.
 
         Raises `CacheUnavailable`; then `owed` says what is still to be released.
         """
-        if self._timer is not None:
-            self._timer.cancel()
+        self._renewals.discard(self)
         if self._writes:
             await asyncio.wait(self._writes)  # a late write would hold what nobody releases
-        self._scopes.update(dict.fromkeys(purged))
-        self._tags.update(dict.fromkeys(scope.tag for scope in self._scopes))
+        for scope in purged:
+            self._scopes[scope] = self._tags[scope.tag] = None
         if self._tags:
-            await release(self._backend, self._holds, self._scopes, tuple(self._tags), self.holder)
+            await self._ledger.release(self._scopes, tuple(self._tags), self.holder)
 
     @property
     def owed(self) -> tuple[str, ...]:
         """Every tag that a failed `end` may have left, with the whole contexts, whose shapes could not be asked."""
         return tuple(dict.fromkeys([*self._tags, *(scope.whole for scope in self._scopes)]))
 
+    def renew(self) -> None:
+        """Begin to write it again, for another while."""
+        self._write(self._ledger.renew(tuple(self._tags), self.holder))
+
     async def _hold(self, scopes: Sequence[Scope]) -> None:
-        """Hold the tags; and each whole tag that is not, and cannot be made, one of this fingerprint's."""
-        wholes = [scope for scope in _narrow(scopes) if scope.whole not in self._tags]
-        answers = await together(
-            self._holds.hold(tuple(scope.tag for scope in scopes), self.holder, HOLD_SECONDS),
-            *(
-                self._backend.set(scope.whole, self._nonces.fresh(scope.fingerprint), self._max_age, if_absent=True)
-                for scope in wholes
-            ),
-            *([self._backend.get(*(scope.whole for scope in wholes))] if wholes else ()),
-        )
-        claimed, values = answers[1:-1], answers[-1]
-        foreign = [
-            scope.whole
-            for place, scope in enumerate(wholes)
-            if not (claimed[place] or Nonces.made_by(values[place] or b"", scope.fingerprint))
-        ]
-        if foreign:
-            self._tags.update(dict.fromkeys(foreign))
-            await self._holds.hold(foreign, self.holder, HOLD_SECONDS)
-
-    def _wait_to_renew(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(RENEW_SECONDS, self._renew)
-
-    def _renew(self) -> None:
-        self._write(self._renewed())
-        self._wait_to_renew()
-
-    async def _renewed(self) -> None:
-        await self._holds.hold(tuple(self._tags), self.holder, HOLD_SECONDS)
+        self._tags.update(dict.fromkeys(await self._ledger.hold(scopes, self._tags, self.holder)))
 
     def _write(self, write: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(write)
@@ -156,6 +149,34 @@ class Hold:
         self._writes.discard(task)
         if not task.cancelled():
             task.exception()  # a hold that could not be written leaves a crash more of a window, and no more than that
+
+
+class Renewals:
+    """Renews the holds that last. One timer for all of them, which most mutations do not live to see."""
+
+    def __init__(self) -> None:
+        self._holds: set[Hold] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def add(self, hold: Hold) -> None:
+        self._holds.add(hold)
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop = loop
+            loop.call_later(RENEW_SECONDS, self._renew, loop)
+
+    def discard(self, hold: Hold) -> None:
+        self._holds.discard(hold)
+
+    def _renew(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is not loop:
+            return
+        if not self._holds:
+            self._loop = None
+            return
+        for hold in self._holds:
+            hold.renew()
+        loop.call_later(RENEW_SECONDS, self._renew, loop)
 
 
 class Debts:
@@ -254,22 +275,110 @@ class LocalHolds:
         return bool(holders)
 
 
-async def release(
-    backend: CacheBackend, holds: HoldingBackend, scopes: Iterable[Scope], tags: tuple[str, ...], holder: str
-) -> None:
-    """Release these tags, and the whole contexts of those scopes whose entries other shapes have made."""
-    wholes = [scope for scope in _narrow(scopes) if scope.whole not in tags]
-    if not wholes:
-        await holds.release(tags, holder)
-        return
-    _, values = await together(holds.release(tags, holder), backend.get(*(scope.whole for scope in wholes)))
-    foreign = [
-        scope.whole
-        for scope, value in zip(wholes, values, strict=True)
-        if value is not None and not value.startswith(HELD) and not Nonces.made_by(value, scope.fingerprint)
-    ]
-    if foreign:
-        await holds.release(foreign, holder)
+class BackendLedger:
+    """Holds in a backend, which may be far away: whatever need not wait for an answer travels together."""
+
+    def __init__(self, backend: CacheBackend, holds: HoldingBackend, nonces: Nonces, max_age: float) -> None:
+        self._backend = backend
+        self._holds = holds
+        self._nonces = nonces
+        self._max_age = max_age
+
+    async def hold(self, scopes: Sequence[Scope], held: Container[str], holder: str) -> Sequence[str]:
+        """A whole tag that is absent is made one of this fingerprint's; one that is another's is held as well."""
+        wholes = [scope for scope in _narrow(scopes) if scope.whole not in held]
+        answers = await together(
+            self._holds.hold(tuple(scope.tag for scope in scopes), holder, HOLD_SECONDS),
+            *(
+                self._backend.set(scope.whole, self._nonces.fresh(scope.fingerprint), self._max_age, if_absent=True)
+                for scope in wholes
+            ),
+            *([self._backend.get(*(scope.whole for scope in wholes))] if wholes else ()),
+        )
+        claimed, values = answers[1:-1], answers[-1]
+        foreign = [
+            scope.whole
+            for place, scope in enumerate(wholes)
+            if not (claimed[place] or Nonces.made_by(values[place] or b"", scope.fingerprint))
+        ]
+        if foreign:
+            await self._holds.hold(foreign, holder, HOLD_SECONDS)
+        return foreign
+
+    async def renew(self, tags: Sequence[str], holder: str) -> None:
+        await self._holds.hold(tags, holder, HOLD_SECONDS)
+
+    async def release(self, scopes: Iterable[Scope], tags: Sequence[str], holder: str) -> None:
+        wholes = [scope for scope in _narrow(scopes) if scope.whole not in tags]
+        if not wholes:
+            await self._holds.release(tags, holder)
+            return
+        _, values = await together(
+            self._holds.release(tags, holder), self._backend.get(*(scope.whole for scope in wholes))
+        )
+        foreign = [
+            scope.whole
+            for scope, value in zip(wholes, values, strict=True)
+            if value is not None and not value.startswith(HELD) and not Nonces.made_by(value, scope.fingerprint)
+        ]
+        if foreign:
+            await self._holds.release(foreign, holder)
+
+
+class MemoryLedger:
+    """Holds in the memory of this process, which never have to wait for anything."""
+
+    def __init__(self, memory: MemoryCache, nonces: Nonces, max_age: float) -> None:
+        self._memory = memory
+        self._nonces = nonces
+        self._max_age = max_age
+        self._holders: dict[str, set[str]] = {}
+
+    async def hold(self, scopes: Sequence[Scope], held: Container[str], holder: str) -> Sequence[str]:
+        await self.renew([scope.tag for scope in scopes], holder)
+        foreign = [scope.whole for scope in _narrow(scopes) if scope.whole not in held and not self._claims(scope)]
+        await self.renew(foreign, holder)
+        return foreign
+
+    async def renew(self, tags: Sequence[str], holder: str) -> None:
+        for tag in tags:
+            self._holders.setdefault(tag, set()).add(holder)
+            self._write(tag, holder)
+
+    async def release(self, scopes: Iterable[Scope], tags: Sequence[str], holder: str) -> None:
+        self._let_go(tags, holder)
+        self._let_go(
+            [scope.whole for scope in _narrow(scopes) if scope.whole not in tags and self._is_foreign(scope)], holder
+        )
+
+    def _claims(self, scope: Scope) -> bool:
+        """Whether the whole context's entries are of this fingerprint, or there are none, and so will be."""
+        cell = self._memory.cell(scope.whole)
+        if cell is None:
+            nonce = self._nonces.fresh(scope.fingerprint)
+            return self._memory.put(scope.whole, nonce, sys.getsizeof(nonce), self._max_age)
+        return Nonces.made_by(bytes(cell.value or b""), scope.fingerprint)
+
+    def _is_foreign(self, scope: Scope) -> bool:
+        cell = self._memory.cell(scope.whole)
+        if cell is None:
+            return False
+        value = bytes(cell.value or b"")
+        return not value.startswith(HELD) and not Nonces.made_by(value, scope.fingerprint)
+
+    def _let_go(self, tags: Sequence[str], holder: str) -> None:
+        for tag in tags:
+            others = self._holders.get(tag, set())
+            others.discard(holder)
+            if others:
+                self._write(tag, holder)
+            else:
+                self._holders.pop(tag, None)
+                self._memory.forget(tag)
+
+    def _write(self, tag: str, holder: str) -> None:
+        value = HELD + holder.encode("ascii")
+        self._memory.put(tag, value, sys.getsizeof(value), HOLD_SECONDS)
 
 
 def _narrow(scopes: Iterable[Scope]) -> list[Scope]:

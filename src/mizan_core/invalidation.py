@@ -160,9 +160,10 @@ def resolve(
 
 def merge(invalidations: Iterable[Invalidation]) -> tuple[Invalidation, ...]:
     """No repeats; a whole context swallows all else of it, a whole function what is scoped of that function."""
-    distinct = list(dict.fromkeys(invalidations))
-    if len(distinct) < 2:
-        return tuple(distinct)
+    every = tuple(invalidations)
+    if len(every) < 2:
+        return every
+    distinct = list(dict.fromkeys(every))
     whole = {(one.context, one.function) for one in distinct if one.is_whole}
     return tuple(
         one

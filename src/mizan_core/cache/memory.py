@@ -122,6 +122,10 @@ class MemoryCache:
             self._evict()
         return True
 
+    def forget(self, key: str) -> None:
+        """As `delete` of one key, without waiting."""
+        self._forget(key)
+
     def _evict(self) -> None:
         """Give the oldest key another round if it was used in its last one; else forget it."""
         key = next(iter(self._entries))
