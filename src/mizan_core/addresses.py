@@ -2,7 +2,7 @@
 
 import datetime
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
@@ -126,8 +126,10 @@ class Addresses:
         tags = [self._tag(plan, shape, texts) for shape in plan.shapes if all(name in texts for name in shape)]
         return Slot(key, tuple(tags), plan.fingerprint)
 
-    def purged(self, invalidations: Iterable[Invalidation]) -> tuple[Scope, ...]:
+    def purged(self, invalidations: Sequence[Invalidation]) -> tuple[Scope, ...]:
         """What to purge: for each invalidation the largest known scope around it."""
+        if len(invalidations) == 1:
+            return (self._scope(invalidations[0]),)
         return tuple(dict.fromkeys([self._scope(one) for one in invalidations]))
 
     def _scope(self, invalidation: Invalidation) -> Scope:

@@ -126,6 +126,7 @@ class BundleCache:
         self._holds: HoldingBackend = (
             self._backend if isinstance(self._backend, HoldingBackend) else LocalHolds(self._backend, self._nonces)
         )
+        self.is_local = self._memory is not None  # in this process's memory, and so never waited for
         self._debts = Debts(self._holds)
         self._renewals = Renewals()
         self._ledger: Ledger = (

@@ -48,7 +48,7 @@ from .invalidation import (
 )
 from .keys import MINIMUM_SECRET_BYTES, KeyMaker, check_secret
 from .manifest import page_url
-from .pace import Pace, Waiting
+from .pace import Pace, Waiting, before_waiting, outlived
 from .policies import Never, Per, Seconds
 from .running import NOBODY, Caller, Runner
 from .wire import encode_json, etag_of, no_such_context, no_such_function
@@ -309,23 +309,26 @@ class Engine:
     async def _mutate(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
         """Hold what the arguments determine, run, resolve what became stale, purge: in that order, to the end."""
         determined = resolve(self.graph, function, sent, caller.identity, Running())
+        scopes = self._addresses.purged(determined)
         mutating = Mutating(self.graph, self._named)
-        hold = mutating.hold = self._cache.hold(self._addresses.purged(determined))
+        hold = mutating.hold = self._cache.hold(scopes)
         current.set(mutating)
-        ended: Answer | Failure = Failure(Unavailable())
+        ended: Answer | Failure
         outcome: Outcome = Unknown()
         refused = False
         try:
             refused = await self._refuses_to_run(hold)
             if refused:
-                outcome = Refused()
+                ended, outcome = Failure(Unavailable()), Refused()
             else:
-                ended, outcome = await self._ran(function, sent, caller)
+                ended, outcome = await self._ran(function, sent, caller, hold)
         finally:  # also where it was cancelled, which leaves its outcome unknown
             invalidations = determined
-            if not (function.is_determined and isinstance(outcome, Returned)) or mutating.named:
+            if mutating.named or not (function.is_determined and isinstance(outcome, Returned)):
                 invalidations = resolve(self.graph, function, sent, caller.identity, outcome, mutating.named)
-            await self._settle(hold, invalidations, insist=self._refuses and not refused)
+                scopes = self._addresses.purged(invalidations)
+            await self._cache.settle(hold, scopes, insist=self._refuses and not refused)
+            self._reclaim(invalidations)
         ended.invalidations = invalidations
         return ended
 
@@ -342,6 +345,8 @@ class Engine:
 
     async def _refuses_to_run(self, hold: Hold) -> bool:
         """Begin the hold; whether it cannot be written, or its purge could not, and the deployment takes no risk."""
+        if self._cache.is_local:
+            return False
         try:
             await hold.begin()
         except CacheUnavailable:
@@ -349,10 +354,14 @@ class Engine:
         return self._refuses and self._cache.state is CacheState.DOWN
 
     async def _ran(
-        self, function: Function, sent: Mapping[str, object], caller: Caller
+        self, function: Function, sent: Mapping[str, object], caller: Caller, hold: Hold | None = None
     ) -> tuple[Answer | Failure, Outcome]:
+        """What came of it. In memory a hold begins when the function first waits: until then nobody else has a turn."""
         try:
-            return _answered(function, await self._runner.to_the_end(function, sent, caller))
+            work = self._runner.to_the_end(function, sent, caller)
+            if hold is not None and self._cache.is_local:
+                work = before_waiting(work, hold.begin_at_once)
+            return _answered(function, await work)
         except CallError as error:
             return Failure(error), Refused()
         except Exception as error:  # noqa: BLE001  # the function is not ours, and its effects are told all the same
@@ -367,14 +376,15 @@ class Engine:
 
     def _reclaim(self, invalidations: Iterable[Invalidation]) -> None:
         """Give back what whole contexts took, off the request's path and once at a time for each."""
-        for context in {one.context for one in invalidations if one.is_whole} - self._reclaiming:
+        whole = {one.context for one in invalidations if one.is_whole}
+        for context in whole - self._reclaiming:
             self._reclaiming.add(context)
             task = self._begin(self._cache.reclaim(f"ctx:{context}:"))
             task.add_done_callback(lambda _, context=context: self._reclaiming.discard(context))  # type: ignore[misc]
 
     async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Run to the end in a task of its own: a caller who goes away cancels only the waiting."""
-        return await asyncio.shield(self._begin(work))
+        return await outlived(self._begin(work))
 
     def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Begin what has to be done before the engine closes."""

@@ -22,10 +22,11 @@ def encode_header(invalidations: Iterable[Invalidation]) -> str:
     """
     entries = list(invalidations)
     while True:
-        pieces = [(entry.context, _encode_entry(entry)) for entry in entries]
-        line = ", ".join(piece for _, piece in pieces)
+        texts = [_encode_entry(entry) for entry in entries]
+        line = ", ".join(texts)
         if len(line) <= MAXIMUM_BYTES:
             return line
+        pieces = [(entry.context, text) for entry, text in zip(entries, texts, strict=True)]
         largest = _largest_group(pieces, {entry.context for entry in entries if entry != Invalidation(entry.context)})
         if largest is None:
             return line

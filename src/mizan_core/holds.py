@@ -6,6 +6,7 @@ import math
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -51,9 +52,9 @@ class Nonces:
         return self._random(self.RANDOM_BYTES).hex()
 
     @classmethod
-    def made_by(cls, value: bytes, fingerprint: bytes) -> bool:
+    def made_by(cls, value: object, fingerprint: bytes) -> bool:
         """Whether a tag's value is a nonce of this fingerprint's."""
-        return value.startswith(cls.PREFIX + fingerprint)
+        return isinstance(value, bytes) and value.startswith(cls.PREFIX + fingerprint)
 
 
 class Ledger(Protocol):
@@ -105,6 +106,11 @@ class Hold:
         if self._scopes:
             self._renewals.add(self)
             await self._hold(tuple(self._scopes))
+
+    def begin_at_once(self) -> None:
+        """As `begin`, for a ledger that never waits."""
+        with suppress(StopIteration):
+            self.begin().send(None)
 
     def extend(self, scopes: Sequence[Scope]) -> None:
         """Hold more, as soon as that can be written."""
@@ -336,7 +342,7 @@ class MemoryLedger:
 
     async def hold(self, scopes: Sequence[Scope], held: Container[str], holder: str) -> Sequence[str]:
         await self.renew([scope.tag for scope in scopes], holder)
-        foreign = [scope.whole for scope in _narrow(scopes) if scope.whole not in held and not self._claims(scope)]
+        foreign = [scope.whole for scope in scopes if scope.whole not in held and not self._claims(scope)]
         await self.renew(foreign, holder)
         return foreign
 
@@ -346,10 +352,11 @@ class MemoryLedger:
             self._write(tag, holder)
 
     async def release(self, scopes: Iterable[Scope], tags: Sequence[str], holder: str) -> None:
-        self._let_go(tags, holder)
-        self._let_go(
-            [scope.whole for scope in _narrow(scopes) if scope.whole not in tags and self._is_foreign(scope)], holder
-        )
+        for tag in tags:
+            self._let_go(tag, holder)
+        for scope in scopes:
+            if scope.whole not in tags and self._is_foreign(scope):
+                self._let_go(scope.whole, holder)
 
     def _claims(self, scope: Scope) -> bool:
         """Whether the whole context's entries are of this fingerprint, or there are none, and so will be."""
@@ -357,24 +364,23 @@ class MemoryLedger:
         if cell is None:
             nonce = self._nonces.fresh(scope.fingerprint)
             return self._memory.put(scope.whole, nonce, sys.getsizeof(nonce), self._max_age)
-        return Nonces.made_by(bytes(cell.value or b""), scope.fingerprint)
+        return self._nonces.made_by(cell.value, scope.fingerprint)
 
     def _is_foreign(self, scope: Scope) -> bool:
         cell = self._memory.cell(scope.whole)
-        if cell is None:
+        if cell is None or self._nonces.made_by(cell.value, scope.fingerprint):
             return False
-        value = bytes(cell.value or b"")
-        return not value.startswith(HELD) and not Nonces.made_by(value, scope.fingerprint)
+        return not bytes(cell.value or b"").startswith(HELD)
 
-    def _let_go(self, tags: Sequence[str], holder: str) -> None:
-        for tag in tags:
-            others = self._holders.get(tag, set())
+    def _let_go(self, tag: str, holder: str) -> None:
+        others = self._holders.get(tag)
+        if others is not None:
             others.discard(holder)
             if others:
                 self._write(tag, holder)
-            else:
-                self._holders.pop(tag, None)
-                self._memory.forget(tag)
+                return
+            del self._holders[tag]
+        self._memory.forget(tag)
 
     def _write(self, tag: str, holder: str) -> None:
         value = HELD + holder.encode("ascii")

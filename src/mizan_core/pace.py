@@ -38,7 +38,7 @@ class Pace:
         """Do the work to its end, whatever becomes of the caller: its result, or what to wait for."""
         waits = self._prompt.get(what)
         if waits is None:
-            return Waiting(asyncio.shield(self.start(what, work)))
+            return Waiting(outlived(self.start(what, work)))
         try:
             awaited = work.send(None)
         except StopIteration as ended:
@@ -63,6 +63,31 @@ class Pace:
     def _waits(self, what: Hashable) -> None:
         self._patient.add(what)
         self._prompt.pop(what, None)
+
+
+@types.coroutine
+def before_waiting(work: Coroutine[Any, Any, T], act: Callable[[], object]) -> Generator[Any, Any, T]:
+    """The same coroutine; if it has to wait, `act` is called before anybody else gets a turn."""
+    try:
+        awaited = work.send(None)
+    except StopIteration as ended:
+        return ended.value  # type: ignore[no-any-return]  # what the coroutine returns
+    act()
+    return (yield from _driven(work, awaited))
+
+
+async def outlived(task: "asyncio.Task[T]") -> T:
+    """What a task comes to. Whoever waits for it may be cancelled; the task goes on."""
+    if not task.done():
+        ended: asyncio.Future[None] = task.get_loop().create_future()
+        task.add_done_callback(partial(_tell, ended))
+        await ended
+    return task.result()
+
+
+def _tell(waiting: "asyncio.Future[None]", _: object) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 def _driven(work: Coroutine[Any, Any, T], awaited: Any, begin: Begin | None = None) -> Generator[Any, Any, T]:

@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -83,7 +83,9 @@ class Runner:
             _report(seen)
         return Ran(results, personal=bool(seen))
 
-    def to_the_end(self, function: Function, arguments: Mapping[str, object], caller: Caller) -> Awaitable[Any]:
+    def to_the_end(
+        self, function: Function, arguments: Mapping[str, object], caller: Caller
+    ) -> Coroutine[Any, Any, Any]:
         """Run one function that must not be left half-way: a cancellation waits for its thread."""
         given = _given(function, arguments, caller, None, [])
         if not function.is_async:

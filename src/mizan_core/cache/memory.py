@@ -111,12 +111,17 @@ class MemoryCache:
 
     def put(self, key: str, value: Value, value_bytes: int, ttl: float | None) -> bool:
         """As `set`, for a value of `value_bytes` that need not be bytes already."""
-        self._forget(key)
         size = sys.getsizeof(key) + value_bytes + ENTRY_OVERHEAD_BYTES
         if size > self.max_bytes or (ttl is not None and ttl <= 0):
+            self._forget(key)
             return False
+        old = self._entries.pop(key, None)
+        if old is None:
+            self._groups[_group(key)].add(key)
+        else:
+            old.value = None
+            self.used_bytes -= old.size
         self._entries[key] = Cell(value, None if ttl is None else self.clock() + ttl, size)
-        self._groups[_group(key)].add(key)
         self.used_bytes += size
         while self.used_bytes > self.max_bytes:
             self._evict()
