@@ -34,6 +34,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"build", "invalidation", "guards"},
         {"header", "wire"},
         {"manifest", "entries"},
+        {"local"},
         {"bundle_cache"},
         {"addresses", "answers", "running"},
         {"refresh"},

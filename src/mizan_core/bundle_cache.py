@@ -5,16 +5,18 @@ carries the nonces that its tags had before its readers ran. Purging is deleting
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from .cache.backend import HELD, CacheBackend, HoldingBackend, together
 from .cache.guard import DEFAULT_DEADLINE_SECONDS, CacheState, GuardedCache, GuardedHoldingCache
 from .cache.memory import MemoryCache
-from .entries import ENTRY_BYTES, Entry, Kept, Slot, read_entry
+from .entries import Entry, Slot, read_entry
 from .errors import CacheUnavailable
 from .holds import BackendLedger, Debts, Hold, Ledger, LocalHolds, MemoryLedger, Nonces, Renewals, Scope
+from .local import LocalBundles, counting
+from .pace import Pace, Waiting
 from .wire import etag_of
 
 # A context whose entries another version of the program makes is taken over at most this often, so that two versions
@@ -24,6 +26,7 @@ TAKE_OVER_SECONDS = 60.0
 # The safety net under "until purged".
 DEFAULT_MAX_AGE_SECONDS = 86_400.0
 
+T = TypeVar("T")
 Random: TypeAlias = Callable[[int], bytes]
 Clock: TypeAlias = Callable[[], float]
 
@@ -96,11 +99,45 @@ class _Flight:
     """A computation under way, and the stamps it carries."""
 
     stamps: tuple[bytes, ...]
-    task: "asyncio.Task[Fresh | Passing]"
+    answer: "asyncio.Future[Fresh | Passing]"
 
     def may_be_joined_with(self, stamps: tuple[bytes, ...]) -> bool:
         """Only by who has just read the very stamps it carries, so never by who came after a purge."""
-        return self.stamps == stamps and self.task.get_loop() is asyncio.get_running_loop()
+        return self.stamps == stamps and self.answer.get_loop() is asyncio.get_running_loop()
+
+
+class _Landing:
+    """Tells those who joined a flight what became of it."""
+
+    __slots__ = ("_flights", "_key", "flight")
+
+    def __init__(self, flights: dict[str, _Flight], key: str) -> None:
+        self._flights = flights
+        self._key = key
+        self.flight: _Flight | None = None
+
+    async def of(self, work: Awaitable[Fresh | Passing]) -> Fresh | Passing:
+        try:
+            answer = await work
+        except asyncio.CancelledError:
+            self._joined().cancel()
+            raise
+        except BaseException as error:
+            joined = self._joined()
+            joined.set_exception(error)
+            joined.exception()  # every waiter has it, and if none is left nobody needs it
+            raise
+        if self.flight is not None:
+            self._joined().set_result(answer)
+        return answer
+
+    def _joined(self) -> "asyncio.Future[Fresh | Passing]":
+        """What others wait for, if they could join at all. Nobody else joins from now on."""
+        if self.flight is None:
+            return asyncio.get_running_loop().create_future()
+        if self._flights.get(self._key) is self.flight:
+            del self._flights[self._key]
+        return self.flight.answer
 
 
 class BundleCache:
@@ -119,21 +156,24 @@ class BundleCache:
         keeps: bool = True,
         deadline: float = DEFAULT_DEADLINE_SECONDS,
     ) -> None:
-        self._nonces = Nonces(random)
-        self._memory = backend if type(backend) is MemoryCache else None
-        self._guard = None if self._memory is not None else _guarded(backend, deadline)
+        self.is_local = type(backend) is MemoryCache  # in this process's memory, and so never waited for
+        self._nonces = Nonces(counting(random) if self.is_local else random)
+        self._guard = None if self.is_local else _guarded(backend, deadline)
         self._backend: CacheBackend = backend if self._guard is None else self._guard
         self._holds: HoldingBackend = (
             self._backend if isinstance(self._backend, HoldingBackend) else LocalHolds(self._backend, self._nonces)
         )
-        self.is_local = self._memory is not None  # in this process's memory, and so never waited for
         self._debts = Debts(self._holds)
         self._renewals = Renewals()
-        self._ledger: Ledger = (
-            MemoryLedger(self._memory, self._nonces, max_age)
-            if self._memory is not None
-            else BackendLedger(self._backend, self._holds, self._nonces, max_age)
-        )
+        self._local: LocalBundles | None = None
+        self._ledger: Ledger
+        if isinstance(backend, MemoryCache) and self.is_local:
+            self._local = LocalBundles(backend, self._nonces, clock, max_age)
+            self._ledger = MemoryLedger(backend, self._nonces, max_age)
+        else:
+            self._ledger = BackendLedger(self._backend, self._holds, self._nonces, max_age)
+        self._computing: set[asyncio.Task[Any]] = set()
+        self._pace = Pace(self._begin)
         self._clock = clock
         self._max_age = max_age
         self._keeps = keeps
@@ -155,44 +195,33 @@ class BundleCache:
         if self._guard is not None:
             await self._guard.aclose()
 
-    async def fetch(self, slot: Slot, seconds: float | None, compute: Compute) -> Fetched:
+    async def fetch(self, slot: Slot, seconds: float | None, compute: Compute, readers: Hashable = None) -> Fetched:
         """The stored bundle, or what `compute` answers, stored for `seconds` (None: until purged) if it may be.
 
-        Concurrent misses of one slot compute once, and a computation goes on when whoever began it goes away.
+        Concurrent misses of one slot compute once, and a computation goes on when whoever began it goes away. `readers`
+        stands for those who compute: the slots that they share are computed without a task if they never wait.
         """
-        entry = self.recall(slot)
-        if entry is not None:
-            return Hit(entry, entry.expires - self._clock())
-        found = await self._look_up(slot)
+        found: Hit | tuple[bytes, ...] | _Bypassed | None = None
+        if self._local is not None:
+            entry = self._local.find(slot)
+            if entry is not None:
+                return Hit(entry, entry.expires - self._clock())
+            found = self._local.stamp(slot)
+        if found is None:
+            found = await self._look_up(slot)
         if isinstance(found, Hit):
             return found
         if isinstance(found, _Bypassed):
             return _passing(await compute(), found.detail)
         flight = self._flights.get(slot.key)
         if flight is None or not flight.may_be_joined_with(found):
-            return await asyncio.shield(self._begin(slot, found, seconds, compute).task)
+            return await self._fly(slot, found, self._compute(slot, found, seconds, compute), readers)
         joined = await self._join(flight)
         return joined if joined is not None else _passing(await compute(), "personal")
 
     def recall(self, slot: Slot) -> Entry | None:
-        """The stored bundle where that is known without waiting: in the memory of this process.
-
-        A cell's value is what it was for as long as its key is neither deleted nor set anew, so that a hit takes one
-        comparison for each tag, and no look-up at all where the cells have been found before.
-        """
-        kept = slot.kept
-        if kept is None or kept.memory is not self._memory:
-            return self._found(slot)
-        cell = kept.cell
-        entry: Entry | None = cell.value  # type: ignore[assignment]  # it was an entry when it was found
-        if entry is None or entry.expires <= self._clock() or cell.expires <= kept.memory.clock():  # type: ignore[operator]
-            return self._found(slot)
-        for tag, stamp in kept.tags:
-            if tag.value is not stamp:
-                return None
-            tag.used = True
-        cell.used = True
-        return entry
+        """The stored bundle where that shows at once: in memory, where it was found before."""
+        return None if self._local is None else self._local.recall(slot)
 
     async def stamps(self, slot: Slot) -> tuple[bytes, ...] | None:
         """The tags' nonces, added where they are absent; None where nothing may be kept. What `unchanged` compares."""
@@ -232,20 +261,6 @@ class BundleCache:
         """Give back the memory of entries that a purge has killed. Housekeeping: nothing depends on it."""
         return await self._backend.delete_by_prefix(prefix)
 
-    def _found(self, slot: Slot) -> Entry | None:
-        """Find the cells of a slot, to be asked at once the next time."""
-        slot.kept = None
-        memory = self._memory
-        cell = None if memory is None else memory.cell(slot.key)
-        if memory is None or cell is None or not isinstance(entry := cell.value, Entry):
-            return None
-        tags = [memory.cell(tag) for tag in slot.tags]
-        values = tuple(None if tag is None else tag.value for tag in tags)
-        if values != entry.stamps or entry.expires <= self._clock():
-            return None
-        slot.kept = Kept(memory, cell, tuple(zip(tags, values, strict=True)))  # type: ignore[arg-type]  # none is None
-        return entry
-
     def _bypassed(self, slot: Slot) -> _Bypassed | None:
         """Why the cache is not even asked."""
         if self._guard is not None and not self._guard.serves:
@@ -258,8 +273,6 @@ class BundleCache:
         if bypassed is not None:
             return bypassed
         try:
-            if self._memory is not None:  # has been recalled from already
-                return await self._stamp(slot, await self._memory.get(*slot.tags))
             raw, *stamps = await self._backend.get(slot.key, *slot.tags)
             entry = None if raw is None else read_entry(raw, stamps)
             if entry is not None and (remaining := entry.expires - self._clock()) > 0:
@@ -309,23 +322,33 @@ class BundleCache:
     async def _join(self, flight: _Flight) -> Fresh | Passing | None:
         """What the computation answers everyone; None where its answer is for the request that began it."""
         try:
-            answer = await asyncio.shield(flight.task)
+            answer = await asyncio.shield(flight.answer)
         except PersonalFailure:
             return None
         if isinstance(answer, Fresh):
             return replace(answer, joined=True)
         return None if answer.personal else answer
 
-    def _begin(self, slot: Slot, stamps: tuple[bytes, ...], seconds: float | None, compute: Compute) -> _Flight:
-        """A task of its own, so that a waiter who goes away does not take the others with it."""
-        flight = _Flight(stamps, asyncio.create_task(self._compute(slot, stamps, seconds, compute)))
-        self._flights[slot.key] = flight
-        flight.task.add_done_callback(lambda task: self._end(slot.key, flight, task))
-        return flight
+    async def _fly(
+        self, slot: Slot, stamps: tuple[bytes, ...], work: Coroutine[Any, Any, Fresh | Passing], readers: Hashable
+    ) -> Fresh | Passing:
+        """Do the work where others can join it. Nobody can join what does not wait."""
+        landing = _Landing(self._flights, slot.key)
+        ended = self._pace.run(readers, landing.of(work))
+        if not isinstance(ended, Waiting):
+            return ended
+        landing.flight = self._flights[slot.key] = _Flight(stamps, asyncio.get_running_loop().create_future())
+        return await ended.work
 
-    def _end(self, key: str, flight: _Flight, task: "asyncio.Task[Fresh | Passing]") -> None:
-        if self._flights.get(key) is flight:
-            del self._flights[key]
+    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """A task of its own, so that a waiter who goes away does not take the others with it."""
+        task = asyncio.create_task(work)
+        self._computing.add(task)
+        task.add_done_callback(self._end)
+        return task
+
+    def _end(self, task: asyncio.Task[Any]) -> None:
+        self._computing.discard(task)
         if not task.cancelled():
             task.exception()  # every waiter has it, and if none is left nobody needs it
 
@@ -335,26 +358,22 @@ class BundleCache:
         computed = await compute()
         if computed.personal:
             return _passing(computed, "personal")
-        etag = etag_of(computed.body)
+        lifetime = self._max_age if seconds is None else min(seconds, self._max_age)
+        entry = Entry(stamps, self._clock() + lifetime, etag_of(computed.body), computed.body)
+        if self._local is not None:
+            if not self._local.is_unchanged(slot, stamps):
+                return Passing(entry.body, entry.etag, "purged")
+            return Fresh(entry.body, entry.etag, self._keeps and self._local.keep(slot, entry, lifetime))
         try:
             stored, current = await together(
-                self._store(slot, stamps, seconds, computed.body, etag) if self._keeps else _at_once(False),
+                self._backend.set(slot.key, bytes(entry), lifetime) if self._keeps else _not_kept(),
                 self._backend.get(*slot.tags),
             )
         except CacheUnavailable:
-            return Passing(computed.body, etag, "cache-down")
+            return Passing(entry.body, entry.etag, "cache-down")
         if tuple(current) != stamps:
-            return Passing(computed.body, etag, "purged")
-        return Fresh(computed.body, etag, stored)
-
-    def _store(
-        self, slot: Slot, stamps: tuple[bytes, ...], seconds: float | None, body: bytes, etag: str
-    ) -> Awaitable[bool]:
-        lifetime = self._max_age if seconds is None else min(seconds, self._max_age)
-        entry = Entry(stamps, self._clock() + lifetime, etag, body)
-        if self._memory is not None:
-            return _at_once(self._memory.put(slot.key, entry, len(body) + ENTRY_BYTES, lifetime))
-        return self._backend.set(slot.key, bytes(entry), lifetime)
+            return Passing(entry.body, entry.etag, "purged")
+        return Fresh(entry.body, entry.etag, stored)
 
 
 def _guarded(backend: CacheBackend, deadline: float) -> GuardedCache:
@@ -362,8 +381,8 @@ def _guarded(backend: CacheBackend, deadline: float) -> GuardedCache:
     return kind(backend, deadline=deadline)
 
 
-async def _at_once(kept: bool) -> bool:
-    return kept
+async def _not_kept() -> bool:
+    return False
 
 
 def _passing(computed: Computed, detail: str) -> Passing:

@@ -228,7 +228,7 @@ class Engine:
         shared = plan.policy.per is not Per.USER
         with _unwrapped():
             fetched = await self._cache.fetch(
-                slot, seconds, lambda: self._read(plan, query.sent, caller, shared=shared)
+                slot, seconds, lambda: self._read(plan, query.sent, caller, shared=shared), plan
             )
         return as_bundle(fetched, plan.policy, query.spelling.query)
 
@@ -481,8 +481,10 @@ def _validated(function: Function, result: object) -> tuple[Any, Any]:
     return validated, adapter.serializer.to_python(validated, mode="json", by_alias=True)
 
 
-def _share(reader: Function, sent: Mapping[str, object]) -> dict[str, object]:
+def _share(reader: Function, sent: Mapping[str, object]) -> Mapping[str, object]:
     """The bundle's parameters that one of its readers takes; null for a nullable one that was left out."""
+    if sent.keys() == reader.inputs.keys():
+        return sent
     share = {name: sent[name] for name in reader.inputs if name in sent}
     for name, compiled in reader.inputs.items():
         if compiled.input.required:

@@ -132,7 +132,7 @@ class Hold:
         for scope in purged:
             self._scopes[scope] = self._tags[scope.tag] = None
         if self._tags:
-            await self._ledger.release(self._scopes, tuple(self._tags), self.holder)
+            await self._ledger.release(self._scopes, tuple(self._tags), self._holder or "")
 
     @property
     def owed(self) -> tuple[str, ...]:
