@@ -48,7 +48,7 @@ from .invalidation import (
 )
 from .keys import MINIMUM_SECRET_BYTES, KeyMaker, check_secret
 from .manifest import page_url
-from .pace import Pace, Waiting, before_waiting, outlived
+from .pace import Pace, Waiting, before_waiting
 from .policies import Never, Per, Seconds
 from .running import NOBODY, Caller, Runner
 from .wire import encode_json, etag_of, no_such_context, no_such_function
@@ -124,7 +124,7 @@ class Engine:
         self._shutdown = shutdown
         self.recall = self._cache.recall  # a hit in memory, for a query's slot, without waiting
         self._loop: asyncio.AbstractEventLoop  # where a function runs in a thread, which takes a task to begin
-        self._owed: set[asyncio.Task[Any]] = set()
+        self._owed: dict[asyncio.Task[Any], asyncio.Future[None] | None] = {}  # tasks, with who waits for them
         self._pace = Pace(self._begin)
         self._reclaiming: set[str] = set()
 
@@ -384,20 +384,25 @@ class Engine:
 
     async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Run to the end in a task of its own: a caller who goes away cancels only the waiting."""
-        return await outlived(self._begin(work))
+        task = self._begin(work)
+        ended = self._owed[task] = self._loop.create_future()
+        await ended
+        return task.result()
 
     def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Begin what has to be done before the engine closes."""
         self._loop = asyncio.get_running_loop()
         task = self._loop.create_task(work)
-        self._owed.add(task)
+        self._owed[task] = None
         task.add_done_callback(self._paid)
         return task
 
     def _paid(self, task: asyncio.Task[Any]) -> None:
-        self._owed.discard(task)
+        ended = self._owed.pop(task)
         if not task.cancelled():
             task.exception()  # whoever waited has it
+        if ended is not None and not ended.done():
+            ended.set_result(None)
 
     async def _outside_mutations(self, work: Awaitable[T]) -> T:
         """A reader fetched from a mutation's body is a reader: what it names is not the mutation's."""

@@ -1,6 +1,5 @@
 """What a call makes stale (protocol, section 4): pure functions from arguments, result and body to invalidations."""
 
-import itertools
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
@@ -150,12 +149,10 @@ def resolve(
     """
     if isinstance(outcome, Refused):
         return merge(body)
-    declared = (
-        invalidation
-        for affect in function.affects
-        for invalidation in _declared(graph.contexts[affect.context], affect, sent, identity, outcome, body)
-    )
-    return merge(itertools.chain(declared, body))
+    stale: list[Invalidation] = []
+    for affect in function.affects:
+        stale += _declared(graph.contexts[affect.context], affect, sent, identity, outcome, body)
+    return merge([*stale, *body] if body else stale)
 
 
 def merge(invalidations: Iterable[Invalidation]) -> tuple[Invalidation, ...]:
@@ -185,6 +182,12 @@ def touches(invalidation: Invalidation, context: str, texts: Mapping[str, str | 
 
 def narrow(plan: ContextPlan, function: str | None, values: Mapping[str, object]) -> list[Invalidation]:
     """One invalidation for each combination of values. What is null or does not fit does not narrow."""
+    if len(values) == 1:
+        ((name, value),) = values.items()
+        choices = plan.parameters[name].choices(value, at_most=MAXIMUM_ENTRIES)
+        return [Invalidation(plan.name, {name: one}, function) for one in choices] or [
+            Invalidation(plan.name, {}, function)
+        ]
     scopes: list[dict[str, object]] = [{}]
     for name in sorted(values):
         choices = plan.parameters[name].choices(values[name], at_most=MAXIMUM_ENTRIES)
