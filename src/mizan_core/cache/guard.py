@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -42,10 +43,48 @@ class _Bounded(Awaitable[T]):
         self._operation = operation
 
     def __await__(self) -> Generator[Any, None, T]:
-        return self._guard.bounded(self._operation).__await__()
+        if not isinstance(self._operation, asyncio.Future):
+            return self._guard.bounded(self._operation).__await__()
+        return self._answered(self._operation)
+
+    def _answered(self, operation: "asyncio.Future[T]") -> Generator[Any, None, T]:
+        try:
+            return (yield from operation)
+        except Exception as error:
+            raise self._guard.failed(error) from error
 
     def close(self) -> None:
         let_go(self._operation)
+
+
+class _Deadlines:
+    """Fails operations that take too long. All may take as long, so that the oldest is the next: one timer does."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._under_way: deque[tuple[float, asyncio.Future[Any]]] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def add(self, operation: "asyncio.Future[Any]") -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop = loop
+            self._under_way.clear()
+        if not self._under_way:
+            loop.call_later(self._seconds, self._look, loop)
+        self._under_way.append((loop.time() + self._seconds, operation))
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is not loop:
+            return
+        now = loop.time()
+        while self._under_way and (self._under_way[0][1].done() or self._under_way[0][0] <= now):
+            _, operation = self._under_way.popleft()
+            if not operation.done():
+                operation.set_exception(TimeoutError())
+                operation.exception()  # who has gone away does not need to be told
+        if self._under_way:
+            loop.call_later(self._under_way[0][0] - now, self._look, loop)
 
 
 class GuardedCache:
@@ -54,6 +93,7 @@ class GuardedCache:
     def __init__(self, backend: CacheBackend, *, deadline: float = DEFAULT_DEADLINE_SECONDS) -> None:
         self._backend = backend
         self._deadline = deadline
+        self._deadlines = _Deadlines(deadline)
         self._probing: asyncio.Task[None] | None = None
         self.state = CacheState.UP
 
@@ -89,7 +129,10 @@ class GuardedCache:
     def _guarded(self, operation: Callable[[], Awaitable[T]]) -> Awaitable[T]:
         if self.state is CacheState.DOWN:
             return _refused()
-        return _Bounded(self, operation())
+        begun = operation()
+        if isinstance(begun, asyncio.Future):
+            self._deadlines.add(begun)
+        return _Bounded(self, begun)
 
     async def bounded(self, operation: Awaitable[T]) -> T:
         """What the operation answers within the deadline. Raises `CacheUnavailable`."""
@@ -97,9 +140,9 @@ class GuardedCache:
             async with asyncio.timeout(self._deadline):
                 return await operation
         except Exception as error:
-            raise self._failed(error) from error
+            raise self.failed(error) from error
 
-    def _failed(self, error: Exception) -> CacheUnavailable:
+    def failed(self, error: Exception) -> CacheUnavailable:
         """Open the breaker, once for each outage."""
         if self.state is not CacheState.DOWN:
             what = (

@@ -7,13 +7,13 @@ a nonce that arrived again after its tag was purged would bring dead entries bac
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Connection, Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from ..errors import DeclarationError
 from .backend import HELD
@@ -24,6 +24,9 @@ DEFAULT_CONNECT_TIMEOUT_SECONDS = 0.5
 
 # Batches under way at once; what comes meanwhile waits for the next, and shares it.
 DEFAULT_MAX_CONNECTIONS = 16
+
+# A connection that rested for longer is looked at first: servers close those that nobody uses.
+_LOOKED_AT_AFTER_SECONDS = 1.0
 
 _SCAN_COUNT = 1000
 _GLOB = str.maketrans({character: f"\\{character}" for character in "*?[]^-\\"})
@@ -96,13 +99,14 @@ class RedisCache:
         self._url = url
         self._prefix = prefix
         self._cluster = cluster
+        self._timeout = timeout
         self._options: dict[str, Any] = {
             "max_connections": max_connections,
-            "socket_timeout": timeout,
             "socket_connect_timeout": connect_timeout,
         }
         self._check_url()
         self._client: Redis | RedisCluster | None = None
+        self._idle: list[tuple[Connection, float]] = []  # connections, and since when nobody has used them
         self._loop: asyncio.AbstractEventLoop | None = None
         self._initializing = asyncio.Lock()
         self._batch = _Batch()
@@ -154,7 +158,8 @@ class RedisCache:
         """Close every connection."""
         client, self._client = self._client, None
         if self._sending:
-            await asyncio.wait(self._sending, timeout=self._options["socket_timeout"])
+            await asyncio.wait(self._sending, timeout=self._timeout)
+        self._idle.clear()
         if client is not None:
             await client.aclose()
 
@@ -172,13 +177,16 @@ class RedisCache:
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
             self._loop = loop
+            self._idle.clear()
             self._initializing = asyncio.Lock()
             never = Retry(NoBackoff(), 0)
             if self._cluster:
-                self._client = RedisCluster.from_url(self._url, retry=never, **self._options)
-            else:
+                self._client = RedisCluster.from_url(
+                    self._url, retry=never, socket_timeout=self._timeout, **self._options
+                )
+            else:  # reads are timed here, once for all that travels together
                 pool = BlockingConnectionPool.from_url(
-                    self._url, retry=never, timeout=self._options["socket_timeout"], **self._options
+                    self._url, retry=never, socket_timeout=None, timeout=self._timeout, **self._options
                 )
                 self._client = Redis.from_pool(pool)
         return self._client
@@ -237,13 +245,47 @@ class RedisCache:
             async with self._initializing:  # redis-py drops connections that others use when two initialise at once
                 await client.initialize()
             return await asyncio.gather(*(client.execute_command(*one) for one in words), return_exceptions=True)
-        if len(words) == 1:
-            return [await client.execute_command(*words[0])]
-        pipeline = client.pipeline(transaction=False)
-        for one in words:
-            pipeline.execute_command(*one)
-        replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        pool = client.connection_pool
+        connection = await self._connection(pool)
+        try:
+            replies = await self._asked(connection, words)
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            await pool.release(connection)
+            raise
+        self._idle.append((connection, asyncio.get_running_loop().time()))
         return replies
+
+    async def _connection(self, pool: Any) -> Connection:
+        """A connection that nobody uses. One that rested goes through the pool, which sees whether it is still open."""
+        if self._idle:
+            connection, since = self._idle.pop()
+            if asyncio.get_running_loop().time() - since < _LOOKED_AT_AFTER_SECONDS:
+                return connection
+            await pool.release(connection)
+        return cast(Connection, await pool.get_connection())
+
+    async def _asked(self, connection: Connection, words: list[tuple[Any, ...]]) -> list[Any]:
+        """Ask, and read every reply. A connection that takes too long is closed, which ends the reading."""
+        loop = asyncio.get_running_loop()
+        giving_up = loop.call_later(self._timeout, self._give_up, connection)
+        try:
+            packed = connection.pack_command(*words[0]) if len(words) == 1 else connection.pack_commands(words)
+            await connection.send_packed_command(packed, check_health=False)
+            replies: list[Any] = []
+            for _ in words:
+                try:
+                    replies.append(await connection.read_response())
+                except ResponseError as error:
+                    replies.append(error)
+            return replies
+        finally:
+            giving_up.cancel()
+
+    def _give_up(self, connection: Connection) -> None:
+        task = asyncio.create_task(connection.disconnect(nowait=True))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
 
     def _answer_lookups(self, batch: _Batch, values: Any) -> None:
         failed = values if isinstance(values, Exception) else _first_error(values)
