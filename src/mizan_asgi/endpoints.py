@@ -158,7 +158,8 @@ class BundleEndpoint:
         self._service = service
         self._plan = plan
         self._name = plan.name
-        self._for_everyone = plan.policy.for_everyone
+        self._is_recalled = plan.policy.for_everyone and service.engine.recalls
+        self._for_all = plan.policy.per is Per.ALL
         self._ask_session = shows_who_asks(plan.policy, plan.readers)
         self._takes_request = any(reader.takes_request for reader in plan.readers)
         self._counts_down = isinstance(plan.policy.lifetime, Seconds)
@@ -167,7 +168,7 @@ class BundleEndpoint:
 
     def recall(self, scope: Scope) -> Written | None:
         """A hit from memory, for everyone, at its canonical URL. Most requests end here, so every step counts."""
-        if not self._for_everyone or scope["method"] != "GET":
+        if not self._is_recalled or scope["method"] != "GET":
             return None
         etag = None
         for name, value in scope["headers"]:
@@ -213,7 +214,7 @@ class BundleEndpoint:
     def _query(self, raw: bytes, identity: Identity) -> Query:
         """What is asked, remembered or read. Raises `CallError`."""
         user = permissions = None
-        if self._plan.policy.per is not Per.ALL:
+        if not self._for_all:
             permissions = permission_key(identity)
             user = identity.user_id if self._plan.policy.per is Per.USER else None
         asked = self._name, raw, user, permissions

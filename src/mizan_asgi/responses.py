@@ -113,6 +113,8 @@ def error_reply(error: Exception, invalidations: Sequence[Invalidation] = ()) ->
 
 def matches(if_none_match: Iterable[str], etag: str) -> bool:
     """Whether one of the entity tags is this one, compared weakly (RFC 9110, 8.8.3.2 and 13.1.2)."""
+    if not if_none_match:
+        return False
     opaque = etag.removeprefix("W/")
     return any(line.strip() == "*" or opaque in _ENTITY_TAG.findall(line) for line in if_none_match)
 

@@ -54,7 +54,7 @@ class Failure:
     invalidations: tuple[Invalidation, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bundle:
     """A bundle's JSON and what caches may do with it.
 

@@ -31,7 +31,7 @@ Random: TypeAlias = Callable[[int], bytes]
 Clock: TypeAlias = Callable[[], float]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Computed:
     """What the readers answered. `personal`: it shows who asked, and belongs to that request alone."""
 
@@ -39,7 +39,7 @@ class Computed:
     personal: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Hit:
     """Served from the cache; `remaining` seconds until it expires."""
 
@@ -55,7 +55,7 @@ class Hit:
         return self.entry.etag
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Fresh:
     """Computed while nothing was purged: caches beyond may keep it. `joined`: another request computed it."""
 

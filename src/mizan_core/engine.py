@@ -122,6 +122,7 @@ class Engine:
         )
         self._runner = Runner(threads)
         self._shutdown = shutdown
+        self.recalls = self._cache.is_local  # whether `recall` ever finds anything
         self.recall = self._cache.recall  # a hit in memory, for a query's slot, without waiting
         self._loop: asyncio.AbstractEventLoop  # where a function runs in a thread, which takes a task to begin
         self._owed: dict[asyncio.Task[Any], asyncio.Future[None] | None] = {}  # tasks, with who waits for them
@@ -207,8 +208,8 @@ class Engine:
 
     async def authorise(self, plan: ContextPlan, identity: Identity) -> None:
         """Ask every reader's guard. Raises as they do."""
-        for reader in plan.readers:
-            if not reader.is_open:
+        if not plan.is_open:
+            for reader in plan.readers:
                 await authorise(reader, identity, self._permissions)
 
     def query(self, plan: ContextPlan, params: Given, identity: Identity) -> Query:
@@ -417,6 +418,8 @@ class Engine:
 
     async def _read(self, plan: ContextPlan, sent: Mapping[str, object], caller: Caller, *, shared: bool) -> Computed:
         """Run the readers of a bundle and encode what they answer."""
+        if plan.is_plain:
+            return await self._outside_mutations(_read_plainly(plan, sent))
         calls = [(reader, _share(reader, sent)) for reader in plan.readers]
         ran = await self._outside_mutations(
             self._runner.run(calls, caller, plan.policy if shared else None, concurrent=plan.concurrent)
@@ -486,12 +489,18 @@ def _validated(function: Function, result: object) -> tuple[Any, Any]:
     return validated, adapter.serializer.to_python(validated, mode="json", by_alias=True)
 
 
-def _share(reader: Function, sent: Mapping[str, object]) -> Mapping[str, object]:
+def _share(reader: Function, sent: Mapping[str, object]) -> dict[str, object]:
     """The bundle's parameters that one of its readers takes; null for a nullable one that was left out."""
-    if sent.keys() == reader.inputs.keys():
-        return sent
-    share = {name: sent[name] for name in reader.inputs if name in sent}
-    for name, compiled in reader.inputs.items():
-        if compiled.input.required:
-            share.setdefault(name, None)
+    share = {name: value for name, value in sent.items() if name in reader.inputs}
+    for name in reader.required:
+        if name not in share:
+            share[name] = None
     return share
+
+
+async def _read_plainly(plan: ContextPlan, sent: Mapping[str, object]) -> Computed:
+    """What the readers answer, where none of them is told who asks."""
+    results = {}
+    for reader in plan.readers:
+        results[reader.name] = _validated(reader, await reader.call(**_share(reader, sent)))[1]
+    return Computed(encode_json(results))

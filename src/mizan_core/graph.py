@@ -56,6 +56,7 @@ class Function:
     is_async: bool = field(init=False)
     takes_request: bool = field(init=False)
     takes_more: bool = field(init=False)  # it is given more than its inputs
+    required: tuple[str, ...] = field(init=False)  # inputs that it has to be given
     is_determined: bool = field(init=False)  # its arguments alone say what it makes stale
 
     def __post_init__(self) -> None:
@@ -70,6 +71,7 @@ class Function:
             "is_view": signature.is_view,
             "is_async": signature.is_async,
             "takes_request": signature.takes_request,
+            "required": tuple(name for name, compiled in self.inputs.items() if compiled.input.required),
             "is_determined": all(affect.is_determined for affect in self.affects),
             "takes_more": signature.takes_request or bool(signature.identity_parameters),
         }
@@ -119,6 +121,13 @@ class ContextPlan:
     shapes: tuple[tuple[str, ...], ...]
     fingerprint: bytes  # of the readers, parameters and shapes: processes that differ in it do not share entries
     concurrent: bool
+    is_open: bool = field(init=False)  # no reader has a guard
+    is_plain: bool = field(init=False)  # readers that take nothing but inputs and no threads, one after the other
+
+    def __post_init__(self) -> None:
+        plain = all(reader.is_async and not reader.takes_more for reader in self.readers)
+        object.__setattr__(self, "is_open", all(reader.is_open for reader in self.readers))
+        object.__setattr__(self, "is_plain", plain and not self.concurrent)
 
     def known_shape(self, names: Set[str]) -> tuple[str, ...]:
         """The largest known shape inside a set of names: what the origin purges for a scope with these names."""
