@@ -14,7 +14,7 @@ from .cache.guard import DEFAULT_DEADLINE_SECONDS, CacheState, GuardedCache, Gua
 from .cache.memory import MemoryCache
 from .entries import ENTRY_BYTES, Entry, Kept, Slot, read_entry
 from .errors import CacheUnavailable
-from .holds import Debts, Hold, LocalHolds, Nonces, Scope
+from .holds import DEFAULT_HOLD_SECONDS, Debts, Hold, LocalHolds, Nonces, Scope
 from .wire import etag_of
 
 # A context whose entries another version of the program makes is taken over at most this often, so that two versions
@@ -118,16 +118,20 @@ class BundleCache:
         max_age: float = DEFAULT_MAX_AGE_SECONDS,
         keeps: bool = True,
         deadline: float = DEFAULT_DEADLINE_SECONDS,
+        hold: float = DEFAULT_HOLD_SECONDS,
     ) -> None:
         self._nonces = Nonces(random)
         self._memory = backend if type(backend) is MemoryCache else None
         self._guard = None if self._memory is not None else _guarded(backend, deadline)
         self._backend: CacheBackend = backend if self._guard is None else self._guard
         self._holds: HoldingBackend = (
-            self._backend if isinstance(self._backend, HoldingBackend) else LocalHolds(self._backend, self._nonces)
+            self._backend
+            if isinstance(self._backend, HoldingBackend)
+            else LocalHolds(self._backend, self._nonces, hold)
         )
         self._debts = Debts(self._holds)
         self._clock = clock
+        self._hold_seconds = hold
         self._max_age = max_age
         self._keeps = keeps
         self._flights: dict[str, _Flight] = {}
@@ -206,7 +210,7 @@ class BundleCache:
 
     def hold(self, scopes: Iterable[Scope]) -> Hold:
         """A hold on these scopes, for a mutation that is about to run; it begins with `begin`."""
-        return Hold(self._backend, self._holds, scopes, self._nonces, self._max_age)
+        return Hold(self._backend, self._holds, scopes, self._nonces, seconds=self._hold_seconds, max_age=self._max_age)
 
     async def settle(self, hold: Hold, purged: Iterable[Scope], *, insist: bool) -> None:
         """End the hold and purge. What does not get through is remembered and tried again; `insist` waits for it."""
@@ -279,12 +283,13 @@ class BundleCache:
             for tag, stamp in zip(slot.tags, stamps, strict=True)
             if stamp is None
         }
-        added = await together(
-            *(self._backend.set(tag, nonce, self._max_age, if_absent=True) for tag, nonce in nonces.items())
-        )
+        added = await together(*(self._add(tag, nonce) for tag, nonce in nonces.items()))
         if not all(added):
             return await self._backend.get(*slot.tags)
         return [nonces.get(tag, stamp) for tag, stamp in zip(slot.tags, stamps, strict=True)]
+
+    def _add(self, tag: str, nonce: bytes) -> Awaitable[bool]:
+        return self._backend.set(tag, nonce, self._max_age, if_absent=True)
 
     async def _unusable(self, slot: Slot, stamps: Sequence[bytes | None]) -> _Bypassed | None:
         """Why these tags can neither serve nor stamp: one is held, or another version makes this context's entries."""

@@ -14,9 +14,9 @@ from .errors import CacheUnavailable
 logger = logging.getLogger("mizan")
 
 # A process that dies while it holds a scope keeps it from being cached for at most this long.
-HOLD_SECONDS = 30.0
-# Three chances to renew a hold before it expires.
-RENEW_SECONDS = 10.0
+DEFAULT_HOLD_SECONDS = 30.0
+# A hold is renewed so often before it would expire.
+RENEWALS = 3
 
 # How often a purge that did not get through is tried again.
 RETRY_SECONDS = 0.2
@@ -62,11 +62,19 @@ class Hold:
     """
 
     def __init__(
-        self, backend: CacheBackend, holds: HoldingBackend, scopes: Iterable[Scope], nonces: Nonces, max_age: float
+        self,
+        backend: CacheBackend,
+        holds: HoldingBackend,
+        scopes: Iterable[Scope],
+        nonces: Nonces,
+        *,
+        seconds: float,
+        max_age: float,
     ) -> None:
         self._backend = backend
         self._holds = holds
         self._nonces = nonces
+        self._seconds = seconds
         self._max_age = max_age
         self.holder = nonces.holder()
         self._scopes = dict.fromkeys(scopes)
@@ -113,7 +121,7 @@ class Hold:
         """Hold the tags; and each whole tag that is not, and cannot be made, one of this fingerprint's."""
         wholes = [scope for scope in _narrow(scopes) if scope.whole not in self._tags]
         answers = await together(
-            self._holds.hold(tuple(scope.tag for scope in scopes), self.holder, HOLD_SECONDS),
+            self._holds.hold(tuple(scope.tag for scope in scopes), self.holder, self._seconds),
             *(
                 self._backend.set(scope.whole, self._nonces.fresh(scope.fingerprint), self._max_age, if_absent=True)
                 for scope in wholes
@@ -128,17 +136,17 @@ class Hold:
         ]
         if foreign:
             self._tags.update(dict.fromkeys(foreign))
-            await self._holds.hold(foreign, self.holder, HOLD_SECONDS)
+            await self._holds.hold(foreign, self.holder, self._seconds)
 
     def _wait_to_renew(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(RENEW_SECONDS, self._renew)
+        self._timer = asyncio.get_running_loop().call_later(self._seconds / RENEWALS, self._renew)
 
     def _renew(self) -> None:
         self._write(self._renewed())
         self._wait_to_renew()
 
     async def _renewed(self) -> None:
-        await self._holds.hold(tuple(self._tags), self.holder, HOLD_SECONDS)
+        await self._holds.hold(tuple(self._tags), self.holder, self._seconds)
 
     def _write(self, write: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(write)
@@ -215,9 +223,10 @@ class LocalHolds:
     process then dies between its commit and its purge.
     """
 
-    def __init__(self, backend: CacheBackend, nonces: Nonces) -> None:
+    def __init__(self, backend: CacheBackend, nonces: Nonces, seconds: float) -> None:
         self._backend = backend
         self._nonces = nonces
+        self._seconds = seconds
         self._holders: defaultdict[str, set[str]] = defaultdict(set)
         # Counting and writing are one step, or a release could delete what a later hold has just written.
         self._lock = asyncio.Lock()
@@ -233,7 +242,7 @@ class LocalHolds:
             free = [tag for tag in tags if not self._others_hold(tag, holder)]
             await together(
                 self._backend.delete(*free),
-                *(self._backend.set(tag, self._held(), HOLD_SECONDS) for tag in tags if tag not in free),
+                *(self._backend.set(tag, self._held(), self._seconds) for tag in tags if tag not in free),
             )
 
     def _held(self) -> bytes:
