@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 
 import uvloop
 
-from tests.servers import RedisServer, redis_server
+from mizan_core.testing.redis_server import RedisServer, redis_server
 
 from . import measure, memory, profiling, report, sockets, workloads
 from .report import Result

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.servers import RedisServer, free_port
+from mizan_core.testing.redis_server import RedisServer, free_port
 
 from .report import Result
 from .serving import TABLES

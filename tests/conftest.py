@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.servers import RedisServer, redis_server
+from mizan_core.testing.redis_server import RedisServer, redis_server
 from tests.world import World
 
 

@@ -20,7 +20,7 @@ import mizan_asgi
 import mizan_core
 from mizan_asgi import Mizan
 from mizan_core import Context, Graph, Identity, RedisCache, build, client
-from tests.servers import redis_server
+from mizan_core.testing.redis_server import redis_server
 
 RECORD = Path(__file__).with_name("costs.json")
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"

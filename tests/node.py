@@ -20,10 +20,15 @@ def run_node(*arguments: str | Path, cwd: Path = PACKAGES) -> subprocess.Complet
 
 def run_tool(name: str, *arguments: str | Path, cwd: Path = PACKAGES) -> subprocess.CompletedProcess[str]:
     """Run a program that an npm package brings, such as `tsc` or `esbuild`."""
-    script = PACKAGES / "node_modules" / ".bin" / name
-    if not script.exists():
-        _missing(f"There is no {name} in {script.parent}: run `make tests`, which installs it.")
-    return run_node(script, *arguments, cwd=cwd)
+    return run_node(package_file(f".bin/{name}"), *arguments, cwd=cwd)
+
+
+def package_file(path: str) -> Path:
+    """A file that an npm package brings."""
+    file = PACKAGES / "node_modules" / path
+    if not file.exists():
+        _missing(f"There is no {file}: run `make tests`, which installs it.")
+    return file
 
 
 def _missing(what: str) -> None:

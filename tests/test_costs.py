@@ -2,8 +2,8 @@
 
 import os
 
+from mizan_core.testing.redis_server import RedisServer
 from tests import costs
-from tests.servers import RedisServer
 
 # More than this is no accident, and less is not worth a new record.
 MARGIN = 0.10

@@ -14,7 +14,18 @@ from .cache.guard import DEFAULT_DEADLINE_SECONDS, CacheState, GuardedCache, Gua
 from .cache.memory import MemoryCache
 from .entries import Entry, Slot, read_entry
 from .errors import CacheUnavailable
-from .holds import BackendLedger, Debts, Hold, Ledger, LocalHolds, MemoryLedger, Nonces, Renewals, Scope
+from .holds import (
+    DEFAULT_HOLD_SECONDS,
+    BackendLedger,
+    Debts,
+    Hold,
+    Ledger,
+    LocalHolds,
+    MemoryLedger,
+    Nonces,
+    Renewals,
+    Scope,
+)
 from .local import LocalBundles, counting
 from .pace import Pace, Waiting
 from .wire import etag_of
@@ -155,23 +166,26 @@ class BundleCache:
         max_age: float = DEFAULT_MAX_AGE_SECONDS,
         keeps: bool = True,
         deadline: float = DEFAULT_DEADLINE_SECONDS,
+        hold: float = DEFAULT_HOLD_SECONDS,
     ) -> None:
         self.is_local = type(backend) is MemoryCache  # in this process's memory, and so never waited for
         self._nonces = Nonces(counting(random) if self.is_local else random)
         self._guard = None if self.is_local else _guarded(backend, deadline)
         self._backend: CacheBackend = backend if self._guard is None else self._guard
         self._holds: HoldingBackend = (
-            self._backend if isinstance(self._backend, HoldingBackend) else LocalHolds(self._backend, self._nonces)
+            self._backend
+            if isinstance(self._backend, HoldingBackend)
+            else LocalHolds(self._backend, self._nonces, hold)
         )
         self._debts = Debts(self._holds)
-        self._renewals = Renewals()
+        self._renewals = Renewals(hold)
         self._local: LocalBundles | None = None
         self._ledger: Ledger
         if isinstance(backend, MemoryCache) and self.is_local:
             self._local = LocalBundles(backend, self._nonces, clock, max_age)
-            self._ledger = MemoryLedger(backend, self._nonces, max_age)
+            self._ledger = MemoryLedger(backend, self._nonces, seconds=hold, max_age=max_age)
         else:
-            self._ledger = BackendLedger(self._backend, self._holds, self._nonces, max_age)
+            self._ledger = BackendLedger(self._backend, self._holds, self._nonces, seconds=hold, max_age=max_age)
         self._computing: set[asyncio.Task[Any]] = set()
         self._pace = Pace(self._begin)
         self._clock = clock
@@ -299,12 +313,13 @@ class BundleCache:
             for tag, stamp in zip(slot.tags, stamps, strict=True)
             if stamp is None
         }
-        added = await together(
-            *(self._backend.set(tag, nonce, self._max_age, if_absent=True) for tag, nonce in nonces.items())
-        )
+        added = await together(*(self._add(tag, nonce) for tag, nonce in nonces.items()))
         if not all(added):
             return await self._backend.get(*slot.tags)
         return [nonces.get(tag, stamp) for tag, stamp in zip(slot.tags, stamps, strict=True)]
+
+    def _add(self, tag: str, nonce: bytes) -> Awaitable[bool]:
+        return self._backend.set(tag, nonce, self._max_age, if_absent=True)
 
     async def _unusable(self, slot: Slot, stamps: Sequence[bytes | None]) -> _Bypassed | None:
         """Why these tags can neither serve nor stamp: one is held, or another version makes this context's entries."""
@@ -358,22 +373,27 @@ class BundleCache:
         computed = await compute()
         if computed.personal:
             return _passing(computed, "personal")
+        body, etag = computed.body, etag_of(computed.body)
         lifetime = self._max_age if seconds is None else min(seconds, self._max_age)
-        entry = Entry(stamps, self._clock() + lifetime, etag_of(computed.body), computed.body)
         if self._local is not None:
             if not self._local.is_unchanged(slot, stamps):
-                return Passing(entry.body, entry.etag, "purged")
-            return Fresh(entry.body, entry.etag, self._keeps and self._local.keep(slot, entry, lifetime))
+                return Passing(body, etag, "purged")
+            entry = Entry(stamps, self._clock() + lifetime, etag, body)
+            return Fresh(body, etag, self._keeps and self._local.keep(slot, entry, lifetime))
         try:
             stored, current = await together(
-                self._backend.set(slot.key, bytes(entry), lifetime) if self._keeps else _not_kept(),
+                self._store(slot, stamps, lifetime, body, etag) if self._keeps else _not_kept(),
                 self._backend.get(*slot.tags),
             )
         except CacheUnavailable:
-            return Passing(entry.body, entry.etag, "cache-down")
+            return Passing(body, etag, "cache-down")
         if tuple(current) != stamps:
-            return Passing(entry.body, entry.etag, "purged")
-        return Fresh(entry.body, entry.etag, stored)
+            return Passing(body, etag, "purged")
+        return Fresh(body, etag, stored)
+
+    def _store(self, slot: Slot, stamps: tuple[bytes, ...], lifetime: float, body: bytes, etag: str) -> Awaitable[bool]:
+        entry = Entry(stamps, self._clock() + lifetime, etag, body)
+        return self._backend.set(slot.key, bytes(entry), lifetime)
 
 
 def _guarded(backend: CacheBackend, deadline: float) -> GuardedCache:

@@ -30,7 +30,7 @@ from .declare import Context
 from .errors import CacheUnavailable, CallError, DeclarationError, Forbidden, Unavailable
 from .graph import ContextPlan, Function, Graph
 from .guards import PermissionsOf, authorise
-from .holds import Hold
+from .holds import DEFAULT_HOLD_SECONDS, Hold
 from .identity import ANONYMOUS, Identity
 from .inputs import Pairs
 from .invalidation import (
@@ -82,7 +82,7 @@ class Engine:
     `permissions`: given an `Identity` that a token vouches for, its permissions. `max_age`: the longest life of what
     is kept until purged, in seconds. `threads`: how many sync functions run at once. `shutdown`: how long to wait for
     mutations and for purges that are still owed when closing, in seconds. `deadline`: how long one command of the
-    cache may take, in seconds.
+    cache may take, in seconds. `hold`: how long a scope stays held when the process that changes it dies, in seconds.
 
     Raises `DeclarationError` for settings that cannot work.
     """
@@ -99,6 +99,7 @@ class Engine:
         threads: int = 40,
         shutdown: float = DEFAULT_SHUTDOWN_SECONDS,
         deadline: float = DEFAULT_DEADLINE_SECONDS,
+        hold: float = DEFAULT_HOLD_SECONDS,
         clock: Clock = time.time,
         random: Random = os.urandom,
     ) -> None:
@@ -119,6 +120,7 @@ class Engine:
             max_age=max_age,
             keeps=cache is not None,
             deadline=deadline,
+            hold=hold,
         )
         self._runner = Runner(threads)
         self._shutdown = shutdown

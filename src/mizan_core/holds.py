@@ -17,9 +17,9 @@ from .errors import CacheUnavailable
 logger = logging.getLogger("mizan")
 
 # A process that dies while it holds a scope keeps it from being cached for at most this long.
-HOLD_SECONDS = 30.0
-# Three chances to renew a hold before it expires.
-RENEW_SECONDS = 10.0
+DEFAULT_HOLD_SECONDS = 30.0
+# A hold is renewed so often before it would expire.
+RENEWALS = 3
 
 # How often a purge that did not get through is tried again.
 RETRY_SECONDS = 0.2
@@ -160,7 +160,8 @@ class Hold:
 class Renewals:
     """Renews the holds that last. One timer for all of them, which most mutations do not live to see."""
 
-    def __init__(self) -> None:
+    def __init__(self, hold_seconds: float) -> None:
+        self._interval = hold_seconds / RENEWALS
         self._holds: set[Hold] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -169,7 +170,7 @@ class Renewals:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop = loop
-            loop.call_later(RENEW_SECONDS, self._renew, loop)
+            loop.call_later(self._interval, self._renew, loop)
 
     def discard(self, hold: Hold) -> None:
         self._holds.discard(hold)
@@ -182,7 +183,7 @@ class Renewals:
             return
         for hold in self._holds:
             hold.renew()
-        loop.call_later(RENEW_SECONDS, self._renew, loop)
+        loop.call_later(self._interval, self._renew, loop)
 
 
 class Debts:
@@ -249,9 +250,10 @@ class LocalHolds:
     process then dies between its commit and its purge.
     """
 
-    def __init__(self, backend: CacheBackend, nonces: Nonces) -> None:
+    def __init__(self, backend: CacheBackend, nonces: Nonces, seconds: float) -> None:
         self._backend = backend
         self._nonces = nonces
+        self._seconds = seconds
         self._holders: defaultdict[str, set[str]] = defaultdict(set)
         # Counting and writing are one step, or a release could delete what a later hold has just written.
         self._lock = asyncio.Lock()
@@ -267,7 +269,7 @@ class LocalHolds:
             free = [tag for tag in tags if not self._others_hold(tag, holder)]
             await together(
                 self._backend.delete(*free),
-                *(self._backend.set(tag, self._held(), HOLD_SECONDS) for tag in tags if tag not in free),
+                *(self._backend.set(tag, self._held(), self._seconds) for tag in tags if tag not in free),
             )
 
     def _held(self) -> bytes:
@@ -284,17 +286,20 @@ class LocalHolds:
 class BackendLedger:
     """Holds in a backend, which may be far away: whatever need not wait for an answer travels together."""
 
-    def __init__(self, backend: CacheBackend, holds: HoldingBackend, nonces: Nonces, max_age: float) -> None:
+    def __init__(
+        self, backend: CacheBackend, holds: HoldingBackend, nonces: Nonces, *, seconds: float, max_age: float
+    ) -> None:
         self._backend = backend
         self._holds = holds
         self._nonces = nonces
+        self._seconds = seconds
         self._max_age = max_age
 
     async def hold(self, scopes: Sequence[Scope], held: Container[str], holder: str) -> Sequence[str]:
         """A whole tag that is absent is made one of this fingerprint's; one that is another's is held as well."""
         wholes = [scope for scope in _narrow(scopes) if scope.whole not in held]
         answers = await together(
-            self._holds.hold(tuple(scope.tag for scope in scopes), holder, HOLD_SECONDS),
+            self._holds.hold(tuple(scope.tag for scope in scopes), holder, self._seconds),
             *(
                 self._backend.set(scope.whole, self._nonces.fresh(scope.fingerprint), self._max_age, if_absent=True)
                 for scope in wholes
@@ -308,11 +313,11 @@ class BackendLedger:
             if not (claimed[place] or Nonces.made_by(values[place] or b"", scope.fingerprint))
         ]
         if foreign:
-            await self._holds.hold(foreign, holder, HOLD_SECONDS)
+            await self._holds.hold(foreign, holder, self._seconds)
         return foreign
 
     async def renew(self, tags: Sequence[str], holder: str) -> None:
-        await self._holds.hold(tags, holder, HOLD_SECONDS)
+        await self._holds.hold(tags, holder, self._seconds)
 
     async def release(self, scopes: Iterable[Scope], tags: Sequence[str], holder: str) -> None:
         wholes = [scope for scope in _narrow(scopes) if scope.whole not in tags]
@@ -334,9 +339,10 @@ class BackendLedger:
 class MemoryLedger:
     """Holds in the memory of this process, which never have to wait for anything."""
 
-    def __init__(self, memory: MemoryCache, nonces: Nonces, max_age: float) -> None:
+    def __init__(self, memory: MemoryCache, nonces: Nonces, *, seconds: float, max_age: float) -> None:
         self._memory = memory
         self._nonces = nonces
+        self._seconds = seconds
         self._max_age = max_age
         self._holders: dict[str, set[str]] = {}
 
@@ -384,7 +390,7 @@ class MemoryLedger:
 
     def _write(self, tag: str, holder: str) -> None:
         value = HELD + holder.encode("ascii")
-        self._memory.put(tag, value, sys.getsizeof(value), HOLD_SECONDS)
+        self._memory.put(tag, value, sys.getsizeof(value), self._seconds)
 
 
 def _narrow(scopes: Iterable[Scope]) -> list[Scope]:

@@ -44,7 +44,7 @@ def scopes(*tags: str) -> list[Scope]:
 
 
 def test_a_hold_outlives_its_thirty_seconds_while_its_mutation_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RENEW_SECONDS", 0.005)
+    monkeypatch.setattr(module, "RENEWALS", 30 / 0.005)
 
     async def story() -> None:
         clock = Clock()
@@ -72,7 +72,7 @@ def test_a_hold_whose_process_died_expires(monkeypatch: pytest.MonkeyPatch) -> N
         await cache_over(backend).hold(scopes("tag:user:5")).begin()
         survivor = cache_over(backend)
         assert type(await survivor.fetch(SLOT, None, one)).__name__ == "Passing"
-        clock.now += module.HOLD_SECONDS
+        clock.now += module.DEFAULT_HOLD_SECONDS
         assert type(await survivor.fetch(SLOT, None, one)).__name__ == "Fresh"
         assert type(await survivor.fetch(SLOT, None, one)).__name__ == "Hit"
 
@@ -204,7 +204,7 @@ def test_a_backend_may_count_holders_itself() -> None:
             self.calls: list[tuple[str, Sequence[str]]] = []
 
         async def hold(self, tags: Sequence[str], holder: str, ttl: float) -> None:
-            assert ttl == module.HOLD_SECONDS
+            assert ttl == module.DEFAULT_HOLD_SECONDS
             self.calls.append(("hold", tags))
 
         async def release(self, tags: Sequence[str], holder: str) -> None:

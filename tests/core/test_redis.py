@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
 
@@ -11,7 +10,7 @@ import pytest
 from mizan_core import DeclarationError, Engine, build, client
 from mizan_core.cache.backend import HELD
 from mizan_core.cache.redis import RedisCache
-from tests.servers import RedisServer, redis_server
+from mizan_core.testing.redis_server import RedisServer, redis_server
 from tests.world import World
 
 SECRET = "s" * 32
@@ -288,24 +287,18 @@ def cluster() -> Iterator[str]:
         nodes = [one, two, three]
         for place, node in enumerate(nodes):
             first, last = place * 5462, min(16383, place * 5462 + 5461)
-            _say(node, "CLUSTER", "ADDSLOTS", *(str(slot) for slot in range(first, last + 1)))
-            _say(node, "CONFIG", "SET", "cluster-require-full-coverage", "no")
+            node.say("CLUSTER", "ADDSLOTS", *(str(slot) for slot in range(first, last + 1)))
+            node.say("CONFIG", "SET", "cluster-require-full-coverage", "no")
         for node in nodes[1:]:
-            _say(one, "CLUSTER", "MEET", "127.0.0.1", str(node.port))
+            one.say("CLUSTER", "MEET", "127.0.0.1", str(node.port))
         for node in nodes:
-            while "cluster_state:ok" not in (info := _say(node, "CLUSTER", "INFO")) or "known_nodes:3" not in info:
+            while "cluster_state:ok" not in (info := node.say("CLUSTER", "INFO")) or "known_nodes:3" not in info:
                 time.sleep(0.05)
         yield one.url.removesuffix("/0")
 
 
 def _nodes(number: int) -> tuple[str, str]:
     return "--cluster-config-file", f"/tmp/mizan-test-nodes-{time.time_ns()}-{number}.conf"
-
-
-def _say(node: RedisServer, *words: str) -> str:
-    with socket.create_connection(("127.0.0.1", node.port), timeout=5) as one:
-        one.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(w), w.encode()) for w in words))
-        return one.recv(100_000).decode()
 
 
 def test_a_cluster_keeps_the_keys_of_one_look_up_in_different_slots(cluster: str, world: World) -> None:

@@ -253,7 +253,7 @@ describe("what came along with an answer", () => {
     assert.deepEqual(namesOf(shown), [undefined, `user ${id}`, "theirs"]);
   });
 
-  test("is as good as fetched where a request begun before the call arrived meanwhile", async () => {
+  test("is dropped where a request begun before the call arrived meanwhile: either may be newer", async () => {
     const id = somebody();
     const [mizan, shown] = await showing([["user", { user_id: id }]]);
     const [reading, calling] = [await site.hold(urlOf(id)), await site.hold("POST /call/rename/", "before")];
@@ -265,8 +265,25 @@ describe("what came along with an answer", () => {
     await fetching;
     await calling.release();
     await renaming;
+    await shown.loaded();
     assert.deepEqual(namesOf(shown), [undefined, `user ${id}`, "Eve"]);
-    assert.equal((await fetched(shown)).length, 1);
+    assert.equal((await fetched(shown)).length, 2);
+  });
+
+  test("is dropped where a request has begun since, whose page may have heard of something newer", async () => {
+    const id = somebody();
+    const [mizan, shown] = await showing([["user", { user_id: id }]]);
+    const [calling, reading] = [await site.hold("POST /call/rename/"), await site.hold(urlOf(id))];
+    const renaming = mizan.call("rename", { user_id: id, name: "mine" });
+    await calling.arrived();
+    await createClient(site.options).call("rename", { user_id: id, name: "theirs" });
+    const fetching = mizan.fetch("user", { user_id: id });
+    await reading.arrived();
+    await calling.release();
+    await renaming;
+    await reading.gone();
+    assert.equal((await fetching).user_profile.name, "theirs");
+    assert.deepEqual(namesOf(shown), [undefined, `user ${id}`, "theirs"]);
   });
 
   test("is not shown to whoever is signed in next", async () => {

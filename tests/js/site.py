@@ -23,6 +23,7 @@ from mizan_core import Conflict, Context, Identity, build, client, invalidate, i
 
 KEYS = {"k1": "a-secret-of-the-tests-and-of-nothing-else"}
 BASE = "/api/mizan"
+BLANK = f'<!doctype html><script type="module" src="{BASE}/elements.js"></script>'
 
 User, Orders, Moment, Inbox, Shaky = map(Context, ("user", "orders", "moment", "inbox", "shaky"))
 
@@ -246,7 +247,7 @@ def site() -> Door:
         Route("/control/log", door.asked),
         Route("/control/token", token),
         Route("/control/{event}/{number:int}", door.awaited),
-        Route("/blank/", lambda _: HTMLResponse('<!doctype html><script type="module" src="/api/mizan/elements.js">')),
+        Route("/blank/", lambda _: HTMLResponse(BLANK)),
         Mount(BASE, mizan),
         *mizan.routes,
     ]

@@ -56,6 +56,7 @@ class Panel {
   complain(error) {
     this.element.querySelector(".error")?.remove();
     if (!error || (this.context === "board" && goToFirstPage())) return;
+    if (this.element === nowhere) return notify(error);
     const again = h("button", { type: "button", class: "small" }, "Try again");
     again.addEventListener("click", () => mizan.contexts[this.context].invalidate(this.params));
     this.element.append(h("p", { class: "error", role: "alert" }, `${error.message} `, again));
@@ -482,6 +483,7 @@ function drawRecent() {
     card.show({ issue_id: id });
   }
   keepingFocus($("recent-list"), recent.map((id) => cards.get(id).element));
+  if (!recent.length) $("recent-list").append(h("li", { class: "empty" }, "Open an issue, and it is here as well."));
   markCurrent();
 }
 
@@ -573,7 +575,7 @@ function logFetch({ what, status, ms, cache }, call) {
   }
   for (const panel of Panel.all) {
     if (panel.key !== what) continue;
-    say(panel, word, `${word} ${milliseconds(ms)}`);
+    say(panel, failed ? "failed" : word, `${word} ${milliseconds(ms)}`);
     if (call) flash(panel);
   }
 }

@@ -225,6 +225,7 @@ class Client {
     const request = new AbortController();
     const began = this.#tick();
     bundle.request = request;
+    bundle.moment = began;
     const end = await this.#get(bundle, request.signal).then(
       ({ response, body }) => () => this.#arrived(bundle, response, body, began),
       (error) => () => bundle.fail(error),
@@ -246,7 +247,7 @@ class Client {
   #arrived(bundle, response, body, began) {
     const respelled = bundle.respell(response.headers.get("Content-Location"));
     if (respelled && this.#heard > began) this.#overtake(bundle); // it may have been meant
-    else bundle.arrive(body, began);
+    else bundle.arrive(body, this.#tick());
   }
 
   async #call(name, body, layers) {
@@ -288,7 +289,7 @@ class Client {
     }
   }
 
-  /** What a call's answer brought along is as good as fetched, unless something came between call and answer. */
+  /** What a call's answer brought along is as good as fetched, unless something came between (protocol, section 14). */
   #refresh({ context, params = {}, data }, sent) {
     const bundle = Object.values(params).every(isExact) ? this.#find(context, params) : undefined;
     if (bundle === undefined || bundle.moment > sent) return undefined;
@@ -384,7 +385,7 @@ class Bundle {
   request = null;
   timer = undefined;
 
-  /** `moment`: when it was last overtaken, or as of when it is known. */
+  /** `moment`: when it was last overtaken, asked for or answered. */
   constructor(context, params, { texts, query }, moment) {
     this.context = context;
     this.params = params ?? {};
@@ -429,7 +430,7 @@ class Bundle {
     this.redraw(this.layers.filter((layer) => !layer.answered));
   }
 
-  /** The server's data as of a moment. Every call that was answered before is in it, so their changes retire. */
+  /** The server's data. Every call that was answered before is in it, so their changes retire. */
   arrive(data, moment) {
     this.drop();
     this.expire();

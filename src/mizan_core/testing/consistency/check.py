@@ -1,0 +1,209 @@
+"""One run: workers, clients and faults for a while, then calm, then everything looked at once more and judged."""
+
+import asyncio
+import random
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from .faults import KILL, KINDS, Fault, GivenRedis, OwnRedis, Store, network_faults
+from .fleet import WorkerProcess, proxied, target_of
+from .history import SETTLED_SECONDS, History, Incarnation, Outage, Violation, violations
+from .proxy import Proxy
+from .traffic import Traffic
+from .worker import Settings
+from .world import Database
+
+# Every chunk on its way to Redis or back takes a while, each another one, so that orders change.
+_USUAL_DELAY_SECONDS = 0.002
+
+_BETWEEN_OUTAGES = (2.0, 6.0)
+_BETWEEN_KILLS = (1.0, 3.0)
+_BETWEEN_STORMS = (0.1, 0.7)
+_DEADLY_STORMS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`redis`: a URL, or None for a server of the checker's own. `faults`: the kinds of them that may happen.
+
+    `without`: safeguards to take away.
+    """
+
+    redis: str | None = None
+    seconds: float = 60.0
+    workers: int = 4
+    clients: int = 12
+    on_cache_failure: Literal["allow", "refuse"] = "refuse"
+    hold: float = 3.0
+    faults: tuple[str, ...] = KINDS
+    without: tuple[str, ...] = ()
+    seed: int = 0
+
+    @property
+    def allow(self) -> bool:
+        return self.on_cache_failure == "allow"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of a run.
+
+    `remaining`: violations after everything had been back for a while. `uncached`: bundles that even then were not
+    served from the cache.
+    """
+
+    options: Options
+    history: History
+    faults: Counter[str]
+    violations: list[Violation]
+    remaining: list[Violation]
+    uncached: int
+
+    @property
+    def unexpected(self) -> list[Violation]:
+        return [one for one in self.violations if not one.documented]
+
+    @property
+    def passed(self) -> bool:
+        return not (self.unexpected or self.remaining or self.uncached)
+
+
+async def check(options: Options) -> Report:
+    """Run, and judge what was seen."""
+    async with AsyncExitStack() as stack:
+        run = _Run(options, Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mizan-consistency-"))))
+        await run.start(stack)
+        await run.trouble()
+        return await run.calm()
+
+
+class _Run:
+    def __init__(self, options: Options, directory: Path) -> None:
+        self._options = options
+        self._random = random.Random(options.seed)
+        self._history = History(options.hold)
+        self._workers: list[WorkerProcess] = []
+        self._traffic = Traffic(self._workers, self._history, time.monotonic, self._random)
+        self._database = Database(directory / "truth.sqlite")
+        self._prefix = f"mizan-consistency-{directory.name}:"
+        self._faults: list[Fault] = []
+        self._struck = Counter[str]()
+        self._one_at_a_time = asyncio.Lock()
+
+    async def start(self, stack: AsyncExitStack) -> None:
+        """The store, the database, the workers and the ways between them, until the stack is closed."""
+        url = self._options.redis
+        store: Store = OwnRedis() if url is None else GivenRedis(url, self._prefix)
+        stack.push_async_callback(store.aclose)
+        self._database.create()
+        stack.callback(self._database.close)
+        proxies = [proxy async for proxy in self._proxies(store.url, stack)]
+        for number in range(self._options.workers):
+            proxy = proxies[number] if proxies else None
+            settings = self._settings(proxied(store.url, proxy) if proxy else store.url)
+            worker = WorkerProcess(number, settings, self._died)
+            stack.push_async_callback(worker.aclose)
+            await worker.start()
+            self._workers.append(worker)
+        possible = [*store.faults(self._random), *network_faults(proxies, self._random)]
+        self._faults = [fault for fault in possible if fault.kind in self._options.faults]
+
+    async def trouble(self) -> None:
+        """Clients, faults and deaths at once."""
+        works = [self._storms, *[self._traffic.visit] * self._options.clients]
+        if self._faults:
+            works.append(self._outages)
+        if KILL in self._options.faults:
+            works.append(self._kills)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work()) for work in works]
+            await asyncio.sleep(self._options.seconds)
+            for task in tasks:
+                task.cancel()
+
+    async def calm(self) -> Report:
+        """Nothing is wrong any more: what is seen after a few seconds is judged with all the rest."""
+        await asyncio.sleep(max(self._options.hold, SETTLED_SECONDS) + 1.0)
+        self._traffic.end()
+        calm_since = time.monotonic()
+        uncached = await self._traffic.sweep()
+        for operation, row, version in self._database.commits():
+            self._history.commits.setdefault(operation, {})[row] = version
+        found = violations(self._history, allow=self._options.allow)
+        remaining = [one for one in found if one.read.began >= calm_since]
+        return Report(self._options, self._history, self._struck, found, remaining, uncached)
+
+    async def _proxies(self, url: str, stack: AsyncExitStack) -> AsyncIterator[Proxy]:
+        """One for each worker; none where the URL is not plain TCP."""
+        if url.startswith("redis://"):
+            for _ in range(self._options.workers):
+                proxy = Proxy(*target_of(url), lambda: self._random.uniform(0.0, _USUAL_DELAY_SECONDS))
+                stack.push_async_callback(proxy.aclose)
+                await proxy.start()
+                yield proxy
+
+    def _settings(self, redis: str) -> Settings:
+        options = self._options
+        return Settings(
+            redis=redis,
+            prefix=self._prefix,
+            database=self._database.path,
+            on_cache_failure=options.on_cache_failure,
+            hold=options.hold,
+            without=options.without,
+            seed=str(options.seed),
+        )
+
+    def _died(self, incarnation: Incarnation) -> None:
+        self._history.deaths[incarnation] = time.monotonic()
+        self._traffic.forget(incarnation)
+
+    async def _outages(self) -> None:
+        """One after the other, of any kind."""
+        while True:
+            await asyncio.sleep(self._random.uniform(*_BETWEEN_OUTAGES))
+            async with self._alone():
+                fault = self._random.choice(self._faults)
+                self._struck[fault.kind] += 1
+                began = time.monotonic()
+                try:
+                    await fault.strike()
+                finally:
+                    self._history.outages.append(Outage(fault.kind, began, time.monotonic(), fault.forgets))
+                if self._options.allow:
+                    await self._settled()
+
+    async def _kills(self) -> None:
+        while True:
+            await asyncio.sleep(self._random.uniform(*_BETWEEN_KILLS))
+            async with self._alone():
+                self._struck[KILL] += 1
+                self._random.choice(self._workers).kill()
+
+    async def _storms(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await asyncio.sleep(self._random.uniform(*_BETWEEN_STORMS))
+                group.create_task(self._storm(deadly=self._random.random() < _DEADLY_STORMS))
+
+    async def _storm(self, *, deadly: bool) -> None:
+        async with self._alone():
+            team = await self._traffic.storm(deadly=deadly)
+        if deadly and team is not None:
+            self._struck["kill before the purge"] += 1
+            await self._traffic.look_at_what_was_left(team)
+
+    def _alone(self) -> AbstractAsyncContextManager[object]:
+        """With "allow" a process that dies while it owes a purge loses it. That is documented, and would hide all else:
+        nobody is killed in an outage, nor until it has settled."""
+        return self._one_at_a_time if self._options.allow else nullcontext()
+
+    async def _settled(self) -> None:
+        await asyncio.sleep(SETTLED_SECONDS)
+        await self._traffic.calm()

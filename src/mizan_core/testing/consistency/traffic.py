@@ -1,0 +1,229 @@
+"""Clients that read and change at random, over sockets, and write down when each request began and ended."""
+
+import asyncio
+import itertools
+import json
+import random
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from typing import Any, TypeAlias, assert_never
+
+from .fleet import WorkerProcess
+from .history import Ended, History, Incarnation, Mutation, Outage, Read
+from .world import TEAMS, USERS, Kind
+
+Clock: TypeAlias = Callable[[], float]
+
+# Longer than anything that ends well takes, insisting on a purge through an outage included.
+_ANSWER_SECONDS = 20.0
+
+# A bundle needs two reads to come from the cache. A machine that is busy with something else needs a few more.
+_CACHED_AGAIN_SECONDS = 15.0
+
+_THINKING_SECONDS = 0.02
+_WRITES = 0.12
+_KINDS = {Kind.RENAME: 50, Kind.RETITLE: 20, Kind.PROMOTE: 15, Kind.TOUCH: 14, Kind.RESET: 1}
+
+
+# A storm: so many who read, so often each. After a deadly one a team is left alone for a while longer than its hold.
+_CROWD = 6
+_GLANCES = 8
+_LEFT_ALONE_SECONDS = 2.0
+
+
+class Unsent(Exception):
+    """The worker was not there: nothing has happened."""
+
+
+class Unanswered(Exception):
+    """The worker may have done it."""
+
+
+class Client:
+    """Asks one worker at a time, over a connection to each that it keeps while that one lives."""
+
+    def __init__(self) -> None:
+        self._open: dict[Incarnation, tuple[asyncio.StreamReader, asyncio.StreamWriter]] = {}
+
+    async def ask(self, worker: WorkerProcess, request: dict[str, Any]) -> dict[str, Any]:
+        """Raises `Unsent` or `Unanswered`."""
+        incarnation = worker.incarnation
+        reader, writer = await self._connected(worker)
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                writer.write(json.dumps(request).encode() + b"\n")
+                answer: dict[str, Any] = json.loads(await reader.readline())
+        except (OSError, TimeoutError, ValueError):
+            del self._open[incarnation]
+            writer.transport.abort()
+            raise Unanswered from None
+        return answer
+
+    def close(self) -> None:
+        for _, writer in self._open.values():
+            writer.close()
+
+    async def _connected(self, worker: WorkerProcess) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if worker.incarnation not in self._open:
+            if worker.port is None:
+                raise Unsent
+            try:
+                self._open[worker.incarnation] = await asyncio.open_connection("127.0.0.1", worker.port)
+            except OSError:
+                raise Unsent from None
+        return self._open[worker.incarnation]
+
+
+class Traffic:
+    """Everybody who asks. What is done is random, and goes into the history."""
+
+    def __init__(self, workers: Sequence[WorkerProcess], history: History, clock: Clock, rng: random.Random) -> None:
+        self._workers = workers
+        self._history = history
+        self._clock = clock
+        self._random = rng
+        self._numbers = itertools.count()
+        self._left_alone: dict[int, float] = {}  # teams that nobody changes, until when
+        self._troubled: dict[Incarnation, float] = {}  # workers that say that something is wrong, since when
+        self._calm = asyncio.Event()
+        self._calm.set()
+
+    async def visit(self) -> None:
+        """One client, for ever: mostly it reads."""
+        with closing(Client()) as client:
+            while True:
+                await asyncio.sleep(self._random.expovariate(1 / _THINKING_SECONDS))
+                if self._random.random() < _WRITES:
+                    await self._change_something(client)
+                else:
+                    await self.read(client, self._worker(), self._team(), self._random.choice((None, *range(USERS))))
+
+    async def storm(self, *, deadly: bool) -> int | None:
+        """Change and read one card all at once; if `deadly`, a process dies between its commit and its purge.
+
+        Then nobody changes the card's team until the hold of the dead one has expired, so that what it may have left
+        behind is still to be seen. The team, if any could be found.
+        """
+        team, user = self._random.randrange(TEAMS), self._random.randrange(USERS)
+        if self._is_left_alone(team):
+            return None
+        if deadly:
+            self._left_alone[team] = self._clock() + self._history.hold + _LEFT_ALONE_SECONDS
+        kind = self._random.choice((Kind.RENAME, Kind.RENAME, Kind.RETITLE))
+        with ExitStack() as stack:
+            one, other, *crowd = (stack.enter_context(closing(Client())) for _ in range(2 + _CROWD))
+            async with asyncio.TaskGroup() as group:
+                first = group.create_task(self.change(one, self._worker(), kind, team, user))
+                for client in crowd:
+                    group.create_task(self._look_again(client, team, user))
+                if self._random.random() < 0.5:
+                    await first
+                await self.change(other, self._worker(), kind, team, user, doomed=deadly)
+        return team
+
+    async def look_at_what_was_left(self, team: int) -> None:
+        """Read all of a team as soon as the hold of a process that died has expired."""
+        await asyncio.sleep(self._history.hold + _LEFT_ALONE_SECONDS / 2)
+        with closing(Client()) as client:
+            for worker, user in itertools.product(self._workers, (None, *range(USERS))):
+                await self.read(client, worker, team, user)
+
+    async def read(self, client: Client, worker: WorkerProcess, team: int, user: int | None) -> str | None:
+        """A card, or the whole board; how the cache answered."""
+        incarnation, began = worker.incarnation, self._clock()
+        params = {"team": team} if user is None else {"team": team, "user": user}
+        context = "board" if user is None else "card"
+        try:
+            answer = await client.ask(worker, {"read": context, "params": params})
+        except (Unsent, Unanswered):
+            return None
+        status, (versions,) = answer["status"], answer["body"].values()
+        self._history.reads.append(Read(context, incarnation, began, self._clock(), status, versions))
+        self._note(incarnation, began, calm=answer["calm"])
+        return str(status)
+
+    async def change(
+        self, client: Client, worker: WorkerProcess, kind: Kind, team: int, user: int, *, doomed: bool = False
+    ) -> None:
+        """One mutation; a doomed one kills its worker after the commit."""
+        incarnation, began = worker.incarnation, self._clock()
+        operation = f"{kind}-{next(self._numbers)}"
+        request = {"call": kind, "args": {**self._arguments(kind, team, user), "operation": operation}}
+        try:
+            answer = await client.ask(worker, {**request, "doomed": doomed})
+        except Unsent:
+            return
+        except Unanswered:
+            answer = {"ended": Ended.UNKNOWN, "calm": True}
+        outcome = Ended(answer["ended"])
+        self._history.mutations.append(Mutation(operation, kind, incarnation, began, self._clock(), outcome))
+        self._note(incarnation, began, calm=answer["calm"])
+
+    async def sweep(self) -> int:
+        """Every bundle from every worker, until it comes from the cache; how many have not after a while."""
+        until = self._clock() + _CACHED_AGAIN_SECONDS
+        waiting = [*itertools.product(self._workers, range(TEAMS), (None, *range(USERS)))]
+        with closing(Client()) as client:
+            while waiting and self._clock() < until:
+                waiting = [one for one in waiting if await self.read(client, *one) != "hit"]
+        return len(waiting)
+
+    async def calm(self) -> None:
+        """When no worker says any more that something is wrong."""
+        await self._calm.wait()
+
+    def end(self) -> None:
+        """Nothing is wrong any more."""
+        for incarnation in tuple(self._troubled):
+            self.forget(incarnation)
+
+    def forget(self, incarnation: Incarnation) -> None:
+        """A worker that is gone says nothing any more."""
+        self._note(incarnation, self._clock(), calm=True)
+
+    async def _change_something(self, client: Client) -> None:
+        team, user = self._team(), self._random.randrange(USERS)
+        (kind,) = self._random.choices(tuple(_KINDS), tuple(_KINDS.values()))
+        if not self._is_left_alone(team):
+            await self.change(client, self._worker(), kind, team, user)
+
+    async def _look_again(self, client: Client, team: int, user: int) -> None:
+        worker = self._worker()
+        for which in self._random.choices((user, user, None), k=_GLANCES):
+            await self.read(client, worker, team, which)
+
+    def _arguments(self, kind: Kind, team: int, user: int) -> dict[str, object]:
+        match kind:
+            case Kind.RENAME:
+                return {"team": team, "user": user}
+            case Kind.RETITLE:
+                return {"team": team}
+            case Kind.PROMOTE:
+                return {"number": team * USERS + user}
+            case Kind.TOUCH:
+                return {"numbers": [team * USERS + other for other in self._random.sample(range(USERS), 2)]}
+            case Kind.RESET:
+                return {}
+            case _:
+                assert_never(kind)
+
+    def _worker(self) -> WorkerProcess:
+        return self._random.choice(self._workers)
+
+    def _team(self) -> int:
+        """Some are asked for more often than others."""
+        return int(TEAMS * self._random.random() ** 1.5)
+
+    def _is_left_alone(self, team: int) -> bool:
+        return self._left_alone.get(team, 0.0) > self._clock()
+
+    def _note(self, incarnation: Incarnation, began: float, *, calm: bool) -> None:
+        """A worker's word for how the cache is; the time in which it is not well is an outage like any other."""
+        if not calm:
+            self._troubled.setdefault(incarnation, began)
+            self._calm.clear()
+        elif incarnation in self._troubled:
+            since = self._troubled.pop(incarnation)
+            self._history.outages.append(Outage("noticed", since, self._clock()))
+            if not self._troubled:
+                self._calm.set()

@@ -1,0 +1,110 @@
+"""One process of the program under check: an engine over Redis, asked in lines of JSON over TCP."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import multiprocessing
+import os
+import random
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Literal
+
+from ...cache.redis import RedisCache
+from ...engine import Engine
+from ...errors import Unavailable
+from ..safeguards import without
+from .world import Database, Pauses, World
+
+_SECRET = "the same in every worker, 32 bytes"  # noqa: S105  # it guards nothing here
+
+# Whoever is not killed first is killed at the end.
+_SHUTDOWN_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a worker is told when it starts."""
+
+    redis: str
+    prefix: str
+    database: Path
+    on_cache_failure: Literal["allow", "refuse"]
+    hold: float
+    without: tuple[str, ...]
+    seed: str
+
+
+class Worker:
+    """Answers one request a line, in the order of a connection's lines.
+
+    `{"read": context, "params": {...}}` gives `{"body": bundle, "status": ...}`; `{"call": name, "args": {...}}` gives
+    `{"ended": "acknowledged" | "refused" | "unknown"}`, and kills the worker before the purge if it is `"doomed"`.
+    Every answer says how the cache is.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._world = World(Database(settings.database), Pauses(random.Random(settings.seed)))
+        self.engine = Engine(
+            self._world.graph(),
+            cache=RedisCache(settings.redis, prefix=settings.prefix),
+            cache_secret=_SECRET,
+            on_cache_failure=settings.on_cache_failure,
+            hold=settings.hold,
+            shutdown=_SHUTDOWN_SECONDS,
+        )
+
+    async def serve(self, listening: Callable[[int], None]) -> None:
+        """On a port that `listening` is told, until cancelled."""
+        async with self.engine:
+            server = await asyncio.start_server(self._converse, "127.0.0.1", 0)
+            async with server:
+                listening(server.sockets[0].getsockname()[1])
+                await server.serve_forever()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while line := await reader.readline():
+                answer = await self._answer(json.loads(line))
+                health = self.engine.health()
+                answer["calm"] = health.cache == "up" and not health.owed_purges
+                writer.write(json.dumps(answer).encode() + b"\n")
+                await writer.drain()
+        writer.close()
+
+    async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        if "read" in request:
+            bundle = await self.engine.fetch(request["read"], request["params"])
+            why = bundle.cache_status.partition("detail=")[2]
+            return {"body": json.loads(bundle.body), "status": f"{bundle.status} {why}".strip()}
+        if request["doomed"]:
+            self._world.doomed.add(request["args"]["operation"])
+        return {"ended": await self._call(request["call"], request["args"])}
+
+    async def _call(self, name: str, args: dict[str, object]) -> str:
+        try:
+            await self.engine.call(name, args)
+        except Unavailable:
+            return "refused"
+        except Exception:  # noqa: BLE001  # whatever it was, it may have happened after the commit
+            return "unknown"
+        return "acknowledged"
+
+
+def main(settings: Settings, port: Connection) -> None:  # pragma: no cover  # in a process that is killed
+    """The life of a worker process: it ends when it is killed, or with the process that started it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.disable()  # that the cache fails is no news here
+    with without(*settings.without):
+        asyncio.run(_main(settings, port))
+
+
+async def _main(settings: Settings, port: Connection) -> None:  # pragma: no cover  # the same
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        asyncio.get_running_loop().add_reader(parent.sentinel, os._exit, 0)
+    await Worker(settings).serve(port.send)

@@ -1,0 +1,89 @@
+"""The whole check for a short while: nothing stale, and something as soon as a safeguard is taken away."""
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mizan_core.testing.consistency.__main__ import main
+from mizan_core.testing.consistency.check import Options, Report, check
+from mizan_core.testing.consistency.history import Breach, History, Read, Violation
+from mizan_core.testing.consistency.report import report_of
+from mizan_core.testing.redis_server import RedisServer, redis_server
+from mizan_core.testing.safeguards import SAFEGUARDS, without
+
+pytestmark = pytest.mark.timeout(180)  # a machine with a lot to do takes its time
+
+# Long enough for every kind of trouble, and for a safeguard's absence to show where the machine is slow.
+SHORT = Options(seconds=12.0, hold=1.5)
+
+
+def checked(options: Options) -> Report:
+    report = asyncio.run(check(options))
+    print(report_of(report))
+    return report
+
+
+def test_nothing_is_stale_whatever_dies_or_fails() -> None:
+    report = checked(SHORT)
+    assert report.passed
+    assert report.violations == []
+    assert len(report.history.reads) > 500
+    assert report.faults["kill before the purge"] > 0
+
+
+@pytest.mark.parametrize("safeguard", ["stamps", "holds"])
+def test_without_a_safeguard_something_is_found(safeguard: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["--fault", "kill", "--seconds", "5", "--hold", "1", "--without", safeguard]
+    assert any(main([*command, "--seed", str(seed)]) for seed in range(5))
+    assert f"without {safeguard}" in capsys.readouterr().out
+
+
+def test_where_it_is_allowed_a_purge_may_be_late_and_nothing_else() -> None:
+    report = checked(replace(SHORT, on_cache_failure="allow"))
+    assert report.passed
+    assert "as documented" in report_of(report)
+
+
+def test_a_given_server_is_left_as_it_was(redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
+    redis.say("SET", "somebody else's", "1")
+    assert main(["--redis", redis.url, "--seconds", "3", "--hold", "1", "--workers", "2", "--clients", "4"]) == 0
+    assert "2 workers" in capsys.readouterr().out
+    assert redis.say("KEYS", "*").count("\r\n$") == 1
+
+
+def test_a_server_behind_another_kind_of_url_has_no_proxies(tmp_path: Path) -> None:
+    with redis_server("--unixsocket", str(tmp_path / "redis")):
+        report = checked(Options(f"unix://{tmp_path}/redis", seconds=2.0, workers=1, hold=0.5, faults=("evict", "cut")))
+    assert report.passed
+    assert report.faults["evict"] <= 1
+    assert report.faults["cut"] + report.faults["kill"] == 0
+
+
+def test_every_safeguard_is_back_when_the_block_ends() -> None:
+    before = {name: getattr(owner, attribute) for name, (owner, attribute, _) in SAFEGUARDS.items()}
+    with without(*SAFEGUARDS):
+        assert all(getattr(owner, attribute) is instead for owner, attribute, instead in SAFEGUARDS.values())
+    assert before == {name: getattr(owner, attribute) for name, (owner, attribute, _) in SAFEGUARDS.items()}
+
+
+def test_the_report_says_what_was_found_and_what_did_not_come_back() -> None:
+    read = Read("card", (1, 0), 4.5, 4.6, "hit", {"1.2": 1})
+    stale = Violation(Breach.STALE, read, "1.2", 1, 2, "rename-1", 4.0, documented=False)
+    options = replace(SHORT, on_cache_failure="allow", without=("stamps",))
+    history = History(1.5, reads=[read])
+    report = Report(options, history, Counter(kill=2), [stale, replace(stale, documented=True)], [stale], 3)
+    assert not report.passed
+    assert report_of(report).splitlines() == [
+        "12 s, 4 workers, 12 clients, on_cache_failure=allow, hold 1.5 s, seed 0, without stamps",
+        "reads: 1 (100.0% hits, hit 1)",
+        "mutations: 0 (none)",
+        "faults: 2 (kill 2)",
+        "late or lost purges, as documented: 1 reads (stale 1)",
+        "remaining once all was back: 1",
+        "violations: 1 (stale 1)",
+        f"  {stale}",
+        "not cached again once all was back: 3 bundles",
+    ]
