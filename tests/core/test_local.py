@@ -1,0 +1,164 @@
+"""Bundles in this process's memory: recalled without a look-up, and never where anything of them is gone."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mizan_core import MemoryCache
+from mizan_core.entries import Entry, Slot, read_entry
+from mizan_core.holds import Nonces
+from mizan_core.local import LocalBundles, counting
+
+ME, OTHER = b"me......", b"other..."
+WHOLE, FIVE = "tag:user:whole", "tag:user:5"
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Shelf:
+    """A cache with one bundle in it, which was found once."""
+
+    def __init__(self) -> None:
+        self.clock, self.memory_clock = Clock(), Clock()
+        self.memory = MemoryCache(clock=self.memory_clock)
+        self.bundles = self.over(self.memory)
+        self.slot = Slot("ctx:user:5", (WHOLE, FIVE), ME)
+        self.keep(b"1")
+        assert self.bundles.recall(self.slot) is None
+        assert self.bundles.find(self.slot) is not None
+
+    def over(self, memory: MemoryCache) -> LocalBundles:
+        numbers = iter(range(1, 100_000))
+        return LocalBundles(memory, Nonces(lambda count: next(numbers).to_bytes(count, "big")), self.clock, 1_000.0)
+
+    def keep(self, body: bytes) -> None:
+        stamps = self.bundles.stamp(self.slot)
+        assert stamps is not None
+        assert self.bundles.keep(self.slot, Entry(stamps, self.clock.now + 60, "etag", body), 60)
+
+    def recalled(self) -> bytes | None:
+        entry = self.bundles.recall(self.slot)
+        return None if entry is None else entry.body
+
+    def do(self, work: Any) -> None:
+        asyncio.run(work)
+
+
+def test_what_was_found_is_recalled() -> None:
+    shelf = Shelf()
+    assert shelf.recalled() == b"1"
+    assert shelf.recalled() == b"1"
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        lambda shelf: shelf.do(shelf.memory.delete(WHOLE)),
+        lambda shelf: shelf.do(shelf.memory.delete(FIVE)),
+        lambda shelf: shelf.do(shelf.memory.delete(shelf.slot.key)),
+        lambda shelf: shelf.do(shelf.memory.delete_by_prefix("ctx:user:")),
+        lambda shelf: shelf.do(shelf.memory.clear()),
+        lambda shelf: shelf.do(shelf.memory.set(FIVE, b"!held", 60)),
+        lambda shelf: shelf.do(shelf.memory.set(WHOLE, b"n" + OTHER + b"1", 60)),
+        lambda shelf: setattr(shelf.clock, "now", 60.0),
+        lambda shelf: setattr(shelf.memory_clock, "now", 60.0),
+    ],
+    ids=["whole", "scope", "entry", "prefix", "cleared", "held", "another version", "expired", "expired in memory"],
+)
+def test_what_is_purged_held_evicted_or_expired_is_neither_recalled_nor_found(lost: Callable[[Shelf], None]) -> None:
+    shelf = Shelf()
+    lost(shelf)
+    assert shelf.recalled() is None
+    assert shelf.bundles.find(shelf.slot) is None
+    assert shelf.recalled() is None
+
+
+def test_a_tag_that_was_purged_and_added_again_revives_nothing() -> None:
+    shelf = Shelf()
+    shelf.do(shelf.memory.delete(FIVE))
+    assert shelf.bundles.stamp(shelf.slot) is not None
+    assert shelf.recalled() is None
+    assert shelf.bundles.find(shelf.slot) is None
+
+
+def test_what_was_stored_anew_is_found_anew() -> None:
+    shelf = Shelf()
+    shelf.keep(b"2")
+    assert shelf.recalled() is None
+    assert shelf.bundles.find(shelf.slot) is not None
+    assert shelf.recalled() == b"2"
+
+
+def test_a_slot_that_was_found_in_one_cache_is_not_recalled_from_another() -> None:
+    shelf = Shelf()
+    assert shelf.over(MemoryCache()).recall(shelf.slot) is None
+
+
+def test_an_entry_of_other_shapes_is_not_found() -> None:
+    shelf = Shelf()
+    assert shelf.bundles.find(Slot(shelf.slot.key, (WHOLE,), ME)) is None
+    assert shelf.bundles.find(Slot(shelf.slot.key, (WHOLE, FIVE, "tag:user:6"), ME)) is None
+
+
+def test_what_somebody_else_keeps_under_an_entrys_key_is_not_found() -> None:
+    shelf = Shelf()
+    shelf.do(shelf.memory.set(shelf.slot.key, b"whatever", 60))
+    assert shelf.bundles.find(shelf.slot) is None
+
+
+@pytest.mark.parametrize(("tag", "value"), [(WHOLE, b"!held"), (FIVE, b"!held"), (WHOLE, b"n" + OTHER + b"1")], ids=str)
+def test_a_tag_that_is_held_or_another_versions_gives_no_stamps(tag: str, value: bytes) -> None:
+    shelf = Shelf()
+    shelf.do(shelf.memory.set(tag, value, 60))
+    assert shelf.bundles.stamp(shelf.slot) is None
+
+
+def test_a_tag_that_is_not_kept_gives_no_stamps() -> None:
+    shelf = Shelf()
+    assert shelf.over(MemoryCache(max_bytes=10)).stamp(shelf.slot) is None
+
+
+def test_stamps_are_what_the_tags_have_for_as_long_as_they_have_it() -> None:
+    shelf = Shelf()
+    stamps = shelf.bundles.stamp(shelf.slot)
+    assert stamps == shelf.bundles.stamp(shelf.slot)
+    assert stamps is not None
+    assert shelf.bundles.is_unchanged(shelf.slot, stamps)
+    shelf.do(shelf.memory.delete(FIVE))
+    assert not shelf.bundles.is_unchanged(shelf.slot, stamps)
+    shelf.bundles.stamp(shelf.slot)
+    assert not shelf.bundles.is_unchanged(shelf.slot, stamps)
+
+
+def test_an_entry_that_is_let_go_is_kept_alive_by_no_slot() -> None:
+    shelf = Shelf()
+    assert shelf.slot.kept is not None
+    shelf.do(shelf.memory.delete(shelf.slot.key))
+    assert shelf.slot.kept.cell.value is None
+
+
+def test_an_entry_is_the_same_as_bytes() -> None:
+    shelf = Shelf()
+    entry = shelf.bundles.recall(shelf.slot)
+    assert entry is not None
+    (raw,) = asyncio.run(shelf.memory.get(shelf.slot.key))
+    assert raw == bytes(entry)
+    longer = Entry(entry.stamps, entry.expires, 'W/"' + "0" * 32 + '"', b"{}")
+    assert read_entry(bytes(longer), longer.stamps) is not None
+    assert bytes(read_entry(bytes(longer), longer.stamps) or b"") == bytes(longer)
+    assert read_entry(bytes(longer), [*longer.stamps, None]) is None
+    assert read_entry(bytes(longer), longer.stamps[:1]) is None
+
+
+def test_counted_bytes_never_repeat_and_differ_between_engines() -> None:
+    one, other = counting(lambda count: b"a" * count), counting(lambda count: b"b" * count)
+    drawn = [one(15) for _ in range(1_000)] + [other(15) for _ in range(1_000)]
+    assert len(set(drawn)) == 2_000
+    assert {len(value) for value in drawn} == {15}

@@ -1,0 +1,210 @@
+"""Work that never waited is begun where it is asked for, and runs to its end whoever goes away."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any
+
+import pytest
+
+from mizan_core.pace import Pace, Waiting, before_waiting, outlived
+
+
+class Tasks:
+    """Begins tasks and keeps them."""
+
+    def __init__(self) -> None:
+        self.begun: list[asyncio.Task[Any]] = []
+
+    def __call__(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        self.begun.append(asyncio.create_task(work))
+        return self.begun[-1]
+
+
+def run(story: Callable[[Pace, Tasks], Coroutine[Any, Any, None]]) -> None:
+    async def main() -> None:
+        tasks = Tasks()
+        await story(Pace(tasks), tasks)
+
+    asyncio.run(main())
+
+
+async def ended(result: Any) -> Any:
+    return await result.work if isinstance(result, Waiting) else result
+
+
+async def at_once(value: int = 1) -> int:
+    return value
+
+
+def test_what_has_not_been_seen_gets_a_task_and_what_did_not_wait_gets_none() -> None:
+    async def story(pace: Pace, tasks: Tasks) -> None:
+        assert await ended(pace.run("a", at_once())) == 1
+        assert len(tasks.begun) == 1
+        assert pace.run("a", at_once(2)) == 2
+        assert len(tasks.begun) == 1
+        assert await ended(pace.run("b", at_once(3))) == 3
+        assert len(tasks.begun) == 2
+
+    run(story)
+
+
+def test_what_was_seen_to_wait_gets_a_task_from_then_on() -> None:
+    async def story(pace: Pace, tasks: Tasks) -> None:
+        for count in (1, 2, 3):
+            assert await ended(pace.run("a", asyncio.sleep(0, count))) == count
+            assert len(tasks.begun) == count
+
+    run(story)
+
+
+def test_what_waits_though_it_did_not_before_is_waited_for_where_it_is() -> None:
+    async def task_of() -> asyncio.Task[Any] | None:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.001)
+        return asyncio.current_task()
+
+    async def story(pace: Pace, tasks: Tasks) -> None:
+        await ended(pace.run("a", at_once()))
+        assert await ended(pace.run("a", task_of())) is asyncio.current_task()
+        assert len(tasks.begun) == 1
+        await ended(pace.run("a", at_once()))
+        assert len(tasks.begun) == 2
+
+    run(story)
+
+
+@pytest.mark.parametrize("wait", [lambda: asyncio.sleep(0), lambda: asyncio.sleep(0.01)], ids=["a turn", "a while"])
+def test_a_caller_who_goes_away_leaves_the_rest_to_a_task(wait: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    done: list[str] = []
+
+    async def work() -> None:
+        try:
+            await wait()
+            await wait()
+            done.append("to the end")
+        except asyncio.CancelledError:
+            done.append("cut off")
+
+    async def story(pace: Pace, tasks: Tasks) -> None:
+        await ended(pace.run("a", at_once()))
+        caller = asyncio.create_task(ended(pace.run("a", work())))
+        await asyncio.sleep(0)
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        assert done == []
+        await tasks.begun[-1]
+        assert done == ["to the end"]
+
+    run(story)
+
+
+def test_what_is_cancelled_from_within_is_told_so() -> None:
+    async def work() -> str:
+        future = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(future.cancel)
+        try:
+            await future
+        except asyncio.CancelledError:
+            return "told"
+        return "not told"
+
+    async def story(pace: Pace, tasks: Tasks) -> None:
+        await ended(pace.run("a", at_once()))
+        assert await ended(pace.run("a", work())) == "told"
+
+    run(story)
+
+
+def test_a_task_that_is_cancelled_cancels_its_work() -> None:
+    heard: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(10)
+        except asyncio.CancelledError:
+            heard.append("cancelled")
+            raise
+
+    async def story(pace: Pace, tasks: Tasks) -> None:
+        waiting = asyncio.create_task(ended(pace.run("a", work())))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        tasks.begun[0].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert heard == ["cancelled"]
+
+    run(story)
+
+
+def test_errors_are_the_callers_whether_it_waits_or_not() -> None:
+    async def fails(waits: bool) -> None:
+        if waits:
+            await asyncio.sleep(0)
+        raise LookupError
+
+    async def story(pace: Pace, tasks: Tasks) -> None:
+        for waits in (False, False, True, True):
+            with pytest.raises(LookupError):
+                await ended(pace.run("a", fails(waits)))
+        await ended(pace.run("b", at_once()))
+        with pytest.raises(LookupError):
+            await ended(pace.run("b", fails(False)))
+        with pytest.raises(LookupError):
+            await ended(pace.run("b", fails(True)))
+
+    run(story)
+
+
+def test_work_that_nobody_waits_for_any_more_is_closed() -> None:
+    closed: list[bool] = []
+
+    class Never:
+        def __await__(self) -> Generator[None, None, None]:
+            try:
+                while True:
+                    yield
+            finally:
+                closed.append(True)
+
+    async def work() -> None:
+        await Never()
+
+    before = before_waiting(work(), lambda: None)
+    before.send(None)
+    before.close()
+    assert closed == [True]
+
+
+def test_before_work_waits_something_else_is_done_and_not_if_it_does_not_wait() -> None:
+    order: list[str] = []
+
+    async def work(waits: bool) -> str:
+        order.append("begun")
+        if waits:
+            await asyncio.sleep(0)
+            order.append("waited")
+        return "done"
+
+    async def main() -> None:
+        assert await before_waiting(work(False), lambda: order.append("acted")) == "done"
+        assert order == ["begun"]
+        assert await before_waiting(work(True), lambda: order.append("acted")) == "done"
+        assert order == ["begun", "begun", "acted", "waited"]
+
+    asyncio.run(main())
+
+
+def test_a_task_outlives_who_waits_for_it() -> None:
+    async def main() -> None:
+        task = asyncio.create_task(asyncio.sleep(0.01, "done"))
+        waiting = asyncio.create_task(outlived(task))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert await outlived(task) == "done"
+        assert await outlived(task) == "done"
+
+    asyncio.run(main())
