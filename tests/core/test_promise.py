@@ -187,7 +187,9 @@ def test_no_read_that_starts_after_a_mutation_was_answered_sees_what_was_true_be
         ROWS.versions.clear()
         ROWS.steps = steps
         cache = SteppedCache(steps)
-        engine = Engine(ROWS.graph, cache=cache, cache_secret="s" * 32, random=Tokens(), clock=lambda: 0.0)
+        engine = Engine(
+            ROWS.graph, cache=cache, cache_secret="s" * 32, random=Tokens(), clock=lambda: 0.0, deadline=1e9
+        )
         steps.state = lambda: (cache.contents(), sorted(ROWS.versions.items()), flights_of(engine))
         # What else is in the cache does not meet the reader, so one order of events shows what becomes of it.
         watched = BUNDLES if runs == 0 else [BUNDLES[place]]
@@ -214,7 +216,9 @@ def test_a_read_after_a_mutation_never_joins_a_computation_from_before_it() -> N
         ROWS.versions.clear()
         ROWS.steps = steps
         cache = SteppedCache(steps)
-        engine = Engine(ROWS.graph, cache=cache, cache_secret="s" * 32, random=Tokens(), clock=lambda: 0.0)
+        engine = Engine(
+            ROWS.graph, cache=cache, cache_secret="s" * 32, random=Tokens(), clock=lambda: 0.0, deadline=1e9
+        )
         steps.state = lambda: (cache.contents(), sorted(ROWS.versions.items()), flights_of(engine))
 
         async def read() -> None:
