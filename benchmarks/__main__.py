@@ -1,6 +1,7 @@
 """`python -m benchmarks [WORKLOAD ...]`: measure, print, and with `--write` leave table and chart in `results/`."""
 
 import argparse
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatch
@@ -29,6 +30,8 @@ def main() -> None:
         report.write(*report.read())
         return
     chosen = [one for one in names if not options.names or any(fnmatch(one, pattern) for pattern in options.names)]
+    if "sockets" in chosen and not options.profile and shutil.which("wrk") is None:
+        parser.error("sockets needs wrk; name the other workloads to measure these")
     with redis_server() as server:
         if options.profile:
             for name in options.names:

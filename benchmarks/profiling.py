@@ -53,6 +53,8 @@ class Place:
     def where(self) -> str:
         if (self.function, self.module) == _LOOP:
             return "the event loop itself"
+        if self.path == "<string>" and self.function.endswith(".__init__"):
+            return "dataclasses being made"
         return f"{self.function} ({self.module})"
 
     @property

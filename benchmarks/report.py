@@ -96,7 +96,8 @@ class Result:
 
     def text(self) -> str:
         lines = [f"{self.title} ({self.name}), {self.unit}"]
-        lines += [f"  {figure:14,.2f}  {name:28} {self.beside.get(name, '')}" for name, figure in self.figures.items()]
+        for name, figure in self.figures.items():
+            lines.append(f"  {figure_text(figure):>14}  {name:28} {self.beside.get(name, '')}")
         lines += [f"  {one.text()}" for one in self.ratios]
         return "\n".join([*lines, self.remains]).rstrip()
 
@@ -165,13 +166,23 @@ def table(results: Sequence[Result], around: dict[str, str]) -> str:
         pieces.append("## What the cost is made of where a ratio is not reached\n")
         pieces += [f"### {one.title}\n\n{one.remains}" for one in remaining]
     pieces.append("## Every workload\n")
-    for one in results:
-        rows = [f"| {name} | {figure:,.2f} | {one.beside.get(name, '')} |" for name, figure in _best_first(one)]
-        heads = [f"### {one.title}\n", f"| | {one.unit} | {one.beside_title} |", "| --- | ---: | ---: |"]
-        pieces.append("\n".join([*heads, *rows, ""]))
+    pieces += [_every_figure(one) for one in results]
     pieces.append("## Measured with\n")
     pieces.append("\n".join(f"- {name}: {value}" for name, value in around.items()) + "\n")
     return "\n".join(pieces)
+
+
+def _every_figure(result: Result) -> str:
+    rows = [("", result.unit, result.beside_title), ("---", "---:", "---:")]
+    rows += [(name, figure_text(figure), result.beside.get(name, "")) for name, figure in _best_first(result)]
+    shown = 3 if result.beside else 2
+    lines = [f"| {' | '.join(row[:shown])} |" for row in rows]
+    return "\n".join([f"### {result.title}\n", *lines, ""])
+
+
+def figure_text(figure: float) -> str:
+    """As many digits as mean something."""
+    return f"{figure:,.0f}" if figure >= 1_000 else f"{figure:,.2f}"
 
 
 def _best_first(result: Result) -> list[tuple[str, float]]:

@@ -234,7 +234,9 @@ def kinds_of(adapter: TypeAdapter[Any], *, serialized: bool = False) -> Kinds:
     return kinds_of_schema(schema, schema.get("$defs", {}))
 
 
-def kinds_of_schema(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Kinds:
+def kinds_of_schema(schema: Mapping[str, Any] | bool, definitions: Mapping[str, Any]) -> Kinds:
+    if isinstance(schema, bool):  # as those are that say no more than whether there may be a value
+        return Kinds(frozenset({"any"}))
     if "$ref" in schema:
         name = schema["$ref"].removeprefix("#/$defs/")
         if name not in definitions:  # a type that contains itself

@@ -18,7 +18,7 @@ OPTIONS = {
     "noUnusedParameters": True,
     "verbatimModuleSyntax": True,
     "isolatedModules": True,
-    "jsx": "react",
+    "jsx": "react-jsx",
     "module": "nodenext",
     "target": "es2022",
     "lib": ["es2022", "dom"],

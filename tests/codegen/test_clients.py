@@ -4,6 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from mizan_asgi.codegen.client import client_files
+from mizan_asgi.codegen.files import write
+from mizan_asgi.codegen.modules import Language
+from mizan_core import build, client
+
 from . import golden
 from .compiling import complaints, project
 
@@ -34,6 +39,20 @@ def test_typescript_compiles_with_its_usage_and_every_wrong_line_is_refused(tmp_
 def test_the_declarations_beside_javascript_say_the_same(tmp_path: Path) -> None:
     files = read(golden.FOLDER, "mizan.js", "mizan.d.ts", "mizan.react.js", "mizan.react.d.ts")
     project(tmp_path, files | read(HERE, *USAGES))
+    assert complaints(tmp_path) == ""
+
+
+def test_a_client_of_little_compiles_as_well(tmp_path: Path) -> None:
+    @client(context="page")
+    async def reader() -> int: ...
+
+    @client
+    async def call() -> None: ...
+
+    project(tmp_path, {})
+    for name, functions in {"contexts": [reader], "functions": [call]}.items():
+        files = client_files(build(functions), Language.TS, base_url="", react=True, command="")
+        write(tmp_path / name, files)
     assert complaints(tmp_path) == ""
 
 

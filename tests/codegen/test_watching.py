@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from mizan_asgi.cli import cli
 from mizan_asgi.codegen.watching import noting_sources, watch
+from mizan_core import GraphError
 
 # The processes of pytest-xdist ignore Ctrl-C, and so would what they start.
 PROGRAM = "import signal as s; s.signal(s.SIGINT, s.default_int_handler); from mizan_asgi.cli import main; main()"
@@ -139,6 +140,21 @@ def test_sources_are_the_files_of_the_project(tmp_path: Path) -> None:
     noted = [Path(line) for line in report.read_text().splitlines()]
     assert Path(__file__) in noted
     assert not [path for path in noted if "site-packages" in path.parts or "mizan_asgi" in path.parts]
+
+
+def test_a_module_that_failed_is_a_source_as_well(tmp_path: Path) -> None:
+    report, broken = tmp_path / "sources", tmp_path / "broken.py"
+    broken.write_text("def (:")
+
+    def compiling() -> None:
+        try:
+            compile(broken.read_text(), str(broken), "exec")
+        except SyntaxError:
+            raise GraphError(["it does not compile"]) from None
+
+    with pytest.raises(GraphError), noting_sources(report):
+        compiling()
+    assert str(broken) in report.read_text().splitlines()
 
 
 def test_watching_and_checking_exclude_each_other() -> None:

@@ -140,6 +140,7 @@ class TestKinds:
             (WithoutSchema, kinds("any"), False),
             (Annotated[int, WithJsonSchema({"type": ["integer", "null"]})], kinds("integer", "null"), True),
             (Annotated[int, WithJsonSchema({"allOf": [{"type": "integer"}]})], kinds("integer"), True),
+            (Annotated[int, WithJsonSchema({"anyOf": [True, {"type": "integer"}]})], kinds("any", "integer"), False),
             (Nested, kinds("array", "integer", items="any"), False),
             (Chain, kinds("array", items="any integer"), False),
         ],

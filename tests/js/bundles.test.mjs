@@ -110,6 +110,34 @@ describe("showing", () => {
     ends[1]();
   });
 
+  test("ends at once: whoever has ended it is told nothing more", async () => {
+    const mizan = await connect();
+    const params = { user_id: somebody() };
+    let end;
+    mizan.subscribe("user", params, ({ data }) => data && end());
+    const shown = show(mizan, "user", params);
+    end = shown.end;
+    await mizan.fetch("user", params);
+    assert.deepEqual(shown.states, [{ ...UNKNOWN, loading: true }]);
+  });
+
+  test("is ended by its own end, and no other", async (t) => {
+    t.mock.timers.enable({ apis: ["setTimeout"] });
+    const mizan = await connect({ keep: 1 });
+    const params = { user_id: somebody() };
+    const old = show(mizan, "user", params);
+    await old.loaded();
+    old.end();
+    await turn();
+    t.mock.timers.tick(1);
+    const shown = show(mizan, "user", params);
+    await shown.loaded();
+    old.end();
+    await turn();
+    t.mock.timers.tick(1);
+    assert.equal(mizan.state("user", params), shown.state);
+  });
+
   test("beginning, ending and beginning again in one turn asks once", async () => {
     const mizan = await connect();
     const params = { user_id: somebody() };
@@ -128,7 +156,8 @@ describe("showing", () => {
        mizan.subscribe("user", { user_id: 1 }, ({ data }) => console.log("told", data?.user_profile.name));
        await mizan.load("user", { user_id: 1 });
        const update = () => { throw new Error("update"); };
-       await mizan.call("echo", { value: 1 }, { optimistic: { context: "user", params: { user_id: 1 }, update } });
+       const optimistic = { context: "user", params: { user_id: 1 }, update };
+       console.log("answered", await mizan.call("echo", { value: 1 }, { optimistic }));
        await mizan.load("user", { user_id: 1 });
        mizan.close();`,
       site.baseUrl,
@@ -136,6 +165,7 @@ describe("showing", () => {
     const lines = output.trim().split("\n");
     assert.ok(lines.includes("caught listener"), output);
     assert.ok(lines.includes("caught update"), output);
+    assert.ok(lines.includes("answered 1"), output);
     assert.equal(lines.filter((line) => line.startsWith("told")).at(-1), "told user 1");
   });
 
@@ -367,7 +397,8 @@ describe("the window", () => {
       t.after(() => delete globalThis.addEventListener);
       const [with_, without] = [await connect({ [option]: true }), await connect()];
       const params = { user_id: somebody() };
-      await with_.fetch("user", { user_id: somebody() });
+      const kept = { user_id: somebody() };
+      await with_.fetch("user", kept);
       await without.fetch("user", params);
       const shown = show(with_, "user", params);
       const { data } = await shown.loaded();
@@ -376,6 +407,7 @@ describe("the window", () => {
       window.dispatchEvent(new Event(event));
       assert.deepEqual(shown.state, { data, error: undefined, loading: true });
       await shown.loaded();
+      assert.equal(with_.state("user", kept).data.user_profile.user_id, kept.user_id);
       with_.close();
       window.dispatchEvent(new Event(event));
       await turn();
@@ -386,7 +418,7 @@ describe("the window", () => {
 
 describe("closing", () => {
   test("ends every request and everybody's waiting, and nothing is asked after it", async () => {
-    const mizan = await connect();
+    const mizan = await connect({ channel: "closing" });
     const id = somebody();
     const held = await site.hold(`GET /ctx/user/?user_id=${id}`);
     const shown = show(mizan, "user", { user_id: id });

@@ -13,13 +13,9 @@ const DEFAULTS = { user: { page: 1 }, orders: { tags: [] } };
 
 /** Starts the site in a process of its own, for as long as the tests of this file run. */
 export async function serve() {
-  const server = spawn(PYTHON, ["-m", "uvicorn", "--factory", "tests.js.site:site", "--port", "0"], {
-    cwd: ROOT,
-    stdio: ["ignore", "ignore", "pipe"],
-  });
-  process.on("exit", () => server.kill("SIGKILL"));
+  const server = spawn(PYTHON, ["-m", "tests.js.site"], { cwd: ROOT, stdio: ["pipe", "ignore", "pipe"] });
   after(async () => {
-    server.kill();
+    server.stdin.end();
     if (server.exitCode === null) await once(server, "exit");
   });
   let url;
@@ -69,6 +65,8 @@ class Site {
       gone: () => this.#control("GET", `gone/${number}`),
       release: () => this.#control("POST", `release/${number}`),
       cut: () => this.#control("POST", `release/${number}?end=cut`),
+      /** A failure is answered, with a header that nobody can read. */
+      garble: () => this.#control("POST", `release/${number}?end=garble`),
       /** A proxy answers in its place: 502, with a text. */
       spoil: () => this.#control("POST", `release/${number}?end=proxy`),
     };

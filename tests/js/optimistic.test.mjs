@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
 import { createClient } from "../../src/mizan_asgi/static/client.js";
-import { namesOf, serve, show, somebody } from "./harness.mjs";
+import { namesOf, serve, show, somebody, turn } from "./harness.mjs";
 
 const site = await serve();
 
@@ -203,7 +203,23 @@ describe("an optimistic change", () => {
     await calling;
     const again = show(mizan, "user", { user_id: id });
     await again.loaded();
-    assert.equal(again.state.data.user_profile.name, `user ${id}`);
+    assert.deepEqual(namesOf(again), [undefined, `user ${id}`]);
+  });
+
+  test("of what went out of date while nobody showed it is shown over what is fetched, not over what was", async () => {
+    const { mizan, shown, id } = await showing();
+    const held = await site.hold("POST /call/rename/", "before");
+    const calling = mizan.call("rename", { user_id: id, name: "Eve" }, { optimistic: renamed(id, "Eve…") });
+    await held.arrived();
+    shown.end();
+    await countUp(id);
+    mizan.invalidate("user");
+    await turn();
+    const again = show(mizan, "user", { user_id: id });
+    await again.loaded();
+    assert.deepEqual(again.states.map(seen), [[undefined, undefined], ["Eve…", 1]]);
+    await held.release();
+    await calling;
   });
 
   test("is forgotten with everything else when somebody else asks", async () => {

@@ -65,7 +65,8 @@ describe("what a call made stale", () => {
     assert.deepEqual(shown.map((one) => one.state.data.user_letters.join("")), ["Ev", "us", "el"]);
     assert.ok(shown.every((one) => !one.state.loading));
     const names = [`page=2&user_id=${id}`, `user_id=${other}`, `user_id=${id}`].map((query) => `user?${query}`);
-    assert.deepEqual(await site.requests(), [{ target: "POST /call/rename/", mounted: names.join(", ") }]);
+    const [{ target, mounted }, ...more] = await site.requests();
+    assert.deepEqual([target, mounted, more], ["POST /call/rename/", names.join(", "), []]);
   });
 
   test("is fetched where the answer does not bring it along", async () => {
@@ -167,9 +168,11 @@ describe("what a call made stale", () => {
     const [mizan, one, other] = await showing([["user", { user_id: even }], ["user", { user_id: odd }]]);
     await mizan.call("rename", { user_id: odd, name: "odd" });
     await fetched(one, other);
+    assert.deepEqual(namesOf(one), [undefined, `user ${even}`]);
     await mizan.call("rename", { user_id: even, name: "even" });
     await fetched(one, other);
-    assert.deepEqual([one, other].map((shown) => shown.state.data.user_profile.name), ["even", "odd"]);
+    assert.deepEqual(namesOf(one), [undefined, `user ${even}`, "even"]);
+    assert.deepEqual(namesOf(other), [undefined, `user ${odd}`, "odd"]);
   });
 });
 
@@ -239,6 +242,24 @@ describe("what came along with an answer", () => {
     assert.deepEqual(await fetched(shown), [urlOf(id)]);
   });
 
+  test("is dropped where another answer has brought something along, which may be newer", async () => {
+    const id = somebody();
+    const [mizan, shown] = await showing([["user", { user_id: id }]]);
+    const [first, second] = [await site.hold("POST /call/rename/", "before"), await site.hold("POST /call/count/")];
+    const renaming = mizan.call("rename", { user_id: id, name: "Eve" });
+    await first.arrived();
+    const counting = mizan.call("count", { user_id: id });
+    await second.arrived();
+    await first.release();
+    await renaming;
+    assert.deepEqual(namesOf(shown), [undefined, `user ${id}`, "Eve"]);
+    await second.release();
+    await counting;
+    await shown.loaded();
+    assert.deepEqual(namesOf(shown), [undefined, `user ${id}`, "Eve"]);
+    assert.deepEqual(await fetched(shown), [urlOf(id)]);
+  });
+
   test("is dropped where something newer was fetched meanwhile", async () => {
     const id = somebody();
     const [mizan, shown] = await showing([["user", { user_id: id }]]);
@@ -304,7 +325,11 @@ describe("what came along with an answer", () => {
 });
 
 describe("a call whose end is not known", () => {
-  for (const end of ["cut", "spoil"]) {
+  for (const [end, error] of Object.entries({
+    cut: TypeError,
+    spoil: { code: "http_error", status: 502 },
+    garble: { code: "internal_error", status: 500 },
+  })) {
     test(`has everything that is shown fetched again (${end})`, async () => {
       const id = somebody();
       const [mizan, one, other] = await showing([["user", { user_id: id }], ["orders", { customer_id: id }]]);
@@ -312,7 +337,7 @@ describe("a call whose end is not known", () => {
       const calling = mizan.call("rename", { user_id: id, name: "Eve" });
       await held.arrived();
       await held[end]();
-      await assert.rejects(calling, end === "cut" ? TypeError : { code: "http_error", status: 502 });
+      await assert.rejects(calling, error);
       assert.deepEqual(await fetched(one, other), [`GET /ctx/orders/?customer_id=${id}`, urlOf(id)]);
       assert.equal(one.state.data.user_profile.name, "Eve");
     });

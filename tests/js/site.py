@@ -7,12 +7,17 @@ ordinary: answers are computed, cached and purged as anywhere.
 
 import asyncio
 import datetime
+import os
+import sys
+import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+import uvicorn
 from pydantic import BaseModel
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
 from starlette.routing import Mount, Route
@@ -142,7 +147,7 @@ async def rename_and_go(user_id: int, name: str) -> RedirectResponse:
 
 @dataclass(slots=True)
 class Hold:
-    """A request that is held. `end`: whether its answer is sent in the end, the connection cut, or a proxy answers."""
+    """A request that is held. `end`: whether its answer is sent in the end, the connection cut, or another one sent."""
 
     target: str
     before: bool
@@ -180,7 +185,8 @@ class Door:
         query = scope["query_string"].decode()
         target = f"{scope['method']} {scope['raw_path'].decode().removeprefix(BASE)}{query and f'?{query}'}"
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-        self.log.append({"target": target, "mounted": headers.get("x-mizan-mounted")})
+        known = headers.get("if-none-match")
+        self.log.append({"target": target, "mounted": headers.get("x-mizan-mounted"), "known": known})
         holds = [one for one in self.holds if not one.arrived.is_set() and target.startswith(one.target)]
         await (self._held(holds[0], scope, receive, send) if holds else self.app(scope, receive, send))
 
@@ -203,6 +209,9 @@ class Door:
             case "cut":  # a body that is announced and does not come: uvicorn closes the connection
                 await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
                 await send({"type": "http.response.body", "body": b"{", "more_body": True})
+            case "garble":
+                problem = {"type": "about:blank", "title": "", "status": 500, "code": "internal_error", "detail": ""}
+                await JSONResponse(problem, 500, {"x-mizan-invalidate": "user;user_id"})(scope, receive, send)
             case "proxy":
                 await PlainTextResponse("Bad Gateway", 502)(scope, receive, send)
 
@@ -237,7 +246,7 @@ def replaying(body: Message) -> Receive:
 FUNCTIONS = [one for one in list(globals().values()) if hasattr(one, "__mizan__")]
 
 
-def site() -> Door:
+def site(*middleware: Middleware) -> Door:
     """A site of its own; names and counts are the process's."""
     mizan = Mizan(build(FUNCTIONS), mwt_keys=KEYS)
     door = Door()
@@ -251,10 +260,21 @@ def site() -> Door:
         Mount(BASE, mizan),
         *mizan.routes,
     ]
-    door.app = Starlette(routes=routes, lifespan=mizan.lifespan)
+    door.app = Starlette(routes=routes, middleware=middleware, lifespan=mizan.lifespan)
     return door
+
+
+def until_left_alone() -> None:
+    """Whoever started this process holds its input open, and may be gone without a word."""
+    sys.stdin.read()
+    os._exit(0)
 
 
 async def token(request: Request) -> JSONResponse:
     now = datetime.datetime.now(datetime.UTC).timestamp()
     return JSONResponse(issue_mwt(Identity(request.query_params["user"]), KEYS, now=now))
+
+
+if __name__ == "__main__":
+    threading.Thread(target=until_left_alone, daemon=True).start()
+    uvicorn.run(site(), port=0)

@@ -95,10 +95,6 @@ class BundleNames:
     params: str
     data: str
 
-    @property
-    def parameter(self) -> str:
-        return f"params{_optional(self.bundle.parameters)}: {self.params}"
-
 
 @dataclass(frozen=True, slots=True)
 class Naming:

@@ -177,7 +177,7 @@ def _constant(value: object) -> Type:
 
 def _union(members: Iterable[Type]) -> Type:
     """Each of them once, null last. What may be anything, among others, may be anything."""
-    distinct = {one.text: one for one in members}
+    distinct = {one.text: one for one in members if one.text != "never"}
     if "unknown" in distinct:
         return Type("unknown")
     if "null" in distinct:

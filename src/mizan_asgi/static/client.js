@@ -95,7 +95,7 @@ class Client {
   async fetch(context, params, { signal } = {}) {
     signal?.throwIfAborted();
     const bundle = this.#bundle(context, params);
-    if (bundle.request === null) bundle.expire();
+    bundle.expire();
     return this.#wait(bundle, signal);
   }
 
@@ -362,7 +362,7 @@ class Client {
   #refetchOn(event) {
     const refetch = () => {
       for (const bundle of this.#bundles.values()) {
-        if (bundle.listeners.size === 0 || bundle.request !== null) continue;
+        if (bundle.listeners.size === 0) continue;
         bundle.expire();
         this.#look(bundle);
       }

@@ -1,0 +1,116 @@
+"""The runtime where it is at home: the browser's cache, its tabs, its network going away, and other origins."""
+
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from mizan_core import Identity, issue_mwt
+from tests.asgi.servers import listening
+from tests.js.site import KEYS, Door, names, site
+
+from .pages import Tab, Window, until_text
+
+pytestmark = pytest.mark.anyio
+
+SHOW = """async (options) => {
+  const { createClient } = await import(`${options.baseUrl ?? "/api/mizan"}/client.js`);
+  window.mizan = createClient(options);
+  window.shown = [];
+  mizan.subscribe("user", { user_id: 5 }, ({ data, error }) => {
+    shown.push(error?.code ?? data?.user_profile.name);
+    document.body.textContent = shown.at(-1);
+  });
+}"""
+
+# A change by others, as far as the runtime knows.
+UNHEARD = """fetch("/rename/", { method: "POST", body: new URLSearchParams({ user_id: 5, name: "Eve" }) })
+  .then((response) => response.text())"""
+
+RENAME = "(name) => mizan.call('rename', { user_id: 5, name })"
+
+
+@pytest.fixture
+def door() -> Door:
+    names.clear()
+    return site()
+
+
+@pytest.fixture
+async def url(door: Door) -> AsyncIterator[str]:
+    async with listening(door) as (host, port):
+        yield f"http://{host}:{port}"
+
+
+async def showing(window: Window, url: str, **options: object) -> Tab:
+    """A tab that shows user 5."""
+    tab = await window.open(f"{url}/blank/")
+    await tab.page.evaluate(SHOW, options)
+    await until_text(tab("body"), "user 5")
+    return tab
+
+
+async def test_the_browsers_cache_asks_whether_what_it_has_is_still_current(
+    window: Window, url: str, door: Door
+) -> None:
+    tab = await showing(window, url)
+    first = await tab.page.evaluate("mizan.fetch('user', { user_id: 5 })")
+    assert await tab.page.evaluate("mizan.fetch('user', { user_id: 5 })") == first
+    bundles = [one["known"] for one in door.log if one["target"] == "GET /ctx/user/?user_id=5"]
+    assert bundles[0] is None
+    assert all(one.startswith('W/"') for one in bundles[1:])
+    await tab.page.evaluate(RENAME, "Eve")
+    assert (await tab.page.evaluate("mizan.fetch('user', { user_id: 5 })"))["user_profile"]["name"] == "Eve"
+
+
+async def test_another_tab_shows_what_was_changed_here(window: Window, url: str, door: Door) -> None:
+    here, there = await showing(window, url), await showing(window, url)
+    door.log.clear()
+    await here.page.evaluate(RENAME, "Eve")
+    await until_text(there("body"), "Eve")
+    await here.settled()
+    assert [one["target"] for one in door.log] == ["POST /call/rename/", "GET /ctx/user/?user_id=5"]
+
+
+async def test_what_was_missed_without_a_network_is_fetched_with_it(window: Window, url: str) -> None:
+    tab = await showing(window, url, refetchOnReconnect=True)
+    await tab.page.evaluate(UNHEARD)
+    await tab.page.context.set_offline(True)
+    await tab.page.evaluate("mizan.invalidate('user')")
+    await tab.page.wait_for_function("mizan.state('user', { user_id: 5 }).error")
+    await tab.page.context.set_offline(False)
+    await until_text(tab("body"), "Eve")
+
+
+async def test_what_the_window_missed_behind_others_is_fetched_when_it_has_the_focus(window: Window, url: str) -> None:
+    tab = await showing(window, url, refetchOnFocus=True)
+    await tab.page.evaluate(UNHEARD)
+    await tab.page.evaluate("dispatchEvent(new Event('focus'))")
+    await until_text(tab("body"), "Eve")
+
+
+@pytest.mark.parametrize("exposed", [["X-Mizan-Invalidate", "Content-Location"], []])
+async def test_from_another_origin_it_works_and_what_cors_hides_may_be_anything(
+    window: Window, url: str, exposed: list[str]
+) -> None:
+    headers = ["Content-Type", "X-Mizan-Token", "X-Mizan-Mounted"]
+    allowed = {"allow_origins": [url], "allow_methods": ["GET", "POST"], "allow_headers": headers}
+    door = site(Middleware(CORSMiddleware, **allowed, expose_headers=exposed))
+    async with listening(door) as (host, port):
+        token = issue_mwt(Identity("5"), KEYS, now=time.time())
+        tab = await showing(window, url, baseUrl=f"http://{host}:{port}/api/mizan", token=token)
+        await tab.page.evaluate("void mizan.subscribe('orders', { customer_id: 7 }, () => {})")
+        await tab.settled()
+        door.log.clear()
+        await tab.page.evaluate(RENAME, "Ann")
+        await until_text(tab("body"), "Ann")
+        assert [one["target"] for one in door.log] == ["OPTIONS /call/rename/", "POST /call/rename/"]
+        await tab.page.evaluate("mizan.call('explode', { user_id: 5, name: 'Eve' }).catch(() => {})")
+        await until_text(tab("body"), "Eve")
+        await tab.settled()
+        fetched = {one["target"] for one in door.log if one["target"].startswith("GET")}
+        everything = {"GET /ctx/user/?user_id=5", "GET /ctx/orders/?customer_id=7"}
+        assert fetched == ({"GET /ctx/user/?user_id=5"} if exposed else everything)
+        await tab.page.close()

@@ -1,0 +1,241 @@
+"""What a type in Python is in TypeScript, one by one, as an argument and as a result."""
+
+import datetime
+import enum
+import ipaddress
+import math
+import pathlib
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Optional
+
+import pytest
+from pydantic import (
+    AliasPath,
+    Base64Bytes,
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    Json,
+    PlainSerializer,
+    SecretStr,
+    WithJsonSchema,
+    create_model,
+    model_serializer,
+)
+
+from mizan_asgi.codegen.api import Api, describe
+from mizan_asgi.codegen.names import Names, literal, member, type_name
+from mizan_asgi.codegen.types import Types, tsdoc
+from mizan_core import build, client
+
+
+def described(annotation: Any, name: str = "f") -> Api:
+    """The API of one function that takes and returns it."""
+
+    @client(name=name)
+    async def f(value: annotation) -> annotation: ...
+
+    return describe(build([f]), base_url="")
+
+
+def argument(annotation: Any) -> str:
+    api = described(annotation)
+    return Types(api.definitions).of(api.calls[0].arguments[0].schema)
+
+
+def result(annotation: Any) -> str:
+    api = described(annotation)
+    return Types(api.definitions).of(api.calls[0].result)
+
+
+def definition(model: Any, *, sent: bool = False) -> str:
+    """How the model's definition reads."""
+    api = described(model)
+    name = result(model) if sent else argument(model)
+    return Types(api.definitions).definition(name)
+
+
+class Size(enum.Enum):
+    SMALL = 1
+    HUGE = math.inf
+
+
+@pytest.mark.parametrize(
+    ("annotation", "taken", "sent"),
+    [
+        (int, "number", "number"),
+        (str, "string", "string"),
+        (bytes, "string", "string"),
+        (None, "null", "null"),
+        (Any, "unknown", "unknown"),
+        (Optional[Any], "unknown", "unknown"),  # noqa: UP045
+        (None | int, "number | null", "number | null"),
+        (list[int | None], "(number | null)[]", "(number | null)[]"),
+        (dict[str, list[int]], "{ [key: string]: number[] }", "{ [key: string]: number[] }"),
+        (tuple[int, ...], "number[]", "number[]"),
+        (tuple[()], "[]", "[]"),
+        (list[tuple[int | str, None]], "[number | string, null][]", "[number | string, null][]"),
+        (Literal["a", 1, None], '"a" | 1 | null', '"a" | 1 | null'),
+        (Literal['it\'s "so"\n'], '"it\'s \\"so\\"\\n"', '"it\'s \\"so\\"\\n"'),
+        (datetime.timedelta, "string", "string"),
+        (ipaddress.IPv4Address, "string", "string"),
+        (pathlib.PurePosixPath, "string", "string"),
+        (re.Pattern[str], "string", "string"),
+        (HttpUrl, "string", "string"),
+        (SecretStr, "string", "string"),
+        (Base64Bytes, "string", "string"),
+        (ByteSize, "string | number", "number"),
+        (Json[dict[str, int]], "string", "{ [key: string]: number }"),
+        (Sequence[int], "number[]", "number[]"),
+        (Mapping[str, int], "{ [key: string]: number }", "{ [key: string]: number }"),
+        (defaultdict[str, int], "{ [key: string]: number }", "{ [key: string]: number }"),
+        (Callable[[], int], "unknown", "unknown"),
+        (Annotated[int, PlainSerializer(lambda value: str(value))], "number", "unknown"),
+        (Annotated[int, PlainSerializer(str, return_type=str)], "number", "string"),
+    ],
+)
+def test_a_type_is_taken_and_sent_as(annotation: Any, taken: str, sent: str) -> None:
+    assert argument(annotation) == taken
+    assert result(annotation) == sent
+
+
+@pytest.mark.parametrize(
+    ("schema", "read"),
+    [
+        ({"type": ["string", "null"]}, "string | null"),
+        ({"type": "object"}, "{ [key: string]: unknown }"),
+        ({"type": "object", "additionalProperties": False}, "{ [key: string]: never }"),
+        ({"type": "object", "properties": {"a-b": {"type": "null"}}}, '{\n  "a-b"?: null;\n}'),
+        ({"type": "object", "properties": {"a": True}, "required": ["a"]}, "{\n  a: unknown;\n}"),
+        ({"type": "array"}, "unknown[]"),
+        ({"type": "array", "prefixItems": [{"type": "null"}], "minItems": 0, "maxItems": 1}, "[null?]"),
+        ({"type": "array", "prefixItems": [{"type": "null"}], "items": False}, "[null?]"),
+        ({"type": "array", "prefixItems": [{}], "items": {"type": "string"}, "minItems": 1}, "[unknown, ...string[]]"),
+        ({"allOf": [{"type": "string"}, {"enum": ["a", "b"]}]}, 'string & ("a" | "b")'),
+        ({"type": "string", "anyOf": [{"const": "a"}, {}]}, "string"),
+        ({"anyOf": [True, {"type": "string"}]}, "unknown"),
+        ({"oneOf": [False, {"type": "string"}]}, "string"),
+        ({"anyOf": [False]}, "never"),
+        ({"enum": [["a", 1], {"b": None}]}, '["a", 1] | { b: null; }'),
+        ({"enum": []}, "never"),
+        ({"type": "whatever"}, "unknown"),
+        ({"type": "object", "propertyNames": False, "additionalProperties": True}, "{ [key: string]: unknown }"),
+    ],
+)
+def test_a_schema_that_somebody_wrote_is_read(schema: dict[str, Any], read: str) -> None:
+    assert argument(Annotated[Any, WithJsonSchema(schema)]) == read
+
+
+def test_a_number_that_is_not_finite_is_what_json_makes_of_it() -> None:
+    class Endless(BaseModel):
+        ratio: float = math.inf
+
+    assert definition(Size) == "export type Size = 1 | null;"
+    assert "@defaultValue" not in definition(Endless)
+
+
+def test_a_serializer_of_a_whole_model_is_believed_only_if_it_is_annotated() -> None:
+    class Said(BaseModel):
+        x: int
+
+        @model_serializer
+        def serialize(self) -> list[int]:
+            return [self.x]
+
+    class Unsaid(BaseModel):
+        x: int
+
+        @model_serializer
+        def serialize(self):  # type: ignore[no-untyped-def]
+            return [self.x]
+
+    assert definition(Said, sent=True) == "export type Said = number[];"
+    assert definition(Unsaid, sent=True) == "export type Unsaid = unknown;"
+
+
+def test_a_model_without_fields_that_forbids_others_takes_no_other_value() -> None:
+    class Nobody(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+
+    assert definition(Nobody) == "export type Nobody = { [key: string]: never };"
+
+
+def test_what_two_modules_call_alike_is_told_apart_by_as_little_as_needed() -> None:
+    def model(module: str, *, field: str) -> Any:
+        return create_model("Item", __module__=module, **{field: (int, ...)})
+
+    def called(*modules: str, alike: bool = False) -> list[str]:
+        models = [model(module, field="x" if alike else f"x{place}") for place, module in enumerate(modules)]
+
+        @client
+        async def f(value: tuple[tuple(models)]) -> None: ...  # type: ignore[misc]
+
+        return list(describe(build([f]), base_url="").definitions)
+
+    assert called("shop.a") == ["Item"]
+    assert called("shop.a", "shop.b") == ["AItem", "BItem"]
+    assert called("one.models", "other.models") == ["OneModelsItem", "OtherModelsItem"]
+    assert called("same", "same") == ["Item", "Item2"]
+    assert called("shop.a", "shop.b", alike=True) == ["Item"]
+
+
+def test_what_pydantic_is_told_to_call_a_model_is_no_part_of_its_modules() -> None:
+    class My__Model(BaseModel):  # noqa: N801
+        model_config = ConfigDict(title="Something else")
+
+    assert list(described(My__Model).definitions) == ["MyModel"]
+
+
+def test_an_alias_path_is_no_name_that_a_client_can_send() -> None:
+    class Deep(BaseModel):
+        x: int = Field(validation_alias=AliasPath("outer", 0))
+
+    assert "x: number;" in definition(Deep, sent=True)
+
+
+def test_a_dataclass_has_no_docstring_that_it_did_not_write() -> None:
+    @dataclass
+    class Plain:
+        x: int
+
+    assert definition(Plain) == "export interface Plain {\n  x: number;\n}"
+
+
+@pytest.mark.parametrize(
+    ("name", "called"),
+    [
+        ("update_profile", "UpdateProfile"),
+        ("update-profile.v2", "UpdateProfileV2"),
+        ("Page[list[int]]", "PageListInt"),
+        ("_private", "Private"),
+        ("1st", "T1st"),
+        ("__", "T"),
+        ("größe", "Größe"),
+    ],
+)
+def test_a_name_as_that_of_a_type(name: str, called: str) -> None:
+    assert type_name(name) == called
+
+
+def test_who_comes_later_gives_way() -> None:
+    names = Names({"Taken"})
+    taken = [names.take(*wanted) for wanted in [("A",), ("A",), ("A",), ("Taken", "Free"), ("Taken", "Free"), ("A2",)]]
+    assert taken == ["A", "A2", "A3", "Free", "Taken2", "A22"]
+
+
+def test_members_and_literals() -> None:
+    assert [member(name) for name in ("a", "class", "a-b", "$", "1", "__proto__", "ß")] == [
+        *("a", "class", '"a-b"', "$", '"1"', '["__proto__"]', '"ß"'),
+    ]
+    assert literal({"b": [1.0, None], "a": "\ud800"}) == '{"a":"\\ud800","b":[1,null]}'
+
+
+def test_comments() -> None:
+    assert tsdoc("") == ""
+    assert tsdoc("one */ line") == "/** one *\\/ line */\n"
+    assert tsdoc("two\n\nlines") == "/**\n * two\n *\n * lines\n */\n"
