@@ -285,9 +285,10 @@ def shows_who_asks(policy: CachePolicy, functions: Iterable[Function]) -> bool:
 
 
 def _read_call(headers: SentHeaders, body: bytes) -> tuple[str, Given]:
-    media = media_type(headers)
-    if body and not is_json(media):
-        raise UnsupportedMediaType("Send a call as JSON, or a form to /call/{name}/.")
+    if headers.get(b"content-type") != b"application/json" or not headers.none_twice():
+        media = media_type(headers)
+        if body and not is_json(media):
+            raise UnsupportedMediaType("Send a call as JSON, or a form to /call/{name}/.")
     return parse_call(body)
 
 

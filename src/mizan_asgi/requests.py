@@ -124,36 +124,31 @@ class _WatchedScope(dict[str, Any]):
 
 
 class SentHeaders:
-    """A request's headers, by names in lower case. To find out that one is absent costs next to nothing."""
+    """A request's headers, by names in lower case. To find out that one is absent costs next to nothing.
 
-    __slots__ = ("_last", "_pairs")
+    `get` gives the last value of a name; None if there is none.
+    """
+
+    __slots__ = ("_last", "_pairs", "get")
 
     def __init__(self, scope: Scope) -> None:
         self._pairs: list[tuple[bytes, bytes]] = scope["headers"]
         self._last: dict[bytes, bytes] = dict(self._pairs)
-
-    def __contains__(self, name: bytes) -> bool:
-        return name in self._last
+        self.get = self._last.get
 
     def none_of(self, names: frozenset[bytes]) -> bool:
         """Whether there is no header of any of these names."""
         return names.isdisjoint(self._last)
+
+    def none_twice(self) -> bool:
+        """Whether every header was sent once."""
+        return len(self._last) == len(self._pairs)
 
     def all(self, name: bytes) -> list[str]:
         """The values of every header of this name."""
         if name not in self._last:
             return []
         return [value.decode("latin-1") for found, value in self._pairs if found == name]
-
-    def first(self, name: bytes) -> bytes | None:
-        """The value of the first header of this name."""
-        if name not in self._last or len(self._last) == len(self._pairs):
-            return self._last.get(name)
-        return next((value for found, value in self._pairs if found == name), None)
-
-    def only(self, name: bytes) -> bytes | None:
-        """The value of the one header of this name; None if there is none, or perhaps more than one."""
-        return self._last.get(name) if len(self._last) == len(self._pairs) else None
 
 
 def below_mount(scope: Scope, base_url: str) -> str:
@@ -205,22 +200,32 @@ def parse_pairs(raw: bytes) -> Pairs:
 
 async def read_body(headers: SentHeaders, receive: Receive, limit: int) -> bytes:
     """The whole body. Raises `PayloadTooLarge` as soon as more than `limit` bytes have arrived or are announced."""
-    announced = headers.first(b"content-length")
+    announced = headers.get(b"content-length")
     if announced is not None and announced.isdigit() and (len(announced) > 18 or int(announced) > limit):
         raise PayloadTooLarge(limit)
+    message = await receive()
+    if not message.get("more_body") and message["type"] != "http.disconnect":
+        whole: bytes = message.get("body", b"")
+        if len(whole) > limit:
+            raise PayloadTooLarge(limit)
+        return whole
+    return await _read_on(message, receive, limit)
+
+
+async def _read_on(message: Message, receive: Receive, limit: int) -> bytes:
+    """The rest of a body that comes in pieces, of which this message is the first."""
     chunks: list[bytes] = []
     size = 0
     while True:
-        message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        body: bytes = message.get("body", b"")
-        size += len(body)
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
         if size > limit:
             raise PayloadTooLarge(limit)
         if not message.get("more_body"):
-            return b"".join([*chunks, body]) if chunks else body
-        chunks.append(body)
+            return b"".join(chunks)
+        message = await receive()
 
 
 def limited(receive: Receive, limit: int) -> Receive:
@@ -253,8 +258,6 @@ def media_type(headers: SentHeaders) -> str:
 
     Raises `UnsupportedMediaType` for more than one, and for any charset but UTF-8.
     """
-    if headers.only(b"content-type") == b"application/json":
-        return "application/json"
     values = headers.all(b"content-type")
     if len(values) > 1:
         raise UnsupportedMediaType

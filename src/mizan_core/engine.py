@@ -182,7 +182,7 @@ class Engine:
             sent = function.validator.validate(args)
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
             return Failure(error)
-        caller = Caller(identity, request) if function.takes_more or function.affects else NOBODY
+        caller = Caller(identity, request) if function.is_told_who else NOBODY
         if function.context is not None:
             return await self._answer_reader(function, sent, caller)
         if function.affects:

@@ -56,6 +56,7 @@ class Function:
     is_async: bool = field(init=False)
     takes_request: bool = field(init=False)
     takes_more: bool = field(init=False)  # it is given more than its inputs
+    is_told_who: bool = field(init=False)  # it, or what it affects, depends on the caller
     required: tuple[str, ...] = field(init=False)  # inputs that it has to be given
     is_determined: bool = field(init=False)  # its arguments alone say what it makes stale
 
@@ -71,6 +72,7 @@ class Function:
             "is_view": signature.is_view,
             "is_async": signature.is_async,
             "takes_request": signature.takes_request,
+            "is_told_who": signature.takes_request or bool(signature.identity_parameters) or bool(self.affects),
             "required": tuple(name for name, compiled in self.inputs.items() if compiled.input.required),
             "is_determined": all(affect.is_determined for affect in self.affects),
             "takes_more": signature.takes_request or bool(signature.identity_parameters),

@@ -72,7 +72,8 @@ def parse_call(body: bytes) -> tuple[str, dict[str, Any]]:
         raise BadRequest("'fn' is missing or is not a text.")
     if len(call) > 1 + ("args" in call):
         raise BadRequest("The body has members other than 'fn' and 'args'.")
-    return name, as_arguments(call.get("args", {}))
+    args = call.get("args", {})
+    return name, args if type(args) is dict else as_arguments(args)
 
 
 def as_arguments(value: object) -> dict[str, Any]:
