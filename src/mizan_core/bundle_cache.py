@@ -378,7 +378,8 @@ class BundleCache:
         if self._local is not None:
             if not self._local.is_unchanged(slot, stamps):
                 return Passing(body, etag, "purged")
-            entry = Entry(stamps, self._clock() + lifetime, etag, body)
+            kept = bytes(memoryview(body))  # a copy, without the spare room that the encoder leaves
+            entry = Entry(stamps, self._clock() + lifetime, etag, kept)
             return Fresh(body, etag, self._keeps and self._local.keep(slot, entry, lifetime))
         try:
             stored, current = await together(

@@ -1,12 +1,13 @@
 """Bundles in this process's memory: recalled without a look-up, and never where anything of them is gone."""
 
 import asyncio
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from mizan_core import MemoryCache
+from mizan_core import Engine, MemoryCache, build, client
 from mizan_core.entries import Entry, Slot, read_entry
 from mizan_core.holds import Nonces
 from mizan_core.local import LocalBundles, counting
@@ -162,3 +163,26 @@ def test_counted_bytes_never_repeat_and_differ_between_engines() -> None:
     drawn = [one(15) for _ in range(1_000)] + [other(15) for _ in range(1_000)]
     assert len(set(drawn)) == 2_000
     assert {len(value) for value in drawn} == {15}
+
+
+def test_what_an_engine_keeps_takes_about_the_bytes_that_are_counted() -> None:
+    @client(context="user")
+    async def user_profile(user_id: int) -> str:
+        return "x" * 100
+
+    @client(affects="user")
+    async def rename(user_id: int) -> None: ...
+
+    async def measured() -> tuple[int, int]:
+        cache = MemoryCache(max_bytes=1 << 30)
+        engine = Engine(build([user_profile, rename]), cache=cache)
+        await engine.fetch("user", {"user_id": -1})
+        tracemalloc.start()
+        for number in range(3_000):
+            await engine.fetch("user", {"user_id": number})
+        used, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return used, cache.used_bytes
+
+    used, counted = asyncio.run(measured())
+    assert 0.5 * counted < used < 1.1 * counted  # a hit adds what it writes once
