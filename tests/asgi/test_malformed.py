@@ -245,3 +245,11 @@ async def test_an_argument_that_pydantic_fails_at_with_an_error_of_another_kind_
         refusal(await web.post("/api/mizan/call/wait/", json={"span": beyond_timedelta}), 422, "invalid_input")
         refusal(await web.get(f"/api/mizan/ctx/spans/?span={beyond_timedelta}"), 422, "invalid_input")
     assert not ran
+
+
+@pytest.mark.parametrize("chunks", [[b"x" * 101], [b"x" * 60, b"x" * 41], [b"", b"x" * 101]], ids=len)
+async def test_a_body_that_nobody_announced_is_refused_as_soon_as_it_is_too_long(
+    site: Site, chunks: list[bytes]
+) -> None:
+    answer = await raw(site.mizan(max_body_bytes=100), "POST", "/api/mizan/call/", chunks=chunks)
+    refusal(answer, 413, "payload_too_large")

@@ -1269,10 +1269,15 @@ class TestCacheFailure:
         run(story)
 
 
+class Elsewhere(MemoryCache):
+    """A cache that is asked as if it were in another process."""
+
+
+@pytest.mark.parametrize("cache", [MemoryCache, Elsewhere])
 class TestVersions:
     """Two versions of a program over one cache: neither keeps what the other purged."""
 
-    def versions(self) -> tuple[Engine, Engine, dict[str, int]]:
+    def versions(self, kind: type[MemoryCache]) -> tuple[Engine, Engine, dict[str, int]]:
         rows = {"value": 0}
         orders = Context("orders")
 
@@ -1288,16 +1293,16 @@ class TestVersions:
         async def change_page(page: int) -> None:
             rows["value"] += 1
 
-        cache = MemoryCache()
+        cache = kind()
         old, new = (
             Engine(build(functions), cache=cache, cache_secret="s" * 32)
             for functions in ([listed, change], [listed, change, change_page])
         )
         return old, new, rows
 
-    def test_a_narrow_purge_of_the_new_reaches_what_the_old_has_stored(self) -> None:
+    def test_a_narrow_purge_of_the_new_reaches_what_the_old_has_stored(self, cache: type[MemoryCache]) -> None:
         async def story() -> None:
-            old, new, rows = self.versions()
+            old, new, rows = self.versions(cache)
             for _ in range(2):
                 await old.fetch("orders", {"customer_id": 1})
             assert (await old.fetch("orders", {"customer_id": 1})).status == "hit"
@@ -1306,9 +1311,9 @@ class TestVersions:
 
         run(story)
 
-    def test_so_does_a_purge_without_a_mutation(self) -> None:
+    def test_so_does_a_purge_without_a_mutation(self, cache: type[MemoryCache]) -> None:
         async def story() -> None:
-            old, new, rows = self.versions()
+            old, new, rows = self.versions(cache)
             await old.fetch("orders", {"customer_id": 1})
             rows["value"] += 1
             await new.invalidate("orders", page=1)
@@ -1316,9 +1321,9 @@ class TestVersions:
 
         run(story)
 
-    def test_while_the_new_mutates_the_old_stores_nothing(self) -> None:
+    def test_while_the_new_mutates_the_old_stores_nothing(self, cache: type[MemoryCache]) -> None:
         async def story() -> None:
-            old, new, _ = self.versions()
+            old, new, _ = self.versions(cache)
             await old.fetch("orders", {"customer_id": 1})
             hold = new._cache.hold(new._addresses.purged([Invalidation("orders", {"page": 1})]))
             await hold.begin()
@@ -1328,9 +1333,9 @@ class TestVersions:
 
         run(story)
 
-    def test_a_version_takes_a_context_over_at_most_once_a_minute(self) -> None:
+    def test_a_version_takes_a_context_over_at_most_once_a_minute(self, cache: type[MemoryCache]) -> None:
         async def story() -> None:
-            old, new, _ = self.versions()
+            old, new, _ = self.versions(cache)
             one = {"customer_id": 1}
             await old.fetch("orders", one)
             assert (await new.fetch("orders", one)).cache_status.endswith("detail=other-version")
@@ -1343,9 +1348,11 @@ class TestVersions:
 
         run(story)
 
-    def test_a_mutation_claims_a_cold_context_so_that_no_other_version_stores_what_it_would_miss(self) -> None:
+    def test_a_mutation_claims_a_cold_context_so_that_no_other_version_stores_what_it_would_miss(
+        self, cache: type[MemoryCache]
+    ) -> None:
         async def story() -> None:
-            old, new, rows = self.versions()
+            old, new, rows = self.versions(cache)
             hold = new._cache.hold(new._addresses.purged([Invalidation("orders", {"page": 1})]))
             await hold.begin()
             old_bundle = await old.fetch("orders", {"customer_id": 1})

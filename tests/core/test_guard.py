@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,52 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 async def until(state: CacheState, guarded: GuardedCache) -> None:
     while guarded.state is not state:
         await asyncio.sleep(0.001)
+
+
+class Futures(MemoryCache):
+    """Answers by a future, once it is told to."""
+
+    def get(self, *keys: str) -> Any:
+        return asyncio.get_running_loop().create_future()
+
+
+def test_operations_that_are_under_way_are_given_up_each_at_its_own_time() -> None:
+    async def story() -> None:
+        guarded = GuardedCache(Futures(), deadline=0.05)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+
+        async def asked(after: float) -> float:
+            await asyncio.sleep(after)
+            guarded.state = CacheState.UP
+            with pytest.raises(CacheUnavailable):
+                await guarded.get("a")
+            return loop.time() - began - after
+
+        lasted = await asyncio.gather(*(asked(after) for after in (0, 0.01, 0.03)))
+        assert all(0.045 <= seconds < 0.5 for seconds in lasted)
+        await guarded.aclose()
+
+    run(story)
+
+
+def test_the_deadlines_of_one_loop_are_not_another_ones() -> None:
+    deadlines = module._Deadlines(0.01)
+    first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
+
+    async def added() -> asyncio.Future[None]:
+        operation: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        deadlines.add(operation)
+        return operation
+
+    one, other = first.run_until_complete(added()), second.run_until_complete(added())
+    first.run_until_complete(asyncio.sleep(0.03))
+    assert not one.done()
+    assert not other.done()
+    second.run_until_complete(asyncio.sleep(0.03))
+    assert isinstance(other.exception(), TimeoutError)
+    first.close()
+    second.close()
 
 
 def test_after_a_failure_nobody_asks_until_a_probe_has_been_answered() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -128,6 +129,125 @@ def test_what_was_named_late_is_held_before_the_hold_ends() -> None:
         assert await backend.get("tag:a", "tag:b", "tag:c", "tag:d") == [None] * 4
 
     run(story)
+
+
+def test_a_renewal_of_one_loop_leaves_the_holds_of_another_alone() -> None:
+    renewed: list[str] = []
+
+    class Noted:
+        def renew(self) -> None:
+            renewed.append("renewed")
+
+    renewals: Any = module.Renewals(0.03)
+    first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
+
+    async def added() -> None:
+        renewals.add(Noted())
+
+    first.run_until_complete(added())
+    second.run_until_complete(added())
+    first.run_until_complete(asyncio.sleep(0.03))
+    assert renewed == []
+    second.run_until_complete(asyncio.sleep(0.015))
+    assert len(renewed) >= 2
+    first.close()
+    second.close()
+
+
+class TestReadersThatWaitForTheFirstTime:
+    """Those who joined a computation that had no task hear of its end all the same."""
+
+    async def ready(self) -> BundleCache:
+        cache = cache_over(MemoryCache())
+        await cache.fetch(Slot("ctx:user:0", ("tag:user:whole",), ME), None, one, "readers")
+        return cache
+
+    def begun(self, cache: BundleCache, compute: Callable[[], Awaitable[Computed]]) -> "asyncio.Task[Any]":
+        return asyncio.create_task(cache.fetch(SLOT, None, compute, "readers"))
+
+    def test_by_its_answer(self) -> None:
+        async def slow() -> Computed:
+            await asyncio.sleep(0.01)
+            return Computed(b"2")
+
+        async def story() -> None:
+            cache = await self.ready()
+            tasks = [self.begun(cache, slow) for _ in range(3)]
+            first, *others = [await task for task in tasks]
+            assert (first.body, first.joined) == (b"2", False)
+            assert [(one.body, one.joined) for one in others] == [(b"2", True)] * 2
+            assert cache._flights == {}
+
+        run(story)
+
+    def test_by_its_error(self) -> None:
+        async def fails() -> Computed:
+            await asyncio.sleep(0.01)
+            raise LookupError
+
+        async def story() -> None:
+            cache = await self.ready()
+            tasks = [self.begun(cache, fails) for _ in range(3)]
+            assert [type(error) for error in await asyncio.gather(*tasks, return_exceptions=True)] == [LookupError] * 3
+            assert cache._flights == {}
+
+        run(story)
+
+    def test_by_its_being_cancelled_from_within(self) -> None:
+        async def gives_up() -> Computed:
+            await asyncio.sleep(0.01)
+            raise asyncio.CancelledError
+
+        async def story() -> None:
+            cache = await self.ready()
+            tasks = [self.begun(cache, gives_up) for _ in range(2)]
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+            assert [type(error) for error in ended] == [asyncio.CancelledError] * 2
+            assert cache._flights == {}
+
+        run(story)
+
+    def test_though_whoever_began_it_has_gone_away(self) -> None:
+        ran: list[int] = []
+
+        async def slow() -> Computed:
+            ran.append(1)
+            await asyncio.sleep(0.01)
+            return Computed(b"2")
+
+        async def story() -> None:
+            cache = await self.ready()
+            first, other = self.begun(cache, slow), self.begun(cache, slow)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            first.cancel()
+            assert (await other).body == b"2"
+            assert first.cancelled()
+
+        run(story)
+        assert ran == [1]
+
+    def test_and_a_flight_that_came_after_a_purge_is_left_in_its_place(self) -> None:
+        go_on = asyncio.Event()
+
+        async def slow() -> Computed:
+            await go_on.wait()
+            return Computed(b"2")
+
+        async def story() -> None:
+            cache = await self.ready()
+            early = self.begun(cache, slow)
+            await asyncio.sleep(0)
+            await cache.purge([Scope("tag:user:5", "tag:user:whole", ME)], insist=False)
+            late = self.begun(cache, slow)
+            await asyncio.sleep(0.01)
+            assert len(cache._flights) == 1
+            go_on.set()
+            assert (await early).detail == "purged"
+            assert (await late).stored
+            assert cache._flights == {}
+
+        run(story)
 
 
 class Interfering(MemoryCache):

@@ -95,6 +95,22 @@ def test_counted_bytes_are_the_bytes_that_are_used() -> None:
     assert 0.9 * measured < cache.used_bytes < 1.6 * measured
 
 
+def test_others_get_their_turn_while_a_large_prefix_is_deleted() -> None:
+    async def story() -> None:
+        cache = MemoryCache()
+        for number in range(5_000):
+            await cache.set(f"ctx:user:{number}", b"old", None)
+        deleting = asyncio.create_task(cache.delete_by_prefix("ctx:user:"))
+        await asyncio.sleep(0)
+        assert 0 < len(cache) < 5_000
+        await cache.set("ctx:user:4999", b"new", None)
+        await cache.set("ctx:user:new", b"new", None)
+        assert await deleting == 4_999 - (await cache.get("ctx:user:4999")).count(None)
+        assert await cache.get("ctx:user:new") == [b"new"]
+
+    asyncio.run(story())
+
+
 def test_deleting_a_prefix_does_not_look_at_the_rest_of_the_cache() -> None:
     async def seconds_with(others: int) -> float:
         cache = MemoryCache(max_bytes=1 << 30)

@@ -4,8 +4,10 @@ import asyncio
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 
 import pytest
+from redis.exceptions import RedisError
 
 from mizan_core import DeclarationError, Engine, build, client
 from mizan_core.cache.backend import HELD
@@ -197,6 +199,30 @@ def test_a_server_that_forgets_everything_is_only_a_miss(world: World) -> None:
             while engine.health().cache != "up":
                 await asyncio.sleep(0.05)
             assert [(await engine.fetch("user", {"user_id": 5})).status for _ in range(2)][1] == "hit"
+
+    with redis_server() as server:
+        run(lambda: story(server))
+
+
+def test_a_connection_that_takes_too_long_is_given_up_and_another_is_opened() -> None:
+    async def story(server: RedisServer) -> None:
+        cache = RedisCache(server.url, timeout=0.05)
+        await cache.set("a", b"1", 60)
+        server.signal(signal.SIGSTOP)
+        try:
+            began = time.perf_counter()
+            with pytest.raises((RedisError, OSError)):
+                await cache.get("a")
+            assert 0.04 < time.perf_counter() - began < 2
+        finally:
+            server.signal(signal.SIGCONT)
+        for _ in range(100):
+            with suppress(RedisError, OSError):
+                if await cache.get("a") == [b"1"]:
+                    break
+            await asyncio.sleep(0.02)
+        assert await cache.get("a") == [b"1"]
+        await cache.aclose()
 
     with redis_server() as server:
         run(lambda: story(server))
