@@ -36,7 +36,7 @@ coverage: .venv/.dev $(NODE_PACKAGES)
 # With a real server, and Node as it comes.
 javascript: .venv/.dev $(NODE_PACKAGES)
 ifneq ($(NODE_PACKAGES),)
-	PYTHON=$(CURDIR)/$(BIN)/python node --test tests/js/*.test.mjs
+	PYTHON=$(CURDIR)/$(BIN)/python node --test --test-timeout=120000 tests/js/*.test.mjs
 else
 	@echo "There is no Node here: the tests of what runs in browsers are left out." >&2; test "$(CI)" != true
 endif

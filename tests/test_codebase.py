@@ -69,7 +69,16 @@ FLOORS: dict[str, list[set[str]]] = {
 # What a package may import besides the standard library and itself.
 FOREIGN = {
     "mizan_core": {"pydantic", "pydantic_core", "jwt", "orjson", "typing_extensions"},
-    "mizan_asgi": {"mizan_core", "pydantic", "starlette", "python_multipart", "typer", "click", "typing_extensions"},
+    "mizan_asgi": {
+        "mizan_core",
+        "pydantic",
+        "pydantic_core",
+        "starlette",
+        "python_multipart",
+        "typer",
+        "click",
+        "typing_extensions",
+    },
 }
 
 # What a module may import that comes with an extra: nobody imports it who has not asked for it.

@@ -175,9 +175,12 @@ def touches(invalidation: Invalidation, context: str, texts: Mapping[str, str | 
 
     A parameter that `texts` does not know may have any value, so nothing sets the bundle apart; None is a known null.
     """
-    return invalidation.context == context and all(
-        texts.get(name, text) == text for name, text in invalidation.texts.items()
-    )
+    return invalidation.context == context and within(invalidation.texts, texts)
+
+
+def within(scope: Mapping[str, str], texts: Mapping[str, str | None]) -> bool:
+    """The same for the texts of an invalidation of the bundle's context."""
+    return all(texts.get(name, text) == text for name, text in scope.items())
 
 
 def narrow(plan: ContextPlan, function: str | None, values: Mapping[str, object]) -> list[Invalidation]:

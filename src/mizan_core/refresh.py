@@ -17,7 +17,7 @@ from .answers import Answer, Refreshed
 from .errors import BadRequest, CallError
 from .graph import ContextPlan, Graph
 from .inputs import Pairs
-from .invalidation import Invalidation, touches
+from .invalidation import Invalidation, within
 from .values import Json, jsonable
 
 logger = logging.getLogger("mizan")
@@ -51,6 +51,7 @@ class Stale:
     query: str
 
 
+Scope: TypeAlias = Mapping[str, str]
 Get: TypeAlias = Callable[[Stale], Awaitable[bytes]]
 
 
@@ -119,16 +120,18 @@ def _unreadable() -> BadRequest:
 
 def _stale(graph: Graph, mounted: Iterable[Mounted], invalidations: Sequence[Invalidation]) -> Iterator[Stale]:
     """Those of the mounted bundles that are out of date. What this graph does not know, or refuses, is passed over."""
-    affected = {one.context for one in invalidations}
+    scopes: dict[str, list[Scope]] = {}
+    for one in invalidations:
+        scopes.setdefault(one.context, []).append(one.texts)
     for bundle in mounted:
         plan = graph.contexts.get(bundle.context)
-        if plan is not None and plan.readers and bundle.context in affected:
-            stale = _if_stale(plan, bundle.pairs, invalidations)
+        if plan is not None and plan.readers and bundle.context in scopes:
+            stale = _if_stale(plan, bundle.pairs, scopes[bundle.context])
             if stale is not None:
                 yield stale
 
 
-def _if_stale(plan: ContextPlan, pairs: Pairs, invalidations: Sequence[Invalidation]) -> Stale | None:
+def _if_stale(plan: ContextPlan, pairs: Pairs, scopes: Iterable[Scope]) -> Stale | None:
     try:
         sent = plan.validator.validate(pairs)
         spelling = spell(plan, sent)
@@ -137,7 +140,7 @@ def _if_stale(plan: ContextPlan, pairs: Pairs, invalidations: Sequence[Invalidat
         _tell(plan.name, error)
         return None
     texts = {name: spelling.texts.get(name) for name in plan.parameters}
-    if not any(touches(one, plan.name, texts) for one in invalidations):
+    if not any(within(scope, texts) for scope in scopes):
         return None
     return Stale(plan.name, named, spelling.query)
 

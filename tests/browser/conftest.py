@@ -46,7 +46,7 @@ async def browser() -> AsyncIterator[Browser]:
 async def window(browser: Browser) -> AsyncIterator[Window]:
     """A window of somebody who has never been here."""
     context: BrowserContext = await browser.new_context(viewport={"width": 1440, "height": 900}, locale="en")
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(30_000)  # of a machine that is busy
     window = Window(context)
     yield window
     await context.close()

@@ -74,9 +74,9 @@ class Tab:
         return seen
 
     @asynccontextmanager
-    async def holding(self, pattern: str) -> AsyncIterator["Held"]:
-        """Requests to URLs like this wait on their way until they are let go, at the latest in the end."""
-        held = Held()
+    async def holding(self, pattern: str, *, answered: bool = False) -> AsyncIterator["Held"]:
+        """Requests to URLs like this, or the answers to them, wait on their way, at the longest until the end."""
+        held = Held(answered)
         await self.page.route(pattern, held)
         yield held
         await held.end()
@@ -97,7 +97,8 @@ class Tab:
 class Held:
     """A handler of routes that waits. `arrived` is set when the first request has come."""
 
-    def __init__(self) -> None:
+    def __init__(self, answered: bool) -> None:
+        self._answered = answered
         self.arrived = asyncio.Event()
         self._gate = asyncio.Event()
         self._waiting = 0
@@ -107,9 +108,10 @@ class Held:
     async def __call__(self, route: Route) -> None:
         self._waiting += 1
         self._none.clear()
+        answer = await route.fetch() if self._answered else None
         self.arrived.set()
         await self._gate.wait()
-        await route.continue_()
+        await (route.continue_() if answer is None else route.fulfill(response=answer))
         self._waiting -= 1
         if self._waiting == 0:
             self._none.set()

@@ -55,6 +55,13 @@ def held(door: Door, target: str) -> Hold:
     return door.holds[-1]
 
 
+async def refreshed(tab: Tab, number: int) -> None:
+    """Wait until so many elements have been refreshed since the last time."""
+    count = "(number) => told.filter((one) => one.startsWith('refreshed')).length === number"
+    await tab.page.wait_for_function(count, arg=number)
+    await tab.page.evaluate("void (told.length = 0)")
+
+
 async def lost(route: Route) -> None:
     """The server has done what it was asked for, and nobody hears of it."""
     await route.fetch()
@@ -188,24 +195,39 @@ async def test_what_cannot_be_fetched_leaves_what_was_shown_and_is_told(tab: Tab
 async def test_where_an_answer_was_lost_or_redirected_everything_is_fetched(tab: Tab, door: Door) -> None:
     await shows(tab, element("one") + element("other", "inbox", "/profile/7/"))
     both = ["GET /profile/5/", "GET /profile/7/"]
-    post = """([url, ask]) => {
+    post = """([url, ask]) => new Promise((done) => {
       const form = new URLSearchParams({ user_id: 5, name: "Eve" });
-      if (ask === "fetch") return fetch(url, { method: "POST", body: form }).then((one) => one.text()).catch(() => {});
+      if (ask === "fetch") return fetch(url, { method: "POST", body: form }).then((one) => one.text()).then(done, done);
       const request = new XMLHttpRequest();
       request.open("POST", url);
+      request.onloadend = () => done();
       request.send(form);
-    }"""
+    })"""
     for ask in ("fetch", "xhr"):
         await tab.page.evaluate(post, ["/rename-and-go/", ask])
-        await until_text(tab("#one"), "Eve")
+        await refreshed(tab, 2)
         assert sorted(await fetched(tab, door)) == both
         await tab.page.route("**/rename/", lost)
         await tab.page.evaluate(post, ["/rename/", ask])
+        await refreshed(tab, 2)
         assert sorted(await fetched(tab, door)) == both
         await tab.page.unroute("**/rename/")
     await tab.page.evaluate("fetch('http://127.0.0.1:1/', { method: 'POST' }).catch(() => {})")
     await tab.page.evaluate("fetch('http://[', { method: 'POST' }).catch(() => {})")
     await tab.page.evaluate("fetch('/profile/9/', { signal: AbortSignal.abort() }).catch(() => {})")
+    assert await fetched(tab, door) == []
+
+
+async def test_another_origin_has_no_say(tab: Tab, door: Door) -> None:
+    await shows(tab, element("shown"))
+    headers = {
+        "Access-Control-Allow-Origin": "*",
+        "Access-Control-Expose-Headers": "X-Mizan-Invalidate",
+        "X-Mizan-Invalidate": "user",
+    }
+    await tab.page.route("http://elsewhere.test/", lambda route: route.fulfill(headers=headers, body="user"))
+    ask = "fetch('http://elsewhere.test/').then((one) => one.headers.get('X-Mizan-Invalidate'))"
+    assert await tab.page.evaluate(ask) == "user"
     assert await fetched(tab, door) == []
 
 
@@ -237,6 +259,7 @@ async def test_lists_do_not_set_elements_apart(tab: Tab, door: Door) -> None:
     assert await fetched(tab, door) == []
     for tags in (["a", "b"], '["c"]'):
         await tab.page.evaluate(call, {"customer_id": 5, "tags": tags})
+        await refreshed(tab, 1)
         assert await fetched(tab, door) == ["GET /profile/5/"]
 
 

@@ -105,6 +105,26 @@ async def test_what_others_change_meanwhile_is_shown_under_an_optimistic_edit(ta
     assert await tab.seen(f"#row-{issue_id}") == [before, NEW]
 
 
+async def test_a_change_that_others_cause_to_be_fetched_before_its_answer_is_not_shown_twice(
+    tab: Tab, window: Window
+) -> None:
+    other = await window.open(tab.page.url)
+    await other("#title:enabled").wait_for()
+    await tab.settled()
+    comments = await tab("#comment-list li").count()
+    async with tab.holding("**/call/add_comment/", answered=True) as held:
+        await tab("#comment-text").fill("Once.")
+        await tab("#comment-send").click()
+        await held.arrived.wait()
+        await rename(other)
+        await until_text(tab("#recent-list"), NEW)
+        await tab.settled(held=1)
+        assert await tab("#comment-list li").count() == comments + 1
+    await tab.settled()
+    assert await tab("#comment-list li").count() == comments + 1
+    assert await tab("#comments-title").inner_text() == f"{comments + 1} comment" + "s" * (comments > 0)
+
+
 async def test_a_refused_edit_is_taken_back_and_says_why(tab: Tab) -> None:
     issue_id = await issue_of(tab)
     before = await tab(f"#row-{issue_id}").inner_text()

@@ -27,6 +27,8 @@ from pydantic import (
     create_model,
     model_serializer,
 )
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
 
 from mizan_asgi.codegen.api import Api, describe
 from mizan_asgi.codegen.names import Names, literal, member, type_name
@@ -189,6 +191,46 @@ def test_what_pydantic_is_told_to_call_a_model_is_no_part_of_its_modules() -> No
         model_config = ConfigDict(title="Something else")
 
     assert list(described(My__Model).definitions) == ["MyModel"]
+
+
+class Raising(int):
+    """A type whose own code fails when it is asked to describe itself."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        return core_schema.int_schema()
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        raise ZeroDivisionError
+
+
+def test_a_type_that_cannot_describe_itself_may_be_anything_and_others_are_as_they_were() -> None:
+    @client
+    async def f(broken: list[Raising], whole: list[int]) -> Raising: ...
+
+    api = describe(build([f]), base_url="")
+    types = Types(api.definitions)
+    assert [types.of(one.schema) for one in api.calls[0].arguments] == ["unknown", "number[]"]
+    assert types.of(api.calls[0].result) == "unknown"
+
+
+def test_what_fails_only_together_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(self: object, inputs: list[Any]) -> Any:
+        if len(inputs) > 1:
+            raise ZeroDivisionError
+        return {}, {}
+
+    monkeypatch.setattr(GenerateJsonSchema, "generate_definitions", failing)
+    with pytest.raises(ZeroDivisionError):
+        described(int)
+
+
+def test_data_that_looks_like_a_reference_is_data() -> None:
+    class Example(BaseModel):
+        x: dict[str, str] = Field(default={"$ref": "elsewhere"}, examples=[{"$ref": "nowhere"}])
+
+    assert '@defaultValue {"$ref":"elsewhere"}' in definition(Example)
 
 
 def test_an_alias_path_is_no_name_that_a_client_can_send() -> None:

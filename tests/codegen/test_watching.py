@@ -1,9 +1,11 @@
 """`mizan generate --watch`: every change is seen, an error is shown and got over, and Ctrl-C ends it."""
 
+import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -124,6 +126,24 @@ def test_a_change_while_it_was_generated_is_not_missed(shop: Path, monkeypatch: 
     steps = Steps(lambda: (shop / "clients.py").write_text(next(texts)), says("third("))
     with pytest.raises(KeyboardInterrupt):
         watch(ARGUMENTS, pause=steps)
+
+
+def test_a_file_from_the_future_is_looked_at_twice_and_not_for_ever(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, runs = subprocess.run, []
+
+    def counted(command: list[str], **options: object) -> object:
+        runs.append(command)
+        if len(runs) > 2:
+            raise KeyboardInterrupt
+        return run(command, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(subprocess, "run", counted)
+    os.utime(shop / "names.py", (time.time() + 3600, time.time() + 3600))
+    with pytest.raises(KeyboardInterrupt):
+        watch(ARGUMENTS, pause=Steps())
+    assert len(runs) == 2
 
 
 def test_where_nothing_is_found_there_is_nothing_to_watch(shop: Path) -> None:

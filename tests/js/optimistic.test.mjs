@@ -137,6 +137,21 @@ describe("an optimistic change", () => {
     assert.equal(shown.state.data.user_profile.name, "Eve");
   });
 
+  test("goes with all that is known where nobody shows it any more", async (t) => {
+    const { mizan, shown, id } = await showing("user", { keep: 1 });
+    t.mock.timers.enable({ apis: ["setTimeout"] });
+    const held = await site.hold(urlOf(id));
+    const call = mizan.call("explode", { user_id: id, name: "Eve" }, { optimistic: renamed(id, "Eve…") });
+    await assert.rejects(call);
+    await held.arrived();
+    await held.spoil();
+    await shown.loaded();
+    shown.end();
+    await turn();
+    t.mock.timers.tick(1);
+    assert.equal(mizan.state("user", { user_id: id }).data, undefined);
+  });
+
   test("stacks: each goes with its own call, and none shows anything older", async () => {
     const { mizan, shown, id, old } = await showing();
     const counted = { context: "user", params: { user_id: id }, update: counting };

@@ -103,17 +103,9 @@ async function change(name, args, optimistic = []) {
 /** An issue as it will be, wherever the page shows it. */
 function edited(now, next) {
   return [
-    { context: "issue", params: { issue_id: now.issue_id }, update: (data) => ({ ...data, issue_detail: { ...data.issue_detail, ...next } }) },
-    board.data?.board_page.project_id === now.project_id && {
-      context: "board",
-      params: board.params,
-      update: (data) => ({ ...data, board_page: { ...data.board_page, issues: changed(data.board_page.issues, now.issue_id, next) } }),
-    },
-    work.params && work.params.person_id === now.assignee_id && {
-      context: "work",
-      params: work.params,
-      update: (data) => ({ ...data, my_issues: { ...data.my_issues, issues: changed(data.my_issues.issues, now.issue_id, next) } }),
-    },
+    onIssue(now.issue_id, (data) => ({ ...data, issue_detail: { ...data.issue_detail, ...next } })),
+    board.data?.board_page.project_id === now.project_id && onBoard((rows) => changed(rows, now.issue_id, next)),
+    work.params?.person_id === now.assignee_id && onMyWork((rows) => changed(rows, now.issue_id, next)),
   ];
 }
 
@@ -125,26 +117,39 @@ function changed(rows, issueId, next) {
   });
 }
 
-/** The projects with so many issues counted elsewhere. */
-function counted(projectId, from, to) {
-  const move = (one) => ({ ...one, [from]: one[from] - 1, [to]: one[to] + 1 });
-  const of = (list) => list.map((one) => (one.project_id === projectId && from !== to ? move(one) : one));
+/** A project as it will be. What is fetched before the answer may know of the change: values are set, never counted up. */
+function projectEdited(projectId, next) {
+  const of = (list) => list.map((one) => (one.project_id === projectId ? { ...one, ...next } : one));
   return { context: "projects", params: {}, update: (data) => ({ ...data, project_list: of(data.project_list) }) };
 }
 
+/** A project whose issue has gone from one status to another. */
+function recounted(projectId, from, to) {
+  const now = project(projectId);
+  return now && from !== to && projectEdited(projectId, { [from]: now[from] - 1, [to]: now[to] + 1 });
+}
+
+/** An issue's comments as they will be, and how many its board will count. */
 function commented(now, comments, count) {
+  const row = board.data?.board_page.issues.find((one) => one.issue_id === now.issue_id);
   return [
-    { context: "issue", params: { issue_id: now.issue_id }, update: (data) => ({ ...data, issue_comments: comments(data.issue_comments) }) },
-    count > 0 && board.data?.board_page.project_id === now.project_id && {
-      context: "board",
-      params: board.params,
-      update: (data) => {
-        const issues = data.board_page.issues.map((row) =>
-          row.issue_id === now.issue_id ? { ...row, comments: row.comments + count } : row);
-        return { ...data, board_page: { ...data.board_page, issues } };
-      },
-    },
+    onIssue(now.issue_id, (data) => ({ ...data, issue_comments: comments(data.issue_comments) })),
+    row && count !== row.comments && onBoard((rows) => changed(rows, now.issue_id, { comments: count })),
   ];
+}
+
+function onIssue(issue_id, update) {
+  return { context: "issue", params: { issue_id }, update };
+}
+
+function onBoard(update) {
+  const rows = (page) => ({ ...page, issues: update(page.issues) });
+  return { context: "board", params: board.params, update: (data) => ({ ...data, board_page: rows(data.board_page) }) };
+}
+
+function onMyWork(update) {
+  const rows = (list) => ({ ...list, issues: update(list.issues) });
+  return { context: "work", params: work.params, update: (data) => ({ ...data, my_issues: rows(data.my_issues) }) };
 }
 
 // What people do
@@ -179,7 +184,7 @@ $("title").addEventListener("keydown", (event) => {
 $("status").addEventListener("change", (event) => {
   const now = detail();
   const status = event.target.value;
-  const looks = [...edited(now, { status }), counted(now.project_id, now.status, status)];
+  const looks = [...edited(now, { status }), recounted(now.project_id, now.status, status)];
   change("set_status", { issue_id: now.issue_id, status }, looks);
 });
 
@@ -209,12 +214,17 @@ $("comment").addEventListener("submit", (event) => {
   if (!text) return;
   const comment_id = editing;
   stopEditing();
+  const before = issue.data.issue_comments;
   if (comment_id) {
     const next = (list) => list.map((one) => (one.comment_id === comment_id ? { ...one, text } : one));
-    change("edit_comment", { issue_id: now.issue_id, comment_id, text }, commented(now, next, 0));
+    change("edit_comment", { issue_id: now.issue_id, comment_id, text }, commented(now, next, before.length));
   } else {
-    const mine = { comment_id: 0, author_id: myself().person_id, author: myself().name, text, created_at: new Date(), edited_at: null };
-    change("add_comment", { issue_id: now.issue_id, text }, commented(now, (list) => [...list, mine], 1));
+    const { person_id: author_id, name: author } = myself();
+    const mine = { comment_id: 0, author_id, author, text, created_at: new Date(), edited_at: null };
+    const known = new Set(before.map((one) => one.comment_id));
+    const there = (one) => one.author_id === author_id && one.text === text && !known.has(one.comment_id);
+    const next = (list) => (list.some(there) ? list : [...list, mine]);
+    change("add_comment", { issue_id: now.issue_id, text }, commented(now, next, before.length + 1));
   }
 });
 
@@ -230,15 +240,12 @@ $("bulk").addEventListener("submit", (event) => {
   const issue_ids = [...chosen];
   chosen.clear();
   const closing = (rows) => issue_ids.reduce((list, id) => changed(list, id, { status: "closed" }), rows);
-  const looks = { context: "board", params: board.params, update: (data) => ({ ...data, board_page: { ...data.board_page, issues: closing(data.board_page.issues) } }) };
-  change("close_issues", { issue_ids }, [looks]);
+  change("close_issues", { issue_ids }, [onBoard(closing)]);
 });
 
 $("archive").addEventListener("click", () => {
   const { project_id, archived } = project(Number(place.p));
-  const of = (list) => list.map((one) => (one.project_id === project_id ? { ...one, archived: !archived } : one));
-  const looks = { context: "projects", params: {}, update: (data) => ({ ...data, project_list: of(data.project_list) }) };
-  change("archive_project", { project_id, archived: !archived }, [looks]);
+  change("archive_project", { project_id, archived: !archived }, [projectEdited(project_id, { archived: !archived })]);
 });
 
 $("slow").addEventListener("change", () => slowDown($("slow").checked ? 1000 : 0));
@@ -349,7 +356,7 @@ function drawBoard(bundle) {
   step("next", shown, shown.page + 1);
   chosen = new Set(shown.issues.map((row) => row.issue_id).filter((id) => chosen.has(id)));
   keepingFocus($("board-list"), shown.issues.map((row) => boardRow(shown, row)));
-  if (!shown.issues.length) $("board-list").append(h("li", { class: "empty" }, "Nothing has been reported here."));
+  if (!shown.issues.length) emptied($("board-list"), "Nothing has been reported here.");
   if (!place.i && !narrow.matches && shown.issues.length) open({ ...place, i: String(shown.issues[0].issue_id) });
   drawArchive();
   markCurrent();
@@ -445,9 +452,9 @@ function stopEditing() {
 function drawWork(bundle) {
   const list = bundle?.my_issues;
   $("work-title").textContent = list ? `My work, ${list.total}` : "My work";
-  if (!list && !work.params) return $("work-list").replaceChildren(h("li", { class: "empty" }, "Sign in to see your issues."));
+  if (!list && !work.params) return emptied($("work-list"), "Sign in to see your issues.");
   if (!list) return draft($("work-list"), 5);
-  if (!list.issues.length) return $("work-list").replaceChildren(h("li", { class: "empty" }, "Nothing to do. Enjoy."));
+  if (!list.issues.length) return emptied($("work-list"), "Nothing to do. Enjoy.");
   keepingFocus($("work-list"), list.issues.map((row) =>
     h("li", {},
       h("a", { href: address({ i: row.issue_id }), id: `work-${row.issue_id}` }, row.title),
@@ -460,7 +467,7 @@ function drawWork(bundle) {
 
 function drawWorkload(bundle) {
   const rows = bundle?.workload;
-  if (!rows && !workload.params) return $("workload-list").replaceChildren(h("li", { class: "empty" }, "Sign in to see who does what."));
+  if (!rows && !workload.params) return emptied($("workload-list"), "Sign in to see who does what.");
   if (!rows) return draft($("workload-list"), 4);
   const most = Math.max(...rows.map((row) => row.open + row.active));
   $("workload-list").replaceChildren(...rows.map((row) => {
@@ -483,7 +490,7 @@ function drawRecent() {
     card.show({ issue_id: id });
   }
   keepingFocus($("recent-list"), recent.map((id) => cards.get(id).element));
-  if (!recent.length) $("recent-list").append(h("li", { class: "empty" }, "Open an issue, and it is here as well."));
+  if (!recent.length) emptied($("recent-list"), "Open an issue, and it is here as well.");
   markCurrent();
 }
 
@@ -654,6 +661,10 @@ function h(tag, attributes, ...children) {
   return element;
 }
 
+function emptied(list, why) {
+  list.replaceChildren(h("li", { class: "empty" }, why));
+}
+
 /** What a list looks like until there is something in it. */
 function draft(list, rows) {
   list.replaceChildren(...Array.from({ length: rows }, () => h("li", { class: "draft", "aria-hidden": "true" })));
@@ -663,7 +674,8 @@ function draft(list, rows) {
 function avatar(name) {
   const initials = (name ?? "–").split(" ").map((part) => part[0]).join("").slice(0, 2);
   const hue = [...(name ?? "")].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7);
-  const circle = h("span", { class: name ? "avatar" : "avatar nobody", title: name ?? "nobody", role: "img", "aria-label": name ?? "nobody" }, initials);
+  const title = name ?? "nobody";
+  const circle = h("span", { class: name ? "avatar" : "avatar nobody", title, role: "img", "aria-label": title }, initials);
   circle.style.setProperty("--hue", hue);
   return circle;
 }

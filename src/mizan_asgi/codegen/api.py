@@ -8,11 +8,12 @@ import inspect
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
+from pydantic_core import core_schema
 
 from mizan_core.graph import ContextPlan, Function, Graph
 from mizan_core.inputs import Compiled
@@ -21,7 +22,10 @@ from mizan_core.values import Json, jsonable
 
 from .names import Names, type_name
 
-Schema = Mapping[str, Any] | bool
+Schema: TypeAlias = Mapping[str, Any] | bool
+
+# A name, whether it is taken or sent, and Pydantic's own schema.
+_Input: TypeAlias = tuple[str, JsonSchemaMode, Any]
 
 # A schema refers to a definition by its name alone; each writer spells references in its own way.
 _REFERENCE = "{model}"
@@ -151,10 +155,7 @@ class _Schemas:
     """The schemas of all arguments and results, made together so that their definitions have names that differ."""
 
     def __init__(self, functions: Iterable[Function], reserved: Collection[str]) -> None:
-        made, definitions = _Generator(by_alias=True, ref_template=_REFERENCE).generate_definitions(
-            list(_inputs(functions))
-        )
-        schemas: dict[str, Mapping[str, Any]] = {str(name): schema for name, schema in definitions.items()}
+        made, schemas = _generated(list(_inputs(functions)))
         renamed = _renamed(schemas, reserved)
         self._made: dict[str, Schema] = {key: with_references(schema, renamed) for (key, _), schema in made.items()}
         self.definitions: Mapping[str, Schema] = {
@@ -167,6 +168,27 @@ class _Schemas:
 
     def result(self, function: Function) -> Schema:
         return self._made[function.name]
+
+
+def _generated(inputs: Sequence[_Input]) -> tuple[Mapping[Any, Schema], dict[str, Mapping[str, Any]]]:
+    """The schemas, and the definitions that they refer to. Of a type whose own code fails, nothing is known."""
+    try:
+        made, definitions = _Generator(by_alias=True, ref_template=_REFERENCE).generate_definitions(inputs)
+    except Exception:  # a type's hook may raise anything
+        known = [one for one in inputs if _can_be_described(one)]
+        if len(known) == len(inputs):
+            raise
+        unknown = [(name, mode, core_schema.any_schema()) for name, mode, _ in inputs]
+        return _generated([one if one in known else other for one, other in zip(inputs, unknown, strict=True)])
+    return made, {str(name): schema for name, schema in definitions.items()}
+
+
+def _can_be_described(one: _Input) -> bool:
+    try:
+        _Generator(by_alias=True, ref_template=_REFERENCE).generate_definitions([one])
+    except Exception:  # noqa: BLE001  # as above
+        return False
+    return True
 
 
 def _renamed(schemas: Mapping[str, Mapping[str, Any]], reserved: Collection[str]) -> dict[str, str]:
@@ -200,7 +222,7 @@ def _names_of(path: tuple[str, ...]) -> list[str]:
     return [type_name("-".join(path[place:])) for place in range(len(path) - 1, -1, -1)]
 
 
-def _inputs(functions: Iterable[Function]) -> Iterator[tuple[str, JsonSchemaMode, Any]]:
+def _inputs(functions: Iterable[Function]) -> Iterator[_Input]:
     for function in functions:
         for name, compiled in function.inputs.items():
             yield f"{function.name}({name})", "validation", compiled.adapter.core_schema
@@ -245,9 +267,10 @@ def with_references(schema: Any, renamed: Mapping[str, str]) -> Any:
     """The schema with its references by their new names, those of a discriminator's mapping too."""
     match schema:
         case {"$ref": str(reference), **rest}:
-            return {"$ref": renamed[reference], **with_references(rest, renamed)}
+            return {"$ref": renamed.get(reference, reference), **with_references(rest, renamed)}
         case {"mapping": dict(mapping), "propertyName": str(name)}:
-            return {"mapping": {tag: renamed[reference] for tag, reference in mapping.items()}, "propertyName": name}
+            placed = {tag: renamed.get(reference, reference) for tag, reference in mapping.items()}
+            return {"mapping": placed, "propertyName": name}
         case dict():
             return {key: with_references(value, renamed) for key, value in schema.items()}
         case list():

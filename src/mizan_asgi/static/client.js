@@ -201,7 +201,7 @@ class Client {
     bundle.drop();
     if (!bundle.settled) bundle.forget();
     bundle.tell();
-    if (bundle.layers.length > 0) return; // their calls come back to it
+    if (bundle.layers.some((layer) => !layer.answered)) return; // its call comes back to it
     const end = () => this.#bundles.get(bundle.key) === bundle && this.#bundles.delete(bundle.key);
     if (!bundle.settled) end();
     else if (this.#keep <= LONGEST_TIMER) bundle.timer = unref(setTimeout(end, this.#keep));
