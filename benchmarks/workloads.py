@@ -18,11 +18,12 @@ Maker: TypeAlias = Callable[[str], Awaitable[list[Workload]]]
 # What does not grow is measured in the same run as what it is compared with, and still never exactly the same.
 FLAT = 1.1
 
+_OLDER = (b"if-none-match", b'W/"%032d"' % 0)  # what a client sends that has another version
 BODIES = [body_of(user_id) for user_id in range(USERS)]
 
 
-def users(path: str) -> list[Request]:
-    return [Request(path, b"user_id=%d" % user_id) for user_id in range(USERS)]
+def users(path: str, *headers: tuple[bytes, bytes]) -> list[Request]:
+    return [Request(path, b"user_id=%d" % user_id, headers=headers) for user_id in range(USERS)]
 
 
 def signed_in(path: str) -> list[Request]:
@@ -84,7 +85,8 @@ async def not_modified(_: str) -> list[Workload]:
     ]
     contenders = [Contender(name, app, await knowing(app, users(path))) for name, app, path in made]
     contenders.append(Contender("mizan, a hit", ours.mizan(), users(OURS)))
-    limits = [Limit("mizan", "mizan, a hit", 1.0)]
+    contenders.append(Contender("mizan, a hit for an older ETag", ours.mizan(), users(OURS, _OLDER)))
+    limits = [Limit("mizan", "mizan, a hit", 1.0), Limit("mizan", "mizan, a hit for an older ETag", 1.0)]
     return [Workload("304", "304", contenders, bodies=BODIES, expects=b"mizan; hit", limits=limits)]
 
 

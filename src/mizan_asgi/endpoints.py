@@ -146,6 +146,7 @@ class _WrittenHit:
     by: "BundleEndpoint"
     until: float
     etag: bytes
+    opaque: bytes  # the ETag as it is compared, without saying that it is weak
     whole: Written
     unchanged: Written
 
@@ -188,7 +189,10 @@ class BundleEndpoint:
             written = entry.written = self._write(entry, query)
         if etag is None:
             return written.whole
-        return written.unchanged if etag == written.etag else None
+        if etag == written.etag:
+            return written.unchanged
+        # A list, or another way to say it, is somebody else's to read.
+        return None if written.opaque in etag or b"*" in etag else written.whole
 
     async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Written:
         _check_gets(scope)
@@ -231,7 +235,8 @@ class BundleEndpoint:
         reply = partial(bundle_reply, bundle, query=query.spelling.query, canonical_url=True)
         whole, unchanged = reply(if_none_match=()), reply(if_none_match=[bundle.etag])
         until = entry.expires - math.floor(remaining)
-        return _WrittenHit(self, until, bundle.etag.encode(), whole.written(), unchanged.written())
+        etag = bundle.etag.encode()
+        return _WrittenHit(self, until, etag, etag.removeprefix(b"W/"), whole.written(), unchanged.written())
 
     def _now(self) -> float:
         return self._service.engine.clock()
