@@ -127,7 +127,7 @@ class Engine:
         self.recalls = self._cache.is_local  # whether `recall` ever finds anything
         self.recall = self._cache.recall  # a hit in memory, for a query's slot, without waiting
         self._loop: asyncio.AbstractEventLoop  # where a function runs in a thread, which takes a task to begin
-        self._owed: dict[asyncio.Task[Any], asyncio.Future[None] | None] = {}  # tasks, with who waits for them
+        self._owed: dict[asyncio.Future[Any], asyncio.Future[None] | None] = {}  # what runs, with who waits for it
         self._pace = Pace(self._begin)
         self._reclaiming: set[str] = set()
 
@@ -185,10 +185,11 @@ class Engine:
         caller = Caller(identity, request) if function.is_told_who else NOBODY
         if function.context is not None:
             return await self._answer_reader(function, sent, caller)
-        if function.affects:
-            return await self._finish(self._mutate(function, sent, caller))
-        ended = self._pace.run(function, self._act(function, sent, caller))
-        return await ended.work if isinstance(ended, Waiting) else ended
+        work = self._mutate(function, sent, caller) if function.affects else self._act(function, sent, caller)
+        ended = self._pace.run(function, work)
+        if not isinstance(ended, Waiting):
+            return ended
+        return await (self._waited(ended.work) if ended.is_here else ended.work)
 
     async def fetch(
         self, context: str, params: Given, *, identity: Identity = ANONYMOUS, request: object = None
@@ -315,6 +316,7 @@ class Engine:
         scopes = self._addresses.purged(determined)
         mutating = Mutating(self.graph, self._named)
         hold = mutating.hold = self._cache.hold(scopes)
+        around = current.get()
         current.set(mutating)
         ended: Answer | Failure
         outcome: Outcome = Unknown()
@@ -326,6 +328,7 @@ class Engine:
             else:
                 ended, outcome = await self._ran(function, sent, caller, hold)
         finally:  # also where it was cancelled, which leaves its outcome unknown
+            current.set(around)
             invalidations = determined
             if mutating.named or not (function.is_determined and isinstance(outcome, Returned)):
                 invalidations = resolve(self.graph, function, sent, caller.identity, outcome, mutating.named)
@@ -384,6 +387,16 @@ class Engine:
             self._reclaiming.add(context)
             task = self._begin(self._cache.reclaim(f"ctx:{context}:"))
             task.add_done_callback(lambda _, context=context: self._reclaiming.discard(context))  # type: ignore[misc]
+
+    async def _waited(self, work: Awaitable[T]) -> T:
+        """Wait for work that goes on in its caller, and let closing wait for it too."""
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._owed[ended] = None
+        try:
+            return await work
+        finally:
+            del self._owed[ended]
+            ended.set_result(None)
 
     async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Run to the end in a task of its own: a caller who goes away cancels only the waiting."""

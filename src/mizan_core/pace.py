@@ -18,9 +18,10 @@ Begin: TypeAlias = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
 
 @dataclass(slots=True)
 class Waiting(Generic[T]):
-    """Work that has not ended yet."""
+    """Work that has not ended yet. `is_here`: it goes on in the caller, and not in a task."""
 
     work: Awaitable[T]
+    is_here: bool = False
 
 
 class Pace:
@@ -44,7 +45,7 @@ class Pace:
         except StopIteration as ended:
             return ended.value  # type: ignore[no-any-return]  # what the coroutine returns
         waits()
-        return Waiting(_rest(work, awaited, self.begin))
+        return Waiting(_rest(work, awaited, self.begin), is_here=True)
 
     def start(self, what: Hashable, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         """Begin the work in a task of its own, and see whether it waits."""

@@ -1362,3 +1362,63 @@ class TestVersions:
             assert json.loads((await old.fetch("orders", {"customer_id": 1})).body) == {"listed": rows["value"]}
 
         run(story)
+
+
+class TestMutationsThatNeverWaited:
+    """They take no task, and keep every promise when they wait after all."""
+
+    def engine(self) -> tuple[Engine, list[str], dict[str, asyncio.Event | None]]:
+        done: list[str] = []
+        gate: dict[str, asyncio.Event | None] = {"gate": None}
+
+        @client(context="page")
+        async def page() -> int:
+            return len(done)
+
+        @client(affects="page")
+        async def write() -> int:
+            if (event := gate["gate"]) is not None:
+                await event.wait()
+            done.append("written")
+            return len(done)
+
+        return Engine(build([page, write]), cache=MemoryCache()), done, gate
+
+    def test_whoever_goes_away_leaves_the_rest_to_be_done_and_purged(self) -> None:
+        async def story() -> None:
+            engine, done, gate = self.engine()
+            await engine.call("write", {})
+            assert json.loads((await engine.fetch("page", {})).body) == {"page": 1}
+            event = gate["gate"] = asyncio.Event()
+            caller = asyncio.create_task(engine.call("write", {}))
+            await asyncio.sleep(0)
+            assert (await engine.fetch("page", {})).cache_status == "mizan; fwd=bypass; detail=held"
+            caller.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await caller
+            assert engine.health().running == 1
+            event.set()
+            await engine.aclose()
+            assert done == ["written", "written"]
+            assert json.loads((await engine.fetch("page", {})).body) == {"page": 2}
+
+        run(story)
+
+    def test_closing_waits_for_one_that_waits_in_its_caller(self) -> None:
+        async def story() -> None:
+            engine, done, gate = self.engine()
+            await engine.call("write", {})
+            event = gate["gate"] = asyncio.Event()
+            caller = asyncio.create_task(engine.call("write", {}))
+            await asyncio.sleep(0)
+            assert engine.health().running == 1
+            closing = asyncio.create_task(engine.aclose())
+            await asyncio.sleep(0.01)
+            assert not closing.done()
+            event.set()
+            await closing
+            assert done == ["written", "written"]
+            assert (await caller).result == 2
+            assert engine.health().running == 0
+
+        run(story)
