@@ -154,7 +154,7 @@ class _Landing:
 class BundleCache:
     """Keeps bundles in a backend. `random(n)` gives n bytes, `clock()` seconds since 1970.
 
-    With `keeps=False` everything is computed, and tags still tell whether a purge came between.
+    With `keeps=False` (in memory) everything is computed, and tags still tell whether a purge came between.
     """
 
     def __init__(
@@ -383,8 +383,7 @@ class BundleCache:
             return Fresh(body, etag, self._keeps and self._local.keep(slot, entry, lifetime))
         try:
             stored, current = await together(
-                self._store(slot, stamps, lifetime, body, etag) if self._keeps else _not_kept(),
-                self._backend.get(*slot.tags),
+                self._store(slot, stamps, lifetime, body, etag), self._backend.get(*slot.tags)
             )
         except CacheUnavailable:
             return Passing(body, etag, "cache-down")
@@ -400,10 +399,6 @@ class BundleCache:
 def _guarded(backend: CacheBackend, deadline: float) -> GuardedCache:
     kind = GuardedHoldingCache if isinstance(backend, HoldingBackend) else GuardedCache
     return kind(backend, deadline=deadline)
-
-
-async def _not_kept() -> bool:
-    return False
 
 
 def _passing(computed: Computed, detail: str) -> Passing:

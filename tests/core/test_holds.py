@@ -80,9 +80,14 @@ def test_a_hold_whose_process_died_expires(monkeypatch: pytest.MonkeyPatch) -> N
     run(story)
 
 
-def test_the_last_holder_lets_go_and_an_earlier_one_leaves_a_fresh_value() -> None:
+class Elsewhere(MemoryCache):
+    """A cache that is asked as if it were in another process."""
+
+
+@pytest.mark.parametrize("kind", [MemoryCache, Elsewhere])
+def test_the_last_holder_lets_go_and_an_earlier_one_leaves_a_fresh_value(kind: type[MemoryCache]) -> None:
     async def story() -> None:
-        backend = MemoryCache()
+        backend = kind()
         cache = cache_over(backend)
         first, second = cache.hold(scopes("tag:a", "tag:b")), cache.hold(scopes("tag:b"))
         await first.begin()
@@ -100,9 +105,10 @@ def test_the_last_holder_lets_go_and_an_earlier_one_leaves_a_fresh_value() -> No
     run(story)
 
 
-def test_a_purge_does_not_open_a_scope_that_a_mutation_holds() -> None:
+@pytest.mark.parametrize("kind", [MemoryCache, Elsewhere])
+def test_a_purge_does_not_open_a_scope_that_a_mutation_holds(kind: type[MemoryCache]) -> None:
     async def story() -> None:
-        backend = MemoryCache()
+        backend = kind()
         cache = cache_over(backend)
         hold = cache.hold(scopes("tag:a"))
         await hold.begin()
@@ -154,6 +160,22 @@ def test_a_renewal_of_one_loop_leaves_the_holds_of_another_alone() -> None:
     second.close()
 
 
+@pytest.mark.parametrize("kind", [MemoryCache, Elsewhere])
+def test_a_hold_is_renewed_with_whatever_it_holds_by_then(kind: type[MemoryCache]) -> None:
+    async def story() -> None:
+        backend = kind()
+        hold = cache_over(backend).hold(scopes("tag:a"))
+        await hold.begin()
+        before = await backend.get("tag:a")
+        await backend.delete("tag:a")
+        hold.renew()
+        await hold.end(())
+        assert before != [None]
+        assert await backend.get("tag:a") == [None]
+
+    run(story)
+
+
 class TestReadersThatWaitForTheFirstTime:
     """Those who joined a computation that had no task hear of its end all the same."""
 
@@ -189,6 +211,18 @@ class TestReadersThatWaitForTheFirstTime:
             cache = await self.ready()
             tasks = [self.begun(cache, fails) for _ in range(3)]
             assert [type(error) for error in await asyncio.gather(*tasks, return_exceptions=True)] == [LookupError] * 3
+            assert cache._flights == {}
+
+        run(story)
+
+    def test_and_those_who_could_not_join_hear_of_an_error_that_came_at_once(self) -> None:
+        async def fails() -> Computed:
+            raise LookupError
+
+        async def story() -> None:
+            cache = await self.ready()
+            with pytest.raises(LookupError):
+                await self.begun(cache, fails)
             assert cache._flights == {}
 
         run(story)
