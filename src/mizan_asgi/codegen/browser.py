@@ -194,7 +194,7 @@ def _defaults(api: Api) -> Code:
         known = [
             f"{member(field.name)}: {_default(field.default)}"
             for field in bundle.parameters
-            if not field.required and field.default is not None
+            if not field.required
         ]
         if known:
             members.append(f"{member(bundle.name)}: {{ {', '.join(known)} }},")
