@@ -57,6 +57,16 @@ describe("what a call made stale", () => {
     assert.deepEqual(await fetched(shown), [urlOf(id)]);
   });
 
+  test("is not what has a null that the scope has a value for, where the default is known to be null", async () => {
+    const id = somebody();
+    const defaults = { user: { page: 1, team_id: null } };
+    const [mizan, shown] = await showing([["user", { user_id: id }]], { defaults });
+    mizan.invalidate({ context: "user", params: { user_id: id, team_id: 3 } });
+    assert.deepEqual(await fetched(shown), []);
+    mizan.invalidate({ context: "user", params: { user_id: id, team_id: null } });
+    assert.deepEqual(await fetched(shown), [urlOf(id)]);
+  });
+
   test("comes with the answer where it is shown, and nothing is fetched", async () => {
     const [id, other] = [somebody(), somebody()];
     const bundles = [["user", { user_id: id }], ["user", { user_id: other }], ["user", { user_id: id, page: 2 }]];

@@ -192,9 +192,7 @@ def _defaults(api: Api) -> Code:
     members = []
     for bundle in api.bundles:
         known = [
-            f"{member(field.name)}: {_default(field.default)}"
-            for field in bundle.parameters
-            if not field.required and field.default is not None
+            f"{member(field.name)}: {_default(field.default)}" for field in bundle.parameters if not field.required
         ]
         if known:
             members.append(f"{member(bundle.name)}: {{ {', '.join(known)} }},")

@@ -535,7 +535,7 @@ export interface TreeInput {
 
 const defaults: Defaults = {
   inbox_params: { x: 1 },
-  "odd.context-1": { big: "1152921504606846976", color: "red", day: "2026-01-02", ids: [], ratio: 0.5 },
+  "odd.context-1": { big: "1152921504606846976", color: "red", day: "2026-01-02", ids: [], level: null, ratio: 0.5, required_null: null },
 };
 
 function contextOf<Name extends keyof Contexts>(client: Client<Contexts, Functions>, name: Name) {

@@ -46,7 +46,11 @@ export interface State<Data> {
   readonly loading: boolean;
 }
 
-/** What a context's defaults are, for canonical URLs: only the parameters that have one. */
+/**
+ * What a context's defaults are, for canonical URLs: only the parameters that have one.
+ *
+ * A null says that the parameter is null where it is left out, so that no scope with a value for it touches the bundle.
+ */
 export type Defaults = Readonly<Record<string, Params>>;
 
 export interface ClientOptions {
