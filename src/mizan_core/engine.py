@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from enum import Enum, auto
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
-from pydantic import TypeAdapter
-
 from .addresses import Addresses, Query, page_texts
 from .answers import Answer, Bundle, Failure, Health, Page, as_bundle
 from .bundle_cache import (
@@ -499,9 +497,8 @@ def _answered(function: Function, result: object) -> tuple[Answer, Outcome]:
 
 def _validated(function: Function, result: object) -> tuple[Any, Any]:
     """A result through the return annotation: as the annotation has it, and as plain JSON types."""
-    adapter: TypeAdapter[Any] = function.result  # type: ignore[assignment]  # only views have none, and come not here
-    validated = adapter.validator.validate_python(result, from_attributes=True)
-    return validated, adapter.serializer.to_python(validated, mode="json", by_alias=True)
+    validated = function.validate_result(result, from_attributes=True)
+    return validated, function.dump_result(validated, mode="json", by_alias=True)
 
 
 def _share(reader: Function, sent: Mapping[str, object]) -> dict[str, object]:

@@ -56,13 +56,15 @@ class Function:
     is_async: bool = field(init=False)
     takes_request: bool = field(init=False)
     takes_more: bool = field(init=False)  # it is given more than its inputs
+    validate_result: Callable[..., Any] = field(init=False, repr=False)  # views have neither
+    dump_result: Callable[..., Any] = field(init=False, repr=False)
     is_told_who: bool = field(init=False)  # it, or what it affects, depends on the caller
     required: tuple[str, ...] = field(init=False)  # inputs that it has to be given
     is_determined: bool = field(init=False)  # its arguments alone say what it makes stale
 
     def __post_init__(self) -> None:
         declaration, signature = self.declaration, self.signature
-        facts = {
+        facts: dict[str, object] = {
             "name": declaration.name,
             "call": declaration.function,
             "context": None if declaration.context is None else declaration.context.name,
@@ -77,6 +79,9 @@ class Function:
             "is_determined": all(affect.is_determined for affect in self.affects),
             "takes_more": signature.takes_request or bool(signature.identity_parameters),
         }
+        if self.result is not None:
+            facts["validate_result"] = self.result.validator.validate_python
+            facts["dump_result"] = self.result.serializer.to_python
         for name, fact in facts.items():
             object.__setattr__(self, name, fact)
 

@@ -41,6 +41,10 @@ YEAR_SECONDS = 31_536_000
 _ETAG_DIGITS = 32
 
 
+# What a call without arguments has; never changed, for validation makes a new one.
+_NO_ARGUMENTS: dict[str, Any] = {}
+
+
 def encode_json(value: object) -> bytes:
     """JSON-able data as bytes: keys sorted, no spaces, UTF-8 unescaped, integers of any size kept exactly.
 
@@ -65,14 +69,13 @@ def parse_call(body: bytes) -> tuple[str, dict[str, Any]]:
     if not body:
         raise BadRequest('The body is missing. Send {"fn": name, "args": {...}}.')
     call = parse_json(body)
-    if not isinstance(call, dict):
+    if type(call) is not dict:
         raise BadRequest("The body is not a JSON object.")
-    name = call.get("fn")
-    if not isinstance(name, str):
+    name, args = call.get("fn"), call.get("args", _NO_ARGUMENTS)
+    if type(name) is not str:
         raise BadRequest("'fn' is missing or is not a text.")
-    if len(call) > 1 + ("args" in call):
+    if len(call) > (1 if args is _NO_ARGUMENTS else 2):
         raise BadRequest("The body has members other than 'fn' and 'args'.")
-    args = call.get("args", {})
     return name, args if type(args) is dict else as_arguments(args)
 
 
