@@ -9,6 +9,8 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from mizan_core import MemoryCache
 from mizan_core.cache.backend import HELD
@@ -33,8 +35,26 @@ class Tokens:
         return (b"#%013d#" % self._count).ljust(count, b".")[:count]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Waiting:
+    """An actor at a gate. `needs()`: the keys of the cache without which its step would be another one."""
+
+    actor: str
+    label: str
+    needs: Callable[[], Sequence[str]]
+    passed: "asyncio.Future[None]"
+
+
+# What may happen next: how it is called, and how it is done.
+Choice: TypeAlias = tuple[str, Callable[[], None]]
+
+
 class Steps:
-    """One run: who waits at a gate, and which of them goes next. Choices beyond `choices` take the first."""
+    """One run: who waits at a gate, and which of them goes next. Choices beyond `choices` take the first.
+
+    `faults` adds to an actor's step the faults that could come right before or after it, where alone they matter: in
+    between they commute with the steps of others.
+    """
 
     def __init__(self, choices: Sequence[int], visited: set[bytes]) -> None:
         self.choices = choices
@@ -43,22 +63,26 @@ class Steps:
         self.trace: list[str] = []
         self.seen: dict[str, list[object]] = {}
         self.state: Callable[[], object] = lambda: None
-        self.faults: Callable[[], list[tuple[str, Callable[[], None]]]] = list
+        self.faults: Callable[[Waiting], list[Choice]] = lambda waiting: []
         self.dead: set[str] = set()
         self.over = False
         self._ended: set[str] = set()
-        self._waiting: list[tuple[str, str, asyncio.Future[None]]] = []
+        self._waiting: list[Waiting] = []
+        self._passing: set[str] = set()
 
-    async def gate(self, label: str) -> None:
-        """Wait to be let through; who is no actor of the scenario passes at once."""
+    async def gate(self, label: str, needs: Callable[[], Sequence[str]] = tuple, *, and_next: bool = False) -> None:
+        """Wait to be let through, `and_next` through the following gate as well; who is no actor passes at once."""
         name = actor.get()
-        if name is None:
+        if name is None or name in self._passing:
+            self._passing.discard(name or "")
             return
         if self.over:
             raise asyncio.CancelledError
         passed = asyncio.get_running_loop().create_future()
-        self._waiting.append((name, label, passed))
+        self._waiting.append(Waiting(name, label, needs, passed))
         await passed
+        if and_next:
+            self._passing.add(name)
 
     def saw(self, what: object, *, only: bool = False) -> None:
         """Note what the actor has learned, which is part of its state; `only`: all else shows in the scenario's own."""
@@ -89,7 +113,7 @@ class Steps:
             for task in everyone:
                 task.cancel()
             await asyncio.gather(*everyone, return_exceptions=True)
-        return {name: _outcome(task) for name, task in tasks.items() if not self._is_dead(name)}
+        return {name: _outcome(task) for name, task in tasks.items() if not self.is_dead(name)}
 
     async def _as_actor(self, name: str, work: Callable[[], Awaitable[object]]) -> object:
         actor.set(name)
@@ -98,15 +122,17 @@ class Steps:
         finally:
             self._ended.add(name)  # what it has seen matters to nobody any more
 
-    def _choices(self) -> list[tuple[str, Callable[[], None]]]:
-        self._waiting = [one for one in self._waiting if not one[2].done()]
-        alive = [one for one in self._waiting if not self._is_dead(one[0])]
-        steps = [
-            (f"{name}: {label}", lambda one=one: self._let_through(one)) for one in alive for name, label, _ in [one]
-        ]
-        return [*steps, *self.faults()] if steps else []
+    def let_through(self, waiting: Waiting) -> None:
+        self._waiting.remove(waiting)
+        waiting.passed.set_result(None)
 
-    def _take(self, choices: list[tuple[str, Callable[[], None]]]) -> None:
+    def _choices(self) -> list[Choice]:
+        self._waiting = [one for one in self._waiting if not one.passed.done()]
+        alive = [one for one in self._waiting if not self.is_dead(one.actor)]
+        steps: list[Choice] = [(f"{one.actor}: {one.label}", lambda one=one: self.let_through(one)) for one in alive]  # type: ignore[misc]  # mypy cannot tell the type of such a lambda
+        return steps + [fault for one in alive for fault in self.faults(one)]
+
+    def _take(self, choices: list[Choice]) -> None:
         step = len(self.taken)
         if step >= len(self.choices):
             signature = self._signature([label for label, _ in choices])
@@ -119,16 +145,13 @@ class Steps:
         self.trace.append(label)
         go()
 
-    def _let_through(self, waiting: tuple[str, str, "asyncio.Future[None]"]) -> None:
-        self._waiting.remove(waiting)
-        waiting[2].set_result(None)
-
-    def _is_dead(self, name: str) -> bool:
+    def is_dead(self, name: str) -> bool:
         return any(name.startswith(process) for process in self.dead)
 
     def _signature(self, labels: list[str]) -> bytes:
-        seen = [(name, what) for name, what in sorted(self.seen.items()) if name not in self._ended]
-        raw = repr((sorted(labels), self.state(), seen, sorted(self.dead), sorted(self._ended))).encode()
+        over = [name for name in self.seen if name in self._ended or self.is_dead(name)]  # it matters to nobody
+        seen = [(name, what) for name, what in sorted(self.seen.items()) if name not in over]
+        raw = repr((sorted(labels), self.state(), seen, sorted(self.dead))).encode()
         names: dict[bytes, bytes] = {}
         return _TOKEN.sub(lambda match: names.setdefault(match[0], b"#%d#" % len(names)), raw)
 
@@ -144,13 +167,16 @@ class SteppedCache(MemoryCache):
         return sorted((key, bytes(cell.value or b"")) for key, cell in self._entries.items())
 
     async def get(self, *keys: str) -> list[bytes | None]:
-        await self._steps.gate(f"get {_short(keys)}")
+        await self._steps.gate(f"get {_short(keys)}", lambda: keys)
         values = await super().get(*keys)
         self._steps.saw(values)
         return values
 
     async def set(self, key: str, value: bytes, ttl: float | None, *, if_absent: bool = False) -> bool:
-        await self._steps.gate(f"{'add' if if_absent else 'set'} {_short([key])}")
+        if if_absent:
+            await self._steps.gate(f"add {_short([key])}", lambda: [key])
+        else:  # the look at the tags that follows decides what caches beyond may keep, and nothing here
+            await self._steps.gate(f"set {_short([key])}", and_next=True)
         kept = await super().set(key, value, ttl, if_absent=if_absent)
         self._steps.saw((value if if_absent else b"", kept))
         return kept
@@ -171,26 +197,42 @@ class SteppedCache(MemoryCache):
 
 
 class SteppedHoldingCache(SteppedCache):
-    """The same, counting holders across processes as `RedisCache` does."""
+    """The same, counting holders across processes as `RedisCache` does. A holder is known by its actor's name."""
+
+    def __init__(self, steps: Steps) -> None:
+        super().__init__(steps)
+        self._names: dict[str, str] = {}
 
     async def hold(self, tags: Sequence[str], holder: str, ttl: float) -> None:
-        await self._steps.gate(f"hold {_short(tags)}")
+        name = self._names[holder] = actor.get() or holder
+        await self._steps.gate(f"hold {_short(tags)}", lambda: [tag for tag in tags if self.holders(tag)])
         for tag in tags:
-            (value,) = await MemoryCache.get(self, tag)
-            holders = _holders(value)
-            await MemoryCache.set(self, tag, HELD + b",".join(sorted({*holders, holder.encode()})), ttl)
+            self._keep(tag, self.holders(tag) | {name})
         self._steps.saw("held")
 
     async def release(self, tags: Sequence[str], holder: str) -> None:
-        await self._steps.gate(f"release {_short(tags)}")
+        name = self._names.get(holder, holder)
+        await self._steps.gate(f"release {_short(tags)}", lambda: [tag for tag in tags if self.holders(tag) - {name}])
         for tag in tags:
-            (value,) = await MemoryCache.get(self, tag)
-            holders = _holders(value) - {holder.encode()}
-            if holders:
-                await MemoryCache.set(self, tag, HELD + b",".join(sorted(holders)), None)
-            else:
-                await MemoryCache.delete(self, tag)
+            self._keep(tag, self.holders(tag) - {name})
         self._steps.saw("released")
+
+    def holders(self, tag: str) -> set[str]:
+        """The actors that hold a tag; nobody holds a nonce."""
+        cell = self.cell(tag)
+        value = bytes(cell.value or b"") if cell is not None else b""
+        return set(value.removeprefix(HELD).decode().split(",")) if value.startswith(HELD) else set()
+
+    def let_expire(self, tag: str) -> None:
+        """What the dead hold of a tag."""
+        self._keep(tag, {name for name in self.holders(tag) if not self._steps.is_dead(name)})
+
+    def _keep(self, tag: str, holders: set[str]) -> None:
+        if holders:
+            value = HELD + ",".join(sorted(holders)).encode()
+            self.put(tag, value, len(value), None)
+        else:
+            self.evict(tag)
 
 
 def explore(scenario: Callable[[Steps], Awaitable[None]]) -> int:
@@ -242,9 +284,3 @@ async def _settle() -> None:
 
 def _short(keys: Sequence[str]) -> str:
     return " ".join(f"{key[:9]}{key[-3:]}" for key in keys)
-
-
-def _holders(value: bytes | None) -> set[bytes]:
-    if value is None or not value.startswith(HELD):
-        return set()
-    return set(value.removeprefix(HELD).split(b","))
