@@ -48,7 +48,7 @@ class Client:
     async def ask(self, worker: WorkerProcess, request: dict[str, Any]) -> dict[str, Any]:
         """Raises `Unsent` or `Unanswered`."""
         incarnation = worker.incarnation
-        reader, writer = await self._connected(worker)
+        reader, writer = await self._connected(incarnation, worker.port)
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 writer.write(json.dumps(request).encode() + b"\n")
@@ -63,15 +63,17 @@ class Client:
         for _, writer in self._open.values():
             writer.close()
 
-    async def _connected(self, worker: WorkerProcess) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if worker.incarnation not in self._open:
-            if worker.port is None:
+    async def _connected(
+        self, incarnation: Incarnation, port: int | None
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if incarnation not in self._open:
+            if port is None:
                 raise Unsent
             try:
-                self._open[worker.incarnation] = await asyncio.open_connection("127.0.0.1", worker.port)
+                self._open[incarnation] = await asyncio.open_connection("127.0.0.1", port)
             except OSError:
                 raise Unsent from None
-        return self._open[worker.incarnation]
+        return self._open[incarnation]
 
 
 class Traffic:
