@@ -16,6 +16,7 @@ from .entries import Entry, Slot, read_entry
 from .errors import CacheUnavailable
 from .holds import (
     DEFAULT_HOLD_SECONDS,
+    INSIST_SECONDS,
     BackendLedger,
     Debts,
     Hold,
@@ -259,13 +260,16 @@ class BundleCache:
         return Hold(self._ledger, self._renewals, self._nonces.holder, scopes)
 
     async def settle(self, hold: Hold, purged: Iterable[Scope], *, insist: bool) -> None:
-        """End the hold and purge. What does not get through is remembered and tried again; `insist` waits for it."""
+        """End the hold and purge. What does not get through is remembered and tried again.
+
+        With `insist` that is waited for, within bounds. Raises `CacheUnavailable` if it did not get through even so.
+        """
         try:
             await hold.end(purged)
         except CacheUnavailable:
             self._debts.owe(hold.holder, hold.owed)
-            if insist:
-                await self._debts.paid()
+            if insist and not await self._debts.paid(hold.holder, INSIST_SECONDS):
+                raise
 
     async def purge(self, scopes: Iterable[Scope], *, insist: bool) -> None:
         """Nothing that was stored under these scopes is served again. What a mutation holds stays held."""

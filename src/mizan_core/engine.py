@@ -28,7 +28,7 @@ from .declare import Context
 from .errors import CacheUnavailable, CallError, DeclarationError, Forbidden, Unavailable
 from .graph import ContextPlan, Function, Graph
 from .guards import PermissionsOf, authorise
-from .holds import DEFAULT_HOLD_SECONDS, Hold
+from .holds import DEFAULT_HOLD_SECONDS, Hold, Scope
 from .identity import ANONYMOUS, Identity
 from .inputs import Pairs
 from .invalidation import (
@@ -301,10 +301,12 @@ class Engine:
             ended, _ = await self._ran(function, sent, caller)
         finally:
             current.set(around)
+            late = None
             if mutating.named:
                 mutating.named[:] = merge(mutating.named)
-                await self._finish(self._settle(mutating.hold, mutating.named, insist=self._refuses))
+                late = await self._finish(self._settle_named(mutating.hold, mutating.named))
         if mutating.named:
+            ended = late or ended
             ended.invalidations = tuple(mutating.named)
         return ended
 
@@ -331,10 +333,21 @@ class Engine:
             if mutating.named or not (function.is_determined and isinstance(outcome, Returned)):
                 invalidations = resolve(self.graph, function, sent, caller.identity, outcome, mutating.named)
                 scopes = self._addresses.purged(invalidations)
-            await self._cache.settle(hold, scopes, insist=self._refuses and not refused)
-            self._reclaim(invalidations)
+            late = await self._settle(hold, scopes, invalidations, insist=self._refuses and not refused)
+        ended = late or ended
         ended.invalidations = invalidations
         return ended
+
+    async def _settle(
+        self, hold: Hold, scopes: Sequence[Scope], invalidations: Sequence[Invalidation], *, insist: bool
+    ) -> Failure | None:
+        """End the hold and purge; a failure, if that is insisted on and takes too long to be told as a success."""
+        try:
+            await self._cache.settle(hold, scopes, insist=insist)
+        except CacheUnavailable as error:
+            return Failure(error)
+        self._reclaim(invalidations)
+        return None
 
     def _named(self, invalidation: Invalidation) -> None:
         """Hold what the body of a function names, from then on. Called on the loop's thread or on the function's."""
@@ -371,12 +384,14 @@ class Engine:
         except Exception as error:  # noqa: BLE001  # the function is not ours, and its effects are told all the same
             return Failure(error), Unknown()
 
-    async def _settle(self, hold: Hold | None, invalidations: Sequence[Invalidation], *, insist: bool) -> None:
-        await self._cache.settle(hold or self._cache.hold(()), self._addresses.purged(invalidations), insist=insist)
-        self._reclaim(invalidations)
+    async def _settle_named(self, hold: Hold | None, invalidations: Sequence[Invalidation]) -> Failure | None:
+        scopes = self._addresses.purged(invalidations)
+        return await self._settle(hold or self._cache.hold(()), scopes, invalidations, insist=self._refuses)
 
     async def _purge(self, invalidations: Sequence[Invalidation]) -> None:
-        await self._settle(None, invalidations, insist=self._refuses)
+        late = await self._settle_named(None, invalidations)
+        if late is not None:
+            raise late.error
 
     def _reclaim(self, invalidations: Iterable[Invalidation]) -> None:
         """Give back what whole contexts took, off the request's path and once at a time for each."""

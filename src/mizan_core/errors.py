@@ -6,7 +6,7 @@
     ├── InvalidValue          a value that has no canonical text (also a ValueError)
     ├── HeaderError           a text that is not an X-Mizan-Invalidate header
     ├── TokenError            a token that is not to be believed
-    ├── CacheUnavailable      the cache failed or took too long; never seen outside the core
+    ├── CacheUnavailable      the cache failed or took too long; seen where "refuse" insists on a purge
     └── CallError             the caller's; a function may raise any of them
         ├── BadRequest            400
         ├── Unauthorized          401

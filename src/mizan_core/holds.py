@@ -23,6 +23,8 @@ RENEWALS = 3
 
 # How often a purge that did not get through is tried again.
 RETRY_SECONDS = 0.2
+# How long "refuse" keeps the answer of a mutation back whose purge does not get through.
+INSIST_SECONDS = 30.0
 # Another process may have served what a late purge has just removed: its own caller gets a second to settle.
 AFTER_PURGE_SECONDS = 1.0
 
@@ -192,6 +194,7 @@ class Debts:
     def __init__(self, holds: HoldingBackend) -> None:
         self._holds = holds
         self._owed: dict[str, tuple[str, ...]] = {}
+        self._through: dict[str, asyncio.Event] = {}
         self._bypassed: dict[str, float] = {}  # tag to when it may be trusted again
         self._paying: asyncio.Task[None] | None = None
 
@@ -201,6 +204,7 @@ class Debts:
     def owe(self, holder: str, tags: tuple[str, ...]) -> None:
         """Remember to release these tags; whoever depends on one of them bypasses the cache until a second after."""
         self._owed[holder] = tags
+        self._through[holder] = asyncio.Event()
         self._bypassed.update(dict.fromkeys(tags, math.inf))
         if self._paying is None or self._paying.done():
             logger.error("A purge did not get through. It is tried again, and its contexts bypass the cache here.")
@@ -214,10 +218,12 @@ class Debts:
         self._bypassed = {tag: until for tag, until in self._bypassed.items() if until > now}
         return any(tag in self._bypassed for tag in tags)
 
-    async def paid(self) -> None:
-        """When nothing is owed any more."""
-        while self._paying is not None and not self._paying.done():
-            await asyncio.wait([self._paying])
+    async def paid(self, holder: str, seconds: float) -> bool:
+        """Whether what this holder owes has got through, waited for so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._through[holder].wait()
+        return holder not in self._owed
 
     async def aclose(self, seconds: float) -> None:
         """Try for so many more seconds."""
@@ -237,6 +243,7 @@ class Debts:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             del self._owed[holder]
+            self._through.pop(holder).set()
             trusted_from = asyncio.get_running_loop().time() + AFTER_PURGE_SECONDS
             still_owed = {tag for owed in self._owed.values() for tag in owed}
             self._bypassed.update((tag, trusted_from) for tag in tags if tag not in still_owed)

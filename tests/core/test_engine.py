@@ -27,12 +27,14 @@ from mizan_core import (
     Unauthorized,
     Unavailable,
     build,
+    bundle_cache,
     client,
     holds,
     invalidate,
 )
-from mizan_core.answers import Health
+from mizan_core.answers import Failure, Health
 from mizan_core.cache import guard
+from mizan_core.errors import CacheUnavailable
 from tests.world import Profile, World
 
 ANN, BOB = Identity("1"), Identity("2")
@@ -1196,6 +1198,33 @@ class TestCacheFailure:
             await engine.call("update_profile", {"user_id": 5, "name": "x"})
             await engine.aclose()
             assert "1 purges that never got through" in caplog.text
+
+        run(story)
+
+    def test_a_mutation_whose_purge_does_not_get_through_is_not_told_as_a_success(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(bundle_cache, "INSIST_SECONDS", 0.05)
+        cache = FailingCache()
+
+        @client(context="page")
+        async def page(number: int) -> int:
+            return number
+
+        @client(affects="page")
+        async def write(number: int) -> None:
+            cache.broken = True
+
+        async def story() -> None:
+            engine = Engine(build([page, write]), cache=cache, on_cache_failure="refuse", shutdown=0.05)
+            ended = await engine.attempt("write", {"number": 5})
+            assert isinstance(ended, Failure)
+            assert isinstance(ended.error, CacheUnavailable)
+            assert ended.invalidations == (Invalidation("page", {"number": 5}),)
+            with pytest.raises(CacheUnavailable):
+                await engine.invalidate("page", number=5)
+            assert engine.health().owed_purges == 2
+            await engine.aclose()
 
         run(story)
 

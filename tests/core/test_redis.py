@@ -9,7 +9,8 @@ from contextlib import suppress
 import pytest
 from redis.exceptions import RedisError
 
-from mizan_core import DeclarationError, Engine, build, client
+from mizan_core import DeclarationError, Engine, Unavailable, build, client
+from mizan_core.answers import Health
 from mizan_core.cache.backend import HELD
 from mizan_core.cache.redis import RedisCache
 from mizan_core.testing.redis_server import RedisServer, redis_server
@@ -97,6 +98,15 @@ def test_a_look_up_never_joins_a_batch_that_has_been_sent(cache: RedisCache) -> 
     run(story)
 
 
+async def holders(cache: RedisCache, tag: str) -> list[str] | None:
+    """Who holds a tag; None if it is not there."""
+    (value,) = await cache.get(tag)
+    if value is None:
+        return None
+    assert value.startswith(HELD)
+    return [holder.partition("=")[0] for holder in value.removeprefix(HELD).decode().split(",") if holder]
+
+
 def test_the_last_holder_in_whichever_process_deletes(cache: RedisCache, redis: RedisServer) -> None:
     async def story() -> None:
         other = RedisCache(redis.url, prefix="test:")
@@ -104,12 +114,12 @@ def test_the_last_holder_in_whichever_process_deletes(cache: RedisCache, redis: 
         await cache.hold(["tag:a", "tag:b"], "one", 30)
         await other.hold(["tag:b"], "two", 30)
         await other.hold(["tag:b"], "two", 30)
-        both = (await cache.get("tag:b"))[0]
-        assert both == HELD + b"one,two,"
+        assert await holders(cache, "tag:b") == ["one", "two"]
         await cache.release(["tag:a", "tag:b"], "one")
-        assert await other.get("tag:a", "tag:b") == [None, HELD + b"two,"]
+        assert await holders(other, "tag:a") is None
+        assert await holders(other, "tag:b") == ["two"]
         await cache.release(["tag:b"], "")
-        assert (await other.get("tag:b"))[0] == HELD + b"two,"
+        assert await holders(other, "tag:b") == ["two"]
         await other.release(["tag:b", "tag:c"], "two")
         assert await cache.get("tag:b") == [None]
         await cache.aclose()
@@ -121,12 +131,26 @@ def test_the_last_holder_in_whichever_process_deletes(cache: RedisCache, redis: 
 def test_a_hold_expires_and_one_that_is_left_keeps_its_own_time(cache: RedisCache) -> None:
     async def story() -> None:
         await cache.hold(["tag:a"], "dead", 0.1)
-        await cache.hold(["tag:b"], "dead", 0.2)
-        await cache.hold(["tag:b"], "alive", 0.2)
+        await cache.hold(["tag:b"], "dead", 0.5)
+        await cache.hold(["tag:b"], "alive", 0.1)
         await cache.release(["tag:b"], "alive")
-        assert None not in await cache.get("tag:a", "tag:b")
-        await asyncio.sleep(0.3)
-        assert await cache.get("tag:a", "tag:b") == [None, None]
+        assert (await cache.get("tag:b"))[0] is not None
+        while await cache.get("tag:a", "tag:b") != [None, None]:
+            await asyncio.sleep(0.02)
+        await cache.aclose()
+
+    run(story)
+
+
+def test_who_died_does_not_hold_for_as_long_as_others_go_on_holding(cache: RedisCache) -> None:
+    async def story() -> None:
+        await cache.hold(["tag:a"], "dead", 0.1)
+        began = time.monotonic()
+        await cache.hold(["tag:a"], "alive", 30)
+        await asyncio.sleep(0.15)
+        await cache.release(["tag:a"], "alive")
+        assert await cache.get("tag:a") == [None]
+        assert time.monotonic() - began < 30
         await cache.aclose()
 
     run(story)
@@ -153,7 +177,8 @@ def test_closing_what_was_never_opened_is_no_error(redis: RedisServer) -> None:
 def test_a_server_that_stands_still_costs_the_deadline_once_and_then_nothing(world: World) -> None:
     async def story(server: RedisServer) -> None:
         async with Engine(world.graph, cache=RedisCache(server.url), cache_secret=SECRET) as engine:
-            await engine.fetch("user", {"user_id": 5})
+            while (await engine.fetch("user", {"user_id": 5})).status != "hit":
+                await asyncio.sleep(0.05)
             server.signal(signal.SIGSTOP)
             try:
                 began = time.perf_counter()
@@ -241,6 +266,35 @@ def test_a_full_server_keeps_nothing_more_and_everything_is_answered(world: Worl
         await filler.aclose()
 
     with redis_server("--maxmemory", "3mb", "--maxmemory-policy", "noeviction") as server:
+        run(lambda: story(server))
+
+
+@pytest.mark.parametrize("refuses", [True, False])
+def test_what_a_full_server_cannot_hold_is_refused_or_runs_and_is_purged(world: World, refuses: bool) -> None:
+    async def story(server: RedisServer) -> None:
+        engine = Engine(
+            world.graph,
+            cache=RedisCache(server.url),
+            cache_secret=SECRET,
+            on_cache_failure="refuse" if refuses else "allow",
+            deadline=5.0,
+        )
+        async with engine:
+            await engine.fetch("user", {"user_id": 5})
+            server.say("CONFIG", "SET", "maxmemory", "1")
+            change = engine.call("update_profile", {"user_id": 5, "name": "Eve"})
+            if refuses:
+                with pytest.raises(Unavailable):
+                    await change
+            else:
+                await change
+            assert world.ran["update_profile"] == (not refuses)
+            assert engine.health() == Health(cache="up", owed_purges=0, running=0)
+            assert (await engine.fetch("user", {"user_id": 5})).status == "bypass"
+            server.say("CONFIG", "SET", "maxmemory", "0")
+            assert (await engine.fetch("user", {"user_id": 5})).status == "miss"
+
+    with redis_server("--maxmemory-policy", "noeviction") as server:
         run(lambda: story(server))
 
 

@@ -20,9 +20,10 @@ DEFAULT_DEADLINE_SECONDS = 0.25
 # After an outage no hits are served for this long, so that the purges that others remembered land first.
 SETTLING_SECONDS = 1.0
 
-# How often a cache that failed is asked whether it is back: soon at first, then once a second.
+# How often a cache that failed is asked whether it is back: soon at first, then twice a second, so that whoever owes a
+# purge has noticed, and has paid, before others have settled.
 _FIRST_PROBE_SECONDS = 0.1
-_LAST_PROBE_SECONDS = 1.0
+_LAST_PROBE_SECONDS = 0.5
 
 
 class CacheState(StrEnum):
@@ -50,6 +51,8 @@ class _Bounded(Awaitable[T]):
     def _answered(self, operation: "asyncio.Future[T]") -> Generator[Any, None, T]:
         try:
             return (yield from operation)
+        except CacheUnavailable:  # the backend's own word: it is there, and cannot do this one thing
+            raise
         except Exception as error:
             raise self._guard.failed(error) from error
 
@@ -139,6 +142,8 @@ class GuardedCache:
         try:
             async with asyncio.timeout(self._deadline):
                 return await operation
+        except CacheUnavailable:  # the same
+            raise
         except Exception as error:
             raise self.failed(error) from error
 

@@ -15,7 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from ..errors import DeclarationError
+from ..errors import CacheUnavailable, DeclarationError
 from .backend import HELD
 
 # Half a second more than the engine's own deadline allows, after which a connection is given up as well.
@@ -31,25 +31,41 @@ _LOOKED_AT_AFTER_SECONDS = 1.0
 _SCAN_COUNT = 1000
 _GLOB = str.maketrans({character: f"\\{character}" for character in "*?[]^-\\"})
 
-# A held tag's value is HELD and its holders, each followed by a comma.
-_HOLD = """
-for _, key in ipairs(KEYS) do
-  local value = redis.call('GET', key)
-  if not value or string.sub(value, 1, 1) ~= ARGV[3] then value = ARGV[3] end
-  if not string.find(value, ARGV[1] .. ',', 1, true) then value = value .. ARGV[1] .. ',' end
-  redis.call('SET', key, value, 'PX', ARGV[2])
+# A held tag's value is HELD and its holders, each with the moment at which its hold expires (in milliseconds) and a
+# comma. Each expires by itself: who died would otherwise hold for as long as others go on holding the same tag.
+_OTHERS = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local function others(value)
+  local kept, last = '', 0
+  if value and string.sub(value, 1, 1) == ARGV[2] then
+    for holder, expires in string.gmatch(string.sub(value, 2), '([^=,]*)=(%d+),') do
+      if holder ~= ARGV[1] and tonumber(expires) > now then
+        kept = kept .. holder .. '=' .. expires .. ','
+        last = math.max(last, tonumber(expires))
+      end
+    end
+  end
+  return kept, last
 end
 """
 
-_RELEASE = """
+_HOLD = f"""{_OTHERS}
+local expires = now + tonumber(ARGV[3])
 for _, key in ipairs(KEYS) do
-  local value = redis.call('GET', key)
-  if value and string.sub(value, 1, 1) == ARGV[2] then
-    local from, to = string.find(value, ARGV[1] .. ',', 1, true)
-    if from and ARGV[1] ~= '' then value = string.sub(value, 1, from - 1) .. string.sub(value, to + 1) end
-    if value == ARGV[2] then redis.call('DEL', key) else redis.call('SET', key, value, 'KEEPTTL') end
-  elseif value then
+  local kept, last = others(redis.call('GET', key))
+  local value = ARGV[2] .. kept .. ARGV[1] .. '=' .. string.format('%d', expires) .. ','
+  redis.call('SET', key, value, 'PX', string.format('%d', math.max(last, expires) - now))
+end
+"""
+
+_RELEASE = f"""{_OTHERS}
+for _, key in ipairs(KEYS) do
+  local kept, last = others(redis.call('GET', key))
+  if kept == '' then
     redis.call('DEL', key)
+  else
+    redis.call('SET', key, ARGV[2] .. kept, 'PX', string.format('%d', last - now))
   end
 end
 """
@@ -133,7 +149,7 @@ class RedisCache:
         return self._with_keys([self._key(key) for key in keys], lambda some: ("UNLINK", *some), sum)
 
     def hold(self, tags: Sequence[str], holder: str, ttl: float) -> Awaitable[None]:
-        return self._script(_HOLD, tags, holder, int(ttl * 1000), HELD)
+        return self._script(_HOLD, tags, holder, HELD, int(ttl * 1000))
 
     def release(self, tags: Sequence[str], holder: str) -> Awaitable[None]:
         return self._script(_RELEASE, tags, holder, HELD)
@@ -312,8 +328,8 @@ async def _total(answers: "list[asyncio.Future[Any]]", total: Callable[[list[Any
 
 
 def _read(read: Callable[[Any], Any], reply: Any) -> Any:
-    if isinstance(reply, OutOfMemoryError) and read is bool:
-        return False  # a full server keeps nothing more, and goes on answering
+    if isinstance(reply, OutOfMemoryError):  # a full server keeps nothing more, and goes on answering
+        return False if read is bool else CacheUnavailable("Redis is full, and holds nothing more.")
     return reply if isinstance(reply, Exception) else read(reply)
 
 

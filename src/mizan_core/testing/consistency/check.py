@@ -22,7 +22,7 @@ from .world import Database
 # Every chunk on its way to Redis or back takes a while, each another one, so that orders change.
 _USUAL_DELAY_SECONDS = 0.002
 
-_BETWEEN_OUTAGES = (2.0, 6.0)
+_BETWEEN_OUTAGES = (3.0, 8.0)
 _BETWEEN_KILLS = (1.0, 3.0)
 _BETWEEN_STORMS = (0.1, 0.7)
 _DEADLY_STORMS = 0.5

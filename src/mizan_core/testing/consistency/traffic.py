@@ -25,9 +25,9 @@ _WRITES = 0.12
 _KINDS = {Kind.RENAME: 50, Kind.RETITLE: 20, Kind.PROMOTE: 15, Kind.TOUCH: 14, Kind.RESET: 1}
 
 
-# A storm: so many who read, so often each. After a deadly one a team is left alone for a while longer than its hold.
+# A storm: so many who read, all the time. After a deadly one a team is left alone for a while longer than its hold.
 _CROWD = 6
-_GLANCES = 8
+_GLANCE_SECONDS = 0.002
 _LEFT_ALONE_SECONDS = 2.0
 
 
@@ -116,11 +116,11 @@ class Traffic:
             one, other, *crowd = (stack.enter_context(closing(Client())) for _ in range(2 + _CROWD))
             async with asyncio.TaskGroup() as group:
                 first = group.create_task(self.change(one, self._worker(), kind, team, user))
-                for client in crowd:
-                    group.create_task(self._look_again(client, team, user))
                 if self._random.random() < 0.5:
                     await first
-                await self.change(other, self._worker(), kind, team, user, doomed=deadly)
+                last = group.create_task(self.change(other, self._worker(), kind, team, user, doomed=deadly))
+                for client in crowd:
+                    group.create_task(self._look_on(client, team, user, last))
         return team
 
     async def look_at_what_was_left(self, team: int) -> None:
@@ -189,10 +189,12 @@ class Traffic:
         if not self._is_left_alone(team):
             await self.change(client, self._worker(), kind, team, user)
 
-    async def _look_again(self, client: Client, team: int, user: int) -> None:
+    async def _look_on(self, client: Client, team: int, user: int, change: asyncio.Task[None]) -> None:
+        """Read the card and its board until it has been changed, and once more."""
         worker = self._worker()
-        for which in self._random.choices((user, user, None), k=_GLANCES):
-            await self.read(client, worker, team, which)
+        for _ in itertools.chain(iter(change.done, True), (True,)):
+            await self.read(client, worker, team, self._random.choice((user, user, None)))
+            await asyncio.sleep(_GLANCE_SECONDS)
 
     def _arguments(self, kind: Kind, team: int, user: int) -> dict[str, object]:
         match kind:
