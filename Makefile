@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # What the tests need of npm, where Node is present.
 NODE_PACKAGES := $(if $(shell command -v npm),tests/js/node_modules/.installed)
 
-.PHONY: demo test bench lint types tests coverage javascript browser screenshots exhaustive format clean
+.PHONY: demo test bench lint types tests coverage javascript browser screenshots exhaustive consistency format clean
 
 demo: .venv/.demo
 	$(BIN)/python -m examples.tracker
@@ -48,6 +48,16 @@ browser: .venv/.dev $(NODE_PACKAGES)
 # Pictures of the tracker for the documents.
 screenshots: .venv/.dev
 	$(BIN)/python -m tests.browser.screenshots
+
+# Ten minutes of trouble in which no read may be stale, then a minute without each safeguard, which has to show.
+SAFEGUARDS := stamps add-if-absent holds last-holder joining-by-stamps
+
+consistency: .venv/.dev
+	$(BIN)/python -m mizan_core.testing.consistency --seconds 600
+	$(BIN)/python -m mizan_core.testing.consistency --seconds 120 --on-cache-failure allow
+	for one in $(SAFEGUARDS); do \
+		if $(BIN)/python -m mizan_core.testing.consistency --seconds 60 --without $$one; then exit 1; fi; \
+	done
 
 # Every order of two readers and two mutations under every fault: a quarter of an hour or more.
 exhaustive: .venv/.dev

@@ -2,9 +2,11 @@
 
 import asyncio
 import signal
+import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 from redis.exceptions import RedisError
@@ -66,6 +68,26 @@ def test_a_look_up_is_one_round_trip_a_miss_two_more_and_a_mutation_two(cache: R
             await engine.invalidate("user", user_id=5)
             assert wire.taken() == 1
             assert (await engine.fetch("user", {"user_id": 5})).status == "miss"
+
+    run(story)
+
+
+def test_purging_a_whole_context_is_one_command_however_much_there_is(cache: RedisCache, world: World) -> None:
+    async def story() -> None:
+        said: list[list[str]] = []
+        exchange = cache._exchange
+
+        async def heard(words: list[tuple[object, ...]]) -> list[object]:
+            said.append([str(one[0]) for one in words])
+            return await exchange(words)
+
+        cache._exchange = heard  # type: ignore[method-assign]
+        async with Engine(world.graph, cache=cache, cache_secret=SECRET, deadline=10.0) as engine:
+            for others in (0, 3_000):
+                await asyncio.gather(*(cache.set(f"ctx:user:{number}", b"x", 60) for number in range(others)))
+                said.clear()
+                await engine.invalidate("user")
+                assert said == [["EVAL"]]
 
     run(story)
 
@@ -345,6 +367,57 @@ async def _set_and_get(cache: RedisCache, number: int) -> None:
 def test_a_url_that_is_not_redis_is_refused(url: str) -> None:
     with pytest.raises(DeclarationError, match="URL"):
         RedisCache(url)
+
+
+TLS = Path(__file__).parent / "tls"
+
+
+@asynccontextmanager
+async def behind_tls(server: RedisServer) -> AsyncIterator[str]:
+    """The same server, reached by `rediss://` under a certificate of the tests' own; without user and path."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(TLS / "certificate.pem", TLS / "key.pem")
+
+    async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        while chunk := await source.read(65_536):
+            target.write(chunk)
+        target.close()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        replies, commands = await asyncio.open_connection("127.0.0.1", server.port)
+        await asyncio.gather(pass_on(reader, commands), pass_on(replies, writer))
+
+    front = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
+    async with front:
+        yield f"127.0.0.1:{front.sockets[0].getsockname()[1]}"
+
+
+def test_the_url_brings_tls_and_a_user_of_the_servers_access_list(world: World) -> None:
+    async def story(server: RedisServer) -> None:
+        rights = ("+get", "+mget", "+set", "+del", "+unlink", "+eval", "+scan", "+time")
+        server.say("ACL", "SETUSER", "mizan", "on", ">open sesame", "~app:*", *rights)
+        server.say("ACL", "SETUSER", "default", "off")
+        async with behind_tls(server) as address:
+            trusted = f"?ssl_ca_certs={TLS / 'certificate.pem'}"
+            url = f"rediss://mizan:open%20sesame@{address}/0{trusted}"
+            engine = Engine(world.graph, cache=RedisCache(url, prefix="app:"), cache_secret=SECRET, deadline=5.0)
+            async with engine:
+                assert [(await engine.fetch("user", {"user_id": 5})).status for _ in range(2)] == ["miss", "hit"]
+                await engine.call("update_profile", {"user_id": 5, "name": "Eve"})
+                await engine.invalidate("user")
+                assert b"Eve" in (await engine.fetch("user", {"user_id": 5})).body
+                assert engine.health().cache == "up"
+            for wrong in (
+                url.replace("sesame", "barley"),
+                url.removesuffix(trusted),
+                url.replace("rediss", "redis"),
+            ):
+                engine = Engine(world.graph, cache=RedisCache(wrong, prefix="app:"), cache_secret=SECRET, deadline=5.0)
+                async with engine:
+                    assert (await engine.fetch("user", {"user_id": 5})).cache_status.endswith("detail=cache-down")
+
+    with redis_server() as server:
+        run(lambda: story(server))
 
 
 def test_a_shared_cache_needs_a_secret() -> None:
