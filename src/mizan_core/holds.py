@@ -194,7 +194,7 @@ class Debts:
     def __init__(self, holds: HoldingBackend) -> None:
         self._holds = holds
         self._owed: dict[str, tuple[str, ...]] = {}
-        self._through: dict[str, asyncio.Event] = {}
+        self._through: dict[str, asyncio.Future[None]] = {}
         self._bypassed: dict[str, float] = {}  # tag to when it may be trusted again
         self._paying: asyncio.Task[None] | None = None
 
@@ -204,7 +204,7 @@ class Debts:
     def owe(self, holder: str, tags: tuple[str, ...]) -> None:
         """Remember to release these tags; whoever depends on one of them bypasses the cache until a second after."""
         self._owed[holder] = tags
-        self._through[holder] = asyncio.Event()
+        self._through[holder] = asyncio.get_running_loop().create_future()
         self._bypassed.update(dict.fromkeys(tags, math.inf))
         if self._paying is None or self._paying.done():
             logger.error("A purge did not get through. It is tried again, and its contexts bypass the cache here.")
@@ -220,9 +220,7 @@ class Debts:
 
     async def paid(self, holder: str, seconds: float) -> bool:
         """Whether what this holder owes has got through, waited for so long."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._through[holder].wait()
+        await asyncio.wait([self._through[holder]], timeout=seconds)
         return holder not in self._owed
 
     async def aclose(self, seconds: float) -> None:
@@ -243,7 +241,7 @@ class Debts:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             del self._owed[holder]
-            self._through.pop(holder).set()
+            self._through.pop(holder).set_result(None)
             trusted_from = asyncio.get_running_loop().time() + AFTER_PURGE_SECONDS
             still_owed = {tag for owed in self._owed.values() for tag in owed}
             self._bypassed.update((tag, trusted_from) for tag in tags if tag not in still_owed)

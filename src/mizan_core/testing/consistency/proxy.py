@@ -55,6 +55,7 @@ class Proxy:
         task = asyncio.create_task(self._connect(commands, worker))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: worker.transport.abort())  # it may not even have begun
 
     async def _connect(self, commands: asyncio.StreamReader, worker: asyncio.StreamWriter) -> None:
         try:
@@ -83,5 +84,6 @@ class Proxy:
 async def _aborted(*writers: asyncio.StreamWriter) -> None:
     for writer in writers:
         writer.transport.abort()
+    for writer in writers:
         with contextlib.suppress(OSError):
             await writer.wait_closed()
