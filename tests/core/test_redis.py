@@ -87,7 +87,9 @@ def test_purging_a_whole_context_is_one_command_however_much_there_is(cache: Red
                 await asyncio.gather(*(cache.set(f"ctx:user:{number}", b"x", 60) for number in range(others)))
                 said.clear()
                 await engine.invalidate("user")
-                assert said == [["EVAL"]]
+                verbs = [verb for words in said for verb in words]
+                assert verbs.count("EVAL") == 1
+                assert {*verbs} <= {"EVAL", "UNLINK"}  # housekeeping, which nobody waits for
 
     run(story)
 
