@@ -105,8 +105,8 @@ def test_others_get_their_turn_while_a_large_prefix_is_deleted() -> None:
         assert 0 < len(cache) < 5_000
         await cache.set("ctx:user:4999", b"new", None)
         await cache.set("ctx:user:new", b"new", None)
-        assert await deleting == 4_999 - (await cache.get("ctx:user:4999")).count(None)
-        assert await cache.get("ctx:user:new") == [b"new"]
+        assert await deleting in (4_999, 5_000)  # its turn may have come before it was set anew
+        assert await cache.get("ctx:user:4999", "ctx:user:new") == [b"new", b"new"]
 
     asyncio.run(story())
 
