@@ -213,8 +213,8 @@ class BundleCache:
     async def fetch(self, slot: Slot, seconds: float | None, compute: Compute, readers: Hashable = None) -> Fetched:
         """The stored bundle, or what `compute` answers, stored for `seconds` (None: until purged) if it may be.
 
-        Concurrent misses of one slot compute once, and a computation goes on when whoever began it goes away. `readers`
-        stands for those who compute: the slots that they share are computed without a task if they never wait.
+        Concurrent misses of one slot compute once, and whoever goes away takes nobody else along. `readers` stands for
+        those who compute: what never waited is computed without a task, and anything else outlives its caller in one.
         """
         found: Hit | tuple[bytes, ...] | _Bypassed | None = None
         if self._local is not None:
@@ -232,6 +232,8 @@ class BundleCache:
         if flight is None or not flight.may_be_joined_with(found):
             return await self._fly(slot, found, self._compute(slot, found, seconds, compute), readers)
         joined = await self._join(flight)
+        if flight.answer.cancelled():  # whoever computed has gone away
+            return await self.fetch(slot, seconds, compute, readers)
         return joined if joined is not None else _passing(await compute(), "personal")
 
     def recall(self, slot: Slot) -> Entry | None:
@@ -339,9 +341,12 @@ class BundleCache:
         return _Bypassed("other-version")
 
     async def _join(self, flight: _Flight) -> Fresh | Passing | None:
-        """What the computation answers everyone; None where its answer is for the request that began it."""
+        """What the computation answers everyone; None where there is none, or it is for the request that began it."""
+        await asyncio.wait([flight.answer])
+        if flight.answer.cancelled():
+            return None
         try:
-            answer = await asyncio.shield(flight.answer)
+            answer = flight.answer.result()
         except PersonalFailure:
             return None
         if isinstance(answer, Fresh):

@@ -183,11 +183,10 @@ class Engine:
         caller = Caller(identity, request) if function.is_told_who else NOBODY
         if function.context is not None:
             return await self._answer_reader(function, sent, caller)
-        work = self._mutate(function, sent, caller) if function.affects else self._act(function, sent, caller)
-        ended = self._pace.run(function, work)
-        if not isinstance(ended, Waiting):
-            return ended
-        return await (self._waited(ended.work) if ended.is_here else ended.work)
+        if function.affects:
+            return await self._finish(self._mutate(function, sent, caller))
+        ended = self._pace.run(function, self._act(function, sent, caller))
+        return await ended.work if isinstance(ended, Waiting) else ended
 
     async def fetch(
         self, context: str, params: Given, *, identity: Identity = ANONYMOUS, request: object = None
@@ -303,6 +302,7 @@ class Engine:
             current.set(around)
             late = None
             if mutating.named:
+                self._pace.waits(function)  # it is a mutation, whatever it declares, and has a task from now on
                 mutating.named[:] = merge(mutating.named)
                 late = await self._finish(self._settle_named(mutating.hold, mutating.named))
         if mutating.named:
@@ -316,7 +316,6 @@ class Engine:
         scopes = self._addresses.purged(determined)
         mutating = Mutating(self.graph, self._named)
         hold = mutating.hold = self._cache.hold(scopes)
-        around = current.get()
         current.set(mutating)
         ended: Answer | Failure
         outcome: Outcome = Unknown()
@@ -328,7 +327,6 @@ class Engine:
             else:
                 ended, outcome = await self._ran(function, sent, caller, hold)
         finally:  # also where it was cancelled, which leaves its outcome unknown
-            current.set(around)
             invalidations = determined
             if mutating.named or not (function.is_determined and isinstance(outcome, Returned)):
                 invalidations = resolve(self.graph, function, sent, caller.identity, outcome, mutating.named)
@@ -400,16 +398,6 @@ class Engine:
             self._reclaiming.add(context)
             task = self._begin(self._cache.reclaim(f"ctx:{context}:"))
             task.add_done_callback(lambda _, context=context: self._reclaiming.discard(context))  # type: ignore[misc]
-
-    async def _waited(self, work: Awaitable[T]) -> T:
-        """Wait for work that goes on in its caller, and let closing wait for it too."""
-        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._owed[ended] = None
-        try:
-            return await work
-        finally:
-            del self._owed[ended]
-            ended.set_result(None)
 
     async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Run to the end in a task of its own: a caller who goes away cancels only the waiting."""

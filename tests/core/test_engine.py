@@ -1393,61 +1393,51 @@ class TestVersions:
         run(story)
 
 
-class TestMutationsThatNeverWaited:
-    """They take no task, and keep every promise when they wait after all."""
+class TestFunctionsThatNeverWaited:
+    """They take no task, unless they are mutations."""
 
-    def engine(self) -> tuple[Engine, list[str], dict[str, asyncio.Event | None]]:
-        done: list[str] = []
-        gate: dict[str, asyncio.Event | None] = {"gate": None}
+    def functions(self, done: list[str], gate: list[asyncio.Event]) -> tuple[Any, ...]:
+        async def wrote() -> int:
+            if gate:
+                await gate[0].wait()
+            done.append("written")
+            return len(done)
 
         @client(context="page")
         async def page() -> int:
             return len(done)
 
         @client(affects="page")
-        async def write() -> int:
-            if (event := gate["gate"]) is not None:
-                await event.wait()
-            done.append("written")
-            return len(done)
+        async def declares() -> int:
+            return await wrote()
 
-        return Engine(build([page, write]), cache=MemoryCache()), done, gate
+        @client
+        async def names() -> int:
+            invalidate("page")
+            return await wrote()
 
-    def test_whoever_goes_away_leaves_the_rest_to_be_done_and_purged(self) -> None:
+        return page, declares, names
+
+    @pytest.mark.parametrize("name", ["declares", "names"])
+    def test_what_changes_something_runs_to_its_end_though_it_waits_for_the_first_time(self, name: str) -> None:
+        done: list[str] = []
+        gate: list[asyncio.Event] = []
+
         async def story() -> None:
-            engine, done, gate = self.engine()
-            await engine.call("write", {})
-            assert json.loads((await engine.fetch("page", {})).body) == {"page": 1}
-            event = gate["gate"] = asyncio.Event()
-            caller = asyncio.create_task(engine.call("write", {}))
-            await asyncio.sleep(0)
+            engine = Engine(build(self.functions(done, gate)), cache=MemoryCache())
+            for _ in range(2):
+                await engine.call(name, {})
+            gate.append(asyncio.Event())
+            caller = asyncio.create_task(engine.call(name, {}))
+            await asyncio.sleep(0.01)
+            assert engine.health().running == 1
             assert (await engine.fetch("page", {})).cache_status == "mizan; fwd=bypass; detail=held"
             caller.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await caller
-            assert engine.health().running == 1
-            event.set()
+            gate[0].set()
             await engine.aclose()
-            assert done == ["written", "written"]
-            assert json.loads((await engine.fetch("page", {})).body) == {"page": 2}
-
-        run(story)
-
-    def test_closing_waits_for_one_that_waits_in_its_caller(self) -> None:
-        async def story() -> None:
-            engine, done, gate = self.engine()
-            await engine.call("write", {})
-            event = gate["gate"] = asyncio.Event()
-            caller = asyncio.create_task(engine.call("write", {}))
-            await asyncio.sleep(0)
-            assert engine.health().running == 1
-            closing = asyncio.create_task(engine.aclose())
-            await asyncio.sleep(0.01)
-            assert not closing.done()
-            event.set()
-            await closing
-            assert done == ["written", "written"]
-            assert (await caller).result == 2
-            assert engine.health().running == 0
+            assert done == ["written"] * 3
+            assert json.loads((await engine.fetch("page", {})).body) == {"page": 3}
 
         run(story)

@@ -73,28 +73,45 @@ def test_what_waits_though_it_did_not_before_is_waited_for_where_it_is() -> None
     run(story)
 
 
-@pytest.mark.parametrize("wait", [lambda: asyncio.sleep(0), lambda: asyncio.sleep(0.01)], ids=["a turn", "a while"])
-def test_a_caller_who_goes_away_leaves_the_rest_to_a_task(wait: Callable[[], Coroutine[Any, Any, None]]) -> None:
+def test_a_caller_who_goes_away_ends_what_waits_in_it_and_leaves_what_has_a_task() -> None:
     done: list[str] = []
 
     async def work() -> None:
         try:
-            await wait()
-            await wait()
+            await asyncio.sleep(0.01)
             done.append("to the end")
         except asyncio.CancelledError:
             done.append("cut off")
+            raise
 
     async def story(pace: Pace, tasks: Tasks) -> None:
         await ended(pace.run("a", at_once()))
-        caller = asyncio.create_task(ended(pace.run("a", work())))
-        await asyncio.sleep(0)
-        caller.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await caller
-        assert done == []
+        for _ in range(2):
+            caller = asyncio.create_task(ended(pace.run("a", work())))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            caller.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await caller
         await tasks.begun[-1]
-        assert done == ["to the end"]
+        assert done == ["cut off", "to the end"]
+
+    run(story)
+
+
+def test_a_time_limit_within_the_work_is_its_own() -> None:
+    async def limited() -> str:
+        try:
+            async with asyncio.timeout(0.01):
+                await asyncio.sleep(10)
+        except TimeoutError:
+            return "in time"
+        return "too late"
+
+    async def story(pace: Pace, tasks: Tasks) -> None:
+        await ended(pace.run("a", at_once()))
+        for _ in range(2):
+            assert await ended(pace.run("a", limited())) == "in time"
 
     run(story)
 
