@@ -194,3 +194,21 @@ def test_a_page_whose_cache_fails_while_it_is_made_may_not_be_kept() -> None:
             assert not (await engine.page("data", {})).keepable
 
     run(story)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_backend_that_says_that_it_cannot_do_one_thing_is_not_down(waits: bool) -> None:
+    class Full(MemoryCache):
+        def set(self, key: str, value: bytes, ttl: float | None, *, if_absent: bool = False) -> Any:
+            return self._refused() if waits else asyncio.ensure_future(self._refused())
+
+        async def _refused(self) -> bool:
+            raise CacheUnavailable("Full.")
+
+    async def story() -> None:
+        guarded = GuardedCache(Full())
+        with pytest.raises(CacheUnavailable, match="Full"):
+            await guarded.set("a", b"", None)
+        assert guarded.state is CacheState.UP
+
+    run(story)

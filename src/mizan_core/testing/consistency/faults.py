@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 import signal
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -97,7 +97,7 @@ class OwnRedis:
             await asyncio.sleep(seconds)
 
     @contextlib.asynccontextmanager
-    async def _bounded(self, policy: str, room: int):  # type: ignore[no-untyped-def]
+    async def _bounded(self, policy: str, room: int) -> AsyncIterator[None]:
         info = await self._say("INFO", "memory")
         used = int(info.partition("used_memory:")[2].partition("\r\n")[0])
         await self._say("CONFIG", "SET", "maxmemory-policy", policy)
