@@ -225,3 +225,15 @@ def test_a_task_outlives_who_waits_for_it() -> None:
         assert await outlived(task) == "done"
 
     asyncio.run(main())
+
+
+def test_what_is_said_to_wait_gets_a_task_though_it_did_not() -> None:
+    async def story(pace: Pace, tasks: Tasks) -> None:
+        async def tells() -> None:
+            pace.waits("a")
+
+        for count in (1, 2):
+            await ended(pace.run("a", tells()))
+            assert len(tasks.begun) == count
+
+    run(story)
