@@ -41,7 +41,7 @@ _IMMUTABLE = (
 _REMEMBERED_SCOPES_BYTES = 2 * 1024 * 1024
 _SCOPE_BYTES = 800
 
-# What a remembered query costs beside its texts, about (tests/core/test_addresses.py measures it).
+# What a remembered query costs beside its texts, about.
 _QUERY_BYTES = 1_500
 
 

@@ -5,29 +5,20 @@ carries the nonces that its tags had before its readers ran. Purging is deleting
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
+from .backend_holds import BackendHold, BackendLedger, LocalHolds
 from .cache.backend import HELD, CacheBackend, HoldingBackend, together
 from .cache.guard import DEFAULT_DEADLINE_SECONDS, CacheState, GuardedCache, GuardedHoldingCache
 from .cache.memory import MemoryCache
+from .debts import INSIST_SECONDS, Debts
 from .entries import Entry, Slot, read_entry
 from .errors import CacheUnavailable
-from .holds import (
-    DEFAULT_HOLD_SECONDS,
-    INSIST_SECONDS,
-    BackendLedger,
-    Debts,
-    Hold,
-    Ledger,
-    LocalHolds,
-    MemoryLedger,
-    Nonces,
-    Renewals,
-    Scope,
-)
+from .holds import DEFAULT_HOLD_SECONDS, Nonces, Renewals, Scope
 from .local import LocalBundles, counting
+from .memory_holds import MemoryHold, MemoryLedger
 from .pace import Pace, Waiting
 from .wire import etag_of
 
@@ -95,6 +86,7 @@ class PersonalFailure(Exception):
         self.error = error
 
 
+Hold: TypeAlias = MemoryHold | BackendHold
 Fetched: TypeAlias = Hit | Fresh | Passing
 Compute: TypeAlias = Callable[[], Awaitable[Computed]]
 
@@ -181,7 +173,7 @@ class BundleCache:
         self._debts = Debts(self._holds)
         self._renewals = Renewals(hold)
         self._local: LocalBundles | None = None
-        self._ledger: Ledger
+        self._ledger: MemoryLedger | BackendLedger
         if isinstance(backend, MemoryCache) and self.is_local:
             self._local = LocalBundles(backend, self._nonces, clock, max_age)
             self._ledger = MemoryLedger(backend, self._nonces, seconds=hold, max_age=max_age)
@@ -257,25 +249,27 @@ class BundleCache:
         except CacheUnavailable:
             return False
 
-    def hold(self, scopes: Iterable[Scope]) -> Hold:
+    def hold(self, scopes: Sequence[Scope]) -> Hold:
         """A hold on these scopes, for a mutation that is about to run; it begins with `begin`."""
-        return Hold(self._ledger, self._renewals, self._nonces.holder, scopes)
+        if isinstance(self._ledger, MemoryLedger):
+            return MemoryHold(self._ledger, self._renewals, scopes)
+        return BackendHold(self._ledger, self._renewals, self._nonces.holder, scopes)
 
-    async def settle(self, hold: Hold, purged: Iterable[Scope], *, insist: bool) -> None:
+    async def settle(self, hold: Hold, purged: Sequence[Scope], *, insist: bool) -> CacheUnavailable | None:
         """End the hold and purge. What does not get through is remembered and tried again.
 
-        With `insist` that is waited for, within bounds. Raises `CacheUnavailable` if it did not get through even so.
+        With `insist` that is waited for, within bounds; the error, if it did not get through even so.
         """
+        if isinstance(hold, MemoryHold):
+            hold.end(purged)
+            return None
         try:
             await hold.end(purged)
-        except CacheUnavailable:
+        except CacheUnavailable as error:
             self._debts.owe(hold.holder, hold.owed)
             if insist and not await self._debts.paid(hold.holder, INSIST_SECONDS):
-                raise
-
-    async def purge(self, scopes: Iterable[Scope], *, insist: bool) -> None:
-        """Nothing that was stored under these scopes is served again. What a mutation holds stays held."""
-        await self.settle(self.hold(()), scopes, insist=insist)
+                return error
+        return None
 
     async def reclaim(self, prefix: str) -> int:
         """Give back the memory of entries that a purge has killed. Housekeeping: nothing depends on it."""

@@ -5,18 +5,20 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum, auto
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
 from .addresses import Addresses, Query, page_texts
 from .answers import Answer, Bundle, Failure, Health, Page, as_bundle
+from .backend_holds import BackendHold
 from .bundle_cache import (
     DEFAULT_MAX_AGE_SECONDS,
     BundleCache,
     Clock,
     Computed,
+    Hold,
     Passing,
     PersonalFailure,
     Random,
@@ -28,7 +30,7 @@ from .declare import Context
 from .errors import CacheUnavailable, CallError, DeclarationError, Forbidden, Unavailable
 from .graph import ContextPlan, Function, Graph
 from .guards import PermissionsOf, authorise
-from .holds import DEFAULT_HOLD_SECONDS, Hold, Scope
+from .holds import DEFAULT_HOLD_SECONDS
 from .identity import ANONYMOUS, Identity
 from .inputs import Pairs
 from .invalidation import (
@@ -37,7 +39,6 @@ from .invalidation import (
     Outcome,
     Refused,
     Returned,
-    Running,
     Unknown,
     current,
     merge,
@@ -46,8 +47,10 @@ from .invalidation import (
 )
 from .keys import MINIMUM_SECRET_BYTES, KeyMaker, check_secret
 from .manifest import page_url
+from .memory_holds import MemoryHold
 from .pace import Pace, Waiting, before_waiting
 from .policies import Never, Per, Seconds
+from .purges import Purge, Purges
 from .running import NOBODY, Caller, Runner
 from .wire import encode_json, etag_of, no_such_context, no_such_function
 
@@ -110,6 +113,7 @@ class Engine:
         self.cache_is_shared = bool(getattr(cache, "shared", False))
         self._permissions = permissions
         self._addresses = Addresses(graph, KeyMaker(_secret_for(cache, cache_secret, random)))
+        self._purges = Purges(graph, self._addresses)
         self._backend = MemoryCache(_TAGS_ONLY_BYTES) if cache is None else cache
         self._cache = BundleCache(
             self._backend,
@@ -125,7 +129,7 @@ class Engine:
         self.recalls = self._cache.is_local  # whether `recall` ever finds anything
         self.recall = self._cache.recall  # a hit in memory, for a query's slot, without waiting
         self._loop: asyncio.AbstractEventLoop  # where a function runs in a thread, which takes a task to begin
-        self._owed: dict[asyncio.Future[Any], asyncio.Future[None] | None] = {}  # what runs, with who waits for it
+        self._owed: set[asyncio.Task[Any]] = set()  # what has begun and not ended
         self._pace = Pace(self._begin)
         self._reclaiming: set[str] = set()
 
@@ -296,15 +300,18 @@ class Engine:
         mutating = Mutating(self.graph, self._named)
         around = current.get()
         current.set(mutating)
+        ended: Answer | Failure
         try:
-            ended, _ = await self._ran(function, sent, caller)
+            ended = _answered(function, await self._begun(function, sent, caller))[0]
+        except Exception as error:  # noqa: BLE001  # the function is not ours, and what it named is told all the same
+            ended = Failure(error)
         finally:
             current.set(around)
             late = None
             if mutating.named:
                 self._pace.waits(function)  # it is a mutation, whatever it declares, and has a task from now on
                 mutating.named[:] = merge(mutating.named)
-                late = await self._finish(self._settle_named(mutating.hold, mutating.named))
+                late = await self._finish(self._settle(mutating.hold, self._purges.of(mutating.named)))
         if mutating.named:
             ended = late or ended
             ended.invalidations = tuple(mutating.named)
@@ -312,39 +319,47 @@ class Engine:
 
     async def _mutate(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
         """Hold what the arguments determine, run, resolve what became stale, purge: in that order, to the end."""
-        determined = resolve(self.graph, function, sent, caller.identity, Running())
-        scopes = self._addresses.purged(determined)
+        purge = self._purges.determined(function, sent, caller.identity)
         mutating = Mutating(self.graph, self._named)
-        hold = mutating.hold = self._cache.hold(scopes)
+        hold = mutating.hold = self._cache.hold(purge.scopes)
         current.set(mutating)
         ended: Answer | Failure
         outcome: Outcome = Unknown()
         refused = False
         try:
-            refused = await self._refuses_to_run(hold)
-            if refused:
+            if isinstance(hold, MemoryHold):
+                # Until the function first waits, nobody else has a turn, and nothing need be held.
+                result = await before_waiting(self._begun(function, sent, caller), hold.begin)
+                ended, outcome = _answered(function, result)
+            elif refused := await self._refuses_to_run(hold):
                 ended, outcome = Failure(Unavailable()), Refused()
             else:
-                ended, outcome = await self._ran(function, sent, caller, hold)
+                ended, outcome = _answered(function, await self._begun(function, sent, caller))
+        except Exception as error:  # noqa: BLE001  # the function is not ours, and its effects are told all the same
+            ended, outcome = Failure(error), Refused() if isinstance(error, CallError) else Unknown()
         finally:  # also where it was cancelled, which leaves its outcome unknown
-            invalidations = determined
             if mutating.named or not (function.is_determined and isinstance(outcome, Returned)):
-                invalidations = resolve(self.graph, function, sent, caller.identity, outcome, mutating.named)
-                scopes = self._addresses.purged(invalidations)
-            late = await self._settle(hold, scopes, invalidations, insist=self._refuses and not refused)
+                stale = resolve(self.graph, function, sent, caller.identity, outcome, mutating.named)
+                purge = self._purges.of(stale)
+            late = await self._settle(hold, purge, insist=self._refuses and not refused)
         ended = late or ended
-        ended.invalidations = invalidations
+        ended.invalidations = purge.invalidations
         return ended
 
-    async def _settle(
-        self, hold: Hold, scopes: Sequence[Scope], invalidations: Sequence[Invalidation], *, insist: bool
-    ) -> Failure | None:
+    def _begun(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Coroutine[Any, Any, Any]:
+        """The function, which is not left half-way."""
+        if function.is_direct:
+            return function.call(**sent)  # type: ignore[no-any-return]  # it is a coroutine
+        return self._runner.to_the_end(function, sent, caller)
+
+    async def _settle(self, hold: Hold | None, purge: Purge, *, insist: bool | None = None) -> Failure | None:
         """End the hold and purge; a failure, if that is insisted on and takes too long to be told as a success."""
-        try:
-            await self._cache.settle(hold, scopes, insist=insist)
-        except CacheUnavailable as error:
-            return Failure(error)
-        self._reclaim(invalidations)
+        insist = self._refuses if insist is None else insist
+        late = await self._cache.settle(hold or self._cache.hold(()), purge.scopes, insist=insist)
+        if late is not None:
+            return Failure(late)
+        if purge.whole:
+            self._reclaim(purge.whole)
         return None
 
     def _named(self, invalidation: Invalidation) -> None:
@@ -358,68 +373,62 @@ class Engine:
         else:
             self._loop.call_soon_threadsafe(mutating.hold.extend, scopes)
 
-    async def _refuses_to_run(self, hold: Hold) -> bool:
+    async def _refuses_to_run(self, hold: BackendHold) -> bool:
         """Begin the hold; whether it cannot be written, or its purge could not, and the deployment takes no risk."""
-        if self._cache.is_local:
-            return False
         try:
             await hold.begin()
         except CacheUnavailable:
             return self._refuses
         return self._refuses and self._cache.state is CacheState.DOWN
 
-    async def _ran(
-        self, function: Function, sent: Mapping[str, object], caller: Caller, hold: Hold | None = None
-    ) -> tuple[Answer | Failure, Outcome]:
-        """What came of it. In memory a hold begins when the function first waits: until then nobody else has a turn."""
-        try:
-            work = self._runner.to_the_end(function, sent, caller)
-            if hold is not None and self._cache.is_local:
-                work = before_waiting(work, hold.begin_at_once)
-            return _answered(function, await work)
-        except CallError as error:
-            return Failure(error), Refused()
-        except Exception as error:  # noqa: BLE001  # the function is not ours, and its effects are told all the same
-            return Failure(error), Unknown()
-
-    async def _settle_named(self, hold: Hold | None, invalidations: Sequence[Invalidation]) -> Failure | None:
-        scopes = self._addresses.purged(invalidations)
-        return await self._settle(hold or self._cache.hold(()), scopes, invalidations, insist=self._refuses)
-
     async def _purge(self, invalidations: Sequence[Invalidation]) -> None:
-        late = await self._settle_named(None, invalidations)
+        late = await self._settle(None, self._purges.of(invalidations))
         if late is not None:
             raise late.error
 
-    def _reclaim(self, invalidations: Iterable[Invalidation]) -> None:
+    def _reclaim(self, contexts: Sequence[str]) -> None:
         """Give back what whole contexts took, off the request's path and once at a time for each."""
-        whole = {one.context for one in invalidations if one.is_whole}
-        for context in whole - self._reclaiming:
+        for context in contexts:
+            if context in self._reclaiming:
+                continue
             self._reclaiming.add(context)
             task = self._begin(self._cache.reclaim(f"ctx:{context}:"))
             task.add_done_callback(lambda _, context=context: self._reclaiming.discard(context))  # type: ignore[misc]
 
     async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Run to the end in a task of its own: a caller who goes away cancels only the waiting."""
-        task = self._begin(work)
-        ended = self._owed[task] = self._loop.create_future()
-        await ended
-        return task.result()
+        loop = self._loop = asyncio.get_running_loop()
+        ended: asyncio.Future[T] = loop.create_future()
+        self._owed.add(loop.create_task(self._to_the_end(work, ended)))
+        return await ended
+
+    async def _to_the_end(self, work: Coroutine[Any, Any, T], ended: "asyncio.Future[T]") -> None:
+        """Do the work, and tell who waits for it, if they still do, what came of it."""
+        try:
+            result = await work
+            if not ended.done():
+                ended.set_result(result)
+        except BaseException as error:
+            if not ended.done():
+                ended.set_exception(error)
+                ended.exception()  # whoever waits has it, and if nobody does any more nobody needs it
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._owed.discard(asyncio.current_task())
 
     def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Begin what has to be done before the engine closes."""
         self._loop = asyncio.get_running_loop()
         task = self._loop.create_task(work)
-        self._owed[task] = None
+        self._owed.add(task)
         task.add_done_callback(self._paid)
         return task
 
     def _paid(self, task: asyncio.Task[Any]) -> None:
-        ended = self._owed.pop(task)
+        self._owed.discard(task)
         if not task.cancelled():
             task.exception()  # whoever waited has it
-        if ended is not None and not ended.done():
-            ended.set_result(None)
 
     async def _outside_mutations(self, work: Awaitable[T]) -> T:
         """A reader fetched from a mutation's body is a reader: what it names is not the mutation's."""

@@ -56,6 +56,7 @@ class Function:
     is_async: bool = field(init=False)
     takes_request: bool = field(init=False)
     takes_more: bool = field(init=False)  # it is given more than its inputs
+    is_direct: bool = field(init=False)  # its inputs and a call are all it takes
     validate_result: Callable[..., Any] = field(init=False, repr=False)  # views have neither
     dump_result: Callable[..., Any] = field(init=False, repr=False)
     is_told_who: bool = field(init=False)  # it, or what it affects, depends on the caller
@@ -77,7 +78,8 @@ class Function:
             "is_told_who": signature.takes_request or bool(signature.identity_parameters) or bool(self.affects),
             "required": tuple(name for name, compiled in self.inputs.items() if compiled.input.required),
             "is_determined": all(affect.is_determined for affect in self.affects),
-            "takes_more": signature.takes_request or bool(signature.identity_parameters),
+            "takes_more": (takes_more := signature.takes_request or bool(signature.identity_parameters)),
+            "is_direct": signature.is_async and not takes_more,
         }
         if self.result is not None:
             facts["validate_result"] = self.result.validator.validate_python

@@ -22,7 +22,7 @@ def encode_header(invalidations: Iterable[Invalidation]) -> str:
     """
     entries = list(invalidations)
     while True:
-        texts = [_encode_entry(entry) for entry in entries]
+        texts = [entry.header_entry or _encode_entry(entry) for entry in entries]
         line = ", ".join(texts)
         if len(line) <= MAXIMUM_BYTES:
             return line
@@ -51,9 +51,11 @@ def _encode_entry(entry: Invalidation) -> str:
             head += f"/{_encode_name('function', entry.function)}"
         texts = entry.texts
         pairs = (f";{_encode_name('parameter', name)}={encode_text(texts[name])}" for name in sorted(texts))
-        return head + "".join(pairs)
+        text = head + "".join(pairs)
     except (InvalidValue, UnicodeEncodeError) as error:
         raise HeaderError(f"An invalidation of {entry.context!r} has a value that cannot be written.") from error
+    object.__setattr__(entry, "header_entry", text)
+    return text
 
 
 def _encode_name(what: str, name: str) -> str:

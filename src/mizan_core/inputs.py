@@ -106,9 +106,11 @@ class Parameter:
     default_text: str | None = None
 
     is_plain_int: bool = field(init=False)  # every integer is a value of it, and stays what it is
+    is_pure: bool = field(init=False)  # the same value always fits or does not, and stands for the same
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "is_plain_int", self.adapter.core_schema == {"type": "int"})
+        object.__setattr__(self, "is_pure", _is_pure(self.adapter.core_schema))
 
     @property
     def is_list(self) -> bool:

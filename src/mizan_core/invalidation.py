@@ -28,6 +28,9 @@ class Invalidation:
     params: Mapping[str, object] = field(default_factory=dict)
     function: str | None = None
     _texts: dict[str, str] | None = field(default=None, init=False, repr=False)
+    # What whoever writes it first leaves here: an entry of the header, and one of `invalidate` in an answer.
+    header_entry: str | None = field(default=None, init=False, repr=False)
+    json_entry: bytes | None = field(default=None, init=False, repr=False)
 
     @property
     def is_whole(self) -> bool:

@@ -102,19 +102,17 @@ def call_body(result: bytes, invalidations: Sequence[Invalidation]) -> bytes:
     """The answer to a call, around the JSON of its result."""
     if not invalidations:
         return b'{"result":%b}' % result
-    entries = invalidation_json(invalidations)
-    return b'{"invalidate":%b,"result":%b}' % (encode_json(entries), result)
+    return b'{"invalidate":%b,"result":%b}' % (_entries(invalidations), result)
 
 
 def refreshing_body(
-    result: bytes, invalidations: Iterable[Invalidation], refreshed: Iterable[tuple[str, Mapping[str, object], bytes]]
+    result: bytes, invalidations: Sequence[Invalidation], refreshed: Iterable[tuple[str, Mapping[str, object], bytes]]
 ) -> bytes:
     """As `call_body`, with bundles sent along: the context, the parameters and the bytes of each, which are copied."""
     bundles = encode_json(
         [{"context": context, "params": params, "data": orjson.Fragment(data)} for context, params, data in refreshed]
     )
-    entries = invalidation_json(invalidations)
-    stale = b'"invalidate":%b,' % encode_json(entries) if entries else b""
+    stale = b'"invalidate":%b,' % _entries(invalidations) if invalidations else b""
     return b'{%b"refreshed":%b,"result":%b}' % (stale, bundles, result)
 
 
@@ -196,6 +194,16 @@ def cache_control(policy: CachePolicy, remaining: float | None = None) -> str:
     if remaining is not None:
         seconds = max(0, min(seconds, math.floor(remaining)))
     return f"public, max-age=0, must-revalidate, s-maxage={seconds}"
+
+
+def _entries(invalidations: Iterable[Invalidation]) -> bytes:
+    return b"[%b]" % b",".join([one.json_entry or _encode_entry(one) for one in invalidations])
+
+
+def _encode_entry(invalidation: Invalidation) -> bytes:
+    encoded = encode_json(_entry(invalidation))
+    object.__setattr__(invalidation, "json_entry", encoded)
+    return encoded
 
 
 def _entry(invalidation: Invalidation) -> object:

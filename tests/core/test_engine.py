@@ -29,12 +29,13 @@ from mizan_core import (
     build,
     bundle_cache,
     client,
-    holds,
+    debts,
     invalidate,
 )
 from mizan_core.answers import Failure, Health
 from mizan_core.cache import guard
 from mizan_core.errors import CacheUnavailable
+from tests.core.holding import begin, end
 from tests.world import Profile, World
 
 ANN, BOB = Identity("1"), Identity("2")
@@ -1149,7 +1150,7 @@ class TestCacheFailure:
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(guard, "SETTLING_SECONDS", 0.0)
-        monkeypatch.setattr(holds, "AFTER_PURGE_SECONDS", 0.3)
+        monkeypatch.setattr(debts, "AFTER_PURGE_SECONDS", 0.3)
 
         async def story() -> None:
             cache = FailingCache()
@@ -1355,9 +1356,9 @@ class TestVersions:
             old, new, _ = self.versions(cache)
             await old.fetch("orders", {"customer_id": 1})
             hold = new._cache.hold(new._addresses.purged([Invalidation("orders", {"page": 1})]))
-            await hold.begin()
+            await begin(hold)
             assert (await old.fetch("orders", {"customer_id": 1})).cache_status.endswith("detail=held")
-            await hold.end(())
+            await end(hold)
             assert (await old.fetch("orders", {"customer_id": 1})).status == "miss"
 
         run(story)
@@ -1383,11 +1384,11 @@ class TestVersions:
         async def story() -> None:
             old, new, rows = self.versions(cache)
             hold = new._cache.hold(new._addresses.purged([Invalidation("orders", {"page": 1})]))
-            await hold.begin()
+            await begin(hold)
             old_bundle = await old.fetch("orders", {"customer_id": 1})
             assert old_bundle.cache_status.endswith("detail=other-version")
             rows["value"] += 1
-            await hold.end(())
+            await end(hold)
             assert json.loads((await old.fetch("orders", {"customer_id": 1})).body) == {"listed": rows["value"]}
 
         run(story)

@@ -12,6 +12,7 @@ from mizan_core.bundle_cache import BundleCache, Computed
 from mizan_core.cache.backend import HELD
 from mizan_core.entries import Slot
 from mizan_core.holds import Scope
+from tests.core.holding import begin, end, purge
 
 
 class Clock:
@@ -52,12 +53,12 @@ def test_a_hold_outlives_its_thirty_seconds_while_its_mutation_runs(monkeypatch:
         backend = MemoryCache(clock=clock)
         cache = cache_over(backend)
         hold = cache.hold(scopes("tag:user:5"))
-        await hold.begin()
+        await begin(hold)
         for _ in range(5):
             clock.now += 25
             await asyncio.sleep(0.02)
         assert (await backend.get("tag:user:5"))[0] is not None
-        await hold.end(())
+        await end(hold)
         assert await backend.get("tag:user:5") == [None]
         clock.now += 25
         await asyncio.sleep(0.02)
@@ -70,7 +71,7 @@ def test_a_hold_whose_process_died_expires(monkeypatch: pytest.MonkeyPatch) -> N
     async def story() -> None:
         clock = Clock()
         backend = MemoryCache(clock=clock)
-        await cache_over(backend).hold(scopes("tag:user:5")).begin()
+        await begin(cache_over(backend).hold(scopes("tag:user:5")))
         survivor = cache_over(backend)
         assert type(await survivor.fetch(SLOT, None, one)).__name__ == "Passing"
         clock.now += module.DEFAULT_HOLD_SECONDS
@@ -90,16 +91,16 @@ def test_the_last_holder_lets_go_and_an_earlier_one_leaves_a_fresh_value(kind: t
         backend = kind()
         cache = cache_over(backend)
         first, second = cache.hold(scopes("tag:a", "tag:b")), cache.hold(scopes("tag:b"))
-        await first.begin()
-        await second.begin()
+        await begin(first)
+        await begin(second)
         (before,) = await backend.get("tag:b")
-        await first.end(())
+        await end(first)
         free, held = await backend.get("tag:a", "tag:b")
         assert free is None
         assert held is not None
         assert held.startswith(HELD)
         assert held != before
-        await second.end(())
+        await end(second)
         assert await backend.get("tag:b") == [None]
 
     run(story)
@@ -111,11 +112,11 @@ def test_a_purge_does_not_open_a_scope_that_a_mutation_holds(kind: type[MemoryCa
         backend = kind()
         cache = cache_over(backend)
         hold = cache.hold(scopes("tag:a"))
-        await hold.begin()
-        await cache.purge(scopes("tag:a", "tag:b"), insist=False)
-        await cache.purge([], insist=False)
+        await begin(hold)
+        await purge(cache, scopes("tag:a", "tag:b"))
+        await purge(cache, [])
         assert (await backend.get("tag:a"))[0] is not None
-        await hold.end(())
+        await end(hold)
         assert await backend.get("tag:a") == [None]
 
     run(story)
@@ -125,13 +126,13 @@ def test_what_was_named_late_is_held_before_the_hold_ends() -> None:
     async def story() -> None:
         backend = MemoryCache()
         hold = cache_over(backend).hold([])
-        await hold.begin()
+        await begin(hold)
         hold.extend(scopes("tag:a"))
         hold.extend(scopes("tag:a", "tag:b"))
         await asyncio.sleep(0)
         assert None not in await backend.get("tag:a", "tag:b")
         hold.extend(scopes("tag:c"))
-        await hold.end(scopes("tag:d"))
+        await end(hold, scopes("tag:d"))
         assert await backend.get("tag:a", "tag:b", "tag:c", "tag:d") == [None] * 4
 
     run(story)
@@ -165,11 +166,11 @@ def test_a_hold_is_renewed_with_whatever_it_holds_by_then(kind: type[MemoryCache
     async def story() -> None:
         backend = kind()
         hold = cache_over(backend).hold(scopes("tag:a"))
-        await hold.begin()
+        await begin(hold)
         before = await backend.get("tag:a")
         await backend.delete("tag:a")
         hold.renew()
-        await hold.end(())
+        await end(hold)
         assert before != [None]
         assert await backend.get("tag:a") == [None]
 
@@ -272,7 +273,7 @@ class TestReadersThatWaitForTheFirstTime:
             cache = await self.ready()
             early = self.begun(cache, slow)
             await asyncio.sleep(0)
-            await cache.purge([Scope("tag:user:5", "tag:user:whole", ME)], insist=False)
+            await purge(cache, [Scope("tag:user:5", "tag:user:whole", ME)])
             late = self.begun(cache, slow)
             await asyncio.sleep(0.01)
             assert len(cache._flights) == 1

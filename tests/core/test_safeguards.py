@@ -6,6 +6,7 @@ from mizan_core.bundle_cache import BundleCache, Computed, Slot
 from mizan_core.cache.backend import HELD
 from mizan_core.holds import Scope
 from mizan_core.testing.safeguards import without
+from tests.core.holding import purge
 from tests.stepping import SteppedHoldingCache, Steps
 
 ME = b"me......"
@@ -43,7 +44,7 @@ def test_without_stamps_a_slow_reader_puts_back_what_was_purged() -> None:
         slow = asyncio.create_task(site.read())
         await site.looked.wait()
         site.row = b"new"
-        await site.cache.purge([SCOPE], insist=False)
+        await purge(site.cache, [SCOPE])
         site.answers.set()
         await slow
         assert await site.read() == b"old"
@@ -93,7 +94,7 @@ def test_without_joining_by_stamps_a_read_after_a_purge_joins_one_from_before() 
         slow = asyncio.create_task(site.read())
         await site.looked.wait()
         site.row = b"new"
-        await site.cache.purge([SCOPE], insist=False)
+        await purge(site.cache, [SCOPE])
         late = asyncio.create_task(site.read())
         await asyncio.sleep(0)
         site.answers.set()

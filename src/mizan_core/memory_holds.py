@@ -1,0 +1,119 @@
+"""Holds in the memory of this process: every step is done at once, and nobody gets a turn within it."""
+
+import sys
+from collections.abc import Iterable, Sequence
+
+from .cache.backend import HELD
+from .cache.memory import MemoryCache
+from .holds import Nonces, Renewals, Scope
+
+
+class MemoryHold:
+    """The scopes that one running mutation holds, once it has begun, and until it `end`s.
+
+    A mutation that never lets others have a turn need not begin: nobody could see that it held anything.
+    """
+
+    __slots__ = ("_holder", "_ledger", "_renewals", "_scopes", "_tags")
+
+    def __init__(self, ledger: "MemoryLedger", renewals: Renewals, scopes: Sequence[Scope]) -> None:
+        self._ledger = ledger
+        self._renewals = renewals
+        self._scopes = scopes
+        self._holder = ""
+        self._tags: dict[str, None] | None = None  # what has been written
+
+    def begin(self) -> None:
+        """Nothing of these scopes is served or stored from now on."""
+        if self._scopes:
+            self._hold(self._scopes)
+
+    def extend(self, scopes: Sequence[Scope]) -> None:
+        """Hold more, from now on."""
+        new = [scope for scope in scopes if scope not in self._scopes]
+        if new:
+            self._scopes = (*self._scopes, *new)
+            self._hold(new)
+
+    def renew(self) -> None:
+        """Write it again, for another while."""
+        self._ledger.hold(self._tags or (), self._holder)
+
+    def end(self, purged: Sequence[Scope]) -> None:
+        """Let go of everything held, and purge it and `purged`; a tag that another mutation holds stays held."""
+        scopes = purged if purged is self._scopes else (*self._scopes, *purged)
+        if self._tags is not None:
+            self._renewals.discard(self)
+            for tag in self._tags:
+                self._ledger.let_go(tag, self._holder)
+        self._ledger.purge(scopes, self._holder)
+
+    def _hold(self, scopes: Sequence[Scope]) -> None:
+        if self._tags is None:
+            self._tags = {}
+            self._holder = self._ledger.new_holder()
+        self._tags.update(dict.fromkeys(scope.tag for scope in scopes))
+        foreign = [scope.whole for scope in scopes if scope.whole not in self._tags and not self._ledger.claims(scope)]
+        self._tags.update(dict.fromkeys(foreign))
+        self._ledger.hold(self._tags, self._holder)
+        self._renewals.add(self)
+
+
+class MemoryLedger:
+    """Who holds which tag.
+
+    As in a backend, a whole context that others' entries are in is held and purged along with a scope of it.
+    """
+
+    def __init__(self, memory: MemoryCache, nonces: Nonces, *, seconds: float, max_age: float) -> None:
+        self._memory = memory
+        self._nonces = nonces
+        self._seconds = seconds
+        self._max_age = max_age
+        self._holders: dict[str, set[str]] = {}
+
+    def new_holder(self) -> str:
+        """A name that no other hold has."""
+        return self._nonces.holder()
+
+    def hold(self, tags: Iterable[str], holder: str) -> None:
+        """Hold these tags, beside whoever holds them already, for another while."""
+        for tag in tags:
+            self._holders.setdefault(tag, set()).add(holder)
+            self._write(tag, holder)
+
+    def claims(self, scope: Scope) -> bool:
+        """Whether the whole context's entries are of this fingerprint, or there are none, and so will be."""
+        cell = self._memory.cell(scope.whole)
+        if cell is None:
+            nonce = self._nonces.fresh(scope.fingerprint)
+            return self._memory.put(scope.whole, nonce, sys.getsizeof(nonce), self._max_age)
+        return self._nonces.made_by(cell.value, scope.fingerprint)
+
+    def purge(self, scopes: Iterable[Scope], holder: str) -> None:
+        """Purge these scopes, of which nothing is held for this holder any more."""
+        for scope in scopes:
+            self.let_go(scope.tag, holder)
+            if scope.whole != scope.tag and self._is_foreign(scope):
+                self.let_go(scope.whole, holder)
+
+    def let_go(self, tag: str, holder: str) -> None:
+        """Forget the tag, if nobody else holds it."""
+        others = self._holders.get(tag)
+        if others is not None:
+            others.discard(holder)
+            if others:
+                self._write(tag, holder)
+                return
+            del self._holders[tag]
+        self._memory.forget(tag)
+
+    def _is_foreign(self, scope: Scope) -> bool:
+        cell = self._memory.cell(scope.whole)
+        if cell is None or self._nonces.made_by(cell.value, scope.fingerprint):
+            return False
+        return not bytes(cell.value or b"").startswith(HELD)
+
+    def _write(self, tag: str, holder: str) -> None:
+        value = HELD + holder.encode("ascii")
+        self._memory.put(tag, value, sys.getsizeof(value), self._seconds)

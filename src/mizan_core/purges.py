@@ -1,0 +1,95 @@
+"""What a mutation puts out of date, and where: worked out once for the same arguments."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from .addresses import Addresses
+from .declare import Arg, Binding, CallerId
+from .graph import Function, Graph
+from .holds import Scope
+from .identity import Identity
+from .invalidation import Invalidation, Running, resolve
+from .memo import Memo
+
+# Mutations of a few thousand users at a time.
+_REMEMBERED_BYTES = 4 * 1024 * 1024
+# What a remembered purge costs beside its values, for each invalidation, about (tests/core/test_purges.py measures it).
+_PURGE_BYTES = 1_500
+
+# Values of these types are equal only if they are the same in every spelling.
+_PLAIN = frozenset({int, str, UUID, type(None)})
+
+_RUNNING = Running()
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """What is out of date, and where that is kept. `whole`: the contexts of which nothing is left."""
+
+    invalidations: tuple[Invalidation, ...]
+    scopes: tuple[Scope, ...]
+    whole: tuple[str, ...]
+
+
+class Purges:
+    """The purges of one graph's mutations. Those that depend on a few plain values alone are remembered by these."""
+
+    def __init__(self, graph: Graph, addresses: Addresses) -> None:
+        self._graph = graph
+        self._addresses = addresses
+        self._deciding = {
+            function: _arguments(function) for function in graph.functions.values() if self._is_pure(function)
+        }
+        self._by_caller = {function for function in self._deciding if _depends_on_caller(function)}
+        self._memo: Memo[tuple[object, ...], Purge] = Memo(_REMEMBERED_BYTES)
+
+    def determined(self, function: Function, sent: Mapping[str, object], identity: Identity) -> Purge:
+        """What a function's arguments say before it runs. `sent` are validated."""
+        deciding = self._deciding.get(function)
+        if deciding is None:
+            return self._determined(function, sent, identity)
+        user = identity.user_id if function in self._by_caller else None
+        values = (function.name, user, *map(sent.get, deciding))
+        if not _PLAIN.issuperset(map(type, values)):
+            return self._determined(function, sent, identity)
+        purge = self._memo.get(values)
+        if purge is None:
+            purge = self._determined(function, sent, identity)
+            self._memo.put(values, purge, _size(values, purge))
+        return purge
+
+    def of(self, invalidations: Sequence[Invalidation]) -> Purge:
+        """The purge of exactly these."""
+        whole = tuple({one.context: None for one in invalidations if one.is_whole})
+        return Purge(tuple(invalidations), self._addresses.purged(invalidations), whole)
+
+    def _is_pure(self, function: Function) -> bool:
+        """Whether the same values always say the same."""
+        return all(
+            self._graph.contexts[affect.context].parameters[name].is_pure
+            for affect in function.affects
+            for name, _ in affect.bindings
+        )
+
+    def _determined(self, function: Function, sent: Mapping[str, object], identity: Identity) -> Purge:
+        return self.of(resolve(self._graph, function, sent, identity, _RUNNING))
+
+
+def _bindings(function: Function) -> Iterator[Binding]:
+    return (binding for affect in function.affects for _, binding in affect.bindings)
+
+
+def _arguments(function: Function) -> tuple[str, ...]:
+    """The arguments that decide what the function puts out of date."""
+    return tuple(sorted({binding.name for binding in _bindings(function) if isinstance(binding, Arg)}))
+
+
+def _depends_on_caller(function: Function) -> bool:
+    return any(isinstance(binding, CallerId) for binding in _bindings(function))
+
+
+def _size(values: tuple[object, ...], purge: Purge) -> int:
+    """About how many bytes a purge takes with its values, which are the caller's to choose."""
+    return _PURGE_BYTES * len(purge.invalidations) + 8 * sum(map(sys.getsizeof, values))

@@ -1,0 +1,25 @@
+"""Holds begun and ended by hand, in memory, where that takes no waiting, and elsewhere."""
+
+from collections.abc import Sequence
+
+from mizan_core.bundle_cache import BundleCache, Hold
+from mizan_core.holds import Scope
+from mizan_core.memory_holds import MemoryHold
+
+
+async def begin(hold: Hold) -> None:
+    if isinstance(hold, MemoryHold):
+        hold.begin()
+    else:
+        await hold.begin()
+
+
+async def end(hold: Hold, purged: Sequence[Scope] = ()) -> None:
+    if isinstance(hold, MemoryHold):
+        hold.end(purged)
+    else:
+        await hold.end(purged)
+
+
+async def purge(cache: BundleCache, purged: Sequence[Scope]) -> None:
+    assert await cache.settle(cache.hold(()), purged, insist=False) is None
