@@ -201,7 +201,7 @@ def _entries(invalidations: Iterable[Invalidation]) -> bytes:
 
 
 def _encode_entry(invalidation: Invalidation) -> bytes:
-    encoded = encode_json(_entry(invalidation))
+    encoded = bytes(memoryview(encode_json(_entry(invalidation))))  # a copy, without the encoder's spare room
     object.__setattr__(invalidation, "json_entry", encoded)
     return encoded
 
