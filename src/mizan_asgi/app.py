@@ -24,7 +24,7 @@ from mizan_core.tokens import DEFAULT_TTL_SECONDS, Keys, check_keys
 
 from .auth import Authenticate, Authenticator, mwt_obtain_function, read_origins
 from .endpoints import Endpoint, Service, endpoints_of, missing_endpoint
-from .requests import below_mount, is_canonical_path
+from .requests import BodyLimit, below_mount, is_canonical_path
 from .responses import error_reply
 from .settings import Settings, several_workers
 from .views import routes_of
@@ -101,7 +101,7 @@ class Mizan:
             authenticator=Authenticator(keys, audience=audience, authenticate=authenticate, clock=clock),
             trusted_origins=read_origins(trusted_origins),
             base_url=self.base_url,
-            max_body_bytes=max_body_bytes,
+            body_limit=BodyLimit(max_body_bytes),
         )
         self._endpoints = endpoints_of(self._service)
         self._canonical: dict[tuple[str | bytes | None, ...], Endpoint] = {}
@@ -133,7 +133,9 @@ class Mizan:
         if scope["type"] != "http":
             await self._without_http(scope, receive, send)
             return
-        endpoint = self._canonical.get(_path(scope))
+        # `_path`, spelled out where everybody passes.
+        path = scope["path"], scope.get("raw_path"), scope.get("root_path"), scope.get("app_root_path")
+        endpoint = self._canonical.get(path)
         written = None if endpoint is None else endpoint.recall(scope)
         if written is None:
             if endpoint is None and self._serves_route(scope):

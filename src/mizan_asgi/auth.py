@@ -61,6 +61,10 @@ class Authenticator:
             return _NOBODY
         return Caller(await self.session(scope, receive), by_header=False)
 
+    def in_scope(self, scope: Scope) -> Identity | None:
+        """Who it is by the host's session, where that shows in the scope; None where `authenticate` has to be asked."""
+        return host_identity(scope) if self._authenticate is None else None
+
     async def session(self, scope: Scope, receive: Receive) -> Identity:
         """Who it is by the host's session."""
         if self._authenticate is None:

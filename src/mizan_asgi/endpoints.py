@@ -18,12 +18,14 @@ from mizan_core.errors import MethodNotAllowed, NotFound, UnsupportedMediaType
 from mizan_core.graph import CachePolicy, ContextPlan, Function
 from mizan_core.identity import Identity, permission_key
 from mizan_core.memo import Memo
+from mizan_core.pace import Waiting
 from mizan_core.policies import Per, Seconds
 from mizan_core.refresh import Stale, read_mounted, refresh
 from mizan_core.wire import no_such_context, parse_call
 
 from .auth import TOKEN_HEADERS, Authenticator, check_same_site
 from .requests import (
+    BodyLimit,
     HostRequest,
     SentHeaders,
     as_get,
@@ -57,7 +59,7 @@ class Service:
     authenticator: Authenticator
     trusted_origins: frozenset[str]
     base_url: str
-    max_body_bytes: int
+    body_limit: BodyLimit
     queries: Memo[_Asked, Query] = field(default_factory=lambda: Memo(REMEMBERED_QUERIES_BYTES))
 
 
@@ -108,29 +110,45 @@ class CallEndpoint:
         """Nothing is known of a call before it was made."""
 
     async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Written:  # noqa: ARG002
-        service, name = self._service, self._name
+        service = self._service
         if scope["method"] != "POST":
             raise MethodNotAllowed(["POST"])
-        headers = SentHeaders(scope)
+        sent = dict(scope["headers"])  # the last of each name: enough to see that nothing is there but the usual
         mounted = None
-        if headers.none_of(_ABOUT_CALLERS):
-            identity = await service.authenticator.session(scope, receive)
+        if _ABOUT_CALLERS.isdisjoint(sent):
+            identity = service.authenticator.in_scope(scope) or await service.authenticator.session(scope, receive)
         else:
+            headers = SentHeaders(scope)
             caller = await service.authenticator.identify(headers, scope, receive)
             if not caller.by_header:
                 check_same_site(headers, service.trusted_origins)
             mounted = read_mounted(headers.all(b"x-mizan-mounted"))
             identity = caller.identity
-        body = await read_body(headers, receive, service.max_body_bytes)
-        called, args = (name, await read_arguments(headers, body)) if name is not None else _read_call(headers, body)
-        takes_request = called in self._taking_request
-        request = HostRequest(scope, receive, identity, body=body) if takes_request else None
-        ended = await service.engine.attempt(called, args, identity=identity, request=request)
+        body = await read_body(sent.get(b"content-length"), receive, service.body_limit)
+        called: str
+        args: Given
+        as_usual = sent.get(b"content-type") == b"application/json" and len(sent) == len(scope["headers"])
+        if as_usual and self._name is None:
+            called, args = parse_call(body)
+        else:
+            called, args = await self._called(SentHeaders(scope), body)
+        request = HostRequest(scope, receive, identity, body=body) if called in self._taking_request else None
+        ended = service.engine.begin(called, args, identity=identity, request=request)
+        if isinstance(ended, Waiting):
+            ended = await ended.work
         if not isinstance(ended, Answer):
             return failure_reply(ended).written()
         if mounted is not None:
             ended = await refresh(service.engine.graph, ended, mounted, partial(self._stale_data, scope, receive))
         return data_reply(ended.body, ended.invalidations)
+
+    async def _called(self, headers: SentHeaders, body: bytes) -> tuple[str, Given]:
+        """The function's name and its arguments, in whichever way they were sent."""
+        if self._name is not None:
+            return self._name, await read_arguments(headers, body)
+        if body and not is_json(media_type(headers)):
+            raise UnsupportedMediaType("Send a call as JSON, or a form to /call/{name}/.")
+        return parse_call(body)
 
     async def _stale_data(self, scope: Scope, receive: Receive, stale: Stale) -> bytes:
         """The bundle as the client would get it now: who asks is found out anew, for the call may have changed it."""
@@ -287,14 +305,6 @@ def shows_who_asks(policy: CachePolicy, functions: Iterable[Function]) -> bool:
     Reading a session costs, and Starlette's `SessionMiddleware` adds a `Vary` to every answer that it was read for.
     """
     return not policy.for_everyone or any(function.takes_request for function in functions)
-
-
-def _read_call(headers: SentHeaders, body: bytes) -> tuple[str, Given]:
-    if headers.get(b"content-type") != b"application/json" or not headers.none_twice():
-        media = media_type(headers)
-        if body and not is_json(media):
-            raise UnsupportedMediaType("Send a call as JSON, or a form to /call/{name}/.")
-    return parse_call(body)
 
 
 def _check_gets(scope: Scope) -> None:

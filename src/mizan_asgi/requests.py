@@ -124,25 +124,21 @@ class _WatchedScope(dict[str, Any]):
 
 
 class SentHeaders:
-    """A request's headers, by names in lower case. To find out that one is absent costs next to nothing.
+    """A request's headers, by names in lower case. To find out that one is absent costs next to nothing."""
 
-    `get` gives the last value of a name; None if there is none.
-    """
-
-    __slots__ = ("_last", "_pairs", "get")
+    __slots__ = ("_last", "_pairs")
 
     def __init__(self, scope: Scope) -> None:
         self._pairs: list[tuple[bytes, bytes]] = scope["headers"]
         self._last: dict[bytes, bytes] = dict(self._pairs)
-        self.get = self._last.get
 
     def none_of(self, names: frozenset[bytes]) -> bool:
         """Whether there is no header of any of these names."""
         return names.isdisjoint(self._last)
 
-    def none_twice(self) -> bool:
-        """Whether every header was sent once."""
-        return len(self._last) == len(self._pairs)
+    def last(self, name: bytes) -> bytes | None:
+        """The last value of this name; None if there is none."""
+        return self._last.get(name)
 
     def all(self, name: bytes) -> list[str]:
         """The values of every header of this name."""
@@ -198,18 +194,34 @@ def parse_pairs(raw: bytes) -> Pairs:
     return Pairs(_pair(piece) for piece in pieces)
 
 
-async def read_body(headers: SentHeaders, receive: Receive, limit: int) -> bytes:
-    """The whole body. Raises `PayloadTooLarge` as soon as more than `limit` bytes have arrived or are announced."""
-    announced = headers.get(b"content-length")
-    if announced is not None and announced.isdigit() and (len(announced) > 18 or int(announced) > limit):
-        raise PayloadTooLarge(limit)
+class BodyLimit:
+    """How many bytes a body may have."""
+
+    __slots__ = ("bytes", "digits")
+
+    def __init__(self, limit: int) -> None:
+        self.bytes = limit
+        self.digits = len(str(limit))
+
+    def is_passed_by(self, announced: bytes) -> bool:
+        """Whether a Content-Length announces more. What is no number announces nothing."""
+        return announced.isdigit() and (len(announced) > 18 or int(announced) > self.bytes)
+
+
+async def read_body(announced: bytes | None, receive: Receive, limit: BodyLimit) -> bytes:
+    """The whole body. Raises `PayloadTooLarge` as soon as more than the limit has arrived or is announced.
+
+    `announced`: the request's Content-Length, if it has one.
+    """
+    if announced is not None and len(announced) >= limit.digits and limit.is_passed_by(announced):
+        raise PayloadTooLarge(limit.bytes)
     message = await receive()
-    if not message.get("more_body") and message["type"] != "http.disconnect":
-        whole: bytes = message.get("body", b"")
-        if len(whole) > limit:
-            raise PayloadTooLarge(limit)
-        return whole
-    return await _read_on(message, receive, limit)
+    if message.get("more_body") or message["type"] == "http.disconnect":
+        return await _read_on(message, receive, limit.bytes)
+    whole: bytes = message.get("body", b"")
+    if len(whole) > limit.bytes:
+        raise PayloadTooLarge(limit.bytes)
+    return whole
 
 
 async def _read_on(message: Message, receive: Receive, limit: int) -> bytes:
@@ -228,16 +240,16 @@ async def _read_on(message: Message, receive: Receive, limit: int) -> bytes:
         message = await receive()
 
 
-def limited(receive: Receive, limit: int) -> Receive:
-    """A `receive` that raises `PayloadTooLarge` once more than `limit` bytes of the body have arrived."""
+def limited(receive: Receive, limit: BodyLimit) -> Receive:
+    """A `receive` that raises `PayloadTooLarge` once more than the limit of the body has arrived."""
     size = 0
 
     async def receiving() -> Message:
         nonlocal size
         message = await receive()
         size += len(message.get("body", b""))
-        if size > limit:
-            raise PayloadTooLarge(limit)
+        if size > limit.bytes:
+            raise PayloadTooLarge(limit.bytes)
         return message
 
     return receiving

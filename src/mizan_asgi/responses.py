@@ -27,6 +27,7 @@ _JSON = b"application/json"
 _IS_JSON = (b"content-type", _JSON)
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", NO_STORE.encode())
+_OF_DATA = (_NO_STORE, _NOSNIFF, _IS_JSON)
 _ENTITY_TAG = re.compile(r'(?:W/)?("[^"]*")')
 
 
@@ -60,7 +61,7 @@ def invalidate_headers(invalidations: Sequence[Invalidation]) -> RawHeaders:
 
 def data_reply(body: bytes, invalidations: Sequence[Invalidation]) -> Written:
     """JSON that nobody may keep: the answer to a call."""
-    headers = [_NO_STORE, _NOSNIFF, _IS_JSON, (b"content-length", b"%d" % len(body))]
+    headers = [*_OF_DATA, (b"content-length", b"%d" % len(body))]
     if invalidations:
         headers += invalidate_headers(invalidations)
     return 200, headers, body

@@ -144,12 +144,12 @@ class FunctionEndpoint:
         # A mount's own path parameters are there too; those that the function does not take are the host's.
         path = {name: value for name, value in scope["path_params"].items() if name in inputs}
         query = [pair for pair in parse_pairs(scope.get("query_string", b"")) if pair[0] in inputs]
-        limit = self._service.max_body_bytes
+        limit = self._service.body_limit
         sent: Mapping[str, object] | Pairs = {}
         if scope["method"] in _SAFE_METHODS:
             again = replaying(b"", receive)  # what a GET carries is no part of its URL, so no answer depends on it
         elif inputs.keys() - path.keys():
-            body = await read_body(headers, receive, limit)
+            body = await read_body(headers.last(b"content-length"), receive, limit)
             sent = await read_arguments(headers, body)
             again = replaying(body, receive)
         else:

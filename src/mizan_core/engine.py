@@ -177,20 +177,27 @@ class Engine:
         door: Door = Door.CALL,
     ) -> Answer | Failure:
         """As `call`, with errors returned beside what went out of date before they were raised."""
+        ended = self.begin(name, args, identity=identity, request=request, door=door)
+        return await ended.work if isinstance(ended, Waiting) else ended
+
+    def begin(
+        self,
+        name: str,
+        args: Given,
+        *,
+        identity: Identity = ANONYMOUS,
+        request: object = None,
+        door: Door = Door.CALL,
+    ) -> Answer | Failure | Waiting[Answer | Failure]:
+        """As `attempt`: at once, where it takes no waiting, or what has to be waited for, in any case."""
         try:
             function = self._find(name, door)
             if not function.is_open and door is not Door.RUN:
-                await authorise(function, identity, self._permissions)
+                return Waiting(self._guarded(function, args, Caller(identity, request)))
             sent = function.validator.validate(args)
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
             return Failure(error)
-        caller = Caller(identity, request) if function.is_told_who else NOBODY
-        if function.context is not None:
-            return await self._answer_reader(function, sent, caller)
-        if function.affects:
-            return await self._finish(self._mutate(function, sent, caller))
-        ended = self._pace.run(function, self._act(function, sent, caller))
-        return await ended.work if isinstance(ended, Waiting) else ended
+        return self._do(function, sent, Caller(identity, request) if function.is_told_who else NOBODY)
 
     async def fetch(
         self, context: str, params: Given, *, identity: Identity = ANONYMOUS, request: object = None
@@ -287,6 +294,25 @@ class Engine:
             raise Forbidden("This function is not for clients.")
         return function
 
+    async def _guarded(self, function: Function, args: Given, caller: Caller) -> Answer | Failure:
+        """Ask the guard first, which has to be waited for."""
+        try:
+            await authorise(function, caller.identity, self._permissions)
+            sent = function.validator.validate(args)
+        except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
+            return Failure(error)
+        ended = self._do(function, sent, caller)
+        return await ended.work if isinstance(ended, Waiting) else ended
+
+    def _do(
+        self, function: Function, sent: Mapping[str, object], caller: Caller
+    ) -> Answer | Failure | Waiting[Answer | Failure]:
+        if function.context is not None:
+            return Waiting(self._answer_reader(function, sent, caller))
+        if function.affects:
+            return Waiting(self._finish(self._mutate(function, sent, caller)))
+        return self._pace.run(function, self._act(function, sent, caller))
+
     async def _answer_reader(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
         """A reader called alone: uncached, and nothing is invalidated."""
         try:
@@ -300,21 +326,20 @@ class Engine:
         mutating = Mutating(self.graph, self._named)
         around = current.get()
         current.set(mutating)
-        ended: Answer | Failure
+        ended: Answer | Failure | None = None
         try:
             ended = _answered(function, await self._begun(function, sent, caller))[0]
         except Exception as error:  # noqa: BLE001  # the function is not ours, and what it named is told all the same
             ended = Failure(error)
         finally:
             current.set(around)
-            late = None
-            if mutating.named:
-                self._pace.waits(function)  # it is a mutation, whatever it declares, and has a task from now on
-                mutating.named[:] = merge(mutating.named)
-                late = await self._finish(self._settle(mutating.hold, self._purges.of(mutating.named)))
-        if mutating.named:
-            ended = late or ended
-            ended.invalidations = tuple(mutating.named)
+            if mutating.named:  # it is a mutation, whatever it declares, and has a task from now on
+                self._pace.waits(function)
+                purge = self._purges.of(merge(mutating.named))
+                late = await self._finish(self._settle(mutating.hold, purge))
+                ended = late or ended
+                if ended is not None:
+                    ended.invalidations = purge.invalidations
         return ended
 
     async def _mutate(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
@@ -503,7 +528,8 @@ def _answered(function: Function, result: object) -> tuple[Answer, Outcome]:
     if function.is_view:
         refused = 400 <= getattr(result, "status_code", 200) < 500
         return Answer(result, b""), Refused() if refused else Returned(result)
-    validated, plain = _validated(function, result)
+    validated = function.validate_result(result, from_attributes=True)
+    plain = function.dump_result(validated, mode="json", by_alias=True)
     return Answer(result, encode_json(plain)), Returned(validated)
 
 

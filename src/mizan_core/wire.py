@@ -69,14 +69,23 @@ def parse_call(body: bytes) -> tuple[str, dict[str, Any]]:
     if not body:
         raise BadRequest('The body is missing. Send {"fn": name, "args": {...}}.')
     call = parse_json(body)
-    if type(call) is not dict:
+    if type(call) is dict and len(call) == 2:
+        name, args = call.get("fn"), call.get("args")
+        if type(name) is str and type(args) is dict:
+            return name, args
+    return _read_call(call)
+
+
+def _read_call(call: object) -> tuple[str, dict[str, Any]]:
+    """The same of any JSON. Arguments may be left out."""
+    if not isinstance(call, dict):
         raise BadRequest("The body is not a JSON object.")
     name, args = call.get("fn"), call.get("args", _NO_ARGUMENTS)
-    if type(name) is not str:
+    if not isinstance(name, str):
         raise BadRequest("'fn' is missing or is not a text.")
     if len(call) > (1 if args is _NO_ARGUMENTS else 2):
         raise BadRequest("The body has members other than 'fn' and 'args'.")
-    return name, args if type(args) is dict else as_arguments(args)
+    return name, as_arguments(args)
 
 
 def as_arguments(value: object) -> dict[str, Any]:
