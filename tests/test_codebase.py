@@ -25,8 +25,8 @@ SOURCE = ROOT / "src"
 FLOORS: dict[str, list[set[str]]] = {
     "mizan_core": [
         {"errors", "cache.__init__", "cache.backend"},
-        {"values", "cache.memory", "cache.guard", "cache.redis", "memo", "pace"},
-        {"holds"},
+        {"values", "cache.memory", "cache.guard", "cache.redis", "memo", "pace", "fetched"},
+        {"holds", "flights"},
         {"memory_holds", "backend_holds", "debts"},
         {"identity"},
         {"policies", "keys", "signature", "watch"},

@@ -137,7 +137,7 @@ class Mizan:
         path = scope["path"], scope.get("raw_path"), scope.get("root_path"), scope.get("app_root_path")
         endpoint = self._canonical.get(path)
         written = None if endpoint is None else endpoint.recall(scope)
-        if written is None:
+        if not isinstance(written, tuple):
             if endpoint is None and self._serves_route(scope):
                 await self._router(scope, receive, send)
                 return
@@ -145,7 +145,7 @@ class Mizan:
             try:
                 if endpoint is None:
                     endpoint, canonical = self._find(scope)
-                written = await endpoint.answer(scope, receive, canonical_path=canonical)
+                written = await (written or endpoint.answer(scope, receive, canonical_path=canonical))
             except ClientDisconnect:
                 return
             except Exception as error:  # noqa: BLE001  # whatever it is, the client is told what it may know

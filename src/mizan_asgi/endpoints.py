@@ -1,20 +1,20 @@
 """Calls, bundles, scripts: `/call/`, `/call/{name}/`, `/ctx/{context}/` (protocol, section 3), in plain ASGI."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from mizan_core.addresses import Query
 from mizan_core.answers import Answer, Bundle, Failure, as_bundle
-from mizan_core.bundle_cache import Hit
 from mizan_core.engine import Engine, Given
 from mizan_core.entries import Entry
 from mizan_core.errors import MethodNotAllowed, NotFound, UnsupportedMediaType
+from mizan_core.fetched import Hit
 from mizan_core.graph import CachePolicy, ContextPlan, Function
 from mizan_core.identity import Identity, permission_key
 from mizan_core.memo import Memo
@@ -68,8 +68,11 @@ class Endpoint(Protocol):
 
     place: str
 
-    def recall(self, scope: Scope) -> Written | None:
-        """An answer that takes no waiting, to a request for the canonical path; None where more has to be asked."""
+    def recall(self, scope: Scope) -> Written | Coroutine[Any, Any, Written] | None:
+        """The answer to a request for the canonical path about which all is known: at once, or to be waited for.
+
+        None where more has to be asked.
+        """
         ...
 
     async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Written:
@@ -177,7 +180,7 @@ class BundleEndpoint:
         self._service = service
         self._plan = plan
         self._name = plan.name
-        self._is_recalled = plan.policy.for_everyone and service.engine.recalls
+        self._for_everyone = plan.policy.for_everyone
         self._for_all = plan.policy.per is Per.ALL
         self._ask_session = shows_who_asks(plan.policy, plan.readers)
         self._takes_request = any(reader.takes_request for reader in plan.readers)
@@ -185,9 +188,12 @@ class BundleEndpoint:
         self._remembered = service.queries.get
         self._recall = service.engine.recall
 
-    def recall(self, scope: Scope) -> Written | None:
-        """A hit from memory, for everyone, at its canonical URL. Most requests end here, so every step counts."""
-        if not self._is_recalled or scope["method"] != "GET":
+    def recall(self, scope: Scope) -> Written | Coroutine[Any, Any, Written] | None:
+        """A bundle for everyone, at its canonical URL: no caller to be found out, nothing to be read, only remembered.
+
+        Most requests are hits from memory and end here, so every step counts.
+        """
+        if not self._for_everyone or scope["method"] != "GET":
             return None
         etag = None
         for name, value in scope["headers"]:
@@ -201,7 +207,7 @@ class BundleEndpoint:
             return None
         entry = self._recall(query.slot)
         if entry is None:
-            return None
+            return None if self._takes_request else self._answer_known(query, etag)
         written: _WrittenHit | None = entry.written
         if written is None or written.by is not self or (self._counts_down and written.until <= self._now()):
             written = entry.written = self._write(entry, query)
@@ -222,7 +228,13 @@ class BundleEndpoint:
             query=query,
             canonical_url=canonical_path and query == bundle.canonical_query,
             if_none_match=headers.all(b"if-none-match"),
-        ).written()
+        )
+
+    async def _answer_known(self, query: Query, etag: bytes | None) -> Written:
+        """As `answer`, to nobody in particular."""
+        bundle = await self._service.engine.answer(query)
+        known = () if etag is None else (etag.decode("latin-1"),)
+        return bundle_reply(bundle, query=bundle.canonical_query, canonical_url=True, if_none_match=known)
 
     async def fetch(self, headers: SentHeaders, scope: Scope, receive: Receive) -> Bundle:
         """The bundle for whoever asks. Raises `CallError`, and whatever the first reader that fails raises."""
@@ -249,12 +261,12 @@ class BundleEndpoint:
 
     def _write(self, entry: Entry, query: Query) -> _WrittenHit:
         remaining = entry.expires - self._now()
-        bundle = as_bundle(Hit(entry, remaining), self._plan.policy, query.spelling.query)
+        bundle = as_bundle(Hit(entry.body, entry.etag, remaining), self._plan.policy, query.spelling.query)
         reply = partial(bundle_reply, bundle, query=query.spelling.query, canonical_url=True)
         whole, unchanged = reply(if_none_match=()), reply(if_none_match=[bundle.etag])
         until = entry.expires - math.floor(remaining)
         etag = bundle.etag.encode()
-        return _WrittenHit(self, until, etag, etag.removeprefix(b"W/"), whole.written(), unchanged.written())
+        return _WrittenHit(self, until, etag, etag.removeprefix(b"W/"), whole, unchanged)
 
     def _now(self) -> float:
         return self._service.engine.clock()

@@ -28,6 +28,7 @@ _IS_JSON = (b"content-type", _JSON)
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", NO_STORE.encode())
 _OF_DATA = (_NO_STORE, _NOSNIFF, _IS_JSON)
+_VARIES = (b"vary", VARY.encode())
 _ENTITY_TAG = re.compile(r'(?:W/)?("[^"]*")')
 
 
@@ -72,7 +73,7 @@ def kept_reply(body: bytes, cache_control: str, *, varies: bool) -> Reply:
     return Reply(200, [(b"cache-control", cache_control.encode()), *_vary(varies), _NOSNIFF], body)
 
 
-def bundle_reply(bundle: Bundle, *, query: str, canonical_url: bool, if_none_match: Iterable[str]) -> Reply:
+def bundle_reply(bundle: Bundle, *, query: str, canonical_url: bool, if_none_match: Sequence[str]) -> Written:
     """A bundle, or 304 where the client has it. Only under its canonical URL may anybody keep it.
 
     A client whose query has another spelling is told the canonical one, which is what invalidations go by.
@@ -81,13 +82,16 @@ def bundle_reply(bundle: Bundle, *, query: str, canonical_url: bool, if_none_mat
         (b"cache-control", bundle.policy.encode()) if canonical_url else _NO_STORE,
         (b"etag", bundle.etag.encode()),
         (b"cache-status", bundle.cache_status.encode()),
-        *([] if query == bundle.canonical_query else [(b"content-location", f"?{bundle.canonical_query}".encode())]),
-        *_vary(bundle.varies),
         _NOSNIFF,
     ]
-    if matches(if_none_match, bundle.etag):
-        return Reply(304, headers, content_type=None)
-    return Reply(200, headers, bundle.body)
+    if query != bundle.canonical_query:
+        headers.append((b"content-location", f"?{bundle.canonical_query}".encode()))
+    if bundle.varies:
+        headers.append(_VARIES)
+    if if_none_match and matches(if_none_match, bundle.etag):
+        return 304, headers, b""
+    headers += (_IS_JSON, (b"content-length", b"%d" % len(bundle.body)))
+    return 200, headers, bundle.body
 
 
 def script_reply(body: bytes, etag: str, *, if_none_match: Iterable[str]) -> Reply:
@@ -139,4 +143,4 @@ def _described(content_type: bytes, body: bytes) -> RawHeaders:
 
 
 def _vary(varies: bool) -> RawHeaders:
-    return [(b"vary", VARY.encode())] if varies else []
+    return [_VARIES] if varies else []

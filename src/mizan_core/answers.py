@@ -4,13 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from .bundle_cache import Fetched, Fresh, Hit
+from .fetched import Fetched, Fresh, Hit
 from .graph import CachePolicy
 from .invalidation import Invalidation
 from .policies import Seconds
 from .wire import NO_STORE, PRIVATE, PRIVATE_NO_STORE, cache_control, call_body, refreshing_body
 
 Status: TypeAlias = Literal["hit", "miss", "bypass"]
+
+# The `Cache-Status` of a miss: whether it was stored, and whether another request computed it.
+_MISSES = {
+    (stored, joined): "mizan; fwd=uri-miss" + "; stored" * stored + "; collapsed" * joined
+    for stored in (False, True)
+    for joined in (False, True)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,25 +105,16 @@ class Health:
 
 
 def as_bundle(fetched: Fetched, policy: CachePolicy, canonical_query: str) -> Bundle:
-    match fetched:
-        case Hit(remaining=remaining):
-            left = remaining if isinstance(policy.lifetime, Seconds) else None
-            status, control, shown = "hit", cache_control(policy, left), "mizan; hit"
-        case Fresh(stored=stored, joined=joined):
-            status, control = "miss", cache_control(policy)
-            shown = "mizan; fwd=uri-miss" + ("; stored" if stored else "") + ("; collapsed" if joined else "")
-        case passing:
-            status, control = "bypass", PRIVATE_NO_STORE if passing.personal else NO_STORE
-            shown = f"mizan; fwd=bypass; detail={passing.detail}"
-    return Bundle(
-        body=fetched.body,
-        etag=fetched.etag,
-        status=status,  # type: ignore[arg-type]  # one of three literals, which a match arm widens to str
-        policy=control,
-        cache_status=shown,
-        canonical_query=canonical_query,
-        varies=not policy.for_everyone,
-    )
+    status: Status
+    if isinstance(fetched, Hit):
+        left = fetched.remaining if isinstance(policy.lifetime, Seconds) else None
+        status, control, shown = "hit", cache_control(policy, left), "mizan; hit"
+    elif isinstance(fetched, Fresh):
+        status, control, shown = "miss", cache_control(policy), _MISSES[fetched.stored, fetched.joined]
+    else:
+        status, control = "bypass", PRIVATE_NO_STORE if fetched.personal else NO_STORE
+        shown = f"mizan; fwd=bypass; detail={fetched.detail}"
+    return Bundle(fetched.body, fetched.etag, status, control, shown, canonical_query, not policy.for_everyone)
 
 
 def page_cache_control(

@@ -6,7 +6,7 @@ carries the nonces that its tags had before its readers ran. Purging is deleting
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from .backend_holds import BackendHold, BackendLedger, LocalHolds
@@ -16,8 +16,10 @@ from .cache.memory import MemoryCache
 from .debts import INSIST_SECONDS, Debts
 from .entries import Entry, Slot, read_entry
 from .errors import CacheUnavailable
+from .fetched import Compute, Computed, Fetched, Fresh, Hit, Passing
+from .flights import Flight
 from .holds import DEFAULT_HOLD_SECONDS, Nonces, Renewals, Scope
-from .local import LocalBundles, counting
+from .local import LocalBundles, Stamped, counting, is_unchanged
 from .memory_holds import MemoryHold, MemoryLedger
 from .pace import Pace, Waiting
 from .wire import etag_of
@@ -34,61 +36,7 @@ Random: TypeAlias = Callable[[int], bytes]
 Clock: TypeAlias = Callable[[], float]
 
 
-@dataclass(slots=True)
-class Computed:
-    """What the readers answered. `personal`: it shows who asked, and belongs to that request alone."""
-
-    body: bytes
-    personal: bool = False
-
-
-@dataclass(slots=True)
-class Hit:
-    """Served from the cache; `remaining` seconds until it expires."""
-
-    entry: Entry
-    remaining: float
-
-    @property
-    def body(self) -> bytes:
-        return self.entry.body
-
-    @property
-    def etag(self) -> str:
-        return self.entry.etag
-
-
-@dataclass(slots=True)
-class Fresh:
-    """Computed while nothing was purged: caches beyond may keep it. `joined`: another request computed it."""
-
-    body: bytes
-    etag: str
-    stored: bool
-    joined: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Passing:
-    """Computed for this request alone; no cache may keep it. `detail` says why."""
-
-    body: bytes
-    etag: str
-    detail: str
-    personal: bool = False
-
-
-class PersonalFailure(Exception):
-    """The readers failed after they had seen who asks: the error is for that request alone."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error
-
-
 Hold: TypeAlias = MemoryHold | BackendHold
-Fetched: TypeAlias = Hit | Fresh | Passing
-Compute: TypeAlias = Callable[[], Awaitable[Computed]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,52 +44,6 @@ class _Bypassed:
     """Nothing of a held scope is served or stored, nor where the cache cannot be asked or believed."""
 
     detail: str
-
-
-@dataclass(slots=True, eq=False)
-class _Flight:
-    """A computation under way, and the stamps it carries."""
-
-    stamps: tuple[bytes, ...]
-    answer: "asyncio.Future[Fresh | Passing]"
-
-    def may_be_joined_with(self, stamps: tuple[bytes, ...]) -> bool:
-        """Only by who has just read the very stamps it carries, so never by who came after a purge."""
-        return self.stamps == stamps and self.answer.get_loop() is asyncio.get_running_loop()
-
-
-class _Landing:
-    """Tells those who joined a flight what became of it."""
-
-    __slots__ = ("_flights", "_key", "flight")
-
-    def __init__(self, flights: dict[str, _Flight], key: str) -> None:
-        self._flights = flights
-        self._key = key
-        self.flight: _Flight | None = None
-
-    async def of(self, work: Awaitable[Fresh | Passing]) -> Fresh | Passing:
-        try:
-            answer = await work
-        except asyncio.CancelledError:
-            self._joined().cancel()
-            raise
-        except BaseException as error:
-            joined = self._joined()
-            joined.set_exception(error)
-            joined.exception()  # every waiter has it, and if none is left nobody needs it
-            raise
-        if self.flight is not None:
-            self._joined().set_result(answer)
-        return answer
-
-    def _joined(self) -> "asyncio.Future[Fresh | Passing]":
-        """What others wait for, if they could join at all. Nobody else joins from now on."""
-        if self.flight is None:
-            return asyncio.get_running_loop().create_future()
-        if self._flights.get(self._key) is self.flight:
-            del self._flights[self._key]
-        return self.flight.answer
 
 
 class BundleCache:
@@ -179,12 +81,13 @@ class BundleCache:
             self._ledger = MemoryLedger(backend, self._nonces, seconds=hold, max_age=max_age)
         else:
             self._ledger = BackendLedger(self._backend, self._holds, self._nonces, seconds=hold, max_age=max_age)
+        self.recall: Callable[[Slot], Entry | None] = _nothing if self._local is None else self._local.recall
         self._computing: set[asyncio.Task[Any]] = set()
         self._pace = Pace(self._begin)
         self._clock = clock
         self._max_age = max_age
         self._keeps = keeps
-        self._flights: dict[str, _Flight] = {}
+        self._flights: dict[str, Flight] = {}
         self._taken_over: dict[str, float] = {}
 
     @property
@@ -208,29 +111,29 @@ class BundleCache:
         Concurrent misses of one slot compute once, and whoever goes away takes nobody else along. `readers` stands for
         those who compute: what never waited is computed without a task, and anything else outlives its caller in one.
         """
-        found: Hit | tuple[bytes, ...] | _Bypassed | None = None
-        if self._local is not None:
-            entry = self._local.find(slot)
-            if entry is not None:
-                return Hit(entry, entry.expires - self._clock())
-            found = self._local.stamp(slot)
+        found = None if self._local is None else self._local.look_up(slot)
+        if isinstance(found, Entry):
+            return Hit(found.body, found.etag, found.expires - self._clock())
         if found is None:
-            found = await self._look_up(slot)
-        if isinstance(found, Hit):
-            return found
-        if isinstance(found, _Bypassed):
-            return _passing(await compute(), found.detail)
-        flight = self._flights.get(slot.key)
-        if flight is None or not flight.may_be_joined_with(found):
-            return await self._fly(slot, found, self._compute(slot, found, seconds, compute), readers)
-        joined = await self._join(flight)
-        if flight.answer.cancelled():  # whoever computed has gone away
-            return await self.fetch(slot, seconds, compute, readers)
-        return joined if joined is not None else _passing(await compute(), "personal")
-
-    def recall(self, slot: Slot) -> Entry | None:
-        """The stored bundle where that shows at once: in memory, where it was found before."""
-        return None if self._local is None else self._local.recall(slot)
+            looked_up = await self._look_up(slot)
+            if isinstance(looked_up, Hit):
+                return looked_up
+            if isinstance(looked_up, _Bypassed):
+                return _passing(await compute(), looked_up.detail)
+            found = looked_up
+        stamps, _ = found
+        under_way = self._flights.get(slot.key)
+        if under_way is not None and under_way.may_be_joined_with(stamps):
+            joined = await under_way.joined()
+            if under_way.is_lost:
+                return await self.fetch(slot, seconds, compute, readers)
+            return joined if joined is not None else _passing(await compute(), "personal")
+        flight = Flight()
+        ended = self._pace.run(readers, self._compute(flight, slot, found, seconds, compute))
+        if not isinstance(ended, Waiting):
+            return ended
+        flight.take_off(self._flights, slot.key, stamps)
+        return await ended.work
 
     async def stamps(self, slot: Slot) -> tuple[bytes, ...] | None:
         """The tags' nonces, added where they are absent; None where nothing may be kept. What `unchanged` compares."""
@@ -281,7 +184,7 @@ class BundleCache:
             return _Bypassed(f"cache-{self._guard.state}")
         return _Bypassed("purge-owed") if self._debts.touches(slot.tags) else None
 
-    async def _look_up(self, slot: Slot) -> Hit | tuple[bytes, ...] | _Bypassed:
+    async def _look_up(self, slot: Slot) -> Hit | Stamped | _Bypassed:
         """A hit, or the stamps for an answer that is about to be computed."""
         bypassed = self._bypassed(slot)
         if bypassed is not None:
@@ -290,8 +193,9 @@ class BundleCache:
             raw, *stamps = await self._backend.get(slot.key, *slot.tags)
             entry = None if raw is None else read_entry(raw, stamps)
             if entry is not None and (remaining := entry.expires - self._clock()) > 0:
-                return Hit(entry, remaining)
-            return await self._stamp(slot, stamps)
+                return Hit(entry.body, entry.etag, remaining)
+            found = await self._stamp(slot, stamps)
+            return found if isinstance(found, _Bypassed) else (found, ())
         except CacheUnavailable:
             return _Bypassed("cache-down")
 
@@ -334,30 +238,6 @@ class BundleCache:
             await self._holds.release(slot.tags[:1], "")
         return _Bypassed("other-version")
 
-    async def _join(self, flight: _Flight) -> Fresh | Passing | None:
-        """What the computation answers everyone; None where there is none, or it is for the request that began it."""
-        await asyncio.wait([flight.answer])
-        if flight.answer.cancelled():
-            return None
-        try:
-            answer = flight.answer.result()
-        except PersonalFailure:
-            return None
-        if isinstance(answer, Fresh):
-            return replace(answer, joined=True)
-        return None if answer.personal else answer
-
-    async def _fly(
-        self, slot: Slot, stamps: tuple[bytes, ...], work: Coroutine[Any, Any, Fresh | Passing], readers: Hashable
-    ) -> Fresh | Passing:
-        """Do the work where others can join it. Nobody can join what does not wait."""
-        landing = _Landing(self._flights, slot.key)
-        ended = self._pace.run(readers, landing.of(work))
-        if not isinstance(ended, Waiting):
-            return ended
-        landing.flight = self._flights[slot.key] = _Flight(stamps, asyncio.get_running_loop().create_future())
-        return await ended.work
-
     def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """A task of its own, so that a waiter who goes away does not take the others with it."""
         task = asyncio.create_task(work)
@@ -371,19 +251,39 @@ class BundleCache:
             task.exception()  # every waiter has it, and if none is left nobody needs it
 
     async def _compute(
-        self, slot: Slot, stamps: tuple[bytes, ...], seconds: float | None, compute: Compute
+        self, flight: Flight, slot: Slot, stamped: Stamped, seconds: float | None, compute: Compute
     ) -> Fresh | Passing:
-        computed = await compute()
-        if computed.personal:
-            return _passing(computed, "personal")
-        body, etag = computed.body, etag_of(computed.body)
-        lifetime = self._max_age if seconds is None else min(seconds, self._max_age)
-        if self._local is not None:
-            if not self._local.is_unchanged(slot, stamps):
-                return Passing(body, etag, "purged")
-            kept = bytes(memoryview(body))  # a copy, without the spare room that the encoder leaves
-            entry = Entry(stamps, self._clock() + lifetime, etag, kept)
-            return Fresh(body, etag, self._keeps and self._local.keep(slot, entry, lifetime))
+        """What the readers answer; whoever has joined is told."""
+        try:
+            computed = await compute()
+            if computed.personal:
+                answer: Fresh | Passing = _passing(computed, "personal")
+            else:
+                lifetime = self._max_age if seconds is None else min(seconds, self._max_age)
+                if self._local is not None:
+                    answer = self._keep(self._local, slot, stamped, lifetime, computed.body)
+                else:
+                    answer = await self._send(slot, stamped[0], lifetime, computed.body)
+        except BaseException as error:
+            if flight.has_taken_off:
+                flight.crash(error)
+            raise
+        if flight.has_taken_off:
+            flight.land(answer)
+        return answer
+
+    def _keep(self, local: LocalBundles, slot: Slot, stamped: Stamped, lifetime: float, body: bytes) -> Fresh | Passing:
+        """Store it in memory, if nothing was purged meanwhile."""
+        etag = etag_of(body)
+        if not is_unchanged(stamped):
+            return Passing(body, etag, "purged")
+        kept = bytes(memoryview(body))  # a copy, without the spare room that the encoder leaves
+        entry = Entry(stamped[0], self._clock() + lifetime, etag, kept)
+        return Fresh(body, etag, self._keeps and local.keep(slot, entry, lifetime))
+
+    async def _send(self, slot: Slot, stamps: tuple[bytes, ...], lifetime: float, body: bytes) -> Fresh | Passing:
+        """Store it in the backend, which tells by the stamps whether anything was purged meanwhile."""
+        etag = etag_of(body)
         try:
             stored, current = await together(
                 self._store(slot, stamps, lifetime, body, etag), self._backend.get(*slot.tags)
@@ -397,6 +297,10 @@ class BundleCache:
     def _store(self, slot: Slot, stamps: tuple[bytes, ...], lifetime: float, body: bytes, etag: str) -> Awaitable[bool]:
         entry = Entry(stamps, self._clock() + lifetime, etag, body)
         return self._backend.set(slot.key, bytes(entry), lifetime)
+
+
+def _nothing(slot: Slot) -> None:
+    """What can be recalled where nothing is in the memory of this process."""
 
 
 def _guarded(backend: CacheBackend, deadline: float) -> GuardedCache:

@@ -5,29 +5,21 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from enum import Enum, auto
+from functools import partial
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
 from .addresses import Addresses, Query, page_texts
 from .answers import Answer, Bundle, Failure, Health, Page, as_bundle
 from .backend_holds import BackendHold
-from .bundle_cache import (
-    DEFAULT_MAX_AGE_SECONDS,
-    BundleCache,
-    Clock,
-    Computed,
-    Hold,
-    Passing,
-    PersonalFailure,
-    Random,
-)
+from .bundle_cache import DEFAULT_MAX_AGE_SECONDS, BundleCache, Clock, Hold, Random
 from .cache.backend import CacheBackend
 from .cache.guard import DEFAULT_DEADLINE_SECONDS, CacheState
 from .cache.memory import MemoryCache
 from .declare import Context
 from .errors import CacheUnavailable, CallError, DeclarationError, Forbidden, Unavailable
+from .fetched import Computed, Passing, PersonalFailure
 from .graph import ContextPlan, Function, Graph
 from .guards import PermissionsOf, authorise
 from .holds import DEFAULT_HOLD_SECONDS
@@ -49,9 +41,10 @@ from .keys import MINIMUM_SECRET_BYTES, KeyMaker, check_secret
 from .manifest import page_url
 from .memory_holds import MemoryHold
 from .pace import Pace, Waiting, before_waiting
-from .policies import Never, Per, Seconds
+from .policies import Never, Per
 from .purges import Purge, Purges
 from .running import NOBODY, Caller, Runner
+from .watch import Watchable
 from .wire import encode_json, etag_of, no_such_context, no_such_function
 
 logger = logging.getLogger("mizan")
@@ -126,7 +119,6 @@ class Engine:
         )
         self._runner = Runner(threads)
         self._shutdown = shutdown
-        self.recalls = self._cache.is_local  # whether `recall` ever finds anything
         self.recall = self._cache.recall  # a hit in memory, for a query's slot, without waiting
         self._loop: asyncio.AbstractEventLoop  # where a function runs in a thread, which takes a task to begin
         self._owed: set[asyncio.Task[Any]] = set()  # what has begun and not ended
@@ -229,19 +221,23 @@ class Engine:
 
     async def answer(self, query: Query, *, identity: Identity = ANONYMOUS, request: object = None) -> Bundle:
         """The bundle for whom the guards have let through. Raises whatever the first reader that fails raises."""
+        if current.get() is not None:  # what it names is not the mutation's that fetches it
+            return await self._outside_mutations(self.answer(query, identity=identity, request=request))
         plan, slot = query.plan, query.slot
-        caller = Caller(identity, request)
-        if slot is None or not _can_be_shared(plan, caller):
-            body = (await self._read(plan, query.sent, caller, shared=False)).body
+        kept = slot is not None and (request is None or _is_watched(plan, request))
+        compute = (
+            partial(_read_plainly, query)
+            if plan.is_plain
+            else partial(self._read, query, Caller(identity, request), shared=kept and plan.is_shared)
+        )
+        if slot is None or not kept:
+            body = (await compute()).body
             why = _why_uncached(plan) if slot is None else "unwatched-request"
             return as_bundle(Passing(body, etag_of(body), why), plan.policy, query.spelling.query)
-        lifetime = plan.policy.lifetime
-        seconds = lifetime.seconds if isinstance(lifetime, Seconds) else None
-        shared = plan.policy.per is not Per.USER
-        with _unwrapped():
-            fetched = await self._cache.fetch(
-                slot, seconds, lambda: self._read(plan, query.sent, caller, shared=shared), plan
-            )
+        try:
+            fetched = await self._cache.fetch(slot, plan.seconds, compute, plan)
+        except PersonalFailure as failure:
+            raise failure.error from None
         return as_bundle(fetched, plan.policy, query.spelling.query)
 
     async def page(self, name: str, args: Given, *, identity: Identity = ANONYMOUS, request: object = None) -> Page:
@@ -260,10 +256,12 @@ class Engine:
         )
         stamps = await self._cache.stamps(slot)
         shared = policy.per is not Per.USER and not isinstance(policy.lifetime, Never)
-        with _unwrapped():
+        try:
             ran = await self._outside_mutations(
                 self._runner.run([(function, sent)], caller, policy if shared else None)
             )
+        except PersonalFailure as failure:
+            raise failure.error from None
         result = ran.results[0]
         return Page(
             result=result if function.is_view else encode_json(_validated(function, result)[1]),
@@ -466,14 +464,10 @@ class Engine:
         finally:
             current.set(around)
 
-    async def _read(self, plan: ContextPlan, sent: Mapping[str, object], caller: Caller, *, shared: bool) -> Computed:
+    async def _read(self, query: Query, caller: Caller, *, shared: bool) -> Computed:
         """Run the readers of a bundle and encode what they answer."""
-        if plan.is_plain:
-            return await self._outside_mutations(_read_plainly(plan, sent))
-        calls = [(reader, _share(reader, sent)) for reader in plan.readers]
-        ran = await self._outside_mutations(
-            self._runner.run(calls, caller, plan.policy if shared else None, concurrent=plan.concurrent)
-        )
+        plan = query.plan
+        ran = await self._runner.run(query.calls, caller, plan.policy if shared else None, concurrent=plan.concurrent)
         results = {
             reader.name: _validated(reader, result)[1] for reader, result in zip(plan.readers, ran.results, strict=True)
         }
@@ -507,20 +501,11 @@ def _why_uncached(plan: ContextPlan) -> str:
     return "never-stored" if isinstance(plan.policy.lifetime, Never) else "anonymous"
 
 
-def _can_be_shared(plan: ContextPlan, caller: Caller) -> bool:
+def _is_watched(plan: ContextPlan, request: object) -> bool:
     """Whether it will be noticed if a reader looks at who asks, where its answer serves others too."""
-    if plan.policy.per is Per.USER or caller.can_be_watched:
+    if not plan.is_shared or isinstance(request, Watchable):
         return True
     return not any(reader.takes_request for reader in plan.readers)
-
-
-@contextmanager
-def _unwrapped() -> Iterator[None]:
-    """The readers' own error, for the request that they looked at."""
-    try:
-        yield
-    except PersonalFailure as failure:
-        raise failure.error from None
 
 
 def _answered(function: Function, result: object) -> tuple[Answer, Outcome]:
@@ -539,18 +524,10 @@ def _validated(function: Function, result: object) -> tuple[Any, Any]:
     return validated, function.dump_result(validated, mode="json", by_alias=True)
 
 
-def _share(reader: Function, sent: Mapping[str, object]) -> dict[str, object]:
-    """The bundle's parameters that one of its readers takes; null for a nullable one that was left out."""
-    share = {name: value for name, value in sent.items() if name in reader.inputs}
-    for name in reader.required:
-        if name not in share:
-            share[name] = None
-    return share
-
-
-async def _read_plainly(plan: ContextPlan, sent: Mapping[str, object]) -> Computed:
+async def _read_plainly(query: Query) -> Computed:
     """What the readers answer, where none of them is told who asks."""
     results = {}
-    for reader in plan.readers:
-        results[reader.name] = _validated(reader, await reader.call(**_share(reader, sent)))[1]
+    for reader, share in query.calls:
+        result = reader.validate_result(await reader.call(**share), from_attributes=True)
+        results[reader.name] = reader.dump_result(result, mode="json", by_alias=True)
     return Computed(encode_json(results))

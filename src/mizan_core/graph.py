@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from .declare import Binding, ByBody, Declaration, Narrowing, Result
 from .inputs import Compiled, Parameter, Validator
-from .policies import Anyone, Guard, Lifetime, Per
+from .policies import Anyone, Guard, Lifetime, Per, Seconds
 from .signature import Signature
 
 
@@ -60,7 +60,7 @@ class Function:
     validate_result: Callable[..., Any] = field(init=False, repr=False)  # views have neither
     dump_result: Callable[..., Any] = field(init=False, repr=False)
     is_told_who: bool = field(init=False)  # it, or what it affects, depends on the caller
-    required: tuple[str, ...] = field(init=False)  # inputs that it has to be given
+    required: frozenset[str] = field(init=False)  # inputs that it has to be given
     is_determined: bool = field(init=False)  # its arguments alone say what it makes stale
 
     def __post_init__(self) -> None:
@@ -76,7 +76,7 @@ class Function:
             "is_async": signature.is_async,
             "takes_request": signature.takes_request,
             "is_told_who": signature.takes_request or bool(signature.identity_parameters) or bool(self.affects),
-            "required": tuple(name for name, compiled in self.inputs.items() if compiled.input.required),
+            "required": frozenset(name for name, compiled in self.inputs.items() if compiled.input.required),
             "is_determined": all(affect.is_determined for affect in self.affects),
             "takes_more": (takes_more := signature.takes_request or bool(signature.identity_parameters)),
             "is_direct": signature.is_async and not takes_more,
@@ -109,11 +109,10 @@ class CachePolicy:
     lifetime: Lifetime
     per: Per
     guarded: bool
+    for_everyone: bool = field(init=False)  # caches beyond the origin may keep it
 
-    @property
-    def for_everyone(self) -> bool:
-        """Whether caches beyond the origin may keep it."""
-        return self.per is Per.ALL and not self.guarded
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "for_everyone", self.per is Per.ALL and not self.guarded)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,11 +131,16 @@ class ContextPlan:
     concurrent: bool
     is_open: bool = field(init=False)  # no reader has a guard
     is_plain: bool = field(init=False)  # readers that take nothing but inputs and no threads, one after the other
+    is_shared: bool = field(init=False)  # a stored answer serves more than one user
+    seconds: float | None = field(init=False)  # how long an answer is kept; None: until it is purged
 
     def __post_init__(self) -> None:
         plain = all(reader.is_async and not reader.takes_more for reader in self.readers)
         object.__setattr__(self, "is_open", all(reader.is_open for reader in self.readers))
         object.__setattr__(self, "is_plain", plain and not self.concurrent)
+        object.__setattr__(self, "is_shared", self.policy.per is not Per.USER)
+        lifetime = self.policy.lifetime
+        object.__setattr__(self, "seconds", lifetime.seconds if isinstance(lifetime, Seconds) else None)
 
     def known_shape(self, names: Set[str]) -> tuple[str, ...]:
         """The largest known shape inside a set of names: what the origin purges for a scope with these names."""

@@ -5,13 +5,17 @@ Nobody else gets a turn within a step, so there is no race to lose, and nothing 
 
 import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from .cache.memory import Cell, MemoryCache
 from .entries import ENTRY_BYTES, Entry, Kept, Slot
 from .holds import Nonces
 
 _COUNTER_BYTES = 7
+
+# The stamps of a bundle that is about to be computed, and the cells that its tags have them in, if they have cells.
+Stamped: TypeAlias = tuple[tuple[bytes, ...], Sequence[Cell]]
 
 
 class LocalBundles:
@@ -42,50 +46,45 @@ class LocalBundles:
         cell.used = True
         return entry
 
-    def find(self, slot: Slot) -> Entry | None:
-        """The stored bundle, wherever it is; `recall` finds it from then on."""
-        slot.kept = None
-        cell = self._memory.cell(slot.key)
-        if cell is None or not isinstance(entry := cell.value, Entry) or entry.expires <= self._clock():
-            return None
-        if len(slot.tags) != len(entry.stamps):  # another version's, which knows other shapes
-            return None
-        tags: list[tuple[Cell, bytes]] = []
-        for tag, stamp in zip(slot.tags, entry.stamps, strict=True):
-            found = self._memory.cell(tag)
-            if found is None or found.value is not stamp:
-                return None
-            tags.append((found, stamp))
-        slot.kept = Kept(self._memory, cell, tuple(tags))
-        return entry
+    def look_up(self, slot: Slot) -> Entry | Stamped | None:
+        """The stored bundle, which `recall` finds from then on; or the stamps for one that is about to be computed.
 
-    def stamp(self, slot: Slot) -> tuple[bytes, ...] | None:
-        """The nonce of every tag, added where it is absent; None where one is held, another version's, or not kept."""
+        Each tag that is absent is given a nonce. None where one is held, another version's, or not kept.
+        """
+        slot.kept = None
+        cell, *found = self._memory.cells(slot.key, *slot.tags)
+        tags: list[Cell] = []
         stamps: list[bytes] = []
-        for tag in slot.tags:
-            cell = self._memory.cell(tag)
-            if cell is None:
-                value = self._nonces.fresh(slot.fingerprint)
-                if not self._memory.put(tag, value, sys.getsizeof(value), self._max_age):
+        for name, tag in zip(slot.tags, found, strict=True):
+            if tag is not None:
+                stamp = tag.value
+                if not self._nonces.made_by(stamp, b"" if stamps else slot.fingerprint):
                     return None
             else:
-                value = cell.value  # type: ignore[assignment]  # whoever keeps something else under a tag is found out
-                if not self._nonces.made_by(value, b"" if stamps else slot.fingerprint):
+                stamp = self._nonces.fresh(slot.fingerprint)
+                tag = self._memory.put(name, stamp, sys.getsizeof(stamp), self._max_age)  # noqa: PLW2901
+                if tag is None:
                     return None
-            stamps.append(value)
-        return tuple(stamps)
+            tags.append(tag)
+            stamps.append(stamp)  # type: ignore[arg-type]  # whatever else is kept under a tag was not made by us
+        stamped = tuple(stamps)
+        entry = None if cell is None else cell.value
+        if isinstance(entry, Entry) and entry.stamps == stamped and entry.expires > self._clock():
+            slot.kept = Kept(self._memory, cell, tuple(zip(tags, entry.stamps, strict=True)))  # type: ignore[arg-type]
+            return entry
+        return stamped, tags
 
     def keep(self, slot: Slot, entry: Entry, seconds: float) -> bool:
         """Store a bundle for so many seconds; whether it is kept."""
-        return self._memory.put(slot.key, entry, len(entry.body) + ENTRY_BYTES, seconds)
+        return self._memory.put(slot.key, entry, len(entry.body) + ENTRY_BYTES, seconds) is not None
 
-    def is_unchanged(self, slot: Slot, stamps: tuple[bytes, ...]) -> bool:
-        """Whether every tag still has its stamp."""
-        for tag, stamp in zip(slot.tags, stamps, strict=True):
-            cell = self._memory.cell(tag)
-            if cell is None or cell.value is not stamp:
-                return False
-        return True
+
+def is_unchanged(stamped: Stamped) -> bool:
+    """Whether every tag still has its stamp."""
+    for stamp, tag in zip(*stamped, strict=True):  # noqa: SIM110  # which takes half the time that a generator does
+        if tag.value is not stamp:
+            return False
+    return True
 
 
 def counting(random: Callable[[int], bytes]) -> Callable[[int], bytes]:

@@ -87,7 +87,7 @@ class MemoryLedger:
         cell = self._memory.cell(scope.whole)
         if cell is None:
             nonce = self._nonces.fresh(scope.fingerprint)
-            return self._memory.put(scope.whole, nonce, sys.getsizeof(nonce), self._max_age)
+            return self._memory.put(scope.whole, nonce, sys.getsizeof(nonce), self._max_age) is not None
         return self._nonces.made_by(cell.value, scope.fingerprint)
 
     def purge(self, scopes: Iterable[Scope], holder: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
-from .bundle_cache import PersonalFailure
+from .fetched import PersonalFailure
 from .graph import CachePolicy, Function
 from .identity import ANONYMOUS, Identity
 from .policies import Per
@@ -29,10 +29,6 @@ class Caller:
 
     identity: Identity
     request: object = None
-
-    @property
-    def can_be_watched(self) -> bool:
-        return self.request is None or isinstance(self.request, Watchable)
 
 
 _Work: TypeAlias = tuple[Function, Mapping[str, Any]]

@@ -25,7 +25,7 @@ from .errors import (
 )
 from .graph import CachePolicy
 from .invalidation import Invalidation
-from .policies import Never, Seconds
+from .policies import Never, Seconds, UntilPurged
 from .values import canonical, jsonable
 
 NO_STORE = "no-store"
@@ -36,6 +36,9 @@ VARY = "Authorization, Cookie, X-Mizan-Token"
 
 # What "until purged" says to caches that can be purged: a year, the longest that RFC 9111 caches commonly honour.
 YEAR_SECONDS = 31_536_000
+
+_KEPT = "public, max-age=0, must-revalidate, s-maxage="
+_KEPT_UNTIL_PURGED = f"{_KEPT}{YEAR_SECONDS}"
 
 # 128 bits of a SHA-256 are plenty to tell two bodies apart.
 _ETAG_DIGITS = 32
@@ -195,14 +198,17 @@ def no_such_context() -> NotFound:
 
 def cache_control(policy: CachePolicy, remaining: float | None = None) -> str:
     """`Cache-Control` of a bundle or page that may be kept (protocol, section 8), for at most `remaining` seconds."""
-    if isinstance(policy.lifetime, Never):
+    lifetime = policy.lifetime
+    if isinstance(lifetime, Never):
         return NO_STORE
     if not policy.for_everyone:
         return PRIVATE
-    seconds = policy.lifetime.seconds if isinstance(policy.lifetime, Seconds) else YEAR_SECONDS
+    if remaining is None and isinstance(lifetime, UntilPurged):
+        return _KEPT_UNTIL_PURGED
+    seconds = lifetime.seconds if isinstance(lifetime, Seconds) else YEAR_SECONDS
     if remaining is not None:
         seconds = max(0, min(seconds, math.floor(remaining)))
-    return f"public, max-age=0, must-revalidate, s-maxage={seconds}"
+    return f"{_KEPT}{seconds}"
 
 
 def _entries(invalidations: Iterable[Invalidation]) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 from mizan_core import Engine, MemoryCache, build, client
 from mizan_core.entries import Entry, Slot, read_entry
 from mizan_core.holds import Nonces
-from mizan_core.local import LocalBundles, counting
+from mizan_core.local import LocalBundles, Stamped, counting, is_unchanged
 
 ME, OTHER = b"me......", b"other..."
 WHOLE, FIVE = "tag:user:whole", "tag:user:5"
@@ -33,16 +33,23 @@ class Shelf:
         self.slot = Slot("ctx:user:5", (WHOLE, FIVE), ME)
         self.keep(b"1")
         assert self.bundles.recall(self.slot) is None
-        assert self.bundles.find(self.slot) is not None
+        assert self.finds()
 
     def over(self, memory: MemoryCache) -> LocalBundles:
         numbers = iter(range(1, 100_000))
         return LocalBundles(memory, Nonces(lambda count: next(numbers).to_bytes(count, "big")), self.clock, 1_000.0)
 
     def keep(self, body: bytes) -> None:
-        stamps = self.bundles.stamp(self.slot)
-        assert stamps is not None
+        stamps, _ = self.stamped()
         assert self.bundles.keep(self.slot, Entry(stamps, self.clock.now + 60, "etag", body), 60)
+
+    def stamped(self) -> Stamped:
+        found = self.bundles.look_up(self.slot)
+        assert isinstance(found, tuple)
+        return found
+
+    def finds(self, slot: Slot | None = None) -> bool:
+        return isinstance(self.bundles.look_up(slot or self.slot), Entry)
 
     def recalled(self) -> bytes | None:
         entry = self.bundles.recall(self.slot)
@@ -77,23 +84,24 @@ def test_what_is_purged_held_evicted_or_expired_is_neither_recalled_nor_found(lo
     shelf = Shelf()
     lost(shelf)
     assert shelf.recalled() is None
-    assert shelf.bundles.find(shelf.slot) is None
+    assert not shelf.finds()
     assert shelf.recalled() is None
 
 
 def test_a_tag_that_was_purged_and_added_again_revives_nothing() -> None:
     shelf = Shelf()
     shelf.do(shelf.memory.delete(FIVE))
-    assert shelf.bundles.stamp(shelf.slot) is not None
+    shelf.stamped()
     assert shelf.recalled() is None
-    assert shelf.bundles.find(shelf.slot) is None
+    assert not shelf.finds()
 
 
 def test_what_was_stored_anew_is_found_anew() -> None:
     shelf = Shelf()
+    shelf.do(shelf.memory.delete(FIVE))
     shelf.keep(b"2")
     assert shelf.recalled() is None
-    assert shelf.bundles.find(shelf.slot) is not None
+    assert shelf.finds()
     assert shelf.recalled() == b"2"
 
 
@@ -104,38 +112,38 @@ def test_a_slot_that_was_found_in_one_cache_is_not_recalled_from_another() -> No
 
 def test_an_entry_of_other_shapes_is_not_found() -> None:
     shelf = Shelf()
-    assert shelf.bundles.find(Slot(shelf.slot.key, (WHOLE,), ME)) is None
-    assert shelf.bundles.find(Slot(shelf.slot.key, (WHOLE, FIVE, "tag:user:6"), ME)) is None
+    assert not shelf.finds(Slot(shelf.slot.key, (WHOLE,), ME))
+    assert not shelf.finds(Slot(shelf.slot.key, (WHOLE, FIVE, "tag:user:6"), ME))
 
 
 def test_what_somebody_else_keeps_under_an_entrys_key_is_not_found() -> None:
     shelf = Shelf()
     shelf.do(shelf.memory.set(shelf.slot.key, b"whatever", 60))
-    assert shelf.bundles.find(shelf.slot) is None
+    assert not shelf.finds()
 
 
 @pytest.mark.parametrize(("tag", "value"), [(WHOLE, b"!held"), (FIVE, b"!held"), (WHOLE, b"n" + OTHER + b"1")], ids=str)
 def test_a_tag_that_is_held_or_another_versions_gives_no_stamps(tag: str, value: bytes) -> None:
     shelf = Shelf()
     shelf.do(shelf.memory.set(tag, value, 60))
-    assert shelf.bundles.stamp(shelf.slot) is None
+    assert shelf.bundles.look_up(shelf.slot) is None
 
 
 def test_a_tag_that_is_not_kept_gives_no_stamps() -> None:
     shelf = Shelf()
-    assert shelf.over(MemoryCache(max_bytes=10)).stamp(shelf.slot) is None
+    assert shelf.over(MemoryCache(max_bytes=10)).look_up(shelf.slot) is None
 
 
 def test_stamps_are_what_the_tags_have_for_as_long_as_they_have_it() -> None:
     shelf = Shelf()
-    stamps = shelf.bundles.stamp(shelf.slot)
-    assert stamps == shelf.bundles.stamp(shelf.slot)
-    assert stamps is not None
-    assert shelf.bundles.is_unchanged(shelf.slot, stamps)
+    shelf.do(shelf.memory.delete(shelf.slot.key))
+    stamped = shelf.stamped()
+    assert stamped == shelf.stamped()
+    assert is_unchanged(stamped)
     shelf.do(shelf.memory.delete(FIVE))
-    assert not shelf.bundles.is_unchanged(shelf.slot, stamps)
-    shelf.bundles.stamp(shelf.slot)
-    assert not shelf.bundles.is_unchanged(shelf.slot, stamps)
+    assert not is_unchanged(stamped)
+    shelf.stamped()
+    assert not is_unchanged(stamped)
 
 
 def test_an_entry_that_is_let_go_is_kept_alive_by_no_slot() -> None:

@@ -68,12 +68,12 @@ class MemoryCache:
         return len(self._entries)
 
     async def get(self, *keys: str) -> list[bytes | None]:
-        return [None if cell is None else _packed(cell.value) for cell in map(self.cell, keys)]
+        return [None if cell is None else _packed(cell.value) for cell in self.cells(*keys)]
 
     async def set(self, key: str, value: bytes, ttl: float | None, *, if_absent: bool = False) -> bool:
         if if_absent and self.cell(key) is not None:
             return False
-        return self.put(key, value, sys.getsizeof(value), ttl)
+        return self.put(key, value, sys.getsizeof(value), ttl) is not None
 
     async def delete(self, *keys: str) -> int:
         now = self.clock()
@@ -100,32 +100,43 @@ class MemoryCache:
 
     def cell(self, key: str) -> Cell | None:
         """The cell of a key that is there and has not expired."""
-        cell = self._entries.get(key)
-        if cell is None:
-            return None
-        if cell.expires is not None and cell.expires <= self.clock():
-            self._forget(key)
-            return None
-        cell.used = True
-        return cell
+        return self.cells(key)[0]
 
-    def put(self, key: str, value: Value, value_bytes: int, ttl: float | None) -> bool:
-        """As `set`, for a value of `value_bytes` that need not be bytes already."""
+    def cells(self, *keys: str) -> list[Cell | None]:
+        """The cells of keys; None for what is not there or has expired."""
+        now = self.clock()
+        cells: list[Cell | None] = []
+        for key in keys:
+            cell = self._entries.get(key)
+            if cell is not None:
+                if cell.expires is not None and cell.expires <= now:
+                    self._forget(key)
+                    cell = None
+                else:
+                    cell.used = True
+            cells.append(cell)
+        return cells
+
+    def put(self, key: str, value: Value, value_bytes: int, ttl: float | None) -> Cell | None:
+        """As `set`, for a value of `value_bytes` that need not be bytes already; its cell, if it was kept."""
         size = sys.getsizeof(key) + value_bytes + ENTRY_OVERHEAD_BYTES
         if size > self.max_bytes or (ttl is not None and ttl <= 0):
             self._forget(key)
-            return False
-        old = self._entries.pop(key, None)
+            return None
+        entries = self._entries
+        cell = Cell(value, None if ttl is None else self.clock() + ttl, size)
+        old = entries.get(key)
+        entries[key] = cell
         if old is None:
             self._groups[_group(key)].add(key)
         else:
             old.value = None
-            self.used_bytes -= old.size
-        self._entries[key] = Cell(value, None if ttl is None else self.clock() + ttl, size)
+            entries.move_to_end(key)
+            size -= old.size
         self.used_bytes += size
         while self.used_bytes > self.max_bytes:
             self._evict()
-        return True
+        return cell
 
     def forget(self, key: str) -> None:
         """As `delete` of one key, without waiting."""

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
-from ..bundle_cache import BundleCache, _Flight
+from ..bundle_cache import BundleCache
 from ..cache.guard import GuardedHoldingCache
+from ..flights import Flight
 
 _store = BundleCache._store
 
@@ -31,7 +32,7 @@ def _deleted_by_anybody(cache: GuardedHoldingCache, tags: Sequence[str], holder:
     return cache.delete(*tags)
 
 
-def _joined_by_anybody(flight: _Flight, stamps: tuple[bytes, ...]) -> bool:
+def _joined_by_anybody(flight: Flight, stamps: tuple[bytes, ...]) -> bool:
     return True
 
 
@@ -41,7 +42,7 @@ SAFEGUARDS: dict[str, tuple[type, str, Any]] = {
     "add-if-absent": (BundleCache, "_add", _set_in_any_case),
     "holds": (GuardedHoldingCache, "hold", _held_by_nobody),
     "last-holder": (GuardedHoldingCache, "release", _deleted_by_anybody),
-    "joining-by-stamps": (_Flight, "may_be_joined_with", _joined_by_anybody),
+    "joining-by-stamps": (Flight, "may_be_joined_with", _joined_by_anybody),
 }
 
 
