@@ -191,7 +191,7 @@ class BundleCache:
             return bypassed
         try:
             raw, *stamps = await self._backend.get(slot.key, *slot.tags)
-            entry = None if raw is None else read_entry(raw, stamps)
+            entry = None if raw is None else read_entry(raw, stamps, slot.fingerprint)
             if entry is not None and (remaining := entry.expires - self._clock()) > 0:
                 return Hit(entry.body, entry.etag, remaining)
             found = await self._stamp(slot, stamps)

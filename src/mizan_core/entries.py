@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .cache.memory import Cell, MemoryCache
+from .holds import Nonces
 from .wire import etag_of
 
 _LAYOUT = 1
@@ -33,15 +34,21 @@ class Entry:
         return b"".join((_head(self.stamps), _EXPIRY.pack(self.expires), self.etag.encode("ascii"), self.body))
 
 
-def read_entry(raw: bytes, stamps: Sequence[bytes | None]) -> Entry | None:
-    """The entry in these bytes, if it carries these very stamps: one for every tag, and none of them held."""
-    known = tuple(stamp for stamp in stamps if stamp is not None)
-    if len(known) < len(stamps) or not raw.startswith(head := _head(known)):
+def read_entry(raw: bytes, found: Sequence[bytes | None], fingerprint: bytes) -> Entry | None:
+    """The entry in these bytes, if it carries what was found under its tags, and none of them was absent.
+
+    None as well if the whole context's stamp is not of this fingerprint. No entry carries what a held tag has.
+    """
+    if None in found or not Nonces.made_by(found[0], fingerprint):
+        return None
+    stamps: tuple[bytes, ...] = tuple(found)  # type: ignore[arg-type]  # None is not among them
+    head = _head(stamps)
+    if not raw.startswith(head):
         return None
     etag_at = len(head) + _EXPIRY.size
     body_at = etag_at + _ETAG_BYTES
     (expires,) = _EXPIRY.unpack_from(raw, len(head))
-    return Entry(known, expires, raw[etag_at:body_at].decode("ascii"), raw[body_at:])
+    return Entry(stamps, expires, raw[etag_at:body_at].decode("ascii"), raw[body_at:])
 
 
 @dataclass(slots=True, eq=False)

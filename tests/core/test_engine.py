@@ -1363,6 +1363,30 @@ class TestVersions:
 
         run(story)
 
+    def test_nothing_is_served_that_other_readers_have_made(self, cache: type[MemoryCache]) -> None:
+        user = Context("user")
+
+        @client(context=user)
+        async def profile() -> str:
+            return "Ada"
+
+        @client(context=user)
+        async def letters() -> list[str]:
+            return []
+
+        async def story() -> None:
+            shared = cache()
+            old, new = (
+                Engine(build(functions), cache=shared, cache_secret="s" * 32)
+                for functions in ([profile], [profile, letters])
+            )
+            await old.fetch("user", {})
+            for _ in range(3):
+                assert set(json.loads((await new.fetch("user", {})).body)) == {"profile", "letters"}
+                assert set(json.loads((await old.fetch("user", {})).body)) == {"profile"}
+
+        run(story)
+
     def test_a_version_takes_a_context_over_at_most_once_a_minute(self, cache: type[MemoryCache]) -> None:
         async def story() -> None:
             old, new, _ = self.versions(cache)

@@ -160,10 +160,10 @@ def test_an_entry_is_the_same_as_bytes() -> None:
     (raw,) = asyncio.run(shelf.memory.get(shelf.slot.key))
     assert raw == bytes(entry)
     longer = Entry(entry.stamps, entry.expires, 'W/"' + "0" * 32 + '"', b"{}")
-    assert read_entry(bytes(longer), longer.stamps) is not None
-    assert bytes(read_entry(bytes(longer), longer.stamps) or b"") == bytes(longer)
-    assert read_entry(bytes(longer), [*longer.stamps, None]) is None
-    assert read_entry(bytes(longer), longer.stamps[:1]) is None
+    assert bytes(read_entry(bytes(longer), longer.stamps, ME) or b"") == bytes(longer)
+    assert read_entry(bytes(longer), [*longer.stamps, None], ME) is None
+    assert read_entry(bytes(longer), longer.stamps[:1], ME) is None
+    assert read_entry(bytes(longer), longer.stamps, OTHER) is None
 
 
 def test_counted_bytes_never_repeat_and_differ_between_engines() -> None:
