@@ -39,6 +39,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"bundle_cache"},
         {"addresses", "answers", "running"},
         {"refresh", "purges"},
+        {"mutations"},
         {"engine"},
         {"testing.__init__", "testing.redis_server", "testing.safeguards"},
         {"testing.consistency.__init__", "testing.consistency.world", "testing.consistency.proxy"},

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from .fetched import Fetched, Fresh, Hit
-from .graph import CachePolicy
-from .invalidation import Invalidation
+from .graph import CachePolicy, Function
+from .invalidation import Invalidation, Outcome, Refused, Returned
 from .policies import Seconds
-from .wire import NO_STORE, PRIVATE, PRIVATE_NO_STORE, cache_control, call_body, refreshing_body
+from .wire import NO_STORE, PRIVATE, PRIVATE_NO_STORE, cache_control, call_body, encode_json, refreshing_body
 
 Status: TypeAlias = Literal["hit", "miss", "bypass"]
 
@@ -102,6 +102,16 @@ class Health:
     cache: str
     owed_purges: int
     running: int
+
+
+def answered(function: Function, result: object) -> tuple[Answer, Outcome]:
+    """The answer, and the outcome as `affects` sees it. Raises what Pydantic says of a result that does not fit."""
+    if function.is_view:
+        refused = 400 <= getattr(result, "status_code", 200) < 500
+        return Answer(result, b""), Refused() if refused else Returned(result)
+    validated = function.validate_result(result, from_attributes=True)
+    plain = function.dump_result(validated, mode="json", by_alias=True)
+    return Answer(result, encode_json(plain)), Returned(validated)
 
 
 def as_bundle(fetched: Fetched, policy: CachePolicy, canonical_query: str) -> Bundle:

@@ -3,22 +3,20 @@
 import asyncio
 import logging
 import os
-import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum, auto
 from functools import partial
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
 from .addresses import Addresses, Query, page_texts
-from .answers import Answer, Bundle, Failure, Health, Page, as_bundle
-from .backend_holds import BackendHold
-from .bundle_cache import DEFAULT_MAX_AGE_SECONDS, BundleCache, Clock, Hold, Random
+from .answers import Answer, Bundle, Failure, Health, Page, answered, as_bundle
+from .bundle_cache import DEFAULT_MAX_AGE_SECONDS, BundleCache, Clock, Random
 from .cache.backend import CacheBackend
-from .cache.guard import DEFAULT_DEADLINE_SECONDS, CacheState
+from .cache.guard import DEFAULT_DEADLINE_SECONDS
 from .cache.memory import MemoryCache
 from .declare import Context
-from .errors import CacheUnavailable, CallError, DeclarationError, Forbidden, Unavailable
+from .errors import DeclarationError, Forbidden
 from .fetched import Computed, Passing, PersonalFailure
 from .graph import ContextPlan, Function, Graph
 from .guards import PermissionsOf, authorise
@@ -27,22 +25,14 @@ from .identity import ANONYMOUS, Identity
 from .inputs import Pairs
 from .invalidation import (
     Invalidation,
-    Mutating,
-    Outcome,
-    Refused,
-    Returned,
-    Unknown,
     current,
-    merge,
     named,
-    resolve,
 )
 from .keys import MINIMUM_SECRET_BYTES, KeyMaker, check_secret
 from .manifest import page_url
-from .memory_holds import MemoryHold
-from .pace import Pace, Waiting, before_waiting
+from .mutations import Mutations
+from .pace import Waiting
 from .policies import Never, Per
-from .purges import Purge, Purges
 from .running import NOBODY, Caller, Runner
 from .watch import Watchable
 from .wire import encode_json, etag_of, no_such_context, no_such_function
@@ -102,11 +92,9 @@ class Engine:
         self.graph = graph
         self._functions = dict(graph.functions)  # which is quicker to ask than what cannot be changed
         self.clock = clock
-        self._refuses = on_cache_failure == "refuse"
         self.cache_is_shared = bool(getattr(cache, "shared", False))
         self._permissions = permissions
         self._addresses = Addresses(graph, KeyMaker(_secret_for(cache, cache_secret, random)))
-        self._purges = Purges(graph, self._addresses)
         self._backend = MemoryCache(_TAGS_ONLY_BYTES) if cache is None else cache
         self._cache = BundleCache(
             self._backend,
@@ -120,10 +108,9 @@ class Engine:
         self._runner = Runner(threads)
         self._shutdown = shutdown
         self.recall = self._cache.recall  # a hit in memory, for a query's slot, without waiting
-        self._loop: asyncio.AbstractEventLoop  # where a function runs in a thread, which takes a task to begin
-        self._owed: set[asyncio.Task[Any]] = set()  # what has begun and not ended
-        self._pace = Pace(self._begin)
-        self._reclaiming: set[str] = set()
+        self._mutations = Mutations(
+            graph, self._addresses, self._cache, self._runner, refuses=on_cache_failure == "refuse"
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -134,10 +121,7 @@ class Engine:
     async def aclose(self) -> None:
         """Wait, within bounds, for mutations that have begun. The engine opens itself again when it is used."""
         deadline = asyncio.get_running_loop().time() + self._shutdown
-        if self._owed:
-            _, late = await asyncio.wait(self._owed, timeout=self._shutdown)
-            if late:
-                logger.error("Closed while %d mutations were still running.", len(late))
+        await self._mutations.aclose(self._shutdown)
         await self._cache.aclose(max(0.0, deadline - asyncio.get_running_loop().time()))
         self._runner.close()
         close = getattr(self._backend, "aclose", None)
@@ -146,7 +130,7 @@ class Engine:
 
     def health(self) -> Health:
         """How the cache is, and what is still owed to it."""
-        return Health(cache=self._cache.state.value, owed_purges=self._cache.owed, running=len(self._owed))
+        return Health(cache=self._cache.state.value, owed_purges=self._cache.owed, running=len(self._mutations))
 
     async def call(self, name: str, args: Given, *, identity: Identity = ANONYMOUS, request: object = None) -> Answer:
         """Answer a client's call: guarded, and neither private functions nor views.
@@ -189,7 +173,10 @@ class Engine:
             sent = function.validator.validate(args)
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
             return Failure(error)
-        return self._do(function, sent, Caller(identity, request) if function.is_told_who else NOBODY)
+        caller = Caller(identity, request) if function.is_told_who else NOBODY
+        if function.context is not None:
+            return Waiting(self._answer_reader(function, sent, caller))
+        return self._mutations.begin(function, sent, caller)
 
     async def fetch(
         self, context: str, params: Given, *, identity: Identity = ANONYMOUS, request: object = None
@@ -279,7 +266,7 @@ class Engine:
         Raises `DeclarationError` for a context, reader or parameter that does not exist.
         """
         invalidations = tuple(named(self.graph, affected, params))
-        await self._finish(self._purge(invalidations))
+        await self._mutations.purge(invalidations)
         return invalidations
 
     def _find(self, name: str, door: Door) -> Function:
@@ -299,159 +286,18 @@ class Engine:
             sent = function.validator.validate(args)
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
             return Failure(error)
-        ended = self._do(function, sent, caller)
-        return await ended.work if isinstance(ended, Waiting) else ended
-
-    def _do(
-        self, function: Function, sent: Mapping[str, object], caller: Caller
-    ) -> Answer | Failure | Waiting[Answer | Failure]:
         if function.context is not None:
-            return Waiting(self._answer_reader(function, sent, caller))
-        if function.affects:
-            return Waiting(self._finish(self._mutate(function, sent, caller)))
-        return self._pace.run(function, self._act(function, sent, caller))
+            return await self._answer_reader(function, sent, caller)
+        ended = self._mutations.begin(function, sent, caller)
+        return await ended.work if isinstance(ended, Waiting) else ended
 
     async def _answer_reader(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
         """A reader called alone: uncached, and nothing is invalidated."""
         try:
             ran = await self._outside_mutations(self._runner.run([(function, sent)], caller))
-            return _answered(function, ran.results[0])[0]
+            return answered(function, ran.results[0])[0]
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
             return Failure(error)
-
-    async def _act(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
-        """A function that declares to affect nothing: nothing is purged but what its body names."""
-        mutating = Mutating(self.graph, self._named)
-        around = current.get()
-        current.set(mutating)
-        ended: Answer | Failure | None = None
-        try:
-            ended = _answered(function, await self._begun(function, sent, caller))[0]
-        except Exception as error:  # noqa: BLE001  # the function is not ours, and what it named is told all the same
-            ended = Failure(error)
-        finally:
-            current.set(around)
-            if mutating.named:  # it is a mutation, whatever it declares, and has a task from now on
-                self._pace.waits(function)
-                purge = self._purges.of(merge(mutating.named))
-                late = await self._finish(self._settle(mutating.hold, purge))
-                ended = late or ended
-                if ended is not None:
-                    ended.invalidations = purge.invalidations
-        return ended
-
-    async def _mutate(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
-        """Hold what the arguments determine, run, resolve what became stale, purge: in that order, to the end."""
-        purge = self._purges.determined(function, sent, caller.identity)
-        mutating = Mutating(self.graph, self._named)
-        hold = mutating.hold = self._cache.hold(purge.scopes)
-        current.set(mutating)
-        ended: Answer | Failure
-        outcome: Outcome = Unknown()
-        refused = False
-        try:
-            if isinstance(hold, MemoryHold):
-                # Until the function first waits, nobody else has a turn, and nothing need be held.
-                result = await before_waiting(self._begun(function, sent, caller), hold.begin)
-                ended, outcome = _answered(function, result)
-            elif refused := await self._refuses_to_run(hold):
-                ended, outcome = Failure(Unavailable()), Refused()
-            else:
-                ended, outcome = _answered(function, await self._begun(function, sent, caller))
-        except Exception as error:  # noqa: BLE001  # the function is not ours, and its effects are told all the same
-            ended, outcome = Failure(error), Refused() if isinstance(error, CallError) else Unknown()
-        finally:  # also where it was cancelled, which leaves its outcome unknown
-            if mutating.named or not (function.is_determined and isinstance(outcome, Returned)):
-                stale = resolve(self.graph, function, sent, caller.identity, outcome, mutating.named)
-                purge = self._purges.of(stale)
-            late = await self._settle(hold, purge, insist=self._refuses and not refused)
-        ended = late or ended
-        ended.invalidations = purge.invalidations
-        return ended
-
-    def _begun(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Coroutine[Any, Any, Any]:
-        """The function, which is not left half-way."""
-        if function.is_direct:
-            return function.call(**sent)  # type: ignore[no-any-return]  # it is a coroutine
-        return self._runner.to_the_end(function, sent, caller)
-
-    async def _settle(self, hold: Hold | None, purge: Purge, *, insist: bool | None = None) -> Failure | None:
-        """End the hold and purge; a failure, if that is insisted on and takes too long to be told as a success."""
-        insist = self._refuses if insist is None else insist
-        late = await self._cache.settle(hold or self._cache.hold(()), purge.scopes, insist=insist)
-        if late is not None:
-            return Failure(late)
-        if purge.whole:
-            self._reclaim(purge.whole)
-        return None
-
-    def _named(self, invalidation: Invalidation) -> None:
-        """Hold what the body of a function names, from then on. Called on the loop's thread or on the function's."""
-        mutating: Mutating = current.get()  # type: ignore[assignment]  # it is what calls this
-        scopes = self._addresses.purged([invalidation])
-        if mutating.hold is None:
-            mutating.hold = self._cache.hold(())
-        if threading.get_ident() == mutating.thread:
-            mutating.hold.extend(scopes)
-        else:
-            self._loop.call_soon_threadsafe(mutating.hold.extend, scopes)
-
-    async def _refuses_to_run(self, hold: BackendHold) -> bool:
-        """Begin the hold; whether it cannot be written, or its purge could not, and the deployment takes no risk."""
-        try:
-            await hold.begin()
-        except CacheUnavailable:
-            return self._refuses
-        return self._refuses and self._cache.state is CacheState.DOWN
-
-    async def _purge(self, invalidations: Sequence[Invalidation]) -> None:
-        late = await self._settle(None, self._purges.of(invalidations))
-        if late is not None:
-            raise late.error
-
-    def _reclaim(self, contexts: Sequence[str]) -> None:
-        """Give back what whole contexts took, off the request's path and once at a time for each."""
-        for context in contexts:
-            if context in self._reclaiming:
-                continue
-            self._reclaiming.add(context)
-            task = self._begin(self._cache.reclaim(f"ctx:{context}:"))
-            task.add_done_callback(lambda _, context=context: self._reclaiming.discard(context))  # type: ignore[misc]
-
-    async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run to the end in a task of its own: a caller who goes away cancels only the waiting."""
-        loop = self._loop = asyncio.get_running_loop()
-        ended: asyncio.Future[T] = loop.create_future()
-        self._owed.add(loop.create_task(self._to_the_end(work, ended)))
-        return await ended
-
-    async def _to_the_end(self, work: Coroutine[Any, Any, T], ended: "asyncio.Future[T]") -> None:
-        """Do the work, and tell who waits for it, if they still do, what came of it."""
-        try:
-            result = await work
-            if not ended.done():
-                ended.set_result(result)
-        except BaseException as error:
-            if not ended.done():
-                ended.set_exception(error)
-                ended.exception()  # whoever waits has it, and if nobody does any more nobody needs it
-            if not isinstance(error, Exception):
-                raise
-        finally:
-            self._owed.discard(asyncio.current_task())
-
-    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Begin what has to be done before the engine closes."""
-        self._loop = asyncio.get_running_loop()
-        task = self._loop.create_task(work)
-        self._owed.add(task)
-        task.add_done_callback(self._paid)
-        return task
-
-    def _paid(self, task: asyncio.Task[Any]) -> None:
-        self._owed.discard(task)
-        if not task.cancelled():
-            task.exception()  # whoever waited has it
 
     async def _outside_mutations(self, work: Awaitable[T]) -> T:
         """A reader fetched from a mutation's body is a reader: what it names is not the mutation's."""
@@ -506,16 +352,6 @@ def _is_watched(plan: ContextPlan, request: object) -> bool:
     if not plan.is_shared or isinstance(request, Watchable):
         return True
     return not any(reader.takes_request for reader in plan.readers)
-
-
-def _answered(function: Function, result: object) -> tuple[Answer, Outcome]:
-    """The answer, and the outcome as `affects` sees it. Raises what Pydantic says of a result that does not fit."""
-    if function.is_view:
-        refused = 400 <= getattr(result, "status_code", 200) < 500
-        return Answer(result, b""), Refused() if refused else Returned(result)
-    validated = function.validate_result(result, from_attributes=True)
-    plain = function.dump_result(validated, mode="json", by_alias=True)
-    return Answer(result, encode_json(plain)), Returned(validated)
 
 
 def _validated(function: Function, result: object) -> tuple[Any, Any]:

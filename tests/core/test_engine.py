@@ -633,7 +633,7 @@ class TestMutations:
             await engine.fetch("page", {})
             caller = asyncio.create_task(engine.call("write", {}))
             await asyncio.to_thread(begun.wait)
-            (mutation,) = engine._owed
+            (mutation,) = engine._mutations._running
             mutation.cancel()
             await asyncio.sleep(0.01)
             assert not mutation.done()
@@ -661,7 +661,7 @@ class TestMutations:
             await engine.fetch("page", {})
             caller = asyncio.create_task(engine.call("write", {}))
             await begun.wait()
-            (mutation,) = engine._owed
+            (mutation,) = engine._mutations._running
             mutation.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await caller

@@ -45,7 +45,7 @@ GRAPH = build([profile, thing, rename, rename_all, rename_myself, change])
 
 
 def purges(graph: Graph = GRAPH) -> Purges:
-    return Engine(graph, cache=MemoryCache())._purges
+    return Engine(graph, cache=MemoryCache())._mutations._purges
 
 
 def determined(one: Purges, function: str, identity: Identity = ANONYMOUS, /, **sent: object) -> Purge:

@@ -1,0 +1,196 @@
+"""Functions that may change something: run to their end, and what they put out of date held, purged and told."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+from .addresses import Addresses
+from .answers import Answer, Failure, answered
+from .backend_holds import BackendHold
+from .bundle_cache import BundleCache, Hold
+from .cache.guard import CacheState
+from .errors import CacheUnavailable, CallError, Unavailable
+from .graph import Function, Graph
+from .invalidation import Invalidation, Mutating, Outcome, Refused, Returned, Unknown, current, merge, resolve
+from .memory_holds import MemoryHold
+from .pace import Pace, Waiting, before_waiting
+from .purges import Purge, Purges
+from .running import Caller, Runner
+
+logger = logging.getLogger("mizan")
+
+T = TypeVar("T")
+
+
+class Mutations:
+    """The functions of one graph that are no readers. `refuses`: none runs whose scopes cannot be held."""
+
+    def __init__(
+        self, graph: Graph, addresses: Addresses, cache: BundleCache, runner: Runner, *, refuses: bool
+    ) -> None:
+        self._graph = graph
+        self._addresses = addresses
+        self._cache = cache
+        self._runner = runner
+        self._refuses = refuses
+        self._purges = Purges(graph, addresses)
+        self._pace = Pace(self._begin)
+        self._loop: asyncio.AbstractEventLoop  # where a function runs in a thread, which takes a task to begin
+        self._running: set[asyncio.Task[Any]] = set()
+        self._reclaiming: set[str] = set()
+
+    def __len__(self) -> int:
+        """How many mutations and purges are under way."""
+        return len(self._running)
+
+    async def aclose(self, seconds: float) -> None:
+        """Wait so long for what is under way."""
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=seconds)
+            if late:
+                logger.error("Closed while %d mutations were still running.", len(late))
+
+    def begin(
+        self, function: Function, sent: Mapping[str, object], caller: Caller
+    ) -> Answer | Failure | Waiting[Answer | Failure]:
+        """Run a function: what came of it, or what has to be waited for. `sent` are validated."""
+        if function.affects:
+            return Waiting(self._finish(self._mutate(function, sent, caller)))
+        return self._pace.run(function, self._act(function, sent, caller))
+
+    async def purge(self, invalidations: Sequence[Invalidation]) -> None:
+        """Purge what was changed elsewhere. Raises `CacheUnavailable` where that is insisted on and takes too long."""
+        late = await self._finish(self._settle(None, self._purges.of(invalidations)))
+        if late is not None:
+            raise late.error
+
+    async def _act(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
+        """A function that declares to affect nothing: nothing is purged but what its body names."""
+        mutating = Mutating(self._graph, self._named)
+        around = current.get()
+        current.set(mutating)
+        ended: Answer | Failure | None = None
+        try:
+            ended = answered(function, await self._begun(function, sent, caller))[0]
+        except Exception as error:  # noqa: BLE001  # the function is not ours, and what it named is told all the same
+            ended = Failure(error)
+        finally:
+            current.set(around)
+            if mutating.named:  # it is a mutation, whatever it declares, and has a task from now on
+                self._pace.waits(function)
+                purge = self._purges.of(merge(mutating.named))
+                late = await self._finish(self._settle(mutating.hold, purge))
+                ended = late or ended
+                if ended is not None:
+                    ended.invalidations = purge.invalidations
+        return ended
+
+    async def _mutate(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
+        """Hold what the arguments determine, run, resolve what became stale, purge: in that order, to the end."""
+        purge = self._purges.determined(function, sent, caller.identity)
+        mutating = Mutating(self._graph, self._named)
+        hold = mutating.hold = self._cache.hold(purge.scopes)
+        current.set(mutating)
+        ended: Answer | Failure
+        outcome: Outcome = Unknown()
+        refused = False
+        try:
+            if isinstance(hold, MemoryHold):
+                # Until the function first waits, nobody else has a turn, and nothing need be held.
+                result = await before_waiting(self._begun(function, sent, caller), hold.begin)
+                ended, outcome = answered(function, result)
+            elif refused := await self._refuses_to_run(hold):
+                ended, outcome = Failure(Unavailable()), Refused()
+            else:
+                ended, outcome = answered(function, await self._begun(function, sent, caller))
+        except Exception as error:  # noqa: BLE001  # the function is not ours, and its effects are told all the same
+            ended, outcome = Failure(error), Refused() if isinstance(error, CallError) else Unknown()
+        finally:  # also where it was cancelled, which leaves its outcome unknown
+            if mutating.named or not (function.is_determined and isinstance(outcome, Returned)):
+                stale = resolve(self._graph, function, sent, caller.identity, outcome, mutating.named)
+                purge = self._purges.of(stale)
+            late = await self._settle(hold, purge, insist=self._refuses and not refused)
+        ended = late or ended
+        ended.invalidations = purge.invalidations
+        return ended
+
+    def _begun(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Coroutine[Any, Any, Any]:
+        """The function, which is not left half-way."""
+        if function.is_direct:
+            return function.call(**sent)  # type: ignore[no-any-return]  # it is a coroutine
+        return self._runner.to_the_end(function, sent, caller)
+
+    async def _settle(self, hold: Hold | None, purge: Purge, *, insist: bool | None = None) -> Failure | None:
+        """End the hold and purge; a failure, if that is insisted on and takes too long to be told as a success."""
+        insist = self._refuses if insist is None else insist
+        late = await self._cache.settle(hold or self._cache.hold(()), purge.scopes, insist=insist)
+        if late is not None:
+            return Failure(late)
+        if purge.whole:
+            self._reclaim(purge.whole)
+        return None
+
+    def _named(self, invalidation: Invalidation) -> None:
+        """Hold what the body of a function names, from then on. Called on the loop's thread or on the function's."""
+        mutating: Mutating = current.get()  # type: ignore[assignment]  # it is what calls this
+        scopes = self._addresses.purged([invalidation])
+        if mutating.hold is None:
+            mutating.hold = self._cache.hold(())
+        if threading.get_ident() == mutating.thread:
+            mutating.hold.extend(scopes)
+        else:
+            self._loop.call_soon_threadsafe(mutating.hold.extend, scopes)
+
+    async def _refuses_to_run(self, hold: BackendHold) -> bool:
+        """Begin the hold; whether it cannot be written, or its purge could not, and the deployment takes no risk."""
+        try:
+            await hold.begin()
+        except CacheUnavailable:
+            return self._refuses
+        return self._refuses and self._cache.state is CacheState.DOWN
+
+    def _reclaim(self, contexts: Sequence[str]) -> None:
+        """Give back what whole contexts took, off the request's path and once at a time for each."""
+        for context in contexts:
+            if context in self._reclaiming:
+                continue
+            self._reclaiming.add(context)
+            task = self._begin(self._cache.reclaim(f"ctx:{context}:"))
+            task.add_done_callback(lambda _, context=context: self._reclaiming.discard(context))  # type: ignore[misc]
+
+    async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run to the end in a task of its own: a caller who goes away cancels only the waiting."""
+        loop = self._loop = asyncio.get_running_loop()
+        ended: asyncio.Future[T] = loop.create_future()
+        self._running.add(loop.create_task(self._to_the_end(work, ended)))
+        return await ended
+
+    async def _to_the_end(self, work: Coroutine[Any, Any, T], ended: "asyncio.Future[T]") -> None:
+        """Do the work, and tell who waits for it, if they still do, what came of it."""
+        try:
+            result = await work
+            if not ended.done():
+                ended.set_result(result)
+        except BaseException as error:
+            if not ended.done():
+                ended.set_exception(error)
+                ended.exception()  # whoever waits has it, and if nobody does any more nobody needs it
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._running.discard(asyncio.current_task())
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Begin what has to be done before the engine closes."""
+        self._loop = asyncio.get_running_loop()
+        task = self._loop.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._paid)
+        return task
+
+    def _paid(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waited has it
