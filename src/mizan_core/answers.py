@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from .fetched import Fetched, Fresh, Hit
 from .graph import CachePolicy, Function
-from .invalidation import Invalidation, Outcome, Refused, Returned
+from .invalidation import Invalidation
 from .policies import Seconds
 from .wire import NO_STORE, PRIVATE, PRIVATE_NO_STORE, cache_control, call_body, encode_json, refreshing_body
 
@@ -104,14 +104,13 @@ class Health:
     running: int
 
 
-def answered(function: Function, result: object) -> tuple[Answer, Outcome]:
-    """The answer, and the outcome as `affects` sees it. Raises what Pydantic says of a result that does not fit."""
+def answered(function: Function, result: object) -> tuple[Answer, Any]:
+    """The answer, and the result as the return annotation has it. Raises what Pydantic says of a misfit."""
     if function.is_view:
-        refused = 400 <= getattr(result, "status_code", 200) < 500
-        return Answer(result, b""), Refused() if refused else Returned(result)
+        return Answer(result, b""), result
     validated = function.validate_result(result, from_attributes=True)
     plain = function.dump_result(validated, mode="json", by_alias=True)
-    return Answer(result, encode_json(plain)), Returned(validated)
+    return Answer(result, encode_json(plain)), validated
 
 
 def as_bundle(fetched: Fetched, policy: CachePolicy, canonical_query: str) -> Bundle:

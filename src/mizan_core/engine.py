@@ -90,7 +90,8 @@ class Engine:
         if on_cache_failure not in ("allow", "refuse"):
             raise DeclarationError(f"on_cache_failure={on_cache_failure!r} is neither 'allow' nor 'refuse'.")
         self.graph = graph
-        self._functions = dict(graph.functions)  # which is quicker to ask than what cannot be changed
+        # Whoever asks, and through whichever door, nothing else has to be known before these run.
+        self._for_anyone = {one.name: one for one in graph.functions.values() if one.is_for_clients and one.is_open}
         self.clock = clock
         self.cache_is_shared = bool(getattr(cache, "shared", False))
         self._permissions = permissions
@@ -167,9 +168,11 @@ class Engine:
     ) -> Answer | Failure | Waiting[Answer | Failure]:
         """As `attempt`: at once, where it takes no waiting, or what has to be waited for, in any case."""
         try:
-            function = self._find(name, door)
-            if not function.is_open and door is not Door.RUN:
-                return Waiting(self._guarded(function, args, Caller(identity, request)))
+            function = self._for_anyone.get(name)
+            if function is None:
+                function = self._find(name, door)
+                if not function.is_open and door is not Door.RUN:
+                    return Waiting(self._guarded(function, args, Caller(identity, request)))
             sent = function.validator.validate(args)
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
             return Failure(error)
@@ -270,7 +273,7 @@ class Engine:
         return invalidations
 
     def _find(self, name: str, door: Door) -> Function:
-        function = self._functions.get(name)
+        function = self.graph.functions.get(name)
         if function is None:
             raise no_such_function()
         if not function.is_for_clients and door is Door.CALL:

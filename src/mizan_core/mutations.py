@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from .addresses import Addresses
@@ -71,20 +71,21 @@ class Mutations:
         mutating = Mutating(self._graph, self._named)
         around = current.get()
         current.set(mutating)
-        ended: Answer | Failure | None = None
+        ended: Answer | Failure
         try:
             ended = answered(function, await self._begun(function, sent, caller))[0]
         except Exception as error:  # noqa: BLE001  # the function is not ours, and what it named is told all the same
             ended = Failure(error)
         finally:
             current.set(around)
+            late = None
             if mutating.named:  # it is a mutation, whatever it declares, and has a task from now on
                 self._pace.waits(function)
                 purge = self._purges.of(merge(mutating.named))
                 late = await self._finish(self._settle(mutating.hold, purge))
-                ended = late or ended
-                if ended is not None:
-                    ended.invalidations = purge.invalidations
+        if mutating.named:
+            ended = late or ended
+            ended.invalidations = purge.invalidations
         return ended
 
     async def _mutate(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
@@ -99,12 +100,13 @@ class Mutations:
         try:
             if isinstance(hold, MemoryHold):
                 # Until the function first waits, nobody else has a turn, and nothing need be held.
-                result = await before_waiting(self._begun(function, sent, caller), hold.begin)
-                ended, outcome = answered(function, result)
+                work: Awaitable[Any] = before_waiting(self._begun(function, sent, caller), hold.begin)
             elif refused := await self._refuses_to_run(hold):
-                ended, outcome = Failure(Unavailable()), Refused()
+                raise Unavailable  # noqa: TRY301  # told as a refusal of the function's own is
             else:
-                ended, outcome = answered(function, await self._begun(function, sent, caller))
+                work = self._begun(function, sent, caller)
+            ended, result = answered(function, await work)
+            outcome = _refused_or_returned(function, result)
         except Exception as error:  # noqa: BLE001  # the function is not ours, and its effects are told all the same
             ended, outcome = Failure(error), Refused() if isinstance(error, CallError) else Unknown()
         finally:  # also where it was cancelled, which leaves its outcome unknown
@@ -177,8 +179,7 @@ class Mutations:
             if not ended.done():
                 ended.set_exception(error)
                 ended.exception()  # whoever waits has it, and if nobody does any more nobody needs it
-            if not isinstance(error, Exception):
-                raise
+            raise
         finally:
             self._running.discard(asyncio.current_task())
 
@@ -194,3 +195,10 @@ class Mutations:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # whoever waited has it
+
+
+def _refused_or_returned(function: Function, result: object) -> Outcome:
+    """A view refuses by the status of its response."""
+    if function.is_view and 400 <= getattr(result, "status_code", 200) < 500:
+        return Refused()
+    return Returned(result)

@@ -644,6 +644,67 @@ class TestMutations:
 
         run(story)
 
+    def test_a_function_that_affects_nothing_and_is_cancelled_has_purged_what_it_named(self) -> None:
+        begun = asyncio.Event()
+
+        @client(context="page")
+        async def page() -> int:
+            return 1
+
+        @client
+        async def write() -> None:
+            invalidate("page")
+            begun.set()
+            await asyncio.sleep(60)
+
+        async def story() -> None:
+            engine = engine_of(page, write)
+            await engine.fetch("page", {})
+            caller = asyncio.create_task(engine.call("write", {}))
+            await begun.wait()
+            (task,) = engine._mutations._running
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await caller
+            assert (await engine.fetch("page", {})).status == "miss"
+            assert engine.health().running == 0
+
+        run(story)
+
+    @pytest.mark.parametrize("is_cancelled", [False, True])
+    def test_a_mutation_whose_caller_has_gone_away_ends_and_purges_all_the_same(self, is_cancelled: bool) -> None:
+        begun, go_on = asyncio.Event(), asyncio.Event()
+        rows = {"value": 1}
+
+        @client(context="page")
+        async def page() -> int:
+            return rows["value"]
+
+        @client(affects="page")
+        async def write() -> None:
+            rows["value"] = 2
+            begun.set()
+            await go_on.wait()
+
+        async def story() -> None:
+            engine = engine_of(page, write)
+            await engine.fetch("page", {})
+            caller = asyncio.create_task(engine.call("write", {}))
+            await begun.wait()
+            caller.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await caller
+            (mutation,) = engine._mutations._running
+            if is_cancelled:
+                mutation.cancel()
+            go_on.set()
+            await asyncio.wait([mutation])
+            assert mutation.cancelled() == is_cancelled
+            assert (await engine.fetch("page", {})).body == b'{"page":2}'
+            assert engine.health().running == 0
+
+        run(story)
+
     def test_an_async_mutation_that_is_cancelled_has_purged_all_it_declared(self) -> None:
         begun = asyncio.Event()
 

@@ -122,9 +122,10 @@ def test_a_purge_does_not_open_a_scope_that_a_mutation_holds(kind: type[MemoryCa
     run(story)
 
 
-def test_what_was_named_late_is_held_before_the_hold_ends() -> None:
+@pytest.mark.parametrize("kind", [MemoryCache, Elsewhere])
+def test_what_was_named_late_is_held_before_the_hold_ends(kind: type[MemoryCache]) -> None:
     async def story() -> None:
-        backend = MemoryCache()
+        backend = kind()
         hold = cache_over(backend).hold([])
         await begin(hold)
         hold.extend(scopes("tag:a"))
