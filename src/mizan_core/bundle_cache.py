@@ -111,7 +111,7 @@ class BundleCache:
         Concurrent misses of one slot compute once, and whoever goes away takes nobody else along. `readers` stands for
         those who compute: what never waited is computed without a task, and anything else outlives its caller in one.
         """
-        found = None if self._local is None else self._local.look_up(slot)
+        found = None if self._local is None else self._local.recall(slot) or self._local.look_up(slot)
         if isinstance(found, Entry):
             return Hit(found.body, found.etag, found.expires - self._clock())
         if found is None:

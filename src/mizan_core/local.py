@@ -41,6 +41,7 @@ class LocalBundles:
             return None
         for tag, stamp in kept.tags:
             if tag.value is not stamp:
+                slot.kept = None
                 return None
             tag.used = True
         cell.used = True
@@ -52,27 +53,25 @@ class LocalBundles:
         Each tag that is absent is given a nonce. None where one is held, another version's, or not kept.
         """
         slot.kept = None
-        cell, *found = self._memory.cells(slot.key, *slot.tags)
-        tags: list[Cell] = []
+        cell, *tags = self._memory.cells(slot.key, *slot.tags)
         stamps: list[bytes] = []
-        for name, tag in zip(slot.tags, found, strict=True):
-            if tag is not None:
-                stamp = tag.value
-                if not self._nonces.made_by(stamp, b"" if stamps else slot.fingerprint):
+        for place, tag in enumerate(tags):
+            if tag is None:
+                stamp = self._nonces.fresh(slot.fingerprint)
+                tags[place] = self._memory.put(slot.tags[place], stamp, sys.getsizeof(stamp), self._max_age)
+                if tags[place] is None:
                     return None
             else:
-                stamp = self._nonces.fresh(slot.fingerprint)
-                tag = self._memory.put(name, stamp, sys.getsizeof(stamp), self._max_age)  # noqa: PLW2901
-                if tag is None:
+                stamp = tag.value  # type: ignore[assignment]  # whoever keeps something else here is found out
+                if not self._nonces.made_by(stamp, b"" if stamps else slot.fingerprint):
                     return None
-            tags.append(tag)
-            stamps.append(stamp)  # type: ignore[arg-type]  # whatever else is kept under a tag was not made by us
+            stamps.append(stamp)
         stamped = tuple(stamps)
         entry = None if cell is None else cell.value
         if isinstance(entry, Entry) and entry.stamps == stamped and entry.expires > self._clock():
             slot.kept = Kept(self._memory, cell, tuple(zip(tags, entry.stamps, strict=True)))  # type: ignore[arg-type]
             return entry
-        return stamped, tags
+        return stamped, tags  # type: ignore[return-value]  # None of them is absent any more
 
     def keep(self, slot: Slot, entry: Entry, seconds: float) -> bool:
         """Store a bundle for so many seconds; whether it is kept."""

@@ -5,13 +5,14 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from ..errors import CacheUnavailable
 from .backend import CacheBackend, HoldingBackend, let_go
 
 logger = logging.getLogger("mizan")
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # How long one command may take, in seconds: a few hundred times what a healthy one needs.
@@ -44,20 +45,24 @@ class _Bounded(Awaitable[T]):
         self._operation = operation
 
     def __await__(self) -> Generator[Any, None, T]:
-        if not isinstance(self._operation, asyncio.Future):
-            return self._guard.bounded(self._operation).__await__()
-        return self._answered(self._operation)
+        return self._guard.bounded(self._operation).__await__()
 
-    def _answered(self, operation: "asyncio.Future[T]") -> Generator[Any, None, T]:
+    def close(self) -> None:
+        let_go(self._operation)
+
+
+class _Begun(_Bounded[T]):
+    """The same for one that is under way, and has its deadline already."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, T]:
         try:
-            return (yield from operation)
+            return (yield from self._operation.__await__())
         except CacheUnavailable:  # the backend's own word: it is there, and cannot do this one thing
             raise
         except Exception as error:
             raise self._guard.failed(error) from error
-
-    def close(self) -> None:
-        let_go(self._operation)
 
 
 class _Deadlines:
@@ -106,13 +111,13 @@ class GuardedCache:
         return self.state is CacheState.UP
 
     def get(self, *keys: str) -> Awaitable[list[bytes | None]]:
-        return self._guarded(lambda: self._backend.get(*keys))
+        return self._guarded(self._backend.get, *keys)
 
     def set(self, key: str, value: bytes, ttl: float | None, *, if_absent: bool = False) -> Awaitable[bool]:
-        return self._guarded(lambda: self._backend.set(key, value, ttl, if_absent=if_absent))
+        return self._guarded(self._backend.set, key, value, ttl, if_absent=if_absent)
 
     def delete(self, *keys: str) -> Awaitable[int]:
-        return self._guarded(lambda: self._backend.delete(*keys))
+        return self._guarded(self._backend.delete, *keys)
 
     def delete_by_prefix(self, prefix: str) -> Awaitable[int]:
         """Housekeeping may take its time, and its failure says nothing of the rest."""
@@ -129,13 +134,14 @@ class GuardedCache:
             self._probing = None
             self.state = CacheState.UP  # whoever opens it again finds out for themselves
 
-    def _guarded(self, operation: Callable[[], Awaitable[T]]) -> Awaitable[T]:
+    def _guarded(self, operation: Callable[P, Awaitable[T]], *args: P.args, **options: P.kwargs) -> Awaitable[T]:
         if self.state is CacheState.DOWN:
             return _refused()
-        begun = operation()
-        if isinstance(begun, asyncio.Future):
-            self._deadlines.add(begun)
-        return _Bounded(self, begun)
+        called = operation(*args, **options)
+        if not isinstance(called, asyncio.Future):
+            return _Bounded(self, called)
+        self._deadlines.add(called)
+        return _Begun(self, called)
 
     async def bounded(self, operation: Awaitable[T]) -> T:
         """What the operation answers within the deadline. Raises `CacheUnavailable`."""
@@ -191,10 +197,10 @@ class GuardedHoldingCache(GuardedCache):
         self._holding: HoldingBackend = backend
 
     def hold(self, tags: Sequence[str], holder: str, ttl: float) -> Awaitable[None]:
-        return self._guarded(lambda: self._holding.hold(tags, holder, ttl))
+        return self._guarded(self._holding.hold, tags, holder, ttl)
 
     def release(self, tags: Sequence[str], holder: str) -> Awaitable[None]:
-        return self._guarded(lambda: self._holding.release(tags, holder))
+        return self._guarded(self._holding.release, tags, holder)
 
 
 async def _refused() -> Any:

@@ -133,8 +133,9 @@ class RedisCache:
         if not keys:
             answer.set_result([])
             return answer
-        self._joined().lookups.append((len(keys), answer))
-        self._batch.keys.extend(map(self._key, keys))
+        batch = self._joined()
+        batch.lookups.append((len(keys), answer))
+        batch.keys += [self._prefix + key for key in keys]
         return answer
 
     def set(self, key: str, value: bytes, ttl: float | None, *, if_absent: bool = False) -> Awaitable[bool]:
@@ -286,8 +287,7 @@ class RedisCache:
         loop = asyncio.get_running_loop()
         giving_up = loop.call_later(self._timeout, self._give_up, connection)
         try:
-            packed = connection.pack_command(*words[0]) if len(words) == 1 else connection.pack_commands(words)
-            await connection.send_packed_command(packed, check_health=False)
+            await connection.send_packed_command(_packed(connection, words), check_health=False)
             replies: list[Any] = []
             for _ in words:
                 try:
@@ -304,10 +304,10 @@ class RedisCache:
         task.add_done_callback(self._sending.discard)
 
     def _answer_lookups(self, batch: _Batch, values: Any) -> None:
-        failed = values if isinstance(values, Exception) else _first_error(values)
+        failed = values if isinstance(values, Exception) else _first_error(values) if self._cluster else None
         start = 0
         for count, answer in batch.lookups:
-            _answer(answer, failed if failed is not None else values[start : start + count])
+            _answer(answer, failed or values[start : start + count])
             start += count
 
     async def _unlink(self, keys: list[Any]) -> int:
@@ -317,6 +317,16 @@ class RedisCache:
             self._call(("UNLINK", *group), int) for group in ([[key] for key in keys] if self._cluster else [keys])
         ]
         return sum([await answer for answer in answers])
+
+
+def _packed(connection: Connection, words: list[tuple[Any, ...]]) -> list[bytes]:
+    """The commands as Redis reads them. redis-py looks at every word with care, and a look-up has many."""
+    *others, last = words
+    if last[0] != "MGET":
+        return connection.pack_commands(words)
+    raw = [word.encode() for word in last]
+    lookup = b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in raw])
+    return [*connection.pack_commands(others), b"*%d\r\n" % len(raw), lookup]
 
 
 def _as_it_is(reply: Any) -> Any:
