@@ -93,7 +93,10 @@ class MemoryLedger:
     def purge(self, scopes: Iterable[Scope], holder: str) -> None:
         """Purge these scopes, of which nothing is held for this holder any more."""
         for scope in scopes:
-            self.let_go(scope.tag, holder)
+            if scope.tag in self._holders:
+                self.let_go(scope.tag, holder)
+            else:
+                self._renew(scope)
             if scope.whole != scope.tag and self._is_foreign(scope):
                 self.let_go(scope.whole, holder)
 
@@ -107,6 +110,15 @@ class MemoryLedger:
                 return
             del self._holders[tag]
         self._memory.forget(tag)
+
+    def _renew(self, scope: Scope) -> None:
+        """Purge a tag that nobody holds: another nonce does what forgetting it does, and no reader has to add one."""
+        cell = self._memory.cell(scope.tag)
+        if cell is not None:
+            if self._nonces.made_by(cell.value, scope.fingerprint):
+                cell.value = self._nonces.fresh(scope.fingerprint)
+            else:
+                self._memory.forget(scope.tag)
 
     def _is_foreign(self, scope: Scope) -> bool:
         cell = self._memory.cell(scope.whole)

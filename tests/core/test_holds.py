@@ -408,3 +408,29 @@ def test_a_loop_that_ends_takes_what_is_under_way_along(caplog: pytest.LogCaptur
 
     run(story)
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(("maker", "renewed"), [(ME, True), (b"other...", False)], ids=["ours", "another version's"])
+def test_a_purge_in_memory_gives_the_tag_another_nonce_if_its_nonce_is_of_the_same_version(
+    maker: bytes, renewed: bool
+) -> None:
+    async def story() -> None:
+        backend = MemoryCache()
+        cache = cache_over(backend)
+        await backend.set("tag:user:5", b"n" + maker + b"first", 60)
+        await cache.settle(cache.hold(()), scopes("tag:user:5"), insist=False)
+        (nonce,) = await backend.get("tag:user:5")
+        assert (nonce is not None) is renewed
+        assert nonce != b"n" + maker + b"first"
+
+    run(story)
+
+
+def test_a_purge_in_memory_adds_no_tag_where_there_is_none() -> None:
+    async def story() -> None:
+        backend = MemoryCache()
+        cache = cache_over(backend)
+        await cache.settle(cache.hold(()), scopes("tag:user:5"), insist=False)
+        assert len(backend) == 0
+
+    run(story)

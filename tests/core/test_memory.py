@@ -7,6 +7,7 @@ import tracemalloc
 import pytest
 
 from mizan_core import DeclarationError, MemoryCache
+from mizan_core.entries import Entry
 
 
 class Clock:
@@ -126,3 +127,38 @@ def test_deleting_a_prefix_does_not_look_at_the_rest_of_the_cache() -> None:
 
     few, many = asyncio.run(seconds_with(10)), asyncio.run(seconds_with(50_000))
     assert many < 20 * few + 0.0002
+
+
+def test_a_cell_has_what_its_key_has_and_never_a_value_of_another_type() -> None:
+    async def story() -> None:
+        cache = MemoryCache()
+        await cache.set("tag:user:5", b"first", 60)
+        cell = cache.cell("tag:user:5")
+        assert cell is not None
+        await cache.set("tag:user:5", b"second", 60)
+        assert cell.value == b"second"
+        assert cache.used_bytes == cell.size
+        cache.put("tag:user:5", Entry((), 60.0, "etag", b""), 100, 60)
+        assert cell.value is None
+        assert len(cache) == 1
+        cell = cache.cell("tag:user:5")
+        assert cell is not None
+        await cache.delete("tag:user:5")
+        assert cell.value is None
+        assert cache.used_bytes == 0
+
+    asyncio.run(story())
+
+
+def test_a_key_that_has_expired_has_no_cell() -> None:
+    async def story() -> None:
+        clock = Clock()
+        cache = MemoryCache(clock=clock)
+        for look in (lambda: cache.cell("a"), lambda: cache.cells("a")[0]):
+            await cache.set("a", b"1", 60)
+            assert look() is not None
+            clock.now += 60
+            assert look() is None
+            assert len(cache) == 0
+
+    asyncio.run(story())

@@ -1,7 +1,8 @@
 """A cache in this process: bounded by bytes, what was not asked for again goes first. For one event loop.
 
-Keys live in cells. Whoever holds a cell sees at a glance whether its value is still the one that it was: from the
-moment a key is deleted, evicted or set anew, the value of its old cell is None.
+Keys live in cells. Whoever holds a cell sees at a glance whether its value is still the one that it was: it is another
+of the same type from the moment that the key is set anew, and None where the key was deleted, evicted, or given a value
+of another type.
 """
 
 import asyncio
@@ -82,13 +83,15 @@ class MemoryCache:
     async def delete_by_prefix(self, prefix: str) -> int:
         """A part at a time, so that others get their turn; what is set meanwhile stays."""
         groups = [group for group in self._groups if group.startswith(prefix) or prefix.startswith(group)]
-        found = [(key, self._entries[key]) for group in groups for key in self._groups[group] if key.startswith(prefix)]
+        keys = [key for group in groups for key in self._groups[group] if key.startswith(prefix)]
+        cells = [(key, self._entries[key]) for key in keys]
+        found = [(key, cell, cell.value) for key, cell in cells]
         deleted = 0
-        for start in range(0, len(found), _PART):
-            if start:
+        while found:
+            some, found[-_PART:] = found[-_PART:], []
+            deleted += await self.delete(*(key for key, cell, value in some if cell.value is value))
+            if found:
                 await asyncio.sleep(0)
-            some = found[start : start + _PART]
-            deleted += await self.delete(*(key for key, cell in some if cell.value is not None))
         return deleted
 
     async def clear(self) -> None:
@@ -100,10 +103,17 @@ class MemoryCache:
 
     def cell(self, key: str) -> Cell | None:
         """The cell of a key that is there and has not expired."""
-        return self.cells(key)[0]
+        cell = self._entries.get(key)
+        if cell is None:
+            return None
+        if cell.expires is not None and cell.expires <= self.clock():
+            self._forget(key)
+            return None
+        cell.used = True
+        return cell
 
     def cells(self, *keys: str) -> list[Cell | None]:
-        """The cells of keys; None for what is not there or has expired."""
+        """As `cell`, of several keys: what everybody asks for who looks for a bundle."""
         now = self.clock()
         cells: list[Cell | None] = []
         for key in keys:
@@ -123,16 +133,18 @@ class MemoryCache:
         if size > self.max_bytes or (ttl is not None and ttl <= 0):
             self._forget(key)
             return None
-        entries = self._entries
-        cell = Cell(value, None if ttl is None else self.clock() + ttl, size)
-        old = entries.get(key)
-        entries[key] = cell
-        if old is None:
+        expires = None if ttl is None else self.clock() + ttl
+        cell = self._entries.get(key)
+        if cell is not None and type(cell.value) is not type(value):
+            self._forget(key)
+            cell = None
+        if cell is None:
+            cell = self._entries[key] = Cell(value, expires, size)
             self._groups[_group(key)].add(key)
         else:
-            old.value = None
-            entries.move_to_end(key)
-            size -= old.size
+            self.used_bytes -= cell.size
+            cell.value, cell.expires, cell.size, cell.used = value, expires, size, False
+            self._entries.move_to_end(key)
         self.used_bytes += size
         while self.used_bytes > self.max_bytes:
             self._evict()
