@@ -264,22 +264,23 @@ class TestReadersThatWaitForTheFirstTime:
         assert ran == [1, 1]
 
     def test_and_a_flight_that_came_after_a_purge_is_left_in_its_place(self) -> None:
-        go_on = asyncio.Event()
-
-        async def slow() -> Computed:
-            await go_on.wait()
+        async def once(may_go_on: asyncio.Event) -> Computed:
+            await may_go_on.wait()
             return Computed(b"2")
 
         async def story() -> None:
             cache = await self.ready()
-            early = self.begun(cache, slow)
+            gates = [asyncio.Event(), asyncio.Event()]
+            early = self.begun(cache, lambda: once(gates[0]))
             await asyncio.sleep(0)
             await purge(cache, [Scope("tag:user:5", "tag:user:whole", ME)])
-            late = self.begun(cache, slow)
+            late = self.begun(cache, lambda: once(gates[1]))
             await asyncio.sleep(0.01)
-            assert len(cache._flights) == 1
-            go_on.set()
+            (flight,) = cache._flights.values()
+            gates[0].set()
             assert (await early).detail == "purged"
+            assert [*cache._flights.values()] == [flight]
+            gates[1].set()
             assert (await late).stored
             assert cache._flights == {}
 
