@@ -154,7 +154,7 @@ def _draw_lines(axis: Any, panel: Panel) -> None:
     axis.tick_params(color=FAINT, labelcolor=FAINT, labelsize=8)
     axis.grid(axis="y", color="#e8ebee", linewidth=0.8)
     axis.set_axisbelow(True)
-    axis.legend(ncols=3, frameon=False, fontsize=8, loc="lower right", handlelength=1.4)
+    axis.legend(ncols=3, frameon=False, fontsize=8, loc="best", handlelength=1.4)
 
 
 def _colour(name: str) -> str:
