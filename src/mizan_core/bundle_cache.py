@@ -5,9 +5,9 @@ carries the nonces that its tags had before its readers ran. Purging is deleting
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 from .backend_holds import BackendHold, BackendLedger, LocalHolds
 from .cache.backend import HELD, CacheBackend, HoldingBackend, together
@@ -21,7 +21,7 @@ from .flights import Flight
 from .holds import DEFAULT_HOLD_SECONDS, Nonces, Renewals, Scope
 from .local import LocalBundles, Stamped, counting, is_unchanged
 from .memory_holds import MemoryHold, MemoryLedger
-from .pace import Pace, Waiting
+from .pace import Pace, Tasks, Waiting
 from .wire import etag_of
 
 # A context whose entries another version of the program makes is taken over at most this often, so that two versions
@@ -82,8 +82,7 @@ class BundleCache:
         else:
             self._ledger = BackendLedger(self._backend, self._holds, self._nonces, seconds=hold, max_age=max_age)
         self.recall: Callable[[Slot], Entry | None] = _nothing if self._local is None else self._local.recall
-        self._computing: set[asyncio.Task[Any]] = set()
-        self._pace = Pace(self._begin)
+        self._pace = Pace(Tasks())
         self._clock = clock
         self._max_age = max_age
         self._keeps = keeps
@@ -237,18 +236,6 @@ class BundleCache:
             self._taken_over[slot.tags[0]] = now + TAKE_OVER_SECONDS
             await self._holds.release(slot.tags[:1], "")
         return _Bypassed("other-version")
-
-    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """A task of its own, so that a waiter who goes away does not take the others with it."""
-        task = asyncio.create_task(work)
-        self._computing.add(task)
-        task.add_done_callback(self._end)
-        return task
-
-    def _end(self, task: asyncio.Task[Any]) -> None:
-        self._computing.discard(task)
-        if not task.cancelled():
-            task.exception()  # every waiter has it, and if none is left nobody needs it
 
     async def _compute(
         self, flight: Flight, slot: Slot, stamped: Stamped, seconds: float | None, compute: Compute

@@ -1,6 +1,5 @@
 """Functions that may change something: run to their end, and what they put out of date held, purged and told."""
 
-import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
@@ -15,7 +14,7 @@ from .errors import CacheUnavailable, CallError, Unavailable
 from .graph import Function, Graph
 from .invalidation import Invalidation, Mutating, Outcome, Refused, Returned, Unknown, current, merge, resolve
 from .memory_holds import MemoryHold
-from .pace import Pace, Waiting, before_waiting
+from .pace import Pace, Tasks, Waiting, before_waiting
 from .purges import Purge, Purges
 from .running import Caller, Runner
 
@@ -36,33 +35,31 @@ class Mutations:
         self._runner = runner
         self._refuses = refuses
         self._purges = Purges(graph, addresses)
-        self._pace = Pace(self._begin)
-        self._loop: asyncio.AbstractEventLoop  # where a function runs in a thread, which takes a task to begin
-        self._running: set[asyncio.Task[Any]] = set()
+        self._tasks = Tasks()
+        self._pace = Pace(self._tasks)
         self._reclaiming: set[str] = set()
 
     def __len__(self) -> int:
         """How many mutations and purges are under way."""
-        return len(self._running)
+        return len(self._tasks)
 
     async def aclose(self, seconds: float) -> None:
         """Wait so long for what is under way."""
-        if self._running:
-            _, late = await asyncio.wait(self._running, timeout=seconds)
-            if late:
-                logger.error("Closed while %d mutations were still running.", len(late))
+        late = await self._tasks.wait(seconds)
+        if late:
+            logger.error("Closed while %d mutations were still running.", late)
 
     def begin(
         self, function: Function, sent: Mapping[str, object], caller: Caller
     ) -> Answer | Failure | Waiting[Answer | Failure]:
         """Run a function: what came of it, or what has to be waited for. `sent` are validated."""
         if function.affects:
-            return Waiting(self._finish(self._mutate(function, sent, caller)))
+            return Waiting(self._tasks.finish(self._mutate(function, sent, caller)))
         return self._pace.run(function, self._act(function, sent, caller))
 
     async def purge(self, invalidations: Sequence[Invalidation]) -> None:
         """Purge what was changed elsewhere. Raises `CacheUnavailable` where that is insisted on and takes too long."""
-        late = await self._finish(self._settle(None, self._purges.of(invalidations)))
+        late = await self._tasks.finish(self._settle(None, self._purges.of(invalidations)))
         if late is not None:
             raise late.error
 
@@ -82,7 +79,7 @@ class Mutations:
             if mutating.named:  # it is a mutation, whatever it declares, and has a task from now on
                 self._pace.waits(function)
                 purge = self._purges.of(merge(mutating.named))
-                late = await self._finish(self._settle(mutating.hold, purge))
+                late = await self._tasks.finish(self._settle(mutating.hold, purge))
         if mutating.named:
             ended = late or ended
             ended.invalidations = purge.invalidations
@@ -143,7 +140,7 @@ class Mutations:
         if threading.get_ident() == mutating.thread:
             mutating.hold.extend(scopes)
         else:
-            self._loop.call_soon_threadsafe(mutating.hold.extend, scopes)
+            self._tasks.loop.call_soon_threadsafe(mutating.hold.extend, scopes)
 
     async def _refuses_to_run(self, hold: BackendHold) -> bool:
         """Begin the hold; whether it cannot be written, or its purge could not, and the deployment takes no risk."""
@@ -159,42 +156,8 @@ class Mutations:
             if context in self._reclaiming:
                 continue
             self._reclaiming.add(context)
-            task = self._begin(self._cache.reclaim(f"ctx:{context}:"))
+            task = self._tasks.begin(self._cache.reclaim(f"ctx:{context}:"))
             task.add_done_callback(lambda _, context=context: self._reclaiming.discard(context))  # type: ignore[misc]
-
-    async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run to the end in a task of its own: a caller who goes away cancels only the waiting."""
-        loop = self._loop = asyncio.get_running_loop()
-        ended: asyncio.Future[T] = loop.create_future()
-        self._running.add(loop.create_task(self._to_the_end(work, ended)))
-        return await ended
-
-    async def _to_the_end(self, work: Coroutine[Any, Any, T], ended: "asyncio.Future[T]") -> None:
-        """Do the work, and tell who waits for it, if they still do, what came of it."""
-        try:
-            result = await work
-            if not ended.done():
-                ended.set_result(result)
-        except BaseException as error:
-            if not ended.done():
-                ended.set_exception(error)
-                ended.exception()  # whoever waits has it, and if nobody does any more nobody needs it
-            raise
-        finally:
-            self._running.discard(asyncio.current_task())
-
-    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Begin what has to be done before the engine closes."""
-        self._loop = asyncio.get_running_loop()
-        task = self._loop.create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._paid)
-        return task
-
-    def _paid(self, task: asyncio.Task[Any]) -> None:
-        self._running.discard(task)
-        if not task.cancelled():
-            task.exception()  # whoever waited has it
 
 
 def _refused_or_returned(function: Function, result: object) -> Outcome:

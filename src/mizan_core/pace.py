@@ -1,19 +1,18 @@
-"""Work that does not wait needs no task of its own: nothing can come between, not even a cancellation.
+"""Work that outlives its caller in a task, and work that does not wait and needs none.
 
-Whether a coroutine waits shows when it is driven by hand. What never waited so far is begun where it is asked for; if
-it waits after all, that once it is cancelled with its caller, as any coroutine is.
+Nothing can come between what does not wait, not even a cancellation. Whether a coroutine waits shows when it is driven
+by hand. What never waited so far is begun where it is asked for; if it waits after all, that once it is cancelled with
+its caller, as any coroutine is.
 """
 
 import asyncio
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
-
-Begin: TypeAlias = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
 
 
 @dataclass(slots=True)
@@ -23,14 +22,70 @@ class Waiting(Generic[T]):
     work: Awaitable[T]
 
 
+class Tasks:
+    """Tasks that nobody else keeps: they run to their end, whoever waits for them. `loop` is where the last began."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def __iter__(self) -> Iterator[asyncio.Task[Any]]:
+        return iter(self._running)
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Begin work in a task of its own."""
+        loop = self.loop = asyncio.get_running_loop()
+        task = loop.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """What work comes to that is done in a task of its own: a caller who goes away cancels only the waiting."""
+        loop = self.loop = asyncio.get_running_loop()
+        ended: asyncio.Future[T] = loop.create_future()
+        self._running.add(loop.create_task(self._told(work, ended)))
+        return await ended
+
+    async def wait(self, seconds: float) -> int:
+        """Wait so long for all of them; how many are still running."""
+        if not self._running:
+            return 0
+        _, late = await asyncio.wait(self._running, timeout=seconds)
+        return len(late)
+
+    async def _told(self, work: Coroutine[Any, Any, T], ended: "asyncio.Future[T]") -> None:
+        """Do the work, and tell who waits for it, if they still do, what came of it."""
+        try:
+            result = await work
+            if not ended.done():
+                ended.set_result(result)
+        except BaseException as error:
+            if not ended.done():
+                ended.set_exception(error)
+                ended.exception()  # whoever waits has it, and if nobody does any more nobody needs it
+            raise
+        finally:
+            self._running.discard(asyncio.current_task())
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waited has it, and if nobody did nobody needs it
+
+
 class Pace:
     """Which work was seen to wait, by whatever stands for it. What has not been seen yet is taken to wait.
 
-    `begin` begins work in a task of its own, and keeps that task.
+    What waits is done in one of `tasks`.
     """
 
-    def __init__(self, begin: Begin) -> None:
-        self._begin = begin
+    def __init__(self, tasks: Tasks) -> None:
+        self._begin = tasks.begin
         self._prompt: dict[Hashable, Callable[[], None]] = {}
         self._patient: set[Hashable] = set()
 

@@ -633,7 +633,7 @@ class TestMutations:
             await engine.fetch("page", {})
             caller = asyncio.create_task(engine.call("write", {}))
             await asyncio.to_thread(begun.wait)
-            (mutation,) = engine._mutations._running
+            (mutation,) = engine._mutations._tasks
             mutation.cancel()
             await asyncio.sleep(0.01)
             assert not mutation.done()
@@ -662,7 +662,7 @@ class TestMutations:
             await engine.fetch("page", {})
             caller = asyncio.create_task(engine.call("write", {}))
             await begun.wait()
-            (task,) = engine._mutations._running
+            (task,) = engine._mutations._tasks
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await caller
@@ -694,7 +694,7 @@ class TestMutations:
             caller.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await caller
-            (mutation,) = engine._mutations._running
+            (mutation,) = engine._mutations._tasks
             if is_cancelled:
                 mutation.cancel()
             go_on.set()
@@ -722,7 +722,7 @@ class TestMutations:
             await engine.fetch("page", {})
             caller = asyncio.create_task(engine.call("write", {}))
             await begun.wait()
-            (mutation,) = engine._mutations._running
+            (mutation,) = engine._mutations._tasks
             mutation.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await caller

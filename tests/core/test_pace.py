@@ -6,23 +6,24 @@ from typing import Any
 
 import pytest
 
-from mizan_core.pace import Pace, Waiting, before_waiting, outlived
+from mizan_core.pace import Pace, Tasks, Waiting, before_waiting, outlived
 
 
-class Tasks:
-    """Begins tasks and keeps them."""
+class Begun(Tasks):
+    """Remembers what it began."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.begun: list[asyncio.Task[Any]] = []
 
-    def __call__(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        self.begun.append(asyncio.create_task(work))
+    def begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        self.begun.append(super().begin(work))
         return self.begun[-1]
 
 
-def run(story: Callable[[Pace, Tasks], Coroutine[Any, Any, None]]) -> None:
+def run(story: Callable[[Pace, Begun], Coroutine[Any, Any, None]]) -> None:
     async def main() -> None:
-        tasks = Tasks()
+        tasks = Begun()
         await story(Pace(tasks), tasks)
 
     asyncio.run(main())
@@ -37,7 +38,7 @@ async def at_once(value: int = 1) -> int:
 
 
 def test_what_has_not_been_seen_gets_a_task_and_what_did_not_wait_gets_none() -> None:
-    async def story(pace: Pace, tasks: Tasks) -> None:
+    async def story(pace: Pace, tasks: Begun) -> None:
         assert await ended(pace.run("a", at_once())) == 1
         assert len(tasks.begun) == 1
         assert pace.run("a", at_once(2)) == 2
@@ -49,7 +50,7 @@ def test_what_has_not_been_seen_gets_a_task_and_what_did_not_wait_gets_none() ->
 
 
 def test_what_was_seen_to_wait_gets_a_task_from_then_on() -> None:
-    async def story(pace: Pace, tasks: Tasks) -> None:
+    async def story(pace: Pace, tasks: Begun) -> None:
         for count in (1, 2, 3):
             assert await ended(pace.run("a", asyncio.sleep(0, count))) == count
             assert len(tasks.begun) == count
@@ -63,7 +64,7 @@ def test_what_waits_though_it_did_not_before_is_waited_for_where_it_is() -> None
         await asyncio.sleep(0.001)
         return asyncio.current_task()
 
-    async def story(pace: Pace, tasks: Tasks) -> None:
+    async def story(pace: Pace, tasks: Begun) -> None:
         await ended(pace.run("a", at_once()))
         assert await ended(pace.run("a", task_of())) is asyncio.current_task()
         assert len(tasks.begun) == 1
@@ -84,7 +85,7 @@ def test_a_caller_who_goes_away_ends_what_waits_in_it_and_leaves_what_has_a_task
             done.append("cut off")
             raise
 
-    async def story(pace: Pace, tasks: Tasks) -> None:
+    async def story(pace: Pace, tasks: Begun) -> None:
         await ended(pace.run("a", at_once()))
         for _ in range(2):
             caller = asyncio.create_task(ended(pace.run("a", work())))
@@ -108,7 +109,7 @@ def test_a_time_limit_within_the_work_is_its_own() -> None:
             return "in time"
         return "too late"
 
-    async def story(pace: Pace, tasks: Tasks) -> None:
+    async def story(pace: Pace, tasks: Begun) -> None:
         await ended(pace.run("a", at_once()))
         for _ in range(2):
             assert await ended(pace.run("a", limited())) == "in time"
@@ -126,7 +127,7 @@ def test_what_is_cancelled_from_within_is_told_so() -> None:
             return "told"
         return "not told"
 
-    async def story(pace: Pace, tasks: Tasks) -> None:
+    async def story(pace: Pace, tasks: Begun) -> None:
         await ended(pace.run("a", at_once()))
         assert await ended(pace.run("a", work())) == "told"
 
@@ -143,7 +144,7 @@ def test_a_task_that_is_cancelled_cancels_its_work() -> None:
             heard.append("cancelled")
             raise
 
-    async def story(pace: Pace, tasks: Tasks) -> None:
+    async def story(pace: Pace, tasks: Begun) -> None:
         waiting = asyncio.create_task(ended(pace.run("a", work())))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -161,7 +162,7 @@ def test_errors_are_the_callers_whether_it_waits_or_not() -> None:
             await asyncio.sleep(0)
         raise LookupError
 
-    async def story(pace: Pace, tasks: Tasks) -> None:
+    async def story(pace: Pace, tasks: Begun) -> None:
         for waits in (False, False, True, True):
             with pytest.raises(LookupError):
                 await ended(pace.run("a", fails(waits)))
@@ -228,7 +229,7 @@ def test_a_task_outlives_who_waits_for_it() -> None:
 
 
 def test_what_is_said_to_wait_gets_a_task_though_it_did_not() -> None:
-    async def story(pace: Pace, tasks: Tasks) -> None:
+    async def story(pace: Pace, tasks: Begun) -> None:
         async def tells() -> None:
             pace.waits("a")
 
