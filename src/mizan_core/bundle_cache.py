@@ -81,6 +81,7 @@ class BundleCache:
             self._ledger = MemoryLedger(backend, self._nonces, seconds=hold, max_age=max_age)
         else:
             self._ledger = BackendLedger(self._backend, self._holds, self._nonces, seconds=hold, max_age=max_age)
+        # What is stored, where that shows at once: in memory, where it was found before.
         self.recall: Callable[[Slot], Entry | None] = _nothing if self._local is None else self._local.recall
         self._pace = Pace(Tasks())
         self._clock = clock
@@ -287,7 +288,7 @@ class BundleCache:
 
 
 def _nothing(slot: Slot) -> None:
-    """What can be recalled where nothing is in the memory of this process."""
+    """What is recalled where nothing is in the memory of this process."""
 
 
 def _guarded(backend: CacheBackend, deadline: float) -> GuardedCache:
