@@ -1,38 +1,44 @@
 """Two processes, two readers, two mutations of nested scopes: every order of their operations, and a fault before any.
 
 The code is the real one, stopped at every operation on the shared backend. In none of the orders is a read stale, no
-scope stays held, and all is cached again once things have settled.
+scope stays held, and all is cached again once things have settled. In each order there is one fault at most: one
+process dies, and what it held expires whenever; or the backend forgets one thing.
 """
 
+import asyncio
 import json
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from functools import cache, partial
+from random import Random
+from typing import Any, NamedTuple
+from unittest import mock
 
 import pytest
 
-from mizan_core import Context, Engine, MemoryCache, build, client
-from mizan_core.cache.backend import HELD
+from mizan_core import ANONYMOUS, Context, Engine, MemoryCache, build, client
+from mizan_core.bundle_cache import BundleCache
+from mizan_core.cache.guard import GuardedHoldingCache
 from mizan_core.testing.safeguards import without
-from tests.stepping import Choice, SteppedHoldingCache, Steps, Tokens, Waiting, actor, explore
+from tests.holding_cache import HoldingCache, holders
+from tests.interleaving import Exploration, Outcome, Outcomes, explore
+from tests.processes import Asked, Machine, Process, Turn, me, taken_out
 
-pytestmark = pytest.mark.timeout(300)  # a slow machine takes its time over thousands of runs
+pytestmark = pytest.mark.timeout(300)  # a slow machine takes its time over a million steps
 
 USER = Context("user")
 
 
 async def commit() -> int:
-    await Site.now.steps.gate("commit")
-    Site.now.row += 1
-    Site.now.steps.saw(Site.now.row, only=True)  # what it holds shows where it releases it
-    return Site.now.row
+    row: int = await me.get().ask("commit")
+    me.get().knows = [row]  # what it holds shows where it releases it
+    return row
 
 
 @client(context=USER)
 async def profile(user_id: int) -> int:
-    await Site.now.steps.gate("select")
-    # What it was stamped with shows in the flight, and what it has to be compared with is noted anew.
-    Site.now.steps.saw((Site.now.row, Site.now.known.get(actor.get() or "")), only=True)
-    return Site.now.row
+    row: int = await me.get().ask("select")
+    me.get().knows[1:] = [row]  # beside what it began with; what it was stamped with shows where it stores it
+    return row
 
 
 @client(affects=USER)
@@ -49,202 +55,363 @@ GRAPH = build([profile, rename, rename_all])
 
 SECRET = "s" * 32
 
-# The same in every run, and a fifth of the time that one would take.
-ADDRESSES = Engine(GRAPH, cache=MemoryCache(), cache_secret=SECRET)._addresses
+ENGINE = Engine(GRAPH, cache=MemoryCache(), cache_secret=SECRET)
+
+SLOT = ENGINE.query(ENGINE.plan("user"), {"user_id": 5}, identity=ANONYMOUS).slot
+assert SLOT is not None
+
+# How the keys are called in an order that fails.
+KEYS = dict(zip((SLOT.key, *SLOT.tags), ("the bundle", "user", "user;user_id=5"), strict=True))
 
 
-class Site:
-    """A row, the number of the newest version that anybody was told of, and two processes over one cache."""
+class World(NamedTuple):
+    """What the processes share: what is in the cache, a row, and the newest version of it that anybody was told of.
 
-    now: ClassVar["Site"]
+    `dead`: which of them has died. `has_forgotten`: the cache has forgotten something that it was told to keep.
+    """
 
-    def __init__(self, steps: Steps) -> None:
-        Site.now = self
-        self.steps = steps
-        self.row = 0
-        self.acknowledged = 0
-        self.known: dict[str, int] = {}
-        self.cache = SteppedHoldingCache(steps)
-        tokens = Tokens()
-        self.engines = {
-            name: Engine(
-                GRAPH,
-                cache=self.cache,
-                cache_secret=SECRET,
-                random=tokens,
-                clock=lambda: 0.0,
-                deadline=1e9,
-            )
-            for name in ("a", "b")
+    cells: tuple[tuple[str, bytes], ...] = ()
+    row: int = 0
+    acknowledged: int = 0
+    dead: str = ""
+    has_forgotten: bool = False
+
+    def after(self, asked: Asked) -> "tuple[World, Any]":
+        """The world after a question, and the answer."""
+        match asked.question:
+            case ("begin",):
+                return self, self.acknowledged
+            case ("select",):
+                return self, self.row
+            case ("commit",):
+                return self._replace(row=self.row + 1), self.row + 1
+            case ("acknowledge", version):
+                return self._replace(acknowledged=max(self.acknowledged, version)), None
+            case ("settle",):
+                return self.settled(), self.row
+        backend = HoldingCache.of(self.cells)
+        answer = _done(_operation(backend, asked))
+        return self._replace(cells=backend.contents()), answer
+
+    def settled(self) -> "World":
+        """Once the holds of whoever died have expired."""
+        world = self
+        for key in dict(self.cells):
+            world = world.after_expiry(key)
+            assert not world.holders(key), f"{KEYS[key]} is still held by {world.holders(key)}"
+        return world
+
+    def holders(self, key: str) -> set[str]:
+        return holders(dict(self.cells).get(key, b""))
+
+    def without(self, key: str) -> "World":
+        return self._replace(cells=tuple([cell for cell in self.cells if cell[0] != key]))
+
+    def without_holder(self, tag: str, holder: str) -> "World":
+        backend = HoldingCache.of(self.cells)
+        _done(backend.release([tag], holder))
+        return self._replace(cells=backend.contents())
+
+    def after_expiry(self, tag: str) -> "World":
+        """Of what the dead hold of a tag."""
+        world = self
+        for holder in self.holders(tag):
+            if holder[0] == self.dead:
+                world = world.without_holder(tag, holder)
+        return world
+
+    def seen_by(self, asked: Asked) -> list[str]:
+        """The keys without which a step would be another one: whether one goes before any other makes no difference."""
+        match asked.question:
+            case ("begin",) | ("settle",):
+                keys = [key for key, _ in self.cells]
+            case ("get", *keys) | ("add", *keys, _):
+                pass
+            case ("hold", *tags):
+                keys = [tag for tag in tags if self.holders(tag)]
+            case ("release", *tags):
+                keys = [tag for tag in tags if self.holders(tag) - {asked.actor}]
+            case _:
+                keys = []
+        return [key for key in keys if key in dict(self.cells)]
+
+
+def _operation(backend: HoldingCache, asked: Asked) -> Coroutine[Any, Any, Any]:
+    match asked.question:
+        case ("get", *keys):
+            return backend.get(*keys)
+        case ("add", key, value):
+            return backend.set(key, value, None, if_absent=True)
+        case ("set", key, value):
+            return backend.set(key, value, None)
+        case ("delete", *keys):
+            return backend.delete(*keys)
+        case ("hold", *tags):
+            return backend.hold(tags, asked.actor, 0.0)
+        case ("release", *tags):
+            return backend.release(tags, asked.actor)
+    raise NotImplementedError(asked)
+
+
+def _done(work: Coroutine[Any, Any, Any]) -> Any:
+    """What comes of work that never waits."""
+    try:
+        work.send(None)
+    except StopIteration as ended:
+        return tuple(ended.value) if isinstance(ended.value, list) else ended.value
+    raise NotImplementedError(work)
+
+
+class AskedCache:
+    """A backend in the world, with holders known by who acts."""
+
+    async def get(self, *keys: str) -> list[bytes | None]:
+        return list(await me.get().ask("get", *keys))
+
+    async def set(self, key: str, value: bytes, ttl: float | None, *, if_absent: bool = False) -> bool:
+        kept: bool = await me.get().ask("add" if if_absent else "set", key, value)
+        if not if_absent:  # the look at the tags that follows decides what caches beyond may keep, and nothing here
+            me.get().turn = Turn.AT_ONCE
+        return kept
+
+    async def delete(self, *keys: str) -> int:
+        count: int = await me.get().ask("delete", *keys)
+        return count
+
+    async def delete_by_prefix(self, prefix: str) -> int:
+        return 0  # housekeeping, and not what is looked at
+
+    async def clear(self) -> None:
+        raise NotImplementedError
+
+    async def hold(self, tags: Sequence[str], holder: str, ttl: float) -> None:
+        await me.get().ask("hold", *tags)
+
+    async def release(self, tags: Sequence[str], holder: str) -> None:
+        await me.get().ask("release", *tags)
+
+
+class Site(Process):
+    """One of the processes, and those of the actors that are in it."""
+
+    def __init__(self, name: str, actors: Sequence[str], first_nonce: int = 0) -> None:
+        super().__init__(first_nonce)
+        self.name = name
+        self.actors = [actor for actor in actors if actor.startswith(name)]
+        self.engine = Engine(
+            GRAPH,
+            cache=AskedCache(),
+            cache_secret=SECRET,
+            random=self.random,
+            clock=lambda: 0.0,
+            deadline=1e9,
+            hold=1e9,
+        )
+
+    def works(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        works: dict[str, Callable[[], Awaitable[None]]] = {
+            "reads": self.read,
+            "reads again": self.read,
+            "renames": partial(self.write, "rename"),
+            "renames all": partial(self.write, "rename_all"),
         }
-        for engine in self.engines.values():
-            engine._addresses = ADDRESSES
-        steps.state = self._state
+        acting = {actor: works[actor.removeprefix(f"{self.name} ")] for actor in self.actors}
+        return {**acting, f"{self.name} settles": self.settle}
 
-    async def read(self, process: str) -> None:
+    def inside(self) -> object:
+        """The computations under way."""
+        return tuple(sorted((key, flight.stamps) for key, flight in self.engine._cache._flights.items()))
+
+    async def read(self) -> None:
         """A read sees at least what had been acknowledged when it began, as late as it can: with its look-up."""
-        await self.steps.gate("begin and look up", lambda: [key for key, _ in self.cache.contents()], and_next=True)
-        known = self.known[actor.get() or ""] = self.acknowledged
-        self.steps.saw(known)
-        bundle = await self.engines[process].fetch("user", {"user_id": 5})
-        assert json.loads(bundle.body)["profile"] >= known, f"{process} read {bundle.body!r} after {known}"
+        known = await me.get().ask("begin")
+        me.get().turn = Turn.AT_ONCE
+        bundle = await self.engine.fetch("user", {"user_id": 5})
+        assert json.loads(bundle.body)["profile"] >= known, f"{me.get().name} {bundle.body!r}, after {known}"
 
-    async def write(self, process: str, mutation: str) -> None:
-        answer = await self.engines[process].call(mutation, {"user_id": 5})
-        self.acknowledged = max(self.acknowledged, int(str(answer.result)))
+    async def write(self, mutation: str) -> None:
+        answer = await self.engine.call(mutation, {"user_id": 5})
+        me.get().turn = Turn.AT_ONCE
+        await me.get().ask("acknowledge", answer.result)
 
-    async def settles(self) -> None:
-        """Whoever died, and once its holds have expired: the truth for everyone, and from the cache again."""
-        for key, value in self.cache.contents():
-            if value.startswith(HELD):
-                self.cache.let_expire(key)
-                assert not self.cache.holders(key), f"{key} is still held"
-        for process, engine in self.engines.items():
-            if process not in self.steps.dead:
-                bundle = await engine.fetch("user", {"user_id": 5})
-                assert json.loads(bundle.body) == {"profile": self.row}, (
-                    f"{process} has {bundle.body!r}, not {self.row}"
-                )
-                assert (await engine.fetch("user", {"user_id": 5})).status == "hit"
-
-    def _state(self) -> object:
-        flights = [
-            sorted((key, flight.stamps) for key, flight in engine._cache._flights.items())
-            for process, engine in self.engines.items()
-            if process not in self.steps.dead
-        ]
-        return self.cache.contents(), self.row, self.acknowledged, flights
+    async def settle(self) -> None:
+        """Once all has ended: the truth, and from the cache again."""
+        me.get().turn = Turn.LAST
+        row = await me.get().ask("settle")
+        bundle = await self.engine.fetch("user", {"user_id": 5})
+        assert json.loads(bundle.body) == {"profile": row}, f"{self.name} has {bundle.body!r}, not {row}"
+        me.get().knows = ["it is true"]
+        bundle = await self.engine.fetch("user", {"user_id": 5})
+        assert bundle.status == "hit", f"{self.name} does not cache again"
 
 
-def no_fault(site: Site) -> None:
-    pass
+def no_fault(world: World, asked: Asked) -> list[Outcome]:
+    return [_step(world, asked)]
 
 
-def crash(site: Site) -> None:
-    """One of the processes dies, after any of its steps; then what it held expires, before any step of the others."""
-    steps, cache = site.steps, site.cache
-
-    def death(waiting: Waiting) -> None:
-        steps.let_through(waiting)
-        steps.dead.add(waiting.actor[0])
-
-    def expiry(waiting: Waiting, tag: str) -> None:
-        cache.let_expire(tag)
-        steps.let_through(waiting)
-
-    def choices(waiting: Waiting) -> list[Choice]:
-        step = f"{waiting.actor}: {waiting.label}"
-        if not steps.dead:
-            return [(f"{step}, and dies", lambda: death(waiting))]
-        left = [tag for tag in waiting.needs() if any(steps.is_dead(name) for name in cache.holders(tag))]
-        return [(f"{_short(tag)} expires; {step}", lambda tag=tag: expiry(waiting, tag)) for tag in left]  # type: ignore[misc]  # mypy cannot tell the type of such a lambda
-
-    steps.faults = choices
+def crash(world: World, asked: Asked) -> list[Outcome]:
+    """One of the processes dies, after any of its steps; then what it held expires, before any step that sees it."""
+    step = _step(world, asked)
+    if _is_settling(asked):
+        return [step]
+    if not world.dead:
+        dead = step.world._replace(dead=asked.actor[0])
+        return [step, Outcome(f"{step.label}, and dies", dead, step.answer, dies=True)]
+    later = [(tag, world.after_expiry(tag)) for tag in world.seen_by(asked)]
+    return [step, *(_step(after, asked, f"{KEYS[tag]} expires; ") for tag, after in later if after != world)]
 
 
-def eviction(site: Site) -> None:
-    """The backend forgets something, once, before any step to which that makes a difference; expiry looks the same."""
-    steps, cache = site.steps, site.cache
-    forgotten: list[str] = []
-
-    def forget(waiting: Waiting, key: str) -> None:
-        forgotten.append(key)
-        steps.seen["eviction"] = [True]
-        cache.evict(key)
-        steps.let_through(waiting)
-
-    def choices(waiting: Waiting) -> list[Choice]:
-        kept = [key for key in waiting.needs() if not forgotten and cache.cell(key) is not None]
-        step = f"{waiting.actor}: {waiting.label}"
-        return [(f"{_short(key)} is forgotten; {step}", lambda key=key: forget(waiting, key)) for key in kept]  # type: ignore[misc]  # the same
-
-    steps.faults = choices
+def eviction(world: World, asked: Asked) -> list[Outcome]:
+    """The backend forgets something, once, before any step that sees it; what expires is forgotten as well."""
+    forgetting = () if world.has_forgotten else _forgetting(world, asked)
+    return [_step(world, asked), *(_step(after, asked, f"{what}; ") for what, after in forgetting)]
 
 
-def _short(key: str) -> str:
-    return f"{key[:9]}{key[-3:]}"
+def evictions(world: World, asked: Asked) -> list[Outcome]:
+    """The same, any number of times, and any number of things at once."""
+    pending, known = [("", world)], {world}
+    found = []
+    while pending:
+        before, after = pending.pop()
+        found.append(_step(after, asked, before))
+        for what, later in _forgetting(after, asked):
+            if later not in known:
+                known.add(later)
+                pending.append((f"{before}{what}; ", later))
+    return found
 
 
-def runs_under(fault: Callable[[Site], None], *, warm: bool, actors: tuple[str, ...]) -> int:
-    async def scenario(steps: Steps) -> None:
-        site = Site(steps)
-        if warm:
-            await site.engines["a"].fetch("user", {"user_id": 5})
-        fault(site)
-        works = {
-            "a reads": lambda: site.read("a"),
-            "b reads": lambda: site.read("b"),
-            "a reads again": lambda: site.read("a"),
-            "a renames": lambda: site.write("a", "rename"),
-            "b renames": lambda: site.write("b", "rename"),
-            "b renames all": lambda: site.write("b", "rename_all"),
-        }
-        for ended in (await steps.run({name: works[name] for name in actors})).values():
-            if isinstance(ended, BaseException):
-                raise ended
-        await site.settles()
+def _forgetting(world: World, asked: Asked) -> Iterator[tuple[str, World]]:
+    """What may be forgotten before a step: a key, or that one of several holds it. While all settles, nothing is."""
+    for key in world.seen_by(asked) if not _is_settling(asked) or asked.turn is Turn.LAST else ():
+        yield f"{KEYS[key]} is forgotten", world.without(key)._replace(has_forgotten=True)
+        for holder in sorted(world.holders(key)) if len(world.holders(key)) > 1 else ():
+            after = world.without_holder(key, holder)._replace(has_forgotten=True)
+            yield f"that {holder} holds {KEYS[key]} is forgotten", after
 
-    return explore(scenario)
+
+def _step(world: World, asked: Asked, before: str = "") -> Outcome:
+    after, answer = world.after(asked)
+    words = [KEYS.get(word, word) for word in asked.question if isinstance(word, str)]
+    return Outcome(f"{before}{asked.actor}: {words[0]} {', '.join(words[1:])}".rstrip(), after, answer)
+
+
+def _is_settling(asked: Asked) -> bool:
+    return asked.actor.endswith("settles")
+
+
+def machines_of(actors: Sequence[str]) -> list[Machine]:
+    return [Machine(partial(Site, process, actors)) for process in ("a", "b")]
+
+
+# Whatever was learned under one fault is true under every other.
+machines = cache(machines_of)
+
+
+@cache
+def beginning(*, warm: bool) -> World:
+    """Nothing, or what a read leaves behind."""
+    (end,) = explore([Machine(partial(Site, "a", ["a reads"]))], World(), no_fault).ends if warm else [World()]
+    return end
 
 
 EVERYONE = ("a reads", "b reads", "a renames", "b renames all")
-FAULTS = (no_fault, crash, eviction)
-
-TRIPLES = {
-    "nested scopes": ("b reads", "a renames", "b renames all"),
-    "one scope": ("b reads", "a renames", "b renames"),
-    "two readers": ("a reads", "b reads", "a renames"),
-    "one process": ("a reads", "a reads again", "b renames all"),
-}
+NESTED_SCOPES = ("b reads", "a renames", "b renames all")
+ONE_SCOPE = ("b reads", "a renames", "b renames")
+ONE_PROCESS = ("a reads", "a reads again", "b renames all")
 
 
-@pytest.mark.parametrize(
-    ("fault", "warm", "actors"),
-    [
-        (no_fault, False, "nested scopes"),
-        (no_fault, False, "one process"),
-        (crash, False, "nested scopes"),
-        (crash, False, "one scope"),
-        (crash, True, "two readers"),
-        (crash, False, "one process"),
-        (eviction, False, "nested scopes"),
-        (eviction, True, "one scope"),
-        (eviction, True, "two readers"),
-        (eviction, True, "one process"),
-    ],
-)
-def test_no_order_of_three_is_stale(fault: Callable[[Site], None], warm: bool, actors: str) -> None:
-    assert runs_under(fault, warm=warm, actors=TRIPLES[actors]) > 100
-
-
-def test_no_order_of_two_readers_and_two_mutations_is_stale() -> None:
-    assert runs_under(no_fault, warm=True, actors=EVERYONE) > 5_000
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+@pytest.mark.parametrize("fault", [no_fault, crash, eviction])
+@pytest.mark.parametrize("actors", [EVERYONE, ONE_SCOPE, ONE_PROCESS], ids=", ".join)
+def test_no_order_is_stale(actors: tuple[str, ...], fault: Outcomes, warm: bool) -> None:
+    assert explore(machines(actors), beginning(warm=warm), fault).states > 80
 
 
 @pytest.mark.parametrize(
     ("safeguard", "fault", "warm", "actors"),
     [
-        ("stamps", no_fault, False, "one process"),
-        ("add-if-absent", crash, False, "nested scopes"),
-        ("holds", crash, True, "two readers"),
-        ("last-holder", crash, True, "one scope"),
-        ("joining-by-stamps", no_fault, False, "one process"),
+        ("stamps", no_fault, False, EVERYONE),
+        ("add-if-absent", crash, False, EVERYONE),
+        ("holds", crash, True, EVERYONE),
+        ("last-holder", crash, True, EVERYONE),
+        ("last-holder", crash, True, ONE_SCOPE),
+        ("joining-by-stamps", no_fault, False, ONE_PROCESS),
     ],
 )
 def test_without_a_safeguard_an_order_is_stale(
-    safeguard: str, fault: Callable[[Site], None], warm: bool, actors: str
+    safeguard: str, fault: Outcomes, warm: bool, actors: tuple[str, ...]
 ) -> None:
+    world = beginning(warm=warm)
     with without(safeguard), pytest.raises(AssertionError, match="in this order"):
-        runs_under(fault, warm=warm, actors=TRIPLES[actors])
+        explore(machines_of(actors), world, fault)
+
+
+@pytest.mark.parametrize(
+    ("owner", "attribute", "wrong"),
+    [(GuardedHoldingCache, "release", "is still held"), (BundleCache, "_store", "does not cache again")],
+)
+def test_what_stays_held_and_what_is_not_cached_again_are_found(owner: type, attribute: str, wrong: str) -> None:
+    async def nothing(*args: object) -> bool:
+        return True
+
+    with mock.patch.object(owner, attribute, nothing), pytest.raises(AssertionError, match=f"{wrong}(.|\n)*in this"):
+        explore(machines_of(EVERYONE), World(), no_fault)
+
+
+@pytest.mark.parametrize("fault", [no_fault, crash, eviction])
+def test_what_was_learned_is_what_the_processes_do(fault: Outcomes) -> None:
+    for seed in range(100):
+        asyncio.run(_walk(Random(seed), fault))
+
+
+async def _walk(random: Random, fault: Outcomes) -> None:
+    """Follow one order, chosen by chance, in the real processes as well."""
+    sites = [Site("a", EVERYONE), Site("b", EVERYONE, first_nonce=100)]
+    learned = Exploration(machines(EVERYONE), fault)
+    world, state = World(), await learned.begin(World())
+    alive = list(sites)
+    try:
+        for site in sites:
+            await site.begin()
+        while steps := await learned.steps(state):
+            asked = [(site, place) for site in alive for place in _places(site, Turn.ANY)]
+            asked = asked or [(site, place) for site in alive for place in _places(site, Turn.LAST)][:1]
+            could = [(*one, outcome) for one in asked for outcome in fault(world, one[0].asks[one[1]])]
+            assert [label for label, _ in steps] == [outcome.label for _, _, outcome in could]
+            chosen = random.randrange(len(steps))
+            (_, state), (site, place, outcome) = steps[chosen], could[chosen]
+            world = outcome.world
+            await site.tell(place, outcome.answer)
+            while at_once := _places(site, Turn.AT_ONCE):
+                world, answer = world.after(site.asks[at_once[0]])
+                await site.tell(at_once[0], answer)
+            if outcome.dies:
+                alive.remove(site)
+            assert _as_it_looks(state.world) == _as_it_looks(world)
+    finally:
+        ending: list[Site | Machine] = [*sites, *machines(EVERYONE)]
+        for one in ending:
+            await one.end()
+
+
+def _places(site: Site, turn: Turn) -> list[int]:
+    return [place for place, asked in enumerate(site.asks) if asked.turn is turn]
+
+
+def _as_it_looks(world: World) -> object:
+    """The same whatever its nonces are called."""
+    form, nonces = taken_out(world)
+    return form, [nonces.index(nonce) for nonce in nonces]
 
 
 def main() -> None:
-    """Every three, then all four, under every fault: too long for every day (`make exhaustive`)."""
-    for name, actors in {**TRIPLES, "two readers, two mutations": EVERYONE}.items():
-        for fault in FAULTS:
-            for warm in (True, False):
-                runs = runs_under(fault, warm=warm, actors=actors)
-                print(f"{name}, {fault.__name__}, {'warm' if warm else 'cold'}: {runs:,} runs, none stale", flush=True)
+    """What takes too long for every day: the backend forgets whatever, whenever, as often as it likes."""
+    for actors in (NESTED_SCOPES, ONE_SCOPE, ONE_PROCESS, EVERYONE):
+        for warm in (False, True):
+            explored = explore(machines(actors), beginning(warm=warm), evictions)
+            start = "warm" if warm else "cold"
+            print(f"{', '.join(actors)}, {start}: {explored.states:,} states, none stale", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from random import Random
 
 import pytest
 from redis.exceptions import RedisError
@@ -16,6 +17,7 @@ from mizan_core.answers import Health
 from mizan_core.cache.backend import HELD
 from mizan_core.cache.redis import RedisCache
 from mizan_core.testing.redis_server import RedisServer, redis_server
+from tests.holding_cache import HoldingCache
 from tests.world import World
 
 SECRET = "s" * 32
@@ -150,6 +152,37 @@ def test_the_last_holder_in_whichever_process_deletes(cache: RedisCache, redis: 
         await other.aclose()
 
     run(story)
+
+
+def test_the_cache_in_which_interleavings_are_tested_holds_as_redis_does(cache: RedisCache) -> None:
+    async def story() -> None:
+        random = Random(1)
+        tags, tested = ["tag:a", "tag:b"], HoldingCache()
+        for _ in range(500):
+            some, holder = random.choices(tags, k=random.randint(1, 2)), random.choice(["one", "two", "three"])
+            operation = random.choice(["hold", "hold", "release", "add", "set", "delete"])
+            answers = [await _operate(one, operation, some, holder) for one in (cache, tested)]
+            assert answers[0] == answers[1], (operation, some, holder)
+            for tag in tags:
+                (redis,), (value,) = await cache.get(tag), await tested.get(tag)
+                held = redis is not None and redis.startswith(HELD)
+                assert value == redis or (held and set(await holders(cache, tag) or ()) == tested.holders(tag))
+        await cache.aclose()
+
+    run(story)
+
+
+async def _operate(cache: RedisCache | HoldingCache, operation: str, tags: list[str], holder: str) -> object:
+    match operation:
+        case "hold":
+            await cache.hold(tags, holder, 30)
+        case "release":
+            await cache.release(tags, holder)
+        case "delete":
+            return await cache.delete(*tags)
+        case _:
+            return await cache.set(tags[0], b"nonce", 30, if_absent=operation == "add")
+    return None
 
 
 def test_a_hold_expires_and_one_that_is_left_keeps_its_own_time(cache: RedisCache) -> None:

@@ -7,7 +7,7 @@ from mizan_core.cache.backend import HELD
 from mizan_core.holds import Scope
 from mizan_core.testing.safeguards import without
 from tests.core.holding import purge
-from tests.stepping import SteppedHoldingCache, Steps
+from tests.holding_cache import HoldingCache
 
 ME = b"me......"
 TAG = "tag:user:whole"
@@ -19,7 +19,7 @@ class Site:
     """A row in a cache that counts holders; a read may take its time between looking at the row and answering."""
 
     def __init__(self) -> None:
-        self.backend = SteppedHoldingCache(Steps([], set()))
+        self.backend = HoldingCache()
         self.cache = BundleCache(self.backend, random=lambda count: next(self._bytes)[:count], clock=lambda: 0.0)
         self.row = b"old"
         self.looked, self.answers = asyncio.Event(), asyncio.Event()
