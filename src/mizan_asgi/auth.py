@@ -50,6 +50,8 @@ class Authenticator:
         self._audience = audience
         self._authenticate = authenticate
         self._clock = clock
+        # Who it is by the host's session, where the scope shows that; None where `authenticate` has to be asked.
+        self.in_scope: Callable[[Scope], Identity | None] = host_identity if authenticate is None else _unknown
 
     async def identify(
         self, headers: SentHeaders, scope: Scope, receive: Receive, *, ask_session: bool = True
@@ -60,10 +62,6 @@ class Authenticator:
         if not ask_session:
             return _NOBODY
         return Caller(await self.session(scope, receive), by_header=False)
-
-    def in_scope(self, scope: Scope) -> Identity | None:
-        """Who it is by the host's session, where that shows in the scope; None where `authenticate` has to be asked."""
-        return host_identity(scope) if self._authenticate is None else None
 
     async def session(self, scope: Scope, receive: Receive) -> Identity:
         """Who it is by the host's session."""
@@ -88,6 +86,10 @@ class Authenticator:
         except TokenError as error:
             logger.debug("A token was refused: %s.", error)
             raise Unauthorized("The token is not valid.") from None
+
+
+def _unknown(scope: Scope) -> None:
+    """The scope alone does not tell."""
 
 
 def host_identity(scope: Scope) -> Identity:

@@ -33,7 +33,7 @@ from .requests import (
     media_type,
     parse_pairs,
     read_arguments,
-    read_body,
+    read_on,
 )
 from .responses import Reply, Written, bundle_reply, data_reply, error_reply, script_reply
 from .scripts import SCRIPTS, Script
@@ -127,7 +127,12 @@ class CallEndpoint:
                 check_same_site(headers, service.trusted_origins)
             mounted = read_mounted(headers.all(b"x-mizan-mounted"))
             identity = caller.identity
-        body = await read_body(sent.get(b"content-length"), receive, service.body_limit)
+        limit = service.body_limit
+        limit.check(sent.get(b"content-length"))
+        message = await receive()
+        body = message.get("body", b"")
+        if message.get("more_body") or message["type"] == "http.disconnect" or len(body) > limit.bytes:
+            body = await read_on(message, receive, limit)
         called: str
         args: Given
         as_usual = sent.get(b"content-type") == b"application/json" and len(sent) == len(scope["headers"])

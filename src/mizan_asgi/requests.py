@@ -197,15 +197,18 @@ def parse_pairs(raw: bytes) -> Pairs:
 class BodyLimit:
     """How many bytes a body may have."""
 
-    __slots__ = ("bytes", "digits")
+    __slots__ = ("_digits", "bytes")
 
     def __init__(self, limit: int) -> None:
         self.bytes = limit
-        self.digits = len(str(limit))
+        self._digits = len(str(limit))
 
-    def is_passed_by(self, announced: bytes) -> bool:
-        """Whether a Content-Length announces more. What is no number announces nothing."""
-        return announced.isdigit() and (len(announced) > 18 or int(announced) > self.bytes)
+    def check(self, announced: bytes | None) -> None:
+        """Raise `PayloadTooLarge` if a Content-Length announces more. What is no number announces nothing."""
+        if announced is None or len(announced) < self._digits or not announced.isdigit():
+            return
+        if len(announced) > 18 or int(announced) > self.bytes:
+            raise PayloadTooLarge(self.bytes)
 
 
 async def read_body(announced: bytes | None, receive: Receive, limit: BodyLimit) -> bytes:
@@ -213,19 +216,12 @@ async def read_body(announced: bytes | None, receive: Receive, limit: BodyLimit)
 
     `announced`: the request's Content-Length, if it has one.
     """
-    if announced is not None and len(announced) >= limit.digits and limit.is_passed_by(announced):
-        raise PayloadTooLarge(limit.bytes)
-    message = await receive()
-    if message.get("more_body") or message["type"] == "http.disconnect":
-        return await _read_on(message, receive, limit.bytes)
-    whole: bytes = message.get("body", b"")
-    if len(whole) > limit.bytes:
-        raise PayloadTooLarge(limit.bytes)
-    return whole
+    limit.check(announced)
+    return await read_on(await receive(), receive, limit)
 
 
-async def _read_on(message: Message, receive: Receive, limit: int) -> bytes:
-    """The rest of a body that comes in pieces, of which this message is the first."""
+async def read_on(message: Message, receive: Receive, limit: BodyLimit) -> bytes:
+    """The same for a body of which this message is the first."""
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -233,8 +229,8 @@ async def _read_on(message: Message, receive: Receive, limit: int) -> bytes:
             raise ClientDisconnect
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
-        if size > limit:
-            raise PayloadTooLarge(limit)
+        if size > limit.bytes:
+            raise PayloadTooLarge(limit.bytes)
         if not message.get("more_body"):
             return b"".join(chunks)
         message = await receive()

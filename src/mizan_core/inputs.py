@@ -1,6 +1,6 @@
 """Types of arguments and parameters, compiled once: what they accept, and what a URL can spell of them."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NotRequired, cast
 
@@ -153,12 +153,16 @@ class Validator:
     lists: frozenset[str]
     adapter: TypeAdapter[dict[str, Any]] = field(repr=False)
     is_pure: bool  # whether the same values are valid at any time, and stand for the same
+    _validate: Callable[[dict[str, object]], dict[str, Any]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_validate", self.adapter.validator.validate_python)
 
     def validate(self, given: Mapping[str, object] | Pairs) -> dict[str, Any]:
         """The values that were given, in their declared types. Raises `InvalidInput`."""
         values = given if type(given) is dict else self.collect(given) if isinstance(given, Pairs) else dict(given)
         try:
-            return self.adapter.validator.validate_python(values)  # type: ignore[no-any-return]  # as the adapter says
+            return self._validate(values)
         except ValidationError as error:
             raise self._refusal(error) from None
         except OverflowError:  # as Pydantic has it for a timedelta of more days than there can be

@@ -1,10 +1,10 @@
 """What a call makes stale (protocol, section 4): pure functions from arguments, result and body to invalidations."""
 
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, assert_never
+from threading import get_ident
+from typing import Any, Protocol, TypeAlias, assert_never
 
 from .declare import Arg, Binding, ByBody, ByName, CallerId, Context, Result, Where, Whole, target_of
 from .errors import DeclarationError
@@ -79,25 +79,34 @@ class Unknown:
 Outcome: TypeAlias = Running | Returned | Refused | Unknown
 
 
+class Listener(Protocol):
+    """Whoever runs functions over this graph, and hears of what their bodies name."""
+
+    graph: Graph
+
+    def hear(self, mutating: "Mutating", invalidation: Invalidation) -> None:
+        """Called at once, on the thread of the body that named it."""
+        ...
+
+
 class Mutating:
     """What the body of the function that is running has named so far. `thread` is where it began.
 
-    `on_named` hears of each at once, and keeps its hold here.
+    `hold` is the listener's to keep here.
     """
 
-    __slots__ = ("graph", "hold", "named", "on_named", "thread")
+    __slots__ = ("hold", "listener", "named", "thread")
 
-    def __init__(self, graph: Graph, on_named: Callable[[Invalidation], None]) -> None:
-        self.graph = graph
-        self.on_named = on_named
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
         self.named: list[Invalidation] = []
         self.hold: Any = None
-        self.thread = threading.get_ident()
+        self.thread = get_ident()
 
     def name(self, invalidations: Iterable[Invalidation]) -> None:
         for invalidation in invalidations:
             self.named.append(invalidation)
-            self.on_named(invalidation)
+            self.listener.hear(self, invalidation)
 
 
 current: ContextVar[Mutating | None] = ContextVar("mizan_mutating", default=None)
@@ -116,7 +125,7 @@ def invalidate(affected: Context | str | Callable[..., Any], **params: object) -
             "invalidate() was called outside of a mutation that an engine runs; "
             "use 'await engine.invalidate(context, ...)' there, and nothing at all in a reader."
         )
-    mutating.name(named(mutating.graph, affected, params))
+    mutating.name(named(mutating.listener.graph, affected, params))
 
 
 def named(

@@ -1,8 +1,8 @@
 """Functions that may change something: run to their end, and what they put out of date held, purged and told."""
 
 import logging
-import threading
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from threading import get_ident
 from typing import Any, TypeVar
 
 from .addresses import Addresses
@@ -29,7 +29,7 @@ class Mutations:
     def __init__(
         self, graph: Graph, addresses: Addresses, cache: BundleCache, runner: Runner, *, refuses: bool
     ) -> None:
-        self._graph = graph
+        self.graph = graph
         self._addresses = addresses
         self._cache = cache
         self._runner = runner
@@ -65,12 +65,13 @@ class Mutations:
 
     async def _act(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
         """A function that declares to affect nothing: nothing is purged but what its body names."""
-        mutating = Mutating(self._graph, self._named)
+        mutating = Mutating(self)
         around = current.get()
         current.set(mutating)
         ended: Answer | Failure
         try:
-            ended = answered(function, await self._begun(function, sent, caller))[0]
+            work = function.call(**sent) if function.is_direct else self._runner.to_the_end(function, sent, caller)
+            ended = answered(function, await work)[0]
         except Exception as error:  # noqa: BLE001  # the function is not ours, and what it named is told all the same
             ended = Failure(error)
         finally:
@@ -88,7 +89,7 @@ class Mutations:
     async def _mutate(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
         """Hold what the arguments determine, run, resolve what became stale, purge: in that order, to the end."""
         purge = self._purges.determined(function, sent, caller.identity)
-        mutating = Mutating(self._graph, self._named)
+        mutating = Mutating(self)
         hold = mutating.hold = self._cache.hold(purge.scopes)
         current.set(mutating)
         ended: Answer | Failure
@@ -108,7 +109,7 @@ class Mutations:
             ended, outcome = Failure(error), Refused() if isinstance(error, CallError) else Unknown()
         finally:  # also where it was cancelled, which leaves its outcome unknown
             if mutating.named or not (function.is_determined and isinstance(outcome, Returned)):
-                stale = resolve(self._graph, function, sent, caller.identity, outcome, mutating.named)
+                stale = resolve(self.graph, function, sent, caller.identity, outcome, mutating.named)
                 purge = self._purges.of(stale)
             late = await self._settle(hold, purge, insist=self._refuses and not refused)
         ended = late or ended
@@ -131,13 +132,12 @@ class Mutations:
             self._reclaim(purge.whole)
         return None
 
-    def _named(self, invalidation: Invalidation) -> None:
+    def hear(self, mutating: Mutating, invalidation: Invalidation) -> None:
         """Hold what the body of a function names, from then on. Called on the loop's thread or on the function's."""
-        mutating: Mutating = current.get()  # type: ignore[assignment]  # it is what calls this
         scopes = self._addresses.purged([invalidation])
         if mutating.hold is None:
             mutating.hold = self._cache.hold(())
-        if threading.get_ident() == mutating.thread:
+        if get_ident() == mutating.thread:
             mutating.hold.extend(scopes)
         else:
             self._tasks.loop.call_soon_threadsafe(mutating.hold.extend, scopes)

@@ -335,15 +335,25 @@ def graph() -> Graph:
     return build([*READERS, reader("user", "people", person=int)])
 
 
+class Listening:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.heard: list[Invalidation] = []
+
+    def hear(self, mutating: Mutating, invalidation: Invalidation) -> None:
+        assert mutating is current.get()
+        self.heard.append(invalidation)
+
+
 @pytest.fixture
 def mutating(graph: Graph) -> Iterator[Mutating]:
     """As inside of a mutation that an engine runs."""
-    heard: list[Invalidation] = []
-    running = Mutating(graph, heard.append)
+    listener = Listening(graph)
+    running = Mutating(listener)
     token = current.set(running)
     yield running
     current.reset(token)
-    assert heard == running.named
+    assert listener.heard == running.named
 
 
 class TestNaming:
