@@ -60,7 +60,7 @@ consistency: .venv/.dev
 	done
 
 # Every order of two readers and two mutations, where the cache forgets whatever it likes as often as it likes, and not
-# once, which is what `make test` has the time for. Eight minutes, if nothing else runs, and 3 GB.
+# once, which is what `make test` has the time for. Eight minutes, if nothing else runs, and 2.2 GB.
 exhaustive: .venv/.dev
 	$(BIN)/python -m tests.core.test_interleavings
 
