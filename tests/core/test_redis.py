@@ -60,7 +60,7 @@ class Wire:
 def test_a_look_up_is_one_round_trip_a_miss_two_more_and_a_mutation_two(cache: RedisCache, world: World) -> None:
     async def story() -> None:
         wire = Wire(cache)
-        async with Engine(world.graph, cache=cache, cache_secret=SECRET) as engine:
+        async with Engine(world.graph, cache=cache, cache_secret=SECRET, deadline=5.0) as engine:
             assert (await engine.fetch("user", {"user_id": 5})).status == "miss"
             assert wire.taken() == 3
             assert (await engine.fetch("user", {"user_id": 5})).status == "hit"
@@ -99,7 +99,7 @@ def test_purging_a_whole_context_is_one_command_however_much_there_is(cache: Red
 def test_look_ups_of_one_turn_of_the_loop_travel_together(cache: RedisCache, world: World) -> None:
     async def story() -> None:
         wire = Wire(cache)
-        async with Engine(world.graph, cache=cache, cache_secret=SECRET) as engine:
+        async with Engine(world.graph, cache=cache, cache_secret=SECRET, deadline=5.0) as engine:
             fetches = [engine.fetch("user", {"user_id": number}) for number in range(32)]
             assert {bundle.status for bundle in await asyncio.gather(*fetches)} == {"miss"}
             wire.taken()
@@ -216,7 +216,8 @@ def test_who_died_does_not_hold_for_as_long_as_others_go_on_holding(cache: Redis
 def test_two_processes_see_each_others_purges(redis: RedisServer, world: World) -> None:
     async def story() -> None:
         engines = [
-            Engine(world.graph, cache=RedisCache(redis.url, prefix="two:"), cache_secret=SECRET) for _ in range(2)
+            Engine(world.graph, cache=RedisCache(redis.url, prefix="two:"), cache_secret=SECRET, deadline=5.0)
+            for _ in range(2)
         ]
         async with engines[0] as one, engines[1] as other:
             await one.fetch("user", {"user_id": 5})
@@ -240,11 +241,11 @@ def test_a_server_that_stands_still_costs_the_deadline_once_and_then_nothing(wor
             try:
                 began = time.perf_counter()
                 assert (await engine.fetch("user", {"user_id": 5})).status == "bypass"
-                assert 0.2 < time.perf_counter() - began < 0.5
+                assert 0.2 < time.perf_counter() - began < 1.0
                 began = time.perf_counter()
                 for _ in range(20):
                     assert (await engine.fetch("user", {"user_id": 5})).status == "bypass"
-                assert time.perf_counter() - began < 0.1
+                assert time.perf_counter() - began < 0.2  # 5 s, if each had waited
             finally:
                 server.signal(signal.SIGCONT)
             while engine.health().cache != "up":
@@ -273,7 +274,7 @@ def test_a_process_that_starts_while_the_server_is_down_serves_and_caches_once_i
 
 def test_a_server_that_forgets_everything_is_only_a_miss(world: World) -> None:
     async def story(server: RedisServer) -> None:
-        async with Engine(world.graph, cache=RedisCache(server.url), cache_secret=SECRET) as engine:
+        async with Engine(world.graph, cache=RedisCache(server.url), cache_secret=SECRET, deadline=5.0) as engine:
             await engine.fetch("user", {"user_id": 5})
             server.stop()
             server.start()
