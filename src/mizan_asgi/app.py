@@ -33,6 +33,7 @@ logger = logging.getLogger("mizan")
 
 # How many paths are remembered with what answers there: a mount point may have parameters, which the sender chooses.
 _REMEMBERED_PATHS = 4096
+_REMEMBERED_PATH_LENGTH = 256
 
 # Enough for any form, and too little to fill the memory with a few requests.
 DEFAULT_MAX_BODY_BYTES = 1_048_576
@@ -162,7 +163,8 @@ class Mizan:
         if endpoint is None:
             return missing_endpoint(self._service, place), False
         canonical = is_canonical_path(scope, self.base_url, place)
-        if canonical and len(self._canonical) < _REMEMBERED_PATHS and not self._is_routed(scope):
+        room = len(self._canonical) < _REMEMBERED_PATHS and len(scope["path"]) <= _REMEMBERED_PATH_LENGTH
+        if canonical and room and not self._is_routed(scope):
             self._canonical[_path(scope)] = endpoint
         return endpoint, canonical
 

@@ -165,6 +165,14 @@ async def test_no_more_paths_are_remembered_than_there_is_room_for(site: Site, m
     assert len(mizan._canonical) == 10
 
 
+async def test_long_paths_are_answered_and_not_remembered(site: Site) -> None:
+    mizan = site.mizan()
+    async with http(Starlette(routes=[Mount("/{tenant}/api/mizan", mizan)])) as web:
+        answer = await hits(web, f"/{'t' * 300}{USER}")
+        assert answer.headers["cache-control"] == PUBLIC
+    assert not mizan._canonical
+
+
 async def test_made_up_queries_take_no_more_memory_than_is_set_aside(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
