@@ -69,6 +69,25 @@ def test_operations_that_are_under_way_are_given_up_each_at_its_own_time() -> No
     run(story)
 
 
+class InTasks(MemoryCache):
+    """Answers by a task, which nobody else can end with an error."""
+
+    def get(self, *keys: str) -> Any:
+        return asyncio.ensure_future(asyncio.sleep(60))
+
+
+def test_tasks_are_given_up_as_well() -> None:
+    async def story() -> None:
+        guarded = GuardedCache(InTasks(), deadline=0.01)
+        for _ in range(2):
+            guarded.state = CacheState.UP
+            with pytest.raises(CacheUnavailable):
+                await asyncio.wait_for(guarded.get("a"), 5)
+        await guarded.aclose()
+
+    run(story)
+
+
 def test_the_deadlines_of_one_loop_are_not_another_ones() -> None:
     deadlines = module._Deadlines(0.01)
     first, second = asyncio.new_event_loop(), asyncio.new_event_loop()

@@ -138,7 +138,7 @@ class GuardedCache:
         if self.state is CacheState.DOWN:
             return _refused()
         called = operation(*args, **options)
-        if not isinstance(called, asyncio.Future):
+        if not isinstance(called, asyncio.Future) or isinstance(called, asyncio.Task):  # a task fails only by itself
             return _Bounded(self, called)
         self._deadlines.add(called)
         return _Begun(self, called)
