@@ -1,5 +1,6 @@
 """What a call makes stale (protocol, section 4): pure functions from arguments, result and body to invalidations."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -90,15 +91,17 @@ class Listener(Protocol):
 
 
 class Mutating:
-    """What the body of the function that is running has named so far. `thread` is where it began.
+    """What the body of the function that is running has named so far. `loop` and `thread` are where it began.
 
-    `hold` is the listener's to keep here.
+    `hold` is the listener's to keep here, and `has_ended` to set when the function has.
     """
 
-    __slots__ = ("hold", "listener", "named", "thread")
+    __slots__ = ("has_ended", "hold", "listener", "loop", "named", "thread")
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop) -> None:
         self.listener = listener
+        self.loop = loop
+        self.has_ended = False
         self.named: list[Invalidation] = []
         self.hold: Any = None
         self.thread = get_ident()
@@ -120,7 +123,7 @@ def invalidate(affected: Context | str | Callable[..., Any], **params: object) -
     engine runs.
     """
     mutating = current.get()
-    if mutating is None:
+    if mutating is None or mutating.has_ended:
         raise DeclarationError(
             "invalidate() was called outside of a mutation that an engine runs; "
             "use 'await engine.invalidate(context, ...)' there, and nothing at all in a reader."

@@ -1,8 +1,10 @@
 """Functions that may change something: run to their end, and what they put out of date held, purged and told."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from threading import get_ident
+from types import CoroutineType
 from typing import Any, TypeVar
 
 from .addresses import Addresses
@@ -12,6 +14,7 @@ from .bundle_cache import BundleCache, Hold
 from .cache.guard import CacheState
 from .errors import CacheUnavailable, CallError, Unavailable
 from .graph import Function, Graph
+from .holds import Scope
 from .invalidation import Invalidation, Mutating, Outcome, Refused, Returned, Unknown, current, merge, resolve
 from .memory_holds import MemoryHold
 from .pace import Pace, Tasks, Waiting, before_waiting
@@ -65,7 +68,7 @@ class Mutations:
 
     async def _act(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
         """A function that declares to affect nothing: nothing is purged but what its body names."""
-        mutating = Mutating(self)
+        mutating = Mutating(self, asyncio.get_running_loop())
         around = current.get()
         current.set(mutating)
         ended: Answer | Failure
@@ -76,6 +79,7 @@ class Mutations:
             ended = Failure(error)
         finally:
             current.set(around)
+            mutating.has_ended = True
             late = None
             if mutating.named:  # it is a mutation, whatever it declares, and has a task from now on
                 self._pace.waits(function)
@@ -89,7 +93,7 @@ class Mutations:
     async def _mutate(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
         """Hold what the arguments determine, run, resolve what became stale, purge: in that order, to the end."""
         purge = self._purges.determined(function, sent, caller.identity)
-        mutating = Mutating(self)
+        mutating = Mutating(self, asyncio.get_running_loop())
         hold = mutating.hold = self._cache.hold(purge.scopes)
         current.set(mutating)
         ended: Answer | Failure
@@ -108,6 +112,7 @@ class Mutations:
         except Exception as error:  # noqa: BLE001  # the function is not ours, and its effects are told all the same
             ended, outcome = Failure(error), Refused() if isinstance(error, CallError) else Unknown()
         finally:  # also where it was cancelled, which leaves its outcome unknown
+            mutating.has_ended = True
             if mutating.named or not (function.is_determined and isinstance(outcome, Returned)):
                 stale = resolve(self.graph, function, sent, caller.identity, outcome, mutating.named)
                 purge = self._purges.of(stale)
@@ -118,9 +123,8 @@ class Mutations:
 
     def _begun(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Coroutine[Any, Any, Any]:
         """The function, which is not left half-way."""
-        if function.is_direct:
-            return function.call(**sent)  # type: ignore[no-any-return]  # it is a coroutine
-        return self._runner.to_the_end(function, sent, caller)
+        work = function.call(**sent) if function.is_direct else self._runner.to_the_end(function, sent, caller)
+        return work if type(work) is CoroutineType else _awaited(work)
 
     async def _settle(self, hold: Hold | None, purge: Purge, *, insist: bool | None = None) -> Failure | None:
         """End the hold and purge; a failure, if that is insisted on and takes too long to be told as a success."""
@@ -140,7 +144,7 @@ class Mutations:
         if get_ident() == mutating.thread:
             mutating.hold.extend(scopes)
         else:
-            self._tasks.loop.call_soon_threadsafe(mutating.hold.extend, scopes)
+            mutating.loop.call_soon_threadsafe(_extend, mutating, scopes)
 
     async def _refuses_to_run(self, hold: BackendHold) -> bool:
         """Begin the hold; whether it cannot be written, or its purge could not, and the deployment takes no risk."""
@@ -158,6 +162,23 @@ class Mutations:
             self._reclaiming.add(context)
             task = self._tasks.begin(self._cache.reclaim(f"ctx:{context}:"))
             task.add_done_callback(lambda _, context=context: self._reclaiming.discard(context))  # type: ignore[misc]
+
+
+def hold_at_once(mutating: Mutating) -> None:
+    """Hold what is not held yet because the function has not waited: it is about to look at the cache itself."""
+    if isinstance(mutating.hold, MemoryHold) and not mutating.has_ended:
+        mutating.hold.begin()
+
+
+def _extend(mutating: Mutating, scopes: Sequence[Scope]) -> None:
+    """Hold more, unless the function that named it in a thread has ended meanwhile, and it is purged already."""
+    if not mutating.has_ended:
+        mutating.hold.extend(scopes)
+
+
+async def _awaited(work: Awaitable[T]) -> T:
+    """A coroutine of whatever a decorator made of one, such as a task."""
+    return await work
 
 
 def _refused_or_returned(function: Function, result: object) -> Outcome:

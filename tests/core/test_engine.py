@@ -1,6 +1,8 @@
 """How calls and bundles are answered: what is cached for whom, what is purged when, and what a hang-up cannot stop."""
 
 import asyncio
+import contextvars
+import functools
 import gc
 import json
 import logging
@@ -13,6 +15,7 @@ from pydantic import AfterValidator, BaseModel
 
 from mizan_core import (
     ANONYMOUS,
+    Arg,
     Conflict,
     Context,
     DeclarationError,
@@ -953,6 +956,132 @@ class TestMutations:
             with pytest.raises(DeclarationError):
                 await engines[0].call("page", {})
 
+        run(story)
+
+    def test_a_mutation_that_never_waits_is_not_served_what_it_has_just_changed(self) -> None:
+        names = {5: "Ann"}
+        engines: list[Engine] = []
+
+        @client(context="user")
+        async def user_name(user_id: int) -> str:
+            return names[user_id]
+
+        @client(affects="user")
+        async def rename(user_id: int, name: str) -> bytes:
+            names[user_id] = name
+            bundle = await engines[0].fetch("user", {"user_id": user_id})
+            assert bundle.cache_status == "mizan; fwd=bypass; detail=held"
+            return bundle.body
+
+        async def story() -> None:
+            engines.append(engine_of(user_name, rename))
+            for name in ("Eve", "Zoe"):
+                await engines[0].fetch("user", {"user_id": 5})
+                answer = await engines[0].call("rename", {"user_id": 5, "name": name})
+                assert json.loads(answer.result) == {"user_name": name}
+                assert (await engines[0].fetch("user", {"user_id": 5})).status == "miss"
+
+        run(story)
+
+    def test_what_a_decorator_makes_of_a_mutation_need_not_be_a_coroutine(self) -> None:
+        def in_a_task(function: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(function)
+            def begin(*args: Any, **options: Any) -> asyncio.Task[Any]:
+                return asyncio.ensure_future(function(*args, **options))
+
+            return begin
+
+        @client(context="page")
+        async def page() -> int:
+            return 1
+
+        @client(affects="page")
+        @in_a_task
+        async def write() -> int:
+            return 1
+
+        @client(affects="page")
+        @in_a_task
+        async def write_as(me: Identity) -> int:
+            return 2
+
+        async def story() -> None:
+            engine = engine_of(page, write, write_as)
+            assert [(await engine.call(name, {})).result for name in ("write", "write_as")] == [1, 2]
+
+        run(story)
+
+    @pytest.mark.parametrize("affects", ["user", None])
+    def test_who_names_scopes_after_the_function_has_ended_is_told_and_holds_nothing(self, affects: str | None) -> None:
+        late: list[asyncio.Task[None]] = []
+
+        @client(context="user")
+        async def user_name(user_id: int) -> str:
+            return "Ann"
+
+        async def name_late() -> None:
+            await asyncio.sleep(0)
+            with pytest.raises(DeclarationError, match=r"engine\.invalidate"):
+                invalidate("user", user_id=5)
+            await engines[0].fetch("user", {"user_id": 5})
+
+        @client(affects=affects and Context("user").where(user_id=Arg("number")))
+        async def write(number: int) -> None:
+            late.append(asyncio.create_task(name_late()))
+
+        engines: list[Engine] = []
+
+        async def story() -> None:
+            engines.append(engine_of(user_name, write))
+            await engines[0].call("write", {"number": 5})
+            await late[0]
+            assert (await engines[0].fetch("user", {"user_id": 5})).status == "hit"
+
+        run(story)
+
+    def test_what_a_thread_names_while_the_function_ends_is_purged_and_not_held_afterwards(self) -> None:
+        @client(context="page")
+        async def page() -> int:
+            return 1
+
+        @client(context="other")
+        async def other() -> int:
+            return 1
+
+        @client(affects="other")
+        async def write() -> None:
+            naming = threading.Thread(target=contextvars.copy_context().run, args=(invalidate, "page"))
+            naming.start()
+            naming.join()
+
+        async def story() -> None:
+            engine = engine_of(page, other, write)
+            await engine.fetch("page", {})
+            assert (await engine.call("write", {})).invalidations == (Invalidation("other"), Invalidation("page"))
+            assert [(await engine.fetch("page", {})).status for _ in range(2)] == ["miss", "hit"]
+
+        run(story)
+
+    def test_a_thread_names_scopes_also_where_another_loop_ran_the_function_before(self) -> None:
+        names = False
+
+        @client(context="page")
+        async def page() -> int:
+            return 1
+
+        @client
+        async def write() -> None:
+            if names:
+                await asyncio.to_thread(invalidate, "page")
+
+        engine = engine_of(page, write)
+
+        async def story() -> None:
+            await engine.call("write", {})
+            assert (await engine.call("write", {})).invalidations == ((Invalidation("page"),) if names else ())
+
+        run(story)
+        names = True
         run(story)
 
     def test_invalidate_outside_of_a_mutation_says_what_to_use_instead(self) -> None:

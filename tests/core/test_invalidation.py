@@ -1,5 +1,6 @@
 """What a call makes stale (protocol, section 4), rule by rule. The rules together are in test_narrowing.py."""
 
+import asyncio
 import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -349,10 +350,12 @@ class Listening:
 def mutating(graph: Graph) -> Iterator[Mutating]:
     """As inside of a mutation that an engine runs."""
     listener = Listening(graph)
-    running = Mutating(listener)
+    loop = asyncio.new_event_loop()
+    running = Mutating(listener, loop)
     token = current.set(running)
     yield running
     current.reset(token)
+    loop.close()
     assert listener.heard == running.named
 
 
