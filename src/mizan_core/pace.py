@@ -23,9 +23,7 @@ class Waiting(Generic[T]):
 
 
 class Tasks:
-    """Tasks that nobody else keeps: they run to their end, whoever waits for them. `loop` is where the last began."""
-
-    loop: asyncio.AbstractEventLoop
+    """Tasks that nobody else keeps: they run to their end, whoever waits for them."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
@@ -38,17 +36,18 @@ class Tasks:
 
     def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Begin work in a task of its own."""
-        loop = self.loop = asyncio.get_running_loop()
-        task = loop.create_task(work)
+        task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ended)
         return task
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
         """What work comes to that is done in a task of its own: a caller who goes away cancels only the waiting."""
-        loop = self.loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         ended: asyncio.Future[T] = loop.create_future()
-        self._running.add(loop.create_task(self._told(work, ended)))
+        task = loop.create_task(self._told(work, ended))
+        if not ended.done():  # as it is where the loop's tasks begin at once
+            self._running.add(task)
         return await ended
 
     async def wait(self, seconds: float) -> int:
@@ -94,7 +93,8 @@ class Pace:
         waits = self._prompt.get(what)
         if waits is None:
             task = self._begin(work if what in self._patient else self._seen(what, work))
-            return Waiting(outlived(task))
+            # Where the loop's tasks begin at once, it may have ended, and nobody is told of that any more.
+            return task.result() if task.done() else Waiting(outlived(task))
         try:
             awaited = work.send(None)
         except StopIteration as ended:

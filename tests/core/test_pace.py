@@ -1,11 +1,13 @@
 """Work that never waited is begun where it is asked for, and runs to its end whoever goes away."""
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 import pytest
 
+from mizan_core import Engine, build, client
 from mizan_core.pace import Pace, Tasks, Waiting, before_waiting, outlived
 
 
@@ -238,3 +240,35 @@ def test_what_is_said_to_wait_gets_a_task_though_it_did_not() -> None:
             assert len(tasks.begun) == count
 
     run(story)
+
+
+def begun_at_once(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any]) -> asyncio.Future[Any]:
+    """What Python 3.12's `asyncio.eager_task_factory` makes of work that does not wait: a task that has ended."""
+    task = loop.create_future()
+    try:
+        contextvars.copy_context().run(work.send, None)
+    except StopIteration as result:
+        task.set_result(result.value)
+    return task
+
+
+def test_where_tasks_begin_at_once_nobody_waits_for_what_has_ended_already() -> None:
+    @client(context="page")
+    async def page() -> int:
+        return 1
+
+    @client(affects="page")
+    async def write() -> None: ...
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(begun_at_once)  # type: ignore[arg-type]  # as good as a task here
+        engine = Engine(build([page, write]))
+        for _ in range(3):
+            async with asyncio.timeout(5):
+                for _ in range(2):
+                    assert (await engine.fetch("page", {})).body == b'{"page":1}'
+                await engine.call("write", {})
+            await asyncio.sleep(0)
+            assert engine.health().running == 0
+
+    asyncio.run(main())
