@@ -41,9 +41,10 @@ _IMMUTABLE = (
 _REMEMBERED_SCOPES_BYTES = 2 * 1024 * 1024
 _SCOPE_BYTES = 800
 
-# What a remembered query costs beside its texts, about (tests/core/test_addresses.py measures it): itself, a reader's
-# place in it, and what a reader is given that does not take all parameters.
-_QUERY_BYTES = 1_400
+# What a remembered query costs beside its texts, about (tests/core/test_addresses.py measures it): itself, a scope that
+# it is in, a reader's place in it, and what a reader is given that does not take all parameters.
+_QUERY_BYTES = 1_000
+_TAG_BYTES = 200
 _CALL_BYTES = 70
 _SHARE_BYTES = 200
 
@@ -76,7 +77,8 @@ class Query:
         """About how many bytes it takes."""
         own = [share for _, share in self.calls if share is not self.sent]
         calls = _CALL_BYTES * len(self.calls) + _SHARE_BYTES * len(own)
-        return _QUERY_BYTES + calls + 4 * sys.getsizeof(self.spelling.query)
+        tags = 0 if self.slot is None else _TAG_BYTES * len(self.slot.tags)
+        return _QUERY_BYTES + tags + calls + 4 * sys.getsizeof(self.spelling.query)
 
 
 def spell(plan: ContextPlan, sent: Mapping[str, object]) -> Spelling:

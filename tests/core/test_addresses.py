@@ -1,11 +1,14 @@
 """What is remembered of a query: what its readers are given, and about how many bytes that takes."""
 
+import inspect
 import tracemalloc
 
 import pytest
 
 from mizan_core import ANONYMOUS, Context, Engine, Graph, MemoryCache, build, client
 from mizan_core.addresses import Query
+
+KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
 def graph(readers: int) -> Graph:
@@ -48,6 +51,25 @@ def test_a_reader_is_given_the_parameters_that_it_takes() -> None:
 @pytest.mark.parametrize("params", [{}, {"page": 2}, {"page": 2, "day": "x" * 1_000}], ids=["one", "two", "long"])
 def test_a_query_takes_about_the_bytes_that_are_counted(readers: int, params: dict[str, object]) -> None:
     engine = Engine(graph(readers), cache=MemoryCache())
+    check_what_is_counted(engine, **params)
+
+
+def test_the_scopes_that_a_query_is_in_are_counted() -> None:
+    user = Context("user", scopes=[(f"p{number}",) for number in range(12)])
+
+    async def reader(**params: int) -> int:
+        return len(params)
+
+    several = [("user_id", inspect.Parameter.empty), *((f"p{number}", 0) for number in range(12))]
+    reader.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # as decorators set it
+        [inspect.Parameter(name, KEYWORD, annotation=int, default=default) for name, default in several],
+        return_annotation=int,
+    )
+    client(context=user)(reader)
+    check_what_is_counted(Engine(build([reader]), cache=MemoryCache()))
+
+
+def check_what_is_counted(engine: Engine, **params: object) -> None:
     query(engine, user_id=-1, **params)
     tracemalloc.start()
     queries = [query(engine, user_id=number, **params) for number in range(1_000, 2_000)]
