@@ -125,7 +125,15 @@ class Runner:
     def _start(self, work: Callable[[], T]) -> "asyncio.Future[T]":
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="mizan")
-        return asyncio.get_running_loop().run_in_executor(self._pool, contextvars.copy_context().run, work)
+        return asyncio.get_running_loop().run_in_executor(self._pool, contextvars.copy_context().run, _raising, work)
+
+
+def _raising(work: Callable[[], T]) -> T:
+    """What a thread does. No future can be told of a StopIteration, and whoever waits for it would wait for ever."""
+    try:
+        return work()
+    except StopIteration as error:
+        raise RuntimeError("A function raised StopIteration.") from error
 
 
 async def _outlasting(thread: "asyncio.Future[T]") -> T:

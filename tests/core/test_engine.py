@@ -1039,6 +1039,28 @@ class TestMutations:
 
         run(story)
 
+    def test_a_function_in_a_thread_that_runs_out_of_an_iterator_fails_as_any_other_does(self) -> None:
+        @client(context="page")
+        def page() -> int:
+            return next(iter(()))
+
+        @client(affects="page")
+        def write() -> int:
+            return next(iter(()))
+
+        async def story() -> None:
+            engine = engine_of(page, write)
+            async with asyncio.timeout(5):
+                with pytest.raises(RuntimeError, match="StopIteration"):
+                    await engine.fetch("page", {})
+                ended = await engine.attempt("write", {})
+            assert isinstance(ended, Failure)
+            assert ended.invalidations == (Invalidation("page"),)
+            await engine.aclose()
+            assert engine.health().running == 0
+
+        run(story)
+
     def test_what_a_thread_names_while_the_function_ends_is_purged_and_not_held_afterwards(self) -> None:
         @client(context="page")
         async def page() -> int:
