@@ -45,14 +45,18 @@ class BackendHold:
             self._write(self._hold(tuple(new.values())))
             self._renewals.add(self)
 
+    async def written(self) -> None:
+        """Wait until everything is held that is to be, or cannot be."""
+        if self._writes:
+            await asyncio.wait(self._writes)
+
     async def end(self, purged: Iterable[Scope]) -> None:
         """Let go of everything held, and purge it and `purged`; a tag that another mutation holds stays held.
 
         Raises `CacheUnavailable`; then `owed` says what is still to be released.
         """
         self._renewals.discard(self)
-        if self._writes:
-            await asyncio.wait(self._writes)  # a late write would hold what nobody releases
+        await self.written()  # a late write would hold what nobody releases
         for scope in purged:
             self._scopes[scope.tag] = scope
             self._tags[scope.tag] = None

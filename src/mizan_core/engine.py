@@ -30,7 +30,7 @@ from .invalidation import (
 )
 from .keys import MINIMUM_SECRET_BYTES, KeyMaker, check_secret
 from .manifest import page_url
-from .mutations import Mutations, hold_at_once
+from .mutations import Mutations, held
 from .pace import Waiting
 from .policies import Never, Per
 from .running import NOBODY, Caller, Runner
@@ -213,7 +213,7 @@ class Engine:
         """The bundle for whom the guards have let through. Raises whatever the first reader that fails raises."""
         mutating = current.get()
         if mutating is not None:  # what it names is not the mutation's that fetches it
-            hold_at_once(mutating)
+            await held(mutating)
             return await self._outside_mutations(self.answer(query, identity=identity, request=request))
         plan, slot = query.plan, query.slot
         kept = slot is not None and (request is None or _is_watched(plan, request))

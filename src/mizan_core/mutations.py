@@ -164,10 +164,13 @@ class Mutations:
             task.add_done_callback(lambda _, context=context: self._reclaiming.discard(context))  # type: ignore[misc]
 
 
-def hold_at_once(mutating: Mutating) -> None:
-    """Hold what is not held yet because the function has not waited: it is about to look at the cache itself."""
-    if isinstance(mutating.hold, MemoryHold) and not mutating.has_ended:
-        mutating.hold.begin()
+async def held(mutating: Mutating) -> None:
+    """See to it that everything is held that is to be, for the function is about to look at the cache itself."""
+    hold = mutating.hold
+    if isinstance(hold, BackendHold):
+        await hold.written()
+    elif hold is not None and not mutating.has_ended:
+        hold.begin()  # which it has not, if the function has never waited so far
 
 
 def _extend(mutating: Mutating, scopes: Sequence[Scope]) -> None:

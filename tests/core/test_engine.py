@@ -60,6 +60,10 @@ def run(story: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(story())  # type: ignore[arg-type]  # every story is a coroutine function
 
 
+class Elsewhere(MemoryCache):
+    """A cache that is asked as if it were in another process."""
+
+
 class TestScopes:
     """A mutation naming `user_id` leaves nothing of that user behind, and touches nobody else."""
 
@@ -983,6 +987,28 @@ class TestMutations:
 
         run(story)
 
+    @pytest.mark.parametrize("cache", [MemoryCache, Elsewhere])
+    def test_nor_is_one_served_what_its_body_has_just_named(self, cache: type[MemoryCache]) -> None:
+        engines: list[Engine] = []
+
+        @client(context="page")
+        async def page() -> int:
+            return 1
+
+        @client
+        async def write() -> str:
+            invalidate("page")
+            return (await engines[0].fetch("page", {})).cache_status
+
+        async def story() -> None:
+            engines.append(engine_of(page, write, cache=cache(), cache_secret="s" * 32))
+            for _ in range(2):
+                await engines[0].fetch("page", {})
+                assert (await engines[0].call("write", {})).result == "mizan; fwd=bypass; detail=held"
+                assert (await engines[0].fetch("page", {})).status == "miss"
+
+        run(story)
+
     def test_what_a_decorator_makes_of_a_mutation_need_not_be_a_coroutine(self) -> None:
         def in_a_task(function: Callable[..., Any]) -> Callable[..., Any]:
             @functools.wraps(function)
@@ -1509,10 +1535,6 @@ class TestCacheFailure:
                 assert 0.05 <= loop.time() - began < 0.2
 
         run(story)
-
-
-class Elsewhere(MemoryCache):
-    """A cache that is asked as if it were in another process."""
 
 
 @pytest.mark.parametrize("cache", [MemoryCache, Elsewhere])
