@@ -61,6 +61,11 @@ class Service:
     base_url: str
     body_limit: BodyLimit
     queries: Memo[_Asked, Query] = field(default_factory=lambda: Memo(REMEMBERED_QUERIES_BYTES))
+    taking_request: frozenset[str] = field(init=False)  # functions that are handed the host's request
+
+    def __post_init__(self) -> None:
+        functions = self.engine.graph.functions.values()
+        object.__setattr__(self, "taking_request", frozenset(one.name for one in functions if one.takes_request))
 
 
 class Endpoint(Protocol):
@@ -107,7 +112,6 @@ class CallEndpoint:
         self._service = service
         self._name = name
         self._bundles = bundles
-        self._taking_request = {f.name for f in service.engine.graph.functions.values() if f.takes_request}
 
     def recall(self, scope: Scope) -> None:
         """Nothing is known of a call before it was made."""
@@ -140,7 +144,7 @@ class CallEndpoint:
             called, args = parse_call(body)
         else:
             called, args = await self._called(SentHeaders(scope), body)
-        request = HostRequest(scope, receive, identity, body=body) if called in self._taking_request else None
+        request = HostRequest(scope, receive, identity, body=body) if called in service.taking_request else None
         ended = service.engine.begin(called, args, identity=identity, request=request)
         if isinstance(ended, Waiting):
             ended = await ended.work

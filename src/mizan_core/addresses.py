@@ -152,7 +152,7 @@ class Addresses:
             plan = self._graph.contexts[invalidation.context]
             tag = self._tag(plan, plan.known_shape(texts.keys()), texts)
             scope = Scope(tag, self._wholes[plan.name], plan.fingerprint)
-            self._scopes.put(named, scope, _SCOPE_BYTES + 2 * sum(map(len, texts.values())))
+            self._scopes.put(named, scope, _SCOPE_BYTES + 2 * sum(map(sys.getsizeof, texts.values())))
         return scope
 
     def _tag(self, plan: ContextPlan, shape: tuple[str, ...], texts: Mapping[str, str]) -> str:

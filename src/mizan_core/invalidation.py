@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from threading import get_ident
 from typing import Any, Protocol, TypeAlias, assert_never
 
 from .declare import Arg, Binding, ByBody, ByName, CallerId, Context, Result, Where, Whole, target_of
@@ -91,12 +90,12 @@ class Listener(Protocol):
 
 
 class Mutating:
-    """What the body of the function that is running has named so far. `loop` and `thread` are where it began.
+    """What the body of the function that is running has named so far. `loop` is where it began.
 
     `hold` is the listener's to keep here, and `has_ended` to set when the function has.
     """
 
-    __slots__ = ("has_ended", "hold", "listener", "loop", "named", "thread")
+    __slots__ = ("has_ended", "hold", "listener", "loop", "named")
 
     def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop) -> None:
         self.listener = listener
@@ -104,7 +103,6 @@ class Mutating:
         self.has_ended = False
         self.named: list[Invalidation] = []
         self.hold: Any = None
-        self.thread = get_ident()
 
     def name(self, invalidations: Iterable[Invalidation]) -> None:
         for invalidation in invalidations:

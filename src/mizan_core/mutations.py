@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
-from threading import get_ident
 from types import CoroutineType
 from typing import Any, TypeVar
 
@@ -141,7 +140,7 @@ class Mutations:
         scopes = self._addresses.purged([invalidation])
         if mutating.hold is None:
             mutating.hold = self._cache.hold(())
-        if get_ident() == mutating.thread:
+        if _runs_here(mutating.loop):
             mutating.hold.extend(scopes)
         else:
             mutating.loop.call_soon_threadsafe(_extend, mutating, scopes)
@@ -162,6 +161,13 @@ class Mutations:
             self._reclaiming.add(context)
             task = self._tasks.begin(self._cache.reclaim(f"ctx:{context}:"))
             task.add_done_callback(lambda _, context=context: self._reclaiming.discard(context))  # type: ignore[misc]
+
+
+def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 async def held(mutating: Mutating) -> None:

@@ -92,4 +92,4 @@ def _depends_on_caller(function: Function) -> bool:
 
 def _size(values: tuple[object, ...], purge: Purge) -> int:
     """About how many bytes a purge takes with its values, which are the caller's to choose."""
-    return _PURGE_BYTES * len(purge.invalidations) + 8 * sum(map(sys.getsizeof, values))
+    return len(purge.invalidations) * (_PURGE_BYTES + 8 * sum(map(sys.getsizeof, values)))

@@ -388,6 +388,18 @@ def test_an_event_loop_that_has_ended_takes_its_connections_along(cache: RedisCa
         asyncio.run(_set_and_get(cache, number))
 
 
+def test_an_event_loop_that_was_broken_off_leaves_nothing_in_the_way(cache: RedisCache) -> None:
+    async def interrupted() -> None:
+        cache.get("a")
+        raise KeyboardInterrupt
+
+    loop = asyncio.new_event_loop()
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(interrupted())
+    loop.close()
+    asyncio.run(asyncio.wait_for(_set_and_get(cache, 1), timeout=5))
+
+
 async def _set_and_get(cache: RedisCache, number: int) -> None:
     await cache.set("a", b"%d" % number, 60)
     assert await cache.get("a") == [b"%d" % number]

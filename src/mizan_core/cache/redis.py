@@ -82,8 +82,9 @@ class _Command:
 
 @dataclass(slots=True)
 class _Batch:
-    """What has been called in this turn of the event loop. All look-ups become one, behind everything else."""
+    """What has been called in this turn of an event loop. All look-ups become one, behind everything else."""
 
+    loop: asyncio.AbstractEventLoop | None = None
     commands: list[_Command] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     lookups: list[tuple[int, "asyncio.Future[list[bytes | None]]"]] = field(default_factory=list)
@@ -213,8 +214,10 @@ class RedisCache:
 
     def _joined(self) -> _Batch:
         """The batch of this turn of the loop, which leaves at its end."""
-        if not self._batch.commands and not self._batch.lookups:
-            asyncio.get_running_loop().call_soon(self._send_batch)
+        loop = asyncio.get_running_loop()
+        if self._batch.loop is not loop:  # nothing was called yet, or in a loop that was broken off in mid-turn
+            self._batch = _Batch(loop)
+            loop.call_soon(self._send_batch)
         return self._batch
 
     def _call(self, words: tuple[Any, ...], read: Callable[[Any], Any]) -> "asyncio.Future[Any]":
