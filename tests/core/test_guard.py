@@ -215,14 +215,25 @@ def test_a_page_whose_cache_fails_while_it_is_made_may_not_be_kept() -> None:
     run(story)
 
 
-@pytest.mark.parametrize("waits", [True, False])
-def test_a_backend_that_says_that_it_cannot_do_one_thing_is_not_down(waits: bool) -> None:
+async def by_coroutine() -> bool:
+    raise CacheUnavailable("Full.")
+
+
+def by_task() -> "asyncio.Task[bool]":
+    return asyncio.create_task(by_coroutine())
+
+
+def by_future() -> "asyncio.Future[bool]":
+    answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    answer.set_exception(CacheUnavailable("Full."))
+    return answer
+
+
+@pytest.mark.parametrize("refused", [by_coroutine, by_task, by_future])
+def test_a_backend_that_says_that_it_cannot_do_one_thing_is_not_down(refused: Callable[[], Awaitable[bool]]) -> None:
     class Full(MemoryCache):
         def set(self, key: str, value: bytes, ttl: float | None, *, if_absent: bool = False) -> Any:
-            return self._refused() if waits else asyncio.ensure_future(self._refused())
-
-        async def _refused(self) -> bool:
-            raise CacheUnavailable("Full.")
+            return refused()
 
     async def story() -> None:
         guarded = GuardedCache(Full())
