@@ -233,7 +233,7 @@ async def whole_purge(url: str) -> list[Workload]:
     in_redis = [ours.mizan(cache=RedisCache(_database(url, number))) for number in range(len(SIZES))]
     untidy = [ours.mizan(cache=RedisCache(_database(url, number))) for number in range(len(SIZES))]
     for app in untidy:
-        app.engine._reclaiming.add("user")  # as if it were under way, and so not begun
+        app.engine._mutations._reclaiming.add("user")  # as if it were under way, and so not begun
     for number, size in enumerate(SIZES):
         await _fill_redis(_database(url, number), size)
     return [
@@ -283,7 +283,7 @@ def _purging(app: Any, size: int, *, settled: bool = False) -> Contender:
 async def _settled(app: Any) -> None:
     """When no housekeeping is under way."""
     while app.engine.health().running:
-        await asyncio.wait(app.engine._owed)
+        await app.engine._mutations.aclose(60)
 
 
 def _flat(names: list[str], at_most: float = FLAT) -> list[Limit]:
