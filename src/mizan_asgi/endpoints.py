@@ -220,10 +220,10 @@ class BundleEndpoint:
         written: _WrittenHit | None = entry.written
         if written is None or written.by is not self or (self._counts_down and written.until <= self._now()):
             written = entry.written = self._write(entry, query)
-        if etag is None:
-            return written.whole
         if etag == written.etag:
             return written.unchanged
+        if etag is None:
+            return written.whole
         # A list, or another way to say it, is somebody else's to read.
         return None if written.opaque in etag or b"*" in etag else written.whole
 
