@@ -64,9 +64,10 @@ consistency: .venv/.dev
 exhaustive: .venv/.dev
 	$(BIN)/python -m tests.core.test_interleavings
 
-# Needs wrk and redis-server as well. NAMES="hit miss" measures these alone, OPTIONS=--quick takes a first look.
+# Needs wrk and redis-server as well. OPTIONS=--quick takes a first look; NAMES="hit miss" measures these alone, and
+# leaves what is written as it is.
 bench: .venv-bench/.bench
-	.venv-bench/bin/python -m benchmarks --write $(OPTIONS) $(NAMES)
+	.venv-bench/bin/python -m benchmarks $(if $(NAMES),,--write) $(OPTIONS) $(NAMES)
 
 .venv-bench/.bench: benchmarks/requirements.txt pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-bench

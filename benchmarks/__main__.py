@@ -29,6 +29,8 @@ def main() -> None:
     if options.draw:
         report.write(*report.read())
         return
+    if options.write and options.names:
+        parser.error("--write leaves the figures of one run, so it takes no names: every workload is measured")
     chosen = [one for one in names if not options.names or any(fnmatch(one, pattern) for pattern in options.names)]
     if "sockets" in chosen and not options.profile and shutil.which("wrk") is None:
         parser.error("sockets needs wrk; name the other workloads to measure these")
