@@ -23,11 +23,7 @@ from .guards import PermissionsOf, authorise
 from .holds import DEFAULT_HOLD_SECONDS
 from .identity import ANONYMOUS, Identity
 from .inputs import Pairs
-from .invalidation import (
-    Invalidation,
-    current,
-    named,
-)
+from .invalidation import Invalidation, current, named
 from .keys import MINIMUM_SECRET_BYTES, KeyMaker, check_secret
 from .manifest import page_url
 from .mutations import Mutations, held
@@ -256,7 +252,7 @@ class Engine:
             raise failure.error from None
         result = ran.results[0]
         return Page(
-            result=result if function.is_view else encode_json(_validated(function, result)[1]),
+            result=result if function.is_view else encode_json(_plain(function, result)),
             policy=policy,
             keepable=may_be_kept and await self._cache.unchanged(slot, stamps),
             personal=ran.personal,
@@ -320,7 +316,7 @@ class Engine:
         plan = query.plan
         ran = await self._runner.run(query.calls, caller, plan.policy if shared else None, concurrent=plan.concurrent)
         results = {
-            reader.name: _validated(reader, result)[1] for reader, result in zip(plan.readers, ran.results, strict=True)
+            reader.name: _plain(reader, result) for reader, result in zip(plan.readers, ran.results, strict=True)
         }
         return Computed(encode_json(results), ran.personal)
 
@@ -359,16 +355,15 @@ def _is_watched(plan: ContextPlan, request: object) -> bool:
     return not any(reader.takes_request for reader in plan.readers)
 
 
-def _validated(function: Function, result: object) -> tuple[Any, Any]:
-    """A result through the return annotation: as the annotation has it, and as plain JSON types."""
+def _plain(function: Function, result: object) -> Any:
+    """A result through the return annotation, as plain JSON types."""
     validated = function.validate_result(result, from_attributes=True)
-    return validated, function.dump_result(validated, mode="json", by_alias=True)
+    return function.dump_result(validated, mode="json", by_alias=True)
 
 
 async def _read_plainly(query: Query) -> Computed:
     """What the readers answer, where none of them is told who asks."""
     results = {}
     for reader, share in query.calls:
-        result = reader.validate_result(await reader.call(**share), from_attributes=True)
-        results[reader.name] = reader.dump_result(result, mode="json", by_alias=True)
+        results[reader.name] = _plain(reader, await reader.call(**share))
     return Computed(encode_json(results))

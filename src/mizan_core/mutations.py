@@ -115,7 +115,7 @@ class Mutations:
             if mutating.named or not (function.is_determined and isinstance(outcome, Returned)):
                 stale = resolve(self.graph, function, sent, caller.identity, outcome, mutating.named)
                 purge = self._purges.of(stale)
-            late = await self._settle(hold, purge, insist=self._refuses and not refused)
+            late = await self._settle(hold, purge, refused=refused)
         ended = late or ended
         ended.invalidations = purge.invalidations
         return ended
@@ -125,9 +125,9 @@ class Mutations:
         work = function.call(**sent) if function.is_direct else self._runner.to_the_end(function, sent, caller)
         return work if type(work) is CoroutineType else _awaited(work)
 
-    async def _settle(self, hold: Hold | None, purge: Purge, *, insist: bool | None = None) -> Failure | None:
+    async def _settle(self, hold: Hold | None, purge: Purge, *, refused: bool = False) -> Failure | None:
         """End the hold and purge; a failure, if that is insisted on and takes too long to be told as a success."""
-        insist = self._refuses if insist is None else insist
+        insist = self._refuses and not refused
         late = await self._cache.settle(hold or self._cache.hold(()), purge.scopes, insist=insist)
         if late is not None:
             return Failure(late)

@@ -7,7 +7,7 @@ its caller, as any coroutine is.
 
 import asyncio
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -30,9 +30,6 @@ class Tasks:
 
     def __len__(self) -> int:
         return len(self._running)
-
-    def __iter__(self) -> Iterator[asyncio.Task[Any]]:
-        return iter(self._running)
 
     def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Begin work in a task of its own."""
