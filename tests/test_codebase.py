@@ -46,6 +46,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"testing.consistency.worker", "testing.consistency.history", "testing.consistency.faults"},
         {"testing.consistency.fleet"},
         {"testing.consistency.traffic"},
+        {"testing.consistency.trouble"},
         {"testing.consistency.check"},
         {"testing.consistency.report"},
         {"testing.consistency.__main__"},

@@ -11,9 +11,8 @@ import pytest
 from mizan_core import RedisCache
 from mizan_core.testing.consistency.faults import GivenRedis, OwnRedis, network_faults
 from mizan_core.testing.consistency.fleet import WorkerProcess, proxied, target_of
-from mizan_core.testing.consistency.history import History
 from mizan_core.testing.consistency.proxy import Proxy
-from mizan_core.testing.consistency.traffic import Client, Traffic, Unsent
+from mizan_core.testing.consistency.traffic import Client, Unsent
 from mizan_core.testing.redis_server import RedisServer
 from tests.consistency.test_worker import settings
 
@@ -172,25 +171,3 @@ def test_the_url_behind_a_proxy_keeps_everything_but_the_address() -> None:
     assert proxied("redis://example.com", proxy) == "redis://127.0.0.1:7"
     assert target_of("redis://user:pass@example.com:6380/3") == ("example.com", 6380)
     assert target_of("redis:///0") == ("127.0.0.1", 6379)
-
-
-def test_what_a_worker_says_to_be_wrong_is_an_outage_until_it_is_calm_or_gone_or_the_end() -> None:
-    async def story() -> None:
-        now = iter(range(10, 100))
-        history = History(1.0)
-        traffic = Traffic([], history, lambda: float(next(now)), random.Random(0))
-        traffic._note((0, 0), 1.0, calm=False)
-        traffic._note((1, 0), 2.0, calm=False)
-        traffic._note((2, 0), 3.0, calm=False)
-        waiting = asyncio.create_task(traffic.calm())
-        traffic._note((0, 0), 4.0, calm=False)
-        traffic._note((0, 0), 5.0, calm=True)
-        traffic.forget((1, 0))
-        await asyncio.sleep(0)
-        assert not waiting.done()
-        traffic.end()
-        await waiting
-        assert [outage.began for outage in history.outages] == [1.0, 2.0, 3.0]
-        assert {outage.kind for outage in history.outages} == {"noticed"}
-
-    run(story)

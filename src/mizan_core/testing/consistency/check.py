@@ -6,26 +6,22 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from .faults import KILL, KINDS, Fault, GivenRedis, OwnRedis, Store, network_faults
 from .fleet import WorkerProcess, proxied, target_of
-from .history import SETTLED_SECONDS, History, Incarnation, Outage, Violation, violations
+from .history import SETTLED_SECONDS, History, Incarnation, Violation, violations
 from .proxy import Proxy
 from .traffic import Traffic
+from .trouble import Trouble
 from .worker import Settings
 from .world import Database
 
 # Every chunk on its way to Redis or back takes a while, each another one, so that orders change.
 _USUAL_DELAY_SECONDS = 0.002
-
-_BETWEEN_OUTAGES = (3.0, 8.0)
-_BETWEEN_KILLS = (1.0, 3.0)
-_BETWEEN_STORMS = (0.1, 0.7)
-_DEADLY_STORMS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +89,9 @@ class _Run:
         self._database = Database(directory / "truth.sqlite")
         self._prefix = f"mizan-consistency-{directory.name}:"
         self._faults: list[Fault] = []
-        self._struck = Counter[str]()
-        self._one_at_a_time = asyncio.Lock()
+        self._trouble = Trouble(
+            self._faults, self._workers, self._traffic, self._history, self._random, one_at_a_time=options.allow
+        )
 
     async def start(self, stack: AsyncExitStack) -> None:
         """The store, the database, the workers and the ways between them, until the stack is closed."""
@@ -112,15 +109,15 @@ class _Run:
             await worker.start()
             self._workers.append(worker)
         possible = [*store.faults(self._random), *network_faults(proxies, self._random)]
-        self._faults = [fault for fault in possible if fault.kind in self._options.faults]
+        self._faults += [fault for fault in possible if fault.kind in self._options.faults]
 
     async def trouble(self) -> None:
         """Clients, faults and deaths at once."""
-        works = [self._storms, *[self._traffic.visit] * self._options.clients]
+        works = [self._trouble.storms, *[self._traffic.visit] * self._options.clients]
         if self._faults:
-            works.append(self._outages)
+            works.append(self._trouble.strikes)
         if KILL in self._options.faults:
-            works.append(self._kills)
+            works.append(self._trouble.kills)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(work()) for work in works]
             await asyncio.sleep(self._options.seconds)
@@ -137,7 +134,7 @@ class _Run:
             self._history.commits.setdefault(operation, {})[row] = version
         found = violations(self._history, allow=self._options.allow)
         remaining = [one for one in found if one.read.began >= calm_since]
-        return Report(self._options, self._history, self._struck, found, remaining, uncached)
+        return Report(self._options, self._history, self._trouble.struck, found, remaining, uncached)
 
     async def _proxies(self, url: str, stack: AsyncExitStack) -> AsyncIterator[Proxy]:
         """One for each worker; none where the URL is not plain TCP."""
@@ -163,47 +160,3 @@ class _Run:
     def _died(self, incarnation: Incarnation) -> None:
         self._history.deaths[incarnation] = time.monotonic()
         self._traffic.forget(incarnation)
-
-    async def _outages(self) -> None:
-        """One after the other, of any kind."""
-        while True:
-            await asyncio.sleep(self._random.uniform(*_BETWEEN_OUTAGES))
-            async with self._alone():
-                fault = self._random.choice(self._faults)
-                self._struck[fault.kind] += 1
-                began = time.monotonic()
-                try:
-                    await fault.strike()
-                finally:
-                    self._history.outages.append(Outage(fault.kind, began, time.monotonic(), fault.forgets))
-                if self._options.allow:
-                    await self._settled()
-
-    async def _kills(self) -> None:
-        while True:
-            await asyncio.sleep(self._random.uniform(*_BETWEEN_KILLS))
-            async with self._alone():
-                self._struck[KILL] += 1
-                self._random.choice(self._workers).kill()
-
-    async def _storms(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            while True:
-                await asyncio.sleep(self._random.uniform(*_BETWEEN_STORMS))
-                group.create_task(self._storm(deadly=self._random.random() < _DEADLY_STORMS))
-
-    async def _storm(self, *, deadly: bool) -> None:
-        async with self._alone():
-            team = await self._traffic.storm(deadly=deadly)
-        if deadly and team is not None:
-            self._struck["kill before the purge"] += 1
-            await self._traffic.look_at_what_was_left(team)
-
-    def _alone(self) -> AbstractAsyncContextManager[object]:
-        """With "allow" a process that dies while it owes a purge loses it. That is documented, and would hide all else:
-        nobody is killed in an outage, nor until it has settled."""
-        return self._one_at_a_time if self._options.allow else nullcontext()
-
-    async def _settled(self) -> None:
-        await asyncio.sleep(SETTLED_SECONDS)
-        await self._traffic.calm()
