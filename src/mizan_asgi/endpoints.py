@@ -20,7 +20,7 @@ from mizan_core.identity import Identity, permission_key
 from mizan_core.memo import Memo
 from mizan_core.pace import Waiting
 from mizan_core.policies import Per, Seconds
-from mizan_core.refresh import Stale, read_mounted, refresh
+from mizan_core.refresh import Mounted, Stale, read_mounted, refresh
 from mizan_core.wire import no_such_context, parse_call
 
 from .auth import TOKEN_HEADERS, Authenticator, check_same_site
@@ -35,7 +35,7 @@ from .requests import (
     read_arguments,
     read_on,
 )
-from .responses import Reply, Written, bundle_reply, data_reply, error_reply, script_reply
+from .responses import RawHeaders, Reply, Written, bundle_reply, data_reply, error_reply, script_reply
 from .scripts import SCRIPTS, Script
 
 # Query strings are the sender's to make up. Those of several thousand bundles fit.
@@ -49,6 +49,7 @@ _LOOKED_AT = TOKEN_HEADERS | {b"if-none-match"}
 
 # What tells of the caller and of the page that calls; without it there is only the host's session to ask.
 _ABOUT_CALLERS = TOKEN_HEADERS | {b"sec-fetch-site", b"origin", b"x-mizan-mounted"}
+_OF_CALLS = _ABOUT_CALLERS | {b"content-type", b"content-length"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,27 +121,21 @@ class CallEndpoint:
         service = self._service
         if scope["method"] != "POST":
             raise MethodNotAllowed(["POST"])
-        sent = dict(scope["headers"])  # the last of each name: enough to see that nothing is there but the usual
+        is_usual, announced = _glance(scope["headers"])
         mounted = None
-        if _ABOUT_CALLERS.isdisjoint(sent):
+        if is_usual:
             identity = service.authenticator.in_scope(scope) or await service.authenticator.session(scope, receive)
         else:
-            headers = SentHeaders(scope)
-            caller = await service.authenticator.identify(headers, scope, receive)
-            if not caller.by_header:
-                check_same_site(headers, service.trusted_origins)
-            mounted = read_mounted(headers.all(b"x-mizan-mounted"))
-            identity = caller.identity
+            identity, mounted = await self._sender(SentHeaders(scope), scope, receive)
         limit = service.body_limit
-        limit.check(sent.get(b"content-length"))
+        limit.check(announced)
         message = await receive()
         body = message.get("body", b"")
         if message.get("more_body") or message["type"] == "http.disconnect" or len(body) > limit.bytes:
             body = await read_on(message, receive, limit)
         called: str
         args: Given
-        as_usual = sent.get(b"content-type") == b"application/json" and len(sent) == len(scope["headers"])
-        if as_usual and self._name is None:
+        if is_usual and self._name is None:
             called, args = parse_call(body)
         else:
             called, args = await self._called(SentHeaders(scope), body)
@@ -153,6 +148,15 @@ class CallEndpoint:
         if mounted is not None:
             ended = await refresh(service.engine.graph, ended, mounted, partial(self._stale_data, scope, receive))
         return data_reply(ended.body, ended.invalidations)
+
+    async def _sender(
+        self, headers: SentHeaders, scope: Scope, receive: Receive
+    ) -> tuple[Identity, tuple[Mounted, ...] | None]:
+        """Who calls, and what their page shows. Raises `Forbidden` for what another site makes a browser send."""
+        caller = await self._service.authenticator.identify(headers, scope, receive)
+        if not caller.by_header:
+            check_same_site(headers, self._service.trusted_origins)
+        return caller.identity, read_mounted(headers.all(b"x-mizan-mounted"))
 
     async def _called(self, headers: SentHeaders, body: bytes) -> tuple[str, Given]:
         """The function's name and its arguments, in whichever way they were sent."""
@@ -326,6 +330,21 @@ def shows_who_asks(policy: CachePolicy, functions: Iterable[Function]) -> bool:
     Reading a session costs, and Starlette's `SessionMiddleware` adds a `Vary` to every answer that it was read for.
     """
     return not policy.for_everyone or any(function.takes_request for function in functions)
+
+
+def _glance(headers: RawHeaders) -> tuple[bool, bytes | None]:
+    """Whether a call is JSON and says nothing of its caller; the Content-Length it announces. Most are that usual."""
+    media = announced = None
+    is_usual = True
+    for name, value in headers:
+        if name in _OF_CALLS:
+            if name == b"content-length":
+                announced = value
+            elif name == b"content-type" and media is None:
+                media = value
+            else:
+                is_usual = False
+    return is_usual and media == b"application/json", announced
 
 
 def _check_gets(scope: Scope) -> None:

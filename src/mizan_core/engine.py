@@ -302,14 +302,13 @@ class Engine:
 
     async def _outside_mutations(self, work: Awaitable[T]) -> T:
         """A reader fetched from a mutation's body is a reader: what it names is not the mutation's."""
-        around = current.get()
-        if around is None:
+        if current.get() is None:
             return await work
-        current.set(None)
+        around = current.set(None)
         try:
             return await work
         finally:
-            current.set(around)
+            current.reset(around)
 
     async def _read(self, query: Query, caller: Caller, *, shared: bool) -> Computed:
         """Run the readers of a bundle and encode what they answer."""

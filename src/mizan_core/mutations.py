@@ -68,8 +68,7 @@ class Mutations:
     async def _act(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
         """A function that declares to affect nothing: nothing is purged but what its body names."""
         mutating = Mutating(self, asyncio.get_running_loop())
-        around = current.get()
-        current.set(mutating)
+        around = current.set(mutating)
         ended: Answer | Failure
         try:
             work = function.call(**sent) if function.is_direct else self._runner.to_the_end(function, sent, caller)
@@ -77,8 +76,8 @@ class Mutations:
         except Exception as error:  # noqa: BLE001  # the function is not ours, and what it named is told all the same
             ended = Failure(error)
         finally:
-            current.set(around)
             mutating.has_ended = True
+            current.reset(around)
             late = None
             if mutating.named:  # it is a mutation, whatever it declares, and has a task from now on
                 self._pace.waits(function)
