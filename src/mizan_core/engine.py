@@ -242,6 +242,9 @@ class Engine:
         may_be_kept = all(set(shape) <= set(function.inputs) for shape in plan.shapes) and (
             policy.per is not Per.USER or identity.is_authenticated
         )
+        mutating = current.get()
+        if mutating is not None:
+            await held(mutating)
         stamps = await self._cache.stamps(slot)
         shared = policy.per is not Per.USER and not isinstance(policy.lifetime, Never)
         try:

@@ -175,6 +175,25 @@ class TestPages:
 
         run(story)
 
+    def test_nor_may_one_that_a_mutation_makes_of_what_it_is_about_to_change(self) -> None:
+        engines: list[Engine] = []
+
+        @client(context=self.user, route="/profile/{user_id}/")
+        async def profile(user_id: int) -> HtmlPage:
+            return HtmlPage("old")
+
+        @client(affects=self.user)
+        async def rename(user_id: int) -> bool:
+            return (await engines[0].page("profile", {"user_id": user_id})).keepable
+
+        async def story() -> None:
+            engines.append(engine_of(profile, rename))
+            assert (await engines[0].page("profile", {"user_id": 5})).keepable
+            for _ in range(2):
+                assert (await engines[0].call("rename", {"user_id": 5})).result is False
+
+        run(story)
+
     def test_a_page_that_is_narrowed_by_less_than_its_context_may_not_either(self) -> None:
         @client(context=self.user)
         async def activity(user_id: int, page: int = 1) -> int:
