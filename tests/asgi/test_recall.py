@@ -178,13 +178,15 @@ async def test_made_up_queries_take_no_more_memory_than_is_set_aside(
 ) -> None:
     monkeypatch.setattr(endpoints, "REMEMBERED_QUERIES_BYTES", 300_000)
     mizan = site.mizan(cache=MemoryCache(max_bytes=300_000))
+    remembered = []
     async with http(mizan) as web:
         await hits(web)
         for number in range(300):
             await web.get(f"/api/mizan/ctx/user/?user_id={number}&page={number}")
             assert (await web.get(f"/api/mizan/ctx/user/?user_id=5&made_up={number}")).status_code == 422
             assert (await web.get(USER)).headers["cache-status"] == "mizan; hit"
-    assert 10 < len(mizan._service.queries) < 200
+            remembered.append(len(mizan._service.queries))
+    assert 10 < max(remembered) < 200
 
 
 async def test_what_may_stop_being_valid_is_validated_each_time() -> None:
