@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,14 @@ Ask = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 def settings(redis: str, directory: Path) -> Settings:
-    database = Database(directory / "truth.sqlite")
-    database.create()
-    database.close()
+    with closing(Database(directory / "truth.sqlite")) as database:
+        database.create()
     return Settings(redis, f"{directory.name}:", directory / "truth.sqlite", "refuse", 3.0, (), "0")
+
+
+def commits(directory: Path) -> list[tuple[str, str, int]]:
+    with closing(Database(directory / "truth.sqlite")) as database:
+        return list(database.commits())
 
 
 @asynccontextmanager
@@ -77,7 +81,7 @@ def test_a_mutation_changes_its_rows_and_every_bundle_shows_it(kind: Kind, redis
             assert [one["status"] for one in answers].count("miss") == len(rows)
 
     asyncio.run(story())
-    assert set(Database(tmp_path / "truth.sqlite").commits()) == {(f"{kind}-1", row, 1) for row in rows}
+    assert set(commits(tmp_path)) == {(f"{kind}-1", row, 1) for row in rows}
 
 
 def test_a_reset_changes_everything(redis: RedisServer, tmp_path: Path) -> None:
@@ -86,7 +90,7 @@ def test_a_reset_changes_everything(redis: RedisServer, tmp_path: Path) -> None:
             assert (await ask(call(Kind.RESET)))["ended"] == "acknowledged"
 
     asyncio.run(story())
-    assert len({row for _, row, _ in Database(tmp_path / "truth.sqlite").commits()}) == 50
+    assert len({row for _, row, _ in commits(tmp_path)}) == 50
 
 
 def test_while_the_cache_is_down_it_refuses_and_says_so(tmp_path: Path) -> None:

@@ -48,7 +48,8 @@ class Worker:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._world = World(Database(settings.database), Pauses(random.Random(settings.seed)))
+        self._database = Database(settings.database)
+        self._world = World(self._database, Pauses(random.Random(settings.seed)))
         self.engine = Engine(
             self._world.graph(),
             cache=RedisCache(settings.redis, prefix=settings.prefix),
@@ -60,9 +61,8 @@ class Worker:
 
     async def serve(self, listening: Callable[[int], None]) -> None:
         """On a port that `listening` is told, until cancelled."""
-        async with self.engine:
-            server = await asyncio.start_server(self._converse, "127.0.0.1", 0)
-            async with server:
+        with contextlib.closing(self._database):  # last, for mutations that have begun write to it
+            async with self.engine, await asyncio.start_server(self._converse, "127.0.0.1", 0) as server:
                 listening(server.sockets[0].getsockname()[1])
                 await server.serve_forever()
 

@@ -57,6 +57,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
 
     def create(self) -> None:
         connection = self._connection()
@@ -85,17 +86,24 @@ class Database:
         yield from self._connection().execute("select operation, row, version from commits")
 
     def close(self) -> None:
-        """This thread's connection."""
-        self._connection().close()
-        del self._local.connection
+        """Every thread's connection."""
+        self._local = threading.local()
+        while self._connections:
+            self._connections.pop().close()
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
+            connection = sqlite3.connect(
+                self.path,
+                timeout=_BUSY_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,  # for whoever closes it
+            )
             connection.execute("pragma journal_mode = wal")
             connection.execute("pragma synchronous = off")  # processes die here, machines do not
             self._local.connection = connection
+            self._connections.append(connection)
         return connection
 
     @contextmanager
