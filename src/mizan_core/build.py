@@ -311,7 +311,7 @@ class _Build:
                 known = [*self.settings, *(one.name for one in self.declared.values() if one.context is not None)]
                 self.defects.append(
                     f"{function.name}: affects {target.name!r}, which no reader has for its context and no reader is "
-                    f"called{_nearest(target.name, known)}"
+                    f"called{_nearest(target.name, known) or '; build a reader of it as well'}"
                 )
                 return None
             context, reader = declared.context.name, target.name

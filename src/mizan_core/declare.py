@@ -305,6 +305,10 @@ def _signature_so_far(function: Callable[..., Any], local_names: dict[str, Any])
 
 
 def _shown_name(function: object, name: object) -> str:
+    if isinstance(function, str | Context | Target):
+        raise DeclarationError(
+            f"@client({function!r}) does not say whether that is read or changed; use context= or affects=."
+        )
     if not inspect.isfunction(function):
         raise DeclarationError(f"@client marks functions, and {function!r} is not one; put it innermost on a def.")
     return function.__name__ if name is None else str(name)

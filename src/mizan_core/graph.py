@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pydantic import TypeAdapter
+from pydantic_core import CoreConfig, SchemaValidator
 
 from .declare import Binding, ByBody, Declaration, Narrowing, Result
 from .inputs import Compiled, Parameter, Validator
@@ -82,7 +83,9 @@ class Function:
             "is_direct": signature.is_async and not takes_more,
         }
         if self.result is not None:
-            facts["validate_result"] = self.result.validator.validate_python
+            # What does not fit says whose it was: the function has ended, and is not in the traceback.
+            title = CoreConfig(title=f"the result of {declaration.name}")
+            facts["validate_result"] = SchemaValidator(self.result.core_schema, title).validate_python
             facts["dump_result"] = self.result.serializer.to_python
         for name, fact in facts.items():
             object.__setattr__(self, name, fact)

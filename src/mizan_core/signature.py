@@ -16,6 +16,9 @@ from .values import check_name
 # A parameter of this name is given the host's request, whatever its annotation.
 REQUEST = "request"
 
+# What methods call their first parameter.
+_INSTANCE = ("self", "cls")
+
 
 @dataclass(frozen=True, slots=True)
 class Input:
@@ -84,10 +87,15 @@ def read_signature(function: Callable[..., Any], local_names: Mapping[str, Any])
 def _check_parameter(parameter: inspect.Parameter) -> None:
     name = parameter.name
     if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
-        raise DeclarationError(f"*{name} takes anything; name each argument, for names decide what is invalidated.")
+        stars = "*" if parameter.kind is inspect.Parameter.VAR_POSITIONAL else "**"
+        raise DeclarationError(
+            f"{stars}{name} takes anything; name each argument, for names decide what is invalidated."
+        )
     if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
         raise DeclarationError(f"{name!r} is positional-only, and arguments arrive by name; drop the '/'.")
     check_name("parameter", name)
+    if name in _INSTANCE and parameter.annotation is inspect.Parameter.empty:
+        raise DeclarationError(f"it takes {name!r}, and nobody calls it on an instance; mark a function of the module.")
     if name != REQUEST and parameter.annotation is inspect.Parameter.empty:
         raise DeclarationError(f"parameter {name!r} has no annotation; without one it cannot be validated.")
     if isinstance(parameter.default, FieldInfo):

@@ -25,6 +25,8 @@ _REQUIRED = ("exp", "iat", "sub", "aud")
 
 def check_keys(keys: Keys) -> dict[str, bytes]:
     """The keys as bytes, in their order, newest last. Raises `DeclarationError` for none, or for a short one."""
+    if not isinstance(keys, Mapping):
+        raise DeclarationError(f"mwt_keys is a {type(keys).__name__}; it maps a key id to a secret, the newest last.")
     if not keys:
         raise DeclarationError("mwt_keys is empty; it maps a key id to a secret, the newest last.")
     return {kid: check_secret(f"MWT secret {kid!r}", secret) for kid, secret in keys.items()}

@@ -220,6 +220,9 @@ def in_another_script(größe: int) -> int: ...  # noqa: PLC2401
 def unannotated(user_id) -> int: ...
 
 
+def of_an_instance(self, user_id: int) -> int: ...
+
+
 def with_a_field(user_id: int = Field(gt=0)) -> int: ...
 
 
@@ -250,7 +253,8 @@ MISTAKES: list[tuple[Callable[..., Any], dict[str, Any], list[str]]] = [
     (yields, {}, ["it yields", "returns its answer once"]),
     (yields_later, {}, ["it yields", "returns its answer once"]),
     (takes_anything, {}, ["*values takes anything", "name each argument"]),
-    (takes_any_name, {}, ["*values takes anything", "name each argument"]),
+    (takes_any_name, {}, ["**values takes anything", "name each argument"]),
+    (of_an_instance, {}, ["takes 'self'", "mark a function of the module"]),
     (by_position, {}, ["'user_id' is positional-only", "drop the '/'"]),
     (in_another_script, {}, ["'größe' cannot name a parameter", "all ASCII"]),
     (unannotated, {}, ["'user_id' has no annotation", "cannot be validated"]),
@@ -358,6 +362,11 @@ class TestMistakes:
             client(context="user")(thing)
         assert repr(thing) in str(refused.value)
         assert "put it innermost on a def" in str(refused.value)
+
+    @pytest.mark.parametrize("thing", ["user", USER, USER.whole()])
+    def test_what_can_be_read_or_changed_takes_the_name_of_its_option(self, thing: Any) -> None:
+        with pytest.raises(DeclarationError, match="use context= or affects="):
+            client(thing)
 
     def test_a_lambda_has_no_name_that_could_be_called(self) -> None:
         with pytest.raises(DeclarationError, match="'<lambda>' cannot name a function"):

@@ -872,6 +872,27 @@ class TestMutations:
 
         run(story)
 
+    def test_a_result_that_does_not_fit_says_whose_it_was(self) -> None:
+        class Late(BaseModel, defer_build=True):
+            page: int
+
+        @client(context="page")
+        async def page() -> int:
+            return "x"  # type: ignore[return-value]
+
+        @client
+        async def late() -> Late:
+            return 5  # type: ignore[return-value]
+
+        async def story() -> None:
+            engine = engine_of(page, late)
+            with pytest.raises(ValueError, match="1 validation error for the result of page"):
+                await engine.fetch("page", {})
+            with pytest.raises(ValueError, match="1 validation error for the result of late"):
+                await engine.call("late", {})
+
+        run(story)
+
     def test_results_come_through_the_return_annotation(self) -> None:
         class Row:
             user_id, name, password = 1, "Ada", "secret"
@@ -1304,7 +1325,7 @@ class TestSettings:
         self, world: World, caplog: pytest.LogCaptureFixture
     ) -> None:
         class Mine:
-            pass
+            get = set = delete = delete_by_prefix = clear = MemoryCache.clear
 
         with caplog.at_level(logging.WARNING):
             Engine(world.graph, cache=Mine())  # type: ignore[arg-type]

@@ -245,7 +245,7 @@ DEFECTS: dict[str, tuple[list[Any], list[list[str]]]] = {
         [USERS, mutation("m", ["usr", "inbox", "profil", Context("user2")]), mutation("n", "m")],
         [
             ["m: affects 'usr'", "no reader has for its context and no reader is called", "did you mean 'user'?"],
-            ["m: affects 'inbox', which no reader has"],
+            ["m: affects 'inbox', which no reader has", "build a reader of it as well"],
             ["m: affects 'profil'", "did you mean 'profile'?"],
             ["m: affects 'user2'", "did you mean 'user'?"],
             ["n: affects 'm', which no reader has"],

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from enum import StrEnum
 from typing import Any, ParamSpec, TypeVar
 
-from ..errors import CacheUnavailable
+from ..errors import CacheUnavailable, DeclarationError
 from .backend import CacheBackend, HoldingBackend, let_go
 
 logger = logging.getLogger("mizan")
@@ -25,6 +25,8 @@ SETTLING_SECONDS = 1.0
 # purge has noticed, and has paid, before others have settled.
 _FIRST_PROBE_SECONDS = 0.1
 _LAST_PROBE_SECONDS = 0.5
+
+_VERBS = ("get", "set", "delete", "delete_by_prefix", "clear")
 
 
 class CacheState(StrEnum):
@@ -96,9 +98,13 @@ class _Deadlines:
 
 
 class GuardedCache:
-    """The same backend, whose every failure is a `CacheUnavailable` within the deadline."""
+    """The same backend, whose every failure is a `CacheUnavailable` within the deadline.
+
+    Raises `DeclarationError` for what is no backend.
+    """
 
     def __init__(self, backend: CacheBackend, *, deadline: float = DEFAULT_DEADLINE_SECONDS) -> None:
+        _check_verbs(backend)
         self._backend = backend
         self._deadline = deadline
         self._deadlines = _Deadlines(deadline)
@@ -157,7 +163,9 @@ class GuardedCache:
         """Open the breaker, once for each outage."""
         if self.state is not CacheState.DOWN:
             what = (
-                f"did not answer within {self._deadline:g} s" if isinstance(error, TimeoutError) else f"failed: {error}"
+                f"did not answer within {self._deadline:g} s"
+                if isinstance(error, TimeoutError)
+                else f"failed: {str(error).removesuffix('.')}"
             )
             logger.error("The cache is down: it %s. Bundles are computed until it is back.", what)
             self.state = CacheState.DOWN
@@ -201,6 +209,17 @@ class GuardedHoldingCache(GuardedCache):
 
     def release(self, tags: Sequence[str], holder: str) -> Awaitable[None]:
         return self._guarded(self._holding.release, tags, holder)
+
+
+def _check_verbs(backend: object) -> None:
+    if isinstance(backend, type):
+        raise DeclarationError(f"cache={backend.__name__} is the class itself; call it.")
+    missing = [verb for verb in _VERBS if not callable(getattr(backend, verb, None))]
+    if missing:  # the object itself is not shown, for it may be a URL with a password in it
+        raise DeclarationError(
+            f"cache= is a {type(backend).__name__}, which lacks {', '.join(missing)}; "
+            "give it a MemoryCache, a RedisCache or another CacheBackend."
+        )
 
 
 async def _refused() -> Any:
