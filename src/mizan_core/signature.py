@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import typing_extensions
 from pydantic.fields import FieldInfo
 
 from .errors import DeclarationError
@@ -15,6 +16,9 @@ from .values import check_name
 
 # A parameter of this name is given the host's request, whatever its annotation.
 REQUEST = "request"
+
+# What `type ... = ...` makes from Python 3.12 on, and what stands in for it before.
+_ALIASES = (typing_extensions.TypeAliasType, getattr(typing, "TypeAliasType", typing_extensions.TypeAliasType))
 
 # What methods call their first parameter.
 _INSTANCE = ("self", "cls")
@@ -125,13 +129,28 @@ def _input(parameter: inspect.Parameter, annotation: Any) -> Input:
 
 
 def union_members(annotation: Any) -> tuple[Any, ...]:
-    """The members of a union, or the annotation alone; `Annotated` is looked through."""
+    """The members of a union, or the annotation alone; `Annotated` and other names for a type are looked through."""
     origin = typing.get_origin(annotation)
     if origin is Annotated:
         return union_members(typing.get_args(annotation)[0])
+    if isinstance(annotation, typing.NewType):
+        return union_members(annotation.__supertype__)
+    if isinstance(annotation, _ALIASES):
+        return union_members(annotation.__value__)
+    if isinstance(origin, _ALIASES):
+        return union_members(_filled_in(origin, typing.get_args(annotation)))
     if origin is typing.Union or origin is types.UnionType:
         return tuple(inner for member in typing.get_args(annotation) for inner in union_members(member))
     return (annotation,)
+
+
+def _filled_in(alias: Any, arguments: tuple[Any, ...]) -> Any:
+    """What a generic alias stands for, with its parameters replaced."""
+    value, given = alias.__value__, dict(zip(alias.__type_params__, arguments, strict=False))
+    if isinstance(value, typing.TypeVar):
+        return given.get(value, value)
+    named = getattr(value, "__parameters__", ())
+    return value[tuple(given.get(one, one) for one in named)] if named else value
 
 
 def _is_identity(annotation: Any) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 import types
+import typing
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NewType, TypeVar
 
 import pytest
 from pydantic import BaseModel, Field
 from starlette.responses import HTMLResponse, Response
+from typing_extensions import TypeAliasType
 
 from mizan_core import GraphError, Identity, build, client
 from mizan_core.declare import declaration_of
@@ -18,6 +20,16 @@ from mizan_core.signature import Input, Signature, union_members
 
 if TYPE_CHECKING:
     from somewhere_else import Request
+
+
+T = TypeVar("T")
+
+# What `type Me = Identity` makes in Python 3.12, and what takes parameters.
+Me = getattr(typing, "TypeAliasType", TypeAliasType)("Me", Identity)
+MaybeMe = TypeAliasType("MaybeMe", Me | None)
+Maybe = TypeAliasType("Maybe", T | None, type_params=(T,))
+Noted = TypeAliasType("Noted", T, type_params=(T,))
+Page = TypeAliasType("Page", HTMLResponse)
 
 
 def signature_of(function: Callable[..., Any]) -> Signature:
@@ -137,7 +149,14 @@ class TestRequestsAndIdentities:
         assert signature_of(reader).identity_parameters == ("me", "they", "noted")
         assert list(signature_of(reader).inputs) == ["user_id"]
 
-    @pytest.mark.parametrize("annotation", [Identity | int, list[Identity], "Identity | str"])
+    @pytest.mark.parametrize("annotation", [Me, MaybeMe, Maybe[Identity], Maybe[Me], Noted[Identity], NewType("I", Me)])
+    def test_another_name_for_the_identity_is_no_argument_that_a_client_may_send(self, annotation: Any) -> None:
+        def reader(who) -> int: ...
+
+        reader.__annotations__["who"] = annotation
+        assert signature_of(client(context="user")(reader)).identity_parameters == ("who",)
+
+    @pytest.mark.parametrize("annotation", [Identity | int, list[Identity], "Identity | str", Maybe[int], Maybe[str]])
     def test_what_may_be_something_else_is_not_the_identity(self, annotation: Any) -> None:
         def reader(who) -> int: ...
 
@@ -161,7 +180,7 @@ class CallableByAccident:
 
 class TestViews:
     @pytest.mark.parametrize(
-        "returned", [Response, HTMLResponse, Application, Response | HTMLResponse, Annotated[Response, "page"]]
+        "returned", [Response, HTMLResponse, Application, Response | HTMLResponse, Annotated[Response, "page"], Page]
     )
     def test_a_function_that_returns_asgi_applications_is_a_view(self, returned: Any) -> None:
         def page() -> int: ...
