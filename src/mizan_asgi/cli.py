@@ -1,4 +1,4 @@
-"""`mizan manifest|check|purge|token TARGET ...`: what the graph says, and what an operator needs of it."""
+"""`mizan manifest|generate|openapi|check|purge|token`: what the graph says, and what an operator needs of it."""
 
 import asyncio
 import time
