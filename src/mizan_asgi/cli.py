@@ -275,21 +275,30 @@ def _describe_mutation(graph: Graph, function: Function) -> str:
     lines = [f"mutation {function.name}({', '.join(function.inputs)}){private}"]
     for affect in function.affects:
         reader = f"/{affect.function}" if affect.function else ""
-        lines.append(f"  {affect.context}{reader}: {_describe_affect(graph.contexts[affect.context], affect)}")
+        lines.append(
+            f"  {affect.context}{reader}: {_describe_affect(graph.contexts[affect.context], function, affect)}"
+        )
     return "\n".join([*lines, ""])
 
 
-def _describe_affect(plan: ContextPlan, affect: Affect) -> str:
+def _describe_affect(plan: ContextPlan, function: Function, affect: Affect) -> str:
     if isinstance(affect.narrowing, ByBody):
         return "narrowed by its body"
     if isinstance(affect.narrowing, Whole):
         return "WHOLE, as declared"
-    if affect.bindings:
-        by = ", ".join(_describe_binding(name, binding) for name, binding in affect.bindings)
+    if fitting := [one for one in affect.bindings if _may_fit(plan, function, *one)]:
+        by = ", ".join(_describe_binding(name, binding) for name, binding in fitting)
         return f"narrowed by {by}"
+    if affect.bindings:
+        return f"WHOLE: what is called {' or '.join(name for name, _ in affect.bindings)} is of a type that never fits"
     if isinstance(affect.narrowing, ByName) and not plan.parameters:
         return "whole, for it has no parameters"
     return f"WHOLE: no argument is called {' or '.join(plan.parameters)}; see .where(...)"
+
+
+def _may_fit(plan: ContextPlan, function: Function, name: str, binding: Binding) -> bool:
+    """Whether an argument can have a value for the parameter; `build` has seen to other bindings."""
+    return not isinstance(binding, Arg) or function.inputs[binding.name].kinds.can_become(plan.parameters[name].kinds)
 
 
 def _describe_binding(name: str, binding: Binding) -> str:

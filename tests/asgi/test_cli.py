@@ -87,9 +87,18 @@ async def rain() -> None:
     pass
 
 
-graph = build(
-    [*site.functions, customer_orders, orders_page, private_orders, about_page, ship, buy, import_orders, rain]
-)
+@client(affects=orders)
+async def receive(customer_id: int, tag: dict[str, int]) -> None:
+    pass
+
+
+@client(affects="user")
+async def merge(user_id: dict[str, int]) -> None:
+    pass
+
+
+functions = [customer_orders, orders_page, private_orders, about_page, ship, buy, import_orders, rain, receive, merge]
+graph = build([*site.functions, *functions])
 mizan = Mizan(graph, mwt_keys=KEYS, mwt_ttl=60, audience="shop", base_url="/m")
 shared = Mizan(graph, cache=SharedCache(), cache_secret=SECRET, base_url="/m")
 engine = Engine(graph, cache=SharedCache(), cache_secret=SECRET)
@@ -200,6 +209,8 @@ def test_check_shows_what_every_mutation_narrows_and_a_missed_narrowing_as_whole
         "shop_orders: WHOLE, as declared",
         "shop_orders: narrowed by its body",
     ]
+    assert paragraph("mutation receive", told)[1:] == ["shop_orders: narrowed by customer_id"]
+    assert paragraph("mutation merge", told)[1:] == ["user: WHOLE: what is called user_id is of a type that never fits"]
     assert paragraph("mutation rain", told) == ["mutation rain()", "weather: whole, for it has no parameters"]
 
 
