@@ -113,7 +113,7 @@ def test_one_at_a_time_nobody_is_killed_during_a_fault(one_at_a_time: bool, redi
     run(story)
 
 
-def test_in_half_of_the_storms_a_worker_dies_before_its_purge(redis: RedisServer, tmp_path: Path) -> None:
+def test_in_some_of_the_storms_a_worker_dies_before_its_purge(redis: RedisServer, tmp_path: Path) -> None:
     async def story() -> None:
         async with fleet(redis.url, tmp_path) as one:
             made = Trouble([], [one.worker], one.traffic, one.history, random.Random(0), one_at_a_time=False)

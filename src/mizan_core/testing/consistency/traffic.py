@@ -4,8 +4,9 @@ import asyncio
 import itertools
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import Any, TypeAlias, assert_never
 
 from .fleet import WorkerProcess
@@ -28,6 +29,7 @@ _KINDS = {Kind.RENAME: 50, Kind.RETITLE: 20, Kind.PROMOTE: 15, Kind.TOUCH: 14, K
 # A storm: so many who read, all the time. After a deadly one a team is left alone for a while longer than its hold.
 _CROWD = 6
 _GLANCE_SECONDS = 0.002
+_MOMENT_SECONDS = 0.02
 _LEFT_ALONE_SECONDS = 2.0
 
 
@@ -101,10 +103,12 @@ class Traffic:
                     await self.read(client, self._worker(), self._team(), self._random.choice((None, *range(USERS))))
 
     async def storm(self, *, deadly: bool) -> int | None:
-        """Change and read one card all at once; if `deadly`, a process dies between its commit and its purge.
+        """Change a card twice, at once or one after the other, while it is read; if `deadly`, the second change ends
+        with a process that dies between its commit and its purge.
 
-        Then nobody changes the card's team until the hold of the dead one has expired, so that what it may have left
-        behind is still to be seen. The team, if any could be found.
+        As soon as it has been changed, others come to every worker, where readers of before may still be under way.
+        After a deadly storm nobody changes the card's team until the hold of the dead one has expired, so that what it
+        may have left behind is still to be seen. The team, if any could be found.
         """
         team, user = self._random.randrange(TEAMS), self._random.randrange(USERS)
         if self._is_left_alone(team):
@@ -112,15 +116,17 @@ class Traffic:
         if deadly:
             self._left_alone[team] = self._clock() + self._history.hold + _LEFT_ALONE_SECONDS
         kind = self._random.choice((Kind.RENAME, Kind.RENAME, Kind.RETITLE))
+        late = tuple(itertools.product(self._workers, (user, None)))
         with ExitStack() as stack:
-            one, other, *crowd = (stack.enter_context(closing(Client())) for _ in range(2 + _CROWD))
+            one, other, *others = (stack.enter_context(closing(Client())) for _ in range(2 + _CROWD + len(late)))
             async with asyncio.TaskGroup() as group:
                 first = group.create_task(self.change(one, self._worker(), kind, team, user))
-                if self._random.random() < 0.5:
-                    await first
-                last = group.create_task(self.change(other, self._worker(), kind, team, user, doomed=deadly))
-                for client in crowd:
+                again = partial(self.change, other, self._worker(), kind, team, user, doomed=deadly)
+                last = group.create_task(self._soon_after(first, again) if self._random.random() < 0.5 else again())
+                for client in others[:_CROWD]:
                     group.create_task(self._look_on(client, team, user, last))
+                for client, (worker, whose) in zip(others[_CROWD:], late, strict=True):
+                    group.create_task(self._come_late(client, worker, team, whose, last))
         return team
 
     async def look_at_what_was_left(self, team: int) -> None:
@@ -195,6 +201,19 @@ class Traffic:
         for _ in itertools.chain(iter(change.done, True), (True,)):
             await self.read(client, worker, team, self._random.choice((user, user, None)))
             await asyncio.sleep(_GLANCE_SECONDS)
+
+    async def _soon_after(self, change: asyncio.Task[None], again: Callable[[], Awaitable[None]]) -> None:
+        """Once more, after a moment in which others have begun to read."""
+        await asyncio.wait([change])
+        await asyncio.sleep(self._random.uniform(0.0, _MOMENT_SECONDS))
+        await again()
+
+    async def _come_late(
+        self, client: Client, worker: WorkerProcess, team: int, user: int | None, change: asyncio.Task[None]
+    ) -> None:
+        """Read the card, or its board, as soon as it has been changed."""
+        await asyncio.wait([change])
+        await self.read(client, worker, team, user)
 
     def _arguments(self, kind: Kind, team: int, user: int) -> dict[str, object]:
         match kind:

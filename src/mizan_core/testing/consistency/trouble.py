@@ -18,9 +18,9 @@ KILL_BEFORE_PURGE = "kill before the purge"
 # Seconds, at least and at most.
 _BETWEEN_FAULTS = (3.0, 8.0)
 _BETWEEN_KILLS = (1.0, 3.0)
-_BETWEEN_STORMS = (0.1, 0.7)
+_BETWEEN_STORMS = (0.05, 0.35)
 
-_DEADLY_STORMS = 0.5
+_DEADLY_STORMS = 0.25
 
 
 class Trouble:
