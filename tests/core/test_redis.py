@@ -1,9 +1,11 @@
 """A cache in Redis beyond the contract: few round trips, holds across processes, and no harm from faults."""
 
 import asyncio
+import gc
 import signal
 import ssl
 import time
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -149,6 +151,59 @@ async def holders(cache: RedisCache, tag: str) -> list[str] | None:
         return None
     assert value.startswith(HELD)
     return [holder.partition("=")[0] for holder in value.removeprefix(HELD).decode().split(",") if holder]
+
+
+def test_where_every_connection_is_taken_what_comes_meanwhile_shares_the_next_that_is_free() -> None:
+    async def story(server: RedisServer) -> None:
+        cache = RedisCache(server.url, max_connections=1, timeout=5.0)
+        await cache.set("a", b"1", None)
+        wire = Wire(cache)
+        server.signal(signal.SIGSTOP)
+        try:
+            answers = []
+            for _ in range(3):
+                answers.append(cache.get("a"))
+                await asyncio.sleep(0)
+        finally:
+            server.signal(signal.SIGCONT)
+        assert [await answer for answer in answers] == [[b"1"]] * 3
+        assert wire.taken() == 2
+        await cache.aclose()
+
+    with redis_server() as server:
+        run(lambda: story(server))
+
+
+def test_a_hold_that_was_given_up_before_it_left_is_never_written() -> None:
+    async def story(server: RedisServer) -> None:
+        cache = RedisCache(server.url, max_connections=1, timeout=5.0)
+        await cache.set("a", b"1", None)
+        server.signal(signal.SIGSTOP)
+        try:
+            answer = cache.get("a")
+            await asyncio.sleep(0)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(cache.hold(["tag"], "me", 30), 0.05)
+        finally:
+            server.signal(signal.SIGCONT)
+        assert await answer == [b"1"]
+        while cache._sending:
+            await asyncio.sleep(0)
+        assert await cache.get("tag") == [None]
+        await cache.aclose()
+
+    with redis_server() as server:
+        run(lambda: story(server))
+
+
+def test_deleting_by_prefix_takes_no_connection_of_its_own(redis: RedisServer) -> None:
+    async def story() -> None:
+        cache = RedisCache(redis.url, prefix="alone:", max_connections=1)
+        await cache.set("a", b"1", None)
+        assert await cache.delete_by_prefix("") == 1
+        await cache.aclose()
+
+    run(story)
 
 
 def test_the_last_holder_in_whichever_process_deletes(cache: RedisCache, redis: RedisServer) -> None:
@@ -369,6 +424,23 @@ def test_what_a_full_server_cannot_hold_is_refused_or_runs_and_is_purged(world: 
         run(lambda: story(server))
 
 
+def test_a_full_server_purges_what_nobody_else_holds_and_leaves_the_rest_held() -> None:
+    async def story(server: RedisServer) -> None:
+        cache = RedisCache(server.url)
+        await cache.hold(["shared"], "other", 30)
+        await cache.hold(["shared", "mine"], "me", 30)
+        server.say("CONFIG", "SET", "maxmemory", "1")
+        await cache.release(["shared", "mine"], "me")
+        shared, mine = await cache.get("shared", "mine")
+        assert shared is not None
+        assert shared.startswith(HELD)
+        assert mine is None
+        await cache.aclose()
+
+    with redis_server("--maxmemory-policy", "noeviction") as server:
+        run(lambda: story(server))
+
+
 def test_deleting_by_prefix_goes_in_steps(cache: RedisCache) -> None:
     async def story() -> None:
         await asyncio.gather(*(cache.set(f"ctx:a:{number}", b"x", 60) for number in range(2_500)))
@@ -406,6 +478,18 @@ def test_an_event_loop_that_has_ended_takes_its_connections_along(cache: RedisCa
         asyncio.run(_set_and_get(cache, number))
 
 
+def test_closing_in_another_event_loop_than_that_which_has_ended_is_no_error(redis: RedisServer) -> None:
+    cache = RedisCache(redis.url)
+
+    async def asks() -> None:
+        assert await cache.get("a") == [None]
+
+    run(asks)
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):  # nobody can close them any more
+        run(cache.aclose)
+        gc.collect()
+
+
 def test_an_event_loop_that_was_broken_off_leaves_nothing_in_the_way(cache: RedisCache) -> None:
     async def interrupted() -> None:
         cache.get("a")
@@ -428,6 +512,12 @@ async def _set_and_get(cache: RedisCache, number: int) -> None:
 def test_a_url_that_is_not_redis_is_refused(url: str) -> None:
     with pytest.raises(DeclarationError, match="URL"):
         RedisCache(url)
+
+
+@pytest.mark.parametrize("url", ["redis://localhost:7000/3", "unix:///run/redis.sock", "http://localhost"])
+def test_a_url_that_no_cluster_has_is_refused(url: str) -> None:
+    with pytest.raises(DeclarationError, match="URL"):
+        RedisCache(url, cluster=True)
 
 
 TLS = Path(__file__).parent / "tls"
@@ -532,3 +622,35 @@ def test_a_cluster_keeps_the_keys_of_one_look_up_in_different_slots(cluster: str
             assert (await other.fetch("user", {"user_id": 6})).status == "miss"
 
     run(story)
+
+
+def test_a_cluster_is_asked_for_more_at_once_than_there_are_connections(cluster: str) -> None:
+    async def story() -> None:
+        cache = RedisCache(cluster, prefix="many:", cluster=True, max_connections=2)
+        assert all(await asyncio.gather(*(cache.set(f"ctx:{number}", b"1", 60) for number in range(250))))
+        found = await asyncio.gather(*(cache.get(f"ctx:{number}", "tag") for number in range(50)))
+        assert found == [[b"1", None]] * 50
+        assert await cache.delete_by_prefix("ctx:") == 250
+        await cache.aclose()
+
+    run(story)
+
+
+def test_a_user_of_a_clusters_access_list_needs_two_commands_more(world: World) -> None:
+    async def story(server: RedisServer) -> None:
+        server.say("CLUSTER", "ADDSLOTS", *map(str, range(16_384)))
+        rights = ("+get", "+set", "+unlink", "+del", "+eval", "+scan", "+time", "+cluster", "+command")
+        server.say("ACL", "SETUSER", "mizan", "on", ">sesame", "~app:*", *rights)
+        while "cluster_state:ok" not in server.say("CLUSTER", "INFO"):
+            await asyncio.sleep(0.05)
+        url = f"redis://mizan:sesame@127.0.0.1:{server.port}"
+        cache = RedisCache(url, prefix="app:", cluster=True)
+        async with Engine(world.graph, cache=cache, cache_secret=SECRET, deadline=5.0) as engine:
+            assert [(await engine.fetch("user", {"user_id": 5})).status for _ in range(2)] == ["miss", "hit"]
+            await engine.call("update_profile", {"user_id": 5, "name": "Eve"})
+            assert (await engine.fetch("user", {"user_id": 5})).status == "miss"
+            assert await cache.delete_by_prefix("") > 0
+            assert engine.health().cache == "up"
+
+    with redis_server("--cluster-enabled", "yes", *_nodes(4)) as server:
+        run(lambda: story(server))

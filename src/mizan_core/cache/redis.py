@@ -5,7 +5,7 @@ a nonce that arrived again after its tag was purged would bring dead entries bac
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -13,7 +13,7 @@ from redis.asyncio import BlockingConnectionPool, Connection, Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import OutOfMemoryError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisClusterException, ResponseError
 
 from ..errors import CacheUnavailable, DeclarationError
 from .backend import HELD
@@ -29,6 +29,8 @@ DEFAULT_MAX_CONNECTIONS = 16
 _LOOKED_AT_AFTER_SECONDS = 1.0
 
 _SCAN_COUNT = 1000
+# How many keys are deleted at once in a cluster, a command for each: others wait for as long.
+_CLUSTER_PART = 100
 _GLOB = str.maketrans({character: f"\\{character}" for character in "*?[]^-\\"})
 
 # A held tag's value is HELD and its holders, each with the moment at which its hold expires (in milliseconds) and a
@@ -59,13 +61,14 @@ for _, key in ipairs(KEYS) do
 end
 """
 
+# A server that is full may refuse to write the shorter value. Then the tag stays held, as others hold it anyway.
 _RELEASE = f"""{_OTHERS}
 for _, key in ipairs(KEYS) do
   local kept, last = others(redis.call('GET', key))
   if kept == '' then
     redis.call('DEL', key)
   else
-    redis.call('SET', key, ARGV[2] .. kept, 'PX', string.format('%d', last - now))
+    redis.pcall('SET', key, ARGV[2] .. kept, 'PX', string.format('%d', last - now))
   end
 end
 """
@@ -82,12 +85,16 @@ class _Command:
 
 @dataclass(slots=True)
 class _Batch:
-    """What has been called in this turn of an event loop. All look-ups become one, behind everything else."""
+    """What has been called in this turn of an event loop. All look-ups become one, behind everything else.
+
+    `is_due`: the turn has ended, and as much is under way as may be. Until it leaves, others may join.
+    """
 
     loop: asyncio.AbstractEventLoop | None = None
     commands: list[_Command] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     lookups: list[tuple[int, "asyncio.Future[list[bytes | None]]"]] = field(default_factory=list)
+    is_due: bool = False
 
 
 class RedisCache:
@@ -117,17 +124,17 @@ class RedisCache:
         self._prefix = prefix
         self._cluster = cluster
         self._timeout = timeout
-        self._options: dict[str, Any] = {
-            "max_connections": max_connections,
-            "socket_connect_timeout": connect_timeout,
-        }
+        self._max_connections = max_connections
+        self._options: dict[str, Any] = {"socket_connect_timeout": connect_timeout}
         self._check_url()
         self._client: Redis | RedisCluster | None = None
         self._idle: list[tuple[Connection, float]] = []  # connections, and since when nobody has used them
         self._loop: asyncio.AbstractEventLoop | None = None
         self._initializing = asyncio.Lock()
+        self._places = asyncio.Semaphore(max_connections)  # in a cluster, where each command takes a connection
         self._batch = _Batch()
         self._sending: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
 
     def get(self, *keys: str) -> Awaitable[list[bytes | None]]:
         answer: asyncio.Future[list[bytes | None]] = self._future()
@@ -158,25 +165,20 @@ class RedisCache:
 
     async def delete_by_prefix(self, prefix: str) -> int:
         """In small steps, which never block the server."""
-        client = self._connected()
-        pattern = self._key(prefix).translate(_GLOB) + "*"
         deleted = 0
-        some: list[bytes] = []
-        async for key in client.scan_iter(match=pattern, count=_SCAN_COUNT):
-            some.append(key)
-            if len(some) == _SCAN_COUNT:
-                deleted += await self._unlink(some)
-                some = []
-        return deleted + await self._unlink(some)
+        async for keys in self._found(self._key(prefix).translate(_GLOB) + "*"):
+            deleted += await self._unlink(keys)
+        return deleted
 
     async def clear(self) -> None:
         await self.delete_by_prefix("")
 
     async def aclose(self) -> None:
         """Close every connection."""
-        client, self._client = self._client, None
+        self._running()
         if self._sending:
             await asyncio.wait(self._sending, timeout=self._timeout)
+        client, self._client = self._client, None
         self._idle.clear()
         if client is not None:
             await client.aclose()
@@ -186,25 +188,42 @@ class RedisCache:
 
     def _check_url(self) -> None:
         try:
-            BlockingConnectionPool.from_url(self._url)
-        except ValueError as error:
+            (RedisCluster if self._cluster else BlockingConnectionPool).from_url(self._url)
+        except (ValueError, RedisClusterException) as error:
             raise DeclarationError(f"RedisCache cannot use this URL: {error}") from None
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        """The running loop. What began in another has ended with it."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._client = loop, None
+            self._initializing = asyncio.Lock()
+            self._places = asyncio.Semaphore(self._max_connections)
+            self._sending = set()
+        return loop
 
     def _connected(self) -> Any:
         """The client of the running loop. It neither retries nor waits."""
-        loop = asyncio.get_running_loop()
-        if self._client is None or self._loop is not loop:
-            self._loop = loop
+        self._running()
+        if self._client is None:
             self._idle.clear()
-            self._initializing = asyncio.Lock()
             never = Retry(NoBackoff(), 0)
-            if self._cluster:
+            if self._cluster:  # one connection more, for a scan
                 self._client = RedisCluster.from_url(
-                    self._url, retry=never, socket_timeout=self._timeout, **self._options
+                    self._url,
+                    retry=never,
+                    socket_timeout=self._timeout,
+                    max_connections=self._max_connections + 1,
+                    **self._options,
                 )
             else:  # reads are timed here, once for all that travels together
                 pool = BlockingConnectionPool.from_url(
-                    self._url, retry=never, socket_timeout=None, timeout=self._timeout, **self._options
+                    self._url,
+                    retry=never,
+                    socket_timeout=None,
+                    timeout=self._timeout,
+                    max_connections=self._max_connections,
+                    **self._options,
                 )
                 self._client = Redis.from_pool(pool)
         return self._client
@@ -213,8 +232,8 @@ class RedisCache:
         return asyncio.get_running_loop().create_future()
 
     def _joined(self) -> _Batch:
-        """The batch of this turn of the loop, which leaves at its end."""
-        loop = asyncio.get_running_loop()
+        """The batch of this turn of the loop, which leaves at its end, or as soon as there is a connection for it."""
+        loop = self._running()
         if self._batch.loop is not loop:  # nothing was called yet, or in a loop that was broken off in mid-turn
             self._batch = _Batch(loop)
             loop.call_soon(self._send_batch)
@@ -238,10 +257,23 @@ class RedisCache:
         return _total(answers, total)
 
     def _send_batch(self) -> None:
+        """Send what has been called. Where every connection is taken, whoever gives one back does so."""
+        if len(self._sending) >= self._max_connections:
+            self._batch.is_due = True
+            return
         batch, self._batch = self._batch, _Batch()
+        if batch.is_due:  # what was given up meanwhile must not arrive late: nobody would release what it holds
+            batch.commands = [command for command in batch.commands if not command.answer.done()]
+            if not batch.commands and not batch.keys:
+                return
         task = asyncio.create_task(self._send(batch))
         self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
+        task.add_done_callback(self._sent)
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        if self._batch.is_due:
+            self._send_batch()
 
     async def _send(self, batch: _Batch) -> None:
         words = [command.words for command in batch.commands]
@@ -264,7 +296,7 @@ class RedisCache:
         if self._cluster:
             async with self._initializing:  # redis-py drops connections that others use when two initialise at once
                 await client.initialize()
-            return await asyncio.gather(*(client.execute_command(*one) for one in words), return_exceptions=True)
+            return await asyncio.gather(*(self._executed(client, one) for one in words), return_exceptions=True)
         pool = client.connection_pool
         connection = await self._connection(pool)
         try:
@@ -275,6 +307,10 @@ class RedisCache:
             raise
         self._idle.append((connection, asyncio.get_running_loop().time()))
         return replies
+
+    async def _executed(self, client: Any, words: tuple[Any, ...]) -> Any:
+        async with self._places:  # redis-py fails what finds no connection
+            return await client.execute_command(*words)
 
     async def _connection(self, pool: Any) -> Connection:
         """A connection that nobody uses. One that rested goes through the pool, which sees whether it is still open."""
@@ -303,8 +339,8 @@ class RedisCache:
 
     def _give_up(self, connection: Connection) -> None:
         task = asyncio.create_task(connection.disconnect(nowait=True))
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     def _answer_lookups(self, batch: _Batch, values: Any) -> None:
         failed = values if isinstance(values, Exception) else _first_error(values) if self._cluster else None
@@ -312,6 +348,24 @@ class RedisCache:
         for count, answer in batch.lookups:
             _answer(answer, failed or values[start : start + count])
             start += count
+
+    async def _found(self, pattern: str) -> AsyncIterator[list[bytes]]:
+        """The keys that match, some at a time."""
+        if self._cluster:
+            some: list[bytes] = []
+            async for key in self._connected().scan_iter(match=pattern, count=_SCAN_COUNT):
+                some.append(key)
+                if len(some) == _CLUSTER_PART:
+                    yield some
+                    some = []
+            yield some
+            return
+        cursor = b"0"
+        while True:  # by the connections that all else takes, for those that rest are not the pool's to give
+            cursor, keys = await self._call(("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT), _as_it_is)
+            yield keys
+            if cursor == b"0":
+                return
 
     async def _unlink(self, keys: list[Any]) -> int:
         if not keys:
