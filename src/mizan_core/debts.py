@@ -36,14 +36,15 @@ class Debts:
         self._owed[holder] = tags
         self._through[holder] = asyncio.get_running_loop().create_future()
         self._bypassed.update(dict.fromkeys(tags, math.inf))
-        if self._paying is None or self._paying.done():
+        if not self._is_paying:
             logger.error("A purge did not get through. It is tried again, and its contexts bypass the cache here.")
-            self._paying = asyncio.create_task(self._pay())
+        self._go_on()
 
     def touches(self, tags: Sequence[str]) -> bool:
         """Whether a purge of one of these tags is owed, or was until a moment ago."""
         if not self._bypassed:
             return False
+        self._go_on()  # where a loop has ended that was paying, or this was closed and is used again
         now = asyncio.get_running_loop().time()
         self._bypassed = {tag: until for tag, until in self._bypassed.items() if until > now}
         return any(tag in self._bypassed for tag in tags)
@@ -61,6 +62,15 @@ class Debts:
         if self._owed:
             logger.error("Closed with %d purges that never got through.", len(self._owed))
         self._paying.cancel()
+
+    @property
+    def _is_paying(self) -> bool:
+        return self._paying is not None and not self._paying.done()
+
+    def _go_on(self) -> None:
+        """Pay, if anything is owed and that is not under way."""
+        if self._owed and not self._is_paying:
+            self._paying = asyncio.create_task(self._pay())
 
     async def _pay(self) -> None:
         while self._owed:

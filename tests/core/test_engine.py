@@ -1461,6 +1461,28 @@ class TestCacheFailure:
 
         run(story)
 
+    def test_what_was_still_owed_when_it_closed_is_paid_once_it_is_used_again(self, world: World) -> None:
+        cache = FailingCache()
+        engine = Engine(world.graph, cache=cache, shutdown=0.05)
+
+        async def closes() -> None:
+            await engine.fetch("user", {"user_id": 5})
+            cache.broken = True
+            await engine.call("update_profile", {"user_id": 5, "name": "x"})
+            await engine.aclose()
+            cache.broken = False
+
+        async def opens_again() -> None:
+            assert engine.health().owed_purges == 1
+            fetched = await engine.fetch("user", {"user_id": 5})
+            assert fetched.cache_status == "mizan; fwd=bypass; detail=purge-owed"
+            while engine.health().owed_purges:
+                await asyncio.sleep(0.01)
+            await engine.aclose()
+
+        run(closes)
+        run(opens_again)
+
     def test_a_mutation_whose_purge_does_not_get_through_is_not_told_as_a_success(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -172,6 +172,40 @@ def test_closing_while_it_is_down_stops_the_probes() -> None:
     run(story)
 
 
+def test_a_loop_that_ends_while_it_is_down_leaves_nothing_down() -> None:
+    backend = Flaky()
+    guarded = GuardedCache(backend)
+
+    async def fails() -> None:
+        backend.failing = True
+        with pytest.raises(CacheUnavailable):
+            await guarded.get("a")
+        assert guarded.state is CacheState.DOWN
+
+    async def succeeds() -> None:
+        backend.failing = False
+        assert await guarded.get("a") == [None]
+        await guarded.aclose()
+
+    run(fails)
+    run(succeeds)
+
+
+def test_what_fails_before_there_is_anything_to_wait_for_has_failed_as_well() -> None:
+    class Hasty(MemoryCache):
+        def get(self, *keys: str) -> Any:
+            raise ConnectionError
+
+    async def story() -> None:
+        guarded = GuardedCache(Hasty())
+        with pytest.raises(CacheUnavailable):
+            await guarded.get("a")
+        assert guarded.state is CacheState.DOWN
+        await guarded.aclose()
+
+    run(story)
+
+
 def test_two_failures_at_once_are_one_outage(caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         backend = Flaky()

@@ -137,13 +137,14 @@ class GuardedCache:
         if self._probing is not None:
             self._probing.cancel()
             await asyncio.wait([self._probing])
-            self._probing = None
-            self.state = CacheState.UP  # whoever opens it again finds out for themselves
 
     def _guarded(self, operation: Callable[P, Awaitable[T]], *args: P.args, **options: P.kwargs) -> Awaitable[T]:
         if self.state is CacheState.DOWN:
             return _refused()
-        called = operation(*args, **options)
+        try:
+            called = operation(*args, **options)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is raised where the operation is waited for
+            return _Bounded(self, _raising(error))
         if not isinstance(called, asyncio.Future) or isinstance(called, asyncio.Task):  # a task fails only by itself
             return _Bounded(self, called)
         self._deadlines.add(called)
@@ -169,8 +170,9 @@ class GuardedCache:
             )
             logger.error("The cache is down: it %s. Bundles are computed until it is back.", what)
             self.state = CacheState.DOWN
-            if self._probing is None or self._probing.done():
+            if self._probing is None:
                 self._probing = asyncio.create_task(self._probe())
+                self._probing.add_done_callback(self._probed)
         return CacheUnavailable("The cache cannot be reached.")
 
     async def _probe(self) -> None:
@@ -187,6 +189,11 @@ class GuardedCache:
                 logger.warning("The cache is up again.")
                 return
             wait = _FIRST_PROBE_SECONDS
+
+    def _probed(self, _: asyncio.Task[None]) -> None:
+        """It has settled; or it was closed, or its loop has ended, and then whoever asks next finds out."""
+        self._probing = None
+        self.state = CacheState.UP
 
     async def _answers(self) -> bool:
         try:
@@ -224,3 +231,7 @@ def _check_verbs(backend: object) -> None:
 
 async def _refused() -> Any:
     raise CacheUnavailable("The cache cannot be reached.")
+
+
+async def _raising(error: Exception) -> Any:
+    raise error
