@@ -169,9 +169,10 @@ class BundleCache:
         try:
             await hold.end(purged)
         except CacheUnavailable as error:
-            self._debts.owe(hold.holder, hold.owed)
-            if insist and not await self._debts.paid(hold.holder, INSIST_SECONDS):
-                return error
+            through = self._debts.owe(hold.holder, hold.owed)
+            if insist and not through.done():
+                await asyncio.wait([through], timeout=INSIST_SECONDS)
+                return None if through.done() else error
         return None
 
     async def reclaim(self, prefix: str) -> int:

@@ -31,14 +31,18 @@ class Debts:
     def __len__(self) -> int:
         return len(self._owed)
 
-    def owe(self, holder: str, tags: tuple[str, ...]) -> None:
-        """Remember to release these tags; whoever depends on one of them bypasses the cache until a second after."""
+    def owe(self, holder: str, tags: tuple[str, ...]) -> asyncio.Future[None]:
+        """Remember to release these tags; whoever depends on one of them bypasses the cache until a second after.
+
+        What is returned is done when they have been.
+        """
         self._owed[holder] = tags
-        self._through[holder] = asyncio.get_running_loop().create_future()
+        through = self._through[holder] = asyncio.get_running_loop().create_future()
         self._bypassed.update(dict.fromkeys(tags, math.inf))
         if not self._is_paying:
             logger.error("A purge did not get through. It is tried again, and its contexts bypass the cache here.")
         self._go_on()
+        return through
 
     def touches(self, tags: Sequence[str]) -> bool:
         """Whether a purge of one of these tags is owed, or was until a moment ago."""
@@ -48,11 +52,6 @@ class Debts:
         now = asyncio.get_running_loop().time()
         self._bypassed = {tag: until for tag, until in self._bypassed.items() if until > now}
         return any(tag in self._bypassed for tag in tags)
-
-    async def paid(self, holder: str, seconds: float) -> bool:
-        """Whether what this holder owes has got through, waited for so long."""
-        await asyncio.wait([self._through[holder]], timeout=seconds)
-        return holder not in self._owed
 
     async def aclose(self, seconds: float) -> None:
         """Try for so many more seconds."""

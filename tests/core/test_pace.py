@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from mizan_core import Engine, build, client
+from mizan_core import Engine, MemoryCache, build, client
+from mizan_core.answers import Answer
+from mizan_core.errors import CacheUnavailable
 from mizan_core.pace import Pace, Tasks, Waiting, before_waiting, outlived
 
 
@@ -270,5 +272,34 @@ def test_where_tasks_begin_at_once_nobody_waits_for_what_has_ended_already() -> 
                 await engine.call("write", {})
             await asyncio.sleep(0)
             assert engine.health().running == 0
+
+    asyncio.run(main())
+
+
+def test_where_tasks_begin_at_once_a_purge_may_have_got_through_before_it_is_waited_for() -> None:
+    class FailsOnce(MemoryCache):
+        failing = False
+
+        async def delete(self, *keys: str) -> int:
+            failing, self.failing = self.failing, False
+            if failing:
+                raise CacheUnavailable
+            return await super().delete(*keys)
+
+    cache = FailsOnce()
+
+    @client(context="page")
+    async def page() -> int:
+        return 1
+
+    @client(affects="page")
+    async def write() -> None:
+        cache.failing = True
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(begun_at_once)  # type: ignore[arg-type]  # as good as a task here
+        engine = Engine(build([page, write]), cache=cache, cache_secret="s" * 32, on_cache_failure="refuse")
+        assert isinstance(await engine.attempt("write", {}), Answer)
+        assert engine.health().owed_purges == 0
 
     asyncio.run(main())
