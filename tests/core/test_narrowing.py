@@ -74,7 +74,7 @@ def text_of(value: Any, kind: Any) -> str | None:
     for text, spellings in FITS[kind].items():
         if any(type(one) is type(value) and one == value for one in spellings):
             return text
-    return str(value) if kind is int and type(value) is int else None
+    return str(value) if kind in (int, float) and type(value) is int else None
 
 
 @pytest.mark.parametrize("kind", FITS)
