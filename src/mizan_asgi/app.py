@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, Unpack
 
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Route, Router
@@ -16,7 +16,7 @@ from mizan_core.build import build
 from mizan_core.bundle_cache import Clock
 from mizan_core.cache.backend import CacheBackend
 from mizan_core.cache.memory import MemoryCache
-from mizan_core.engine import Engine
+from mizan_core.engine import Engine, Limits, check_graph
 from mizan_core.errors import DeclarationError
 from mizan_core.graph import Graph
 from mizan_core.guards import PermissionsOf
@@ -44,7 +44,8 @@ class Mizan:
 
     `cache`: a `CacheBackend`, one in memory if left out, or None to compute every bundle. `mwt_keys`: key id to
     secret, the newest last. `authenticate`: given the host's request, the `Identity` of its session or None; left out,
-    Starlette's `scope["user"]` is read. `permissions`: given an `Identity` by token, its permissions.
+    Starlette's `scope["user"]` is read. `permissions`: given an `Identity` by token, its permissions. `limits`: the
+    bounds that `Engine` takes, such as `deadline` and `hold`.
 
     Raises `DeclarationError` for settings that cannot work.
     """
@@ -65,7 +66,9 @@ class Mizan:
         on_cache_failure: Literal["allow", "refuse"] = "allow",
         permissions: PermissionsOf | None = None,
         clock: Clock = time.time,
+        **limits: Unpack[Limits],
     ) -> None:
+        graph = check_graph(graph)
         if not base_url.startswith("/"):
             raise DeclarationError(f"base_url={base_url!r} is a path such as '/api/mizan'.")
         if max_body_bytes <= 0:
@@ -96,6 +99,7 @@ class Mizan:
             on_cache_failure=on_cache_failure,
             permissions=permissions,
             clock=clock,
+            **limits,
         )
         self._service = Service(
             engine=self.engine,

@@ -163,7 +163,9 @@ class CallEndpoint:
         if self._name is not None:
             return self._name, await read_arguments(headers, body)
         if body and not is_json(media_type(headers)):
-            raise UnsupportedMediaType("Send a call as JSON, or a form to /call/{name}/.")
+            raise UnsupportedMediaType(
+                "Send a call as JSON with Content-Type: application/json, or a form to /call/{name}/."
+            )
         return parse_call(body)
 
     async def _stale_data(self, scope: Scope, receive: Receive, stale: Stale) -> bytes:

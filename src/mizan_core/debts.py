@@ -59,7 +59,7 @@ class Debts:
             return
         await asyncio.wait([self._paying], timeout=seconds)
         if self._owed:
-            logger.error("Closed with %d purges that never got through.", len(self._owed))
+            logger.error("Closed. Purges that never got through: %d.", len(self._owed))
         self._paying.cancel()
 
     @property

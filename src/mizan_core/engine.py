@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum, auto
 from functools import partial
-from typing import Any, Literal, Self, TypeAlias, TypeVar
+from typing import Any, Literal, Self, TypeAlias, TypedDict, TypeVar
 
 from .addresses import Addresses, Query, page_texts
 from .answers import Answer, Bundle, Failure, Health, Page, answered, as_bundle
@@ -53,6 +53,16 @@ class Door(Enum):
     RUN = auto()  # the server itself: everything, without guards
 
 
+class Limits(TypedDict, total=False):
+    """What bounds an engine, where it is not as usual; `Engine` says what each of them means."""
+
+    max_age: float
+    threads: int
+    shutdown: float
+    deadline: float
+    hold: float
+
+
 class Engine:
     """Answers calls and fetches over one graph, one cache and one secret. For one event loop.
 
@@ -85,7 +95,10 @@ class Engine:
     ) -> None:
         if on_cache_failure not in ("allow", "refuse"):
             raise DeclarationError(f"on_cache_failure={on_cache_failure!r} is neither 'allow' nor 'refuse'.")
-        self.graph = graph
+        for name, bound in {"max_age": max_age, "threads": threads, "deadline": deadline, "hold": hold}.items():
+            if not bound > 0:
+                raise DeclarationError(f"{name}={bound!r} has to be above 0.")
+        self.graph = check_graph(graph)
         # Whoever asks, and through whichever door, nothing else has to be known before these run.
         self._for_anyone = {one.name: one for one in graph.functions.values() if one.is_for_clients and one.is_open}
         self.clock = clock
@@ -321,6 +334,15 @@ class Engine:
             reader.name: _plain(reader, result) for reader, result in zip(plan.readers, ran.results, strict=True)
         }
         return Computed(encode_json(results), ran.personal)
+
+
+def check_graph(graph: object) -> Graph:
+    """The same graph. Raises `DeclarationError` for what is none."""
+    if not isinstance(graph, Graph):
+        raise DeclarationError(
+            f"A graph is what build([...]) or discover('package') makes, and this is a {type(graph).__name__}."
+        )
+    return graph
 
 
 def _secret_for(cache: CacheBackend | None, secret: str | bytes | None, random: Random) -> bytes:

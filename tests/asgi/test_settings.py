@@ -146,6 +146,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "the origin null": ({"trusted_origins": ["null"]}, "trusted_origins"),
     "every origin": ({"trusted_origins": ["*"]}, "trusted_origins"),
     "one text for a list of origins": ({"trusted_origins": "https://a.test"}, "not one text"),
+    "no time for a command": ({"deadline": 0}, "deadline=0"),
     "a ttl of nothing": ({"mwt_keys": KEYS, "mwt_ttl": 0}, "ttl"),
 }
 
@@ -155,6 +156,13 @@ def test_settings_that_cannot_work_are_refused_at_start_up(graph: Graph, options
     with pytest.raises(DeclarationError, match=named) as refused:
         Mizan(graph, **options)
     assert MWT not in str(refused.value)
+
+
+@pytest.mark.parametrize("keys", [None, KEYS])
+def test_functions_that_were_not_built_are_refused(keys: dict[str, str] | None) -> None:
+    functions: Any = []
+    with pytest.raises(DeclarationError, match="this is a list"):
+        Mizan(functions, mwt_keys=keys)
 
 
 def test_a_function_called_mwt_obtain_is_refused_where_keys_are_set(site: Site) -> None:

@@ -1307,11 +1307,20 @@ class TestSettings:
             {"cache_secret": "short"},
             {"cache_secret": 5},
             {"on_cache_failure": "shrug"},
+            {"threads": 0},
+            {"deadline": 0},
+            {"hold": -1.0},
+            {"max_age": float("nan")},
         ],
     )
     def test_what_cannot_work_is_refused(self, world: World, options: dict[str, Any]) -> None:
         with pytest.raises(DeclarationError):
             Engine(world.graph, **options)
+
+    @pytest.mark.parametrize("functions", [[], "blog"])
+    def test_what_is_no_graph_is_refused(self, functions: Any) -> None:
+        with pytest.raises(DeclarationError, match=rf"build\(\[...\]\) .* this is a {type(functions).__name__}\."):
+            Engine(functions)
 
     def test_a_shared_cache_needs_a_shared_secret(self, world: World) -> None:
         class Shared(MemoryCache):
@@ -1457,7 +1466,7 @@ class TestCacheFailure:
             cache.broken = True
             await engine.call("update_profile", {"user_id": 5, "name": "x"})
             await engine.aclose()
-            assert "1 purges that never got through" in caplog.text
+            assert "Purges that never got through: 1." in caplog.text
 
         run(story)
 

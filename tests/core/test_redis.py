@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from redis.exceptions import RedisError
@@ -43,9 +44,14 @@ def redis(binary: None) -> Iterator[RedisServer]:
         yield server
 
 
+def patient(url: str, **options: Any) -> RedisCache:
+    """With time enough on a machine that has a lot to do."""
+    return RedisCache(url, timeout=5.0, connect_timeout=5.0, **options)
+
+
 @pytest.fixture
 def cache(redis: RedisServer) -> Iterator[RedisCache]:
-    one = RedisCache(redis.url, prefix="test:")
+    one = patient(redis.url, prefix="test:")
     yield one
     asyncio.run(_emptied(one))
 
@@ -208,7 +214,7 @@ def test_deleting_by_prefix_takes_no_connection_of_its_own(redis: RedisServer) -
 
 def test_the_last_holder_in_whichever_process_deletes(cache: RedisCache, redis: RedisServer) -> None:
     async def story() -> None:
-        other = RedisCache(redis.url, prefix="test:")
+        other = patient(redis.url, prefix="test:")
         await cache.set("tag:a", b"nonce", 60)
         await cache.hold(["tag:a", "tag:b"], "one", 30)
         await other.hold(["tag:b"], "two", 30)
@@ -289,7 +295,7 @@ def test_who_died_does_not_hold_for_as_long_as_others_go_on_holding(cache: Redis
 def test_two_processes_see_each_others_purges(redis: RedisServer, world: World) -> None:
     async def story() -> None:
         engines = [
-            Engine(world.graph, cache=RedisCache(redis.url, prefix="two:"), cache_secret=SECRET, deadline=5.0)
+            Engine(world.graph, cache=patient(redis.url, prefix="two:"), cache_secret=SECRET, deadline=5.0)
             for _ in range(2)
         ]
         async with engines[0] as one, engines[1] as other:
@@ -347,7 +353,7 @@ def test_a_process_that_starts_while_the_server_is_down_serves_and_caches_once_i
 
 def test_a_server_that_forgets_everything_is_only_a_miss(world: World) -> None:
     async def story(server: RedisServer) -> None:
-        async with Engine(world.graph, cache=RedisCache(server.url), cache_secret=SECRET, deadline=5.0) as engine:
+        async with Engine(world.graph, cache=patient(server.url), cache_secret=SECRET, deadline=5.0) as engine:
             await engine.fetch("user", {"user_id": 5})
             server.stop()
             server.start()
@@ -386,7 +392,7 @@ def test_a_connection_that_takes_too_long_is_given_up_and_another_is_opened() ->
 
 def test_a_full_server_keeps_nothing_more_and_everything_is_answered(world: World) -> None:
     async def story(server: RedisServer) -> None:
-        async with Engine(world.graph, cache=RedisCache(server.url), cache_secret=SECRET, deadline=5.0) as engine:
+        async with Engine(world.graph, cache=patient(server.url), cache_secret=SECRET, deadline=5.0) as engine:
             bundle = await engine.fetch("user", {"user_id": 5})
             assert bundle.cache_status == "mizan; fwd=bypass; detail=not-kept"
             assert engine.health().cache == "up"
@@ -400,7 +406,7 @@ def test_what_a_full_server_cannot_hold_is_refused_or_runs_and_is_purged(world: 
     async def story(server: RedisServer) -> None:
         engine = Engine(
             world.graph,
-            cache=RedisCache(server.url),
+            cache=patient(server.url),
             cache_secret=SECRET,
             on_cache_failure="refuse" if refuses else "allow",
             deadline=5.0,
@@ -551,7 +557,7 @@ def test_the_url_brings_tls_and_a_user_of_the_servers_access_list(world: World) 
         async with behind_tls(server) as address:
             trusted = f"?ssl_ca_certs={TLS / 'certificate.pem'}"
             url = f"rediss://mizan:open%20sesame@{address}/0{trusted}"
-            engine = Engine(world.graph, cache=RedisCache(url, prefix="app:"), cache_secret=SECRET, deadline=5.0)
+            engine = Engine(world.graph, cache=patient(url, prefix="app:"), cache_secret=SECRET, deadline=5.0)
             async with engine:
                 assert [(await engine.fetch("user", {"user_id": 5})).status for _ in range(2)] == ["miss", "hit"]
                 await engine.call("update_profile", {"user_id": 5, "name": "Eve"})
@@ -563,7 +569,7 @@ def test_the_url_brings_tls_and_a_user_of_the_servers_access_list(world: World) 
                 url.removesuffix(trusted),
                 url.replace("rediss", "redis"),
             ):
-                engine = Engine(world.graph, cache=RedisCache(wrong, prefix="app:"), cache_secret=SECRET, deadline=5.0)
+                engine = Engine(world.graph, cache=patient(wrong, prefix="app:"), cache_secret=SECRET, deadline=5.0)
                 async with engine:
                     assert (await engine.fetch("user", {"user_id": 5})).cache_status.endswith("detail=cache-down")
 
@@ -608,7 +614,7 @@ def _nodes(number: int) -> tuple[str, str]:
 def test_a_cluster_keeps_the_keys_of_one_look_up_in_different_slots(cluster: str, world: World) -> None:
     async def story() -> None:
         engines = [
-            Engine(world.graph, cache=RedisCache(cluster, cluster=True), cache_secret=SECRET, deadline=5.0)
+            Engine(world.graph, cache=patient(cluster, cluster=True), cache_secret=SECRET, deadline=5.0)
             for _ in range(2)
         ]
         async with engines[0] as one, engines[1] as other:

@@ -103,8 +103,8 @@ class RedisCache:
     `url`: `redis://`, `rediss://` (TLS) or `unix://`, with user and password if there are any. `prefix`: what every key
     begins with, so that applications can share a server. `cluster`: the URL is one node of a Redis Cluster; the keys of
     one look-up may then live on several nodes, which is as correct, since a hit needs every tag to carry the entry's
-    stamp whenever it is read, and takes one round trip to each node. `timeout` and `connect_timeout`: in seconds, and
-    more than an engine's deadline, which they would cut short.
+    stamp whenever it is read, and takes one round trip to each node. `timeout`: after how many seconds without a reply
+    a connection is closed; an engine with a longer `deadline` needs it as long. `connect_timeout`: in seconds too.
 
     Connects on first use, and again after `aclose`.
     """
