@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -96,8 +97,8 @@ class Engine:
         if on_cache_failure not in ("allow", "refuse"):
             raise DeclarationError(f"on_cache_failure={on_cache_failure!r} is neither 'allow' nor 'refuse'.")
         for name, bound in {"max_age": max_age, "threads": threads, "deadline": deadline, "hold": hold}.items():
-            if not bound > 0:
-                raise DeclarationError(f"{name}={bound!r} has to be above 0.")
+            if not 0 < bound < math.inf:
+                raise DeclarationError(f"{name}={bound!r} has to be a number above 0, and not without end.")
         self.graph = check_graph(graph)
         # Whoever asks, and through whichever door, nothing else has to be known before these run.
         self._for_anyone = {one.name: one for one in graph.functions.values() if one.is_for_clients and one.is_open}

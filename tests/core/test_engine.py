@@ -1311,6 +1311,7 @@ class TestSettings:
             {"deadline": 0},
             {"hold": -1.0},
             {"max_age": float("nan")},
+            {"max_age": float("inf")},
         ],
     )
     def test_what_cannot_work_is_refused(self, world: World, options: dict[str, Any]) -> None:
