@@ -69,12 +69,7 @@ class Mizan:
         **limits: Unpack[Limits],
     ) -> None:
         graph = check_graph(graph)
-        if not base_url.startswith("/"):
-            raise DeclarationError(f"base_url={base_url!r} is a path such as '/api/mizan'.")
-        if max_body_bytes <= 0:
-            raise DeclarationError(f"max_body_bytes={max_body_bytes!r} would refuse every call.")
-        if not mwt_ttl > 0:
-            raise DeclarationError(f"mwt_ttl={mwt_ttl!r} is not a number of seconds above 0.")
+        _check_settings(base_url, max_body_bytes, mwt_ttl)
         keys = None if mwt_keys is None else check_keys(mwt_keys)
         _check_secrets_differ(cache_secret, keys)
         if keys is not None:
@@ -82,11 +77,7 @@ class Mizan:
             graph = build([*graph.sources, obtain])
         if cache == "memory":
             cache = MemoryCache()
-        if isinstance(cache, MemoryCache) and several_workers(os.environ, sys.argv):
-            logger.warning(
-                "The cache is in the memory of each process, and several workers were asked for: none of them sees "
-                "another's purges, so they will serve old data. Share a cache between them."
-            )
+        _warn_of_several_memories(cache)
         self.graph = graph
         self.base_url = base_url.rstrip("/")
         self.mwt_keys = keys
@@ -194,6 +185,23 @@ class Mizan:
 def _path(scope: Scope) -> tuple[str | bytes | None, ...]:
     """All of a scope that tells where below a mount it is, and how that was spelled."""
     return scope["path"], scope.get("raw_path"), scope.get("root_path"), scope.get("app_root_path")
+
+
+def _check_settings(base_url: str, max_body_bytes: int, mwt_ttl: int) -> None:
+    if not base_url.startswith("/"):
+        raise DeclarationError(f"base_url={base_url!r} is a path such as '/api/mizan'.")
+    if max_body_bytes <= 0:
+        raise DeclarationError(f"max_body_bytes={max_body_bytes!r} would refuse every call.")
+    if not mwt_ttl > 0:
+        raise DeclarationError(f"mwt_ttl={mwt_ttl!r} is not a number of seconds above 0.")
+
+
+def _warn_of_several_memories(cache: CacheBackend | None) -> None:
+    if isinstance(cache, MemoryCache) and several_workers(os.environ, sys.argv):
+        logger.warning(
+            "The cache is in the memory of each process, and several workers were asked for: none of them sees "
+            "another's purges, so they will serve old data. Share a cache between them."
+        )
 
 
 def _check_secrets_differ(cache_secret: str | bytes | None, keys: Mapping[str, bytes] | None) -> None:

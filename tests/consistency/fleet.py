@@ -1,8 +1,9 @@
-"""One real worker, and the traffic and the history of a run that has no other."""
+"""What the checker's tests share: one real worker, and the traffic and the history of a run that has no other."""
 
+import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,15 @@ from mizan_core.testing.consistency.world import Database
 from tests.consistency.test_worker import settings
 
 HOLD_SECONDS = 0.5
+
+
+def run(story: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(story())  # type: ignore[arg-type]  # every story is a coroutine function
+
+
+async def until(done: Callable[[], object]) -> None:
+    while not done():
+        await asyncio.sleep(0.01)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +13,8 @@ from mizan_core.testing.consistency.fleet import WorkerProcess, proxied, target_
 from mizan_core.testing.consistency.proxy import Proxy
 from mizan_core.testing.consistency.traffic import Client, Unsent
 from mizan_core.testing.redis_server import RedisServer
+from tests.consistency.fleet import run
 from tests.consistency.test_worker import settings
-
-
-def run(story: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(story())  # type: ignore[arg-type]  # every story is a coroutine function
 
 
 class Quick(random.Random):

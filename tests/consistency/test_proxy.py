@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
 from mizan_core.testing.consistency.proxy import Proxy
 from mizan_core.testing.redis_server import free_port
+from tests.consistency.fleet import run
 
 
 @asynccontextmanager
@@ -45,10 +46,6 @@ async def connected(proxy: Proxy) -> AsyncIterator[tuple[asyncio.StreamReader, a
 async def said(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: bytes) -> bytes:
     writer.write(line)
     return await reader.readline()
-
-
-def run(story: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(story())  # type: ignore[arg-type]  # every story is a coroutine function
 
 
 def test_what_is_said_passes_both_ways_until_one_side_ends() -> None:

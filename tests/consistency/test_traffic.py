@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -13,17 +12,8 @@ from mizan_core.testing.consistency.history import Ended, History
 from mizan_core.testing.consistency.traffic import Client, Traffic
 from mizan_core.testing.consistency.world import TEAMS, USERS, Kind
 from mizan_core.testing.redis_server import RedisServer
-from tests.consistency.fleet import fleet
+from tests.consistency.fleet import fleet, run, until
 from tests.consistency.test_worker import settings
-
-
-def run(story: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(story())  # type: ignore[arg-type]  # every story is a coroutine function
-
-
-async def until(done: Callable[[], object]) -> None:
-    while not done():
-        await asyncio.sleep(0.01)
 
 
 def test_a_visitor_reads_and_changes_until_it_is_sent_away(redis: RedisServer, tmp_path: Path) -> None:

@@ -17,8 +17,7 @@ from mizan_core.testing.consistency.history import History
 from mizan_core.testing.consistency.traffic import Traffic
 from mizan_core.testing.consistency.trouble import KILL_BEFORE_PURGE, Trouble
 from mizan_core.testing.redis_server import RedisServer
-from tests.consistency.fleet import fleet
-from tests.consistency.test_traffic import run, until
+from tests.consistency.fleet import fleet, run, until
 
 
 @pytest.fixture(autouse=True)
