@@ -1,8 +1,9 @@
 """In one process: applications called as servers call them, and the CPU time of a request.
 
-Contenders take turns in short batches, so that whatever else the machine does hits all of them alike. A figure is the
-median of the batches; CPU time is that of the whole process, threads included. A ratio is the median of the ratios
-within each round, where both were measured within milliseconds of each other.
+Contenders take turns in short batches, every other round in reverse, so that whatever else the machine does hits all of
+them alike, and each follows either of its neighbours as often as the other. A figure is the median of the batches; CPU
+time is that of the whole process, threads included. A ratio is the median of the ratios within each round, where both
+were measured within milliseconds of each other.
 """
 
 import asyncio
@@ -132,8 +133,9 @@ async def run(workload: Workload, rounds: int) -> dict[str, list[float]]:
         await _warmed(contender, workload)
     await check(workload)
     times: dict[str, list[float]] = {contender.name: [] for contender in workload.contenders}
-    for _ in range(min(rounds, workload.rounds or rounds)):
-        for contender in workload.contenders:
+    there, back = workload.contenders, workload.contenders[::-1]
+    for number in range(min(rounds, workload.rounds or rounds)):
+        for contender in back if number % 2 else there:
             times[contender.name].append(await batch(contender, workload))
     return times
 

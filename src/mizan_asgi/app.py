@@ -146,10 +146,12 @@ class Mizan:
                 return
             except Exception as error:  # noqa: BLE001  # whatever it is, the client is told what it may know
                 written = error_reply(error).written()
+            if scope["method"] == "HEAD":
+                written = (*written[:2], b"")
         status, headers, body = written
         # Whoever stands outside may add headers, so they get a list of their own.
         await send({"type": "http.response.start", "status": status, "headers": headers.copy()})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+        await send({"type": "http.response.body", "body": body})
 
     def _find(self, scope: Scope) -> tuple[Endpoint, bool]:
         """What answers at this path, and whether that is its canonical spelling. Raises `NotFound`."""

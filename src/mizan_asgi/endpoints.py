@@ -35,7 +35,7 @@ from .requests import (
     read_arguments,
     read_on,
 )
-from .responses import RawHeaders, Reply, Written, bundle_reply, data_reply, error_reply, script_reply
+from .responses import RawHeaders, Reply, Written, bundle_replies, bundle_reply, data_reply, error_reply, script_reply
 from .scripts import SCRIPTS, Script
 
 # Query strings are the sender's to make up. Those of several thousand bundles fit.
@@ -44,8 +44,9 @@ REMEMBERED_QUERIES_BYTES = 8 * 1024 * 1024
 # What was asked: the context, the query as it was sent, and where it matters the user and the permissions.
 _Asked: TypeAlias = tuple[str, bytes, str | None, str | None]
 
-# What a hit for everyone looks at: a token is checked wherever it is sent.
-_LOOKED_AT = TOKEN_HEADERS | {b"if-none-match"}
+# What a hit for everyone looks at: a token is checked wherever it is sent. All of these names are equally long, as few
+# others are, and a length is found sooner than a hash.
+(_LOOKED_AT_LENGTH,) = {len(name) for name in (b"if-none-match", *TOKEN_HEADERS)}
 
 # What tells of the caller and of the page that calls; without it there is only the host's session to ask.
 _ABOUT_CALLERS = TOKEN_HEADERS | {b"sec-fetch-site", b"origin", b"x-mizan-mounted"}
@@ -203,7 +204,7 @@ class BundleEndpoint:
         self._remembered = service.queries.get
         self._recall = service.engine.recall
 
-    def recall(self, scope: Scope) -> Written | Coroutine[Any, Any, Written] | None:
+    def recall(self, scope: Scope) -> Written | Coroutine[Any, Any, Written] | None:  # noqa: C901  # no calls in a hit
         """A bundle for everyone, at its canonical URL: no caller to be found out, nothing to be read, only remembered.
 
         Most requests are hits from memory and end here, so every step counts.
@@ -212,10 +213,13 @@ class BundleEndpoint:
             return None
         etag = None
         for name, value in scope["headers"]:
-            if name in _LOOKED_AT:
-                if etag is not None or name != b"if-none-match":
+            if len(name) == _LOOKED_AT_LENGTH:
+                if name == b"if-none-match":
+                    if etag is not None:
+                        return None
+                    etag = value
+                elif name in TOKEN_HEADERS:
                     return None
-                etag = value
         raw = scope.get("query_string", b"")
         query = self._remembered((self._name, raw, None, None))
         if query is None or query.slot is None or query.canonical != raw:
@@ -277,8 +281,7 @@ class BundleEndpoint:
     def _write(self, entry: Entry, query: Query) -> _WrittenHit:
         remaining = entry.expires - self._now()
         bundle = as_bundle(Hit(entry.body, entry.etag, remaining), self._plan.policy, query.spelling.query)
-        reply = partial(bundle_reply, bundle, query=query.spelling.query, canonical_url=True)
-        whole, unchanged = reply(if_none_match=()), reply(if_none_match=[bundle.etag])
+        whole, unchanged = bundle_replies(bundle)
         until = entry.expires - math.floor(remaining)
         etag = bundle.etag.encode()
         return _WrittenHit(self, until, etag, etag.removeprefix(b"W/"), whole, unchanged)

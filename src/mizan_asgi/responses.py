@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 from starlette.types import Message, Send
@@ -78,20 +79,36 @@ def bundle_reply(bundle: Bundle, *, query: str, canonical_url: bool, if_none_mat
 
     A client whose query has another spelling is told the canonical one, which is what invalidations go by.
     """
+    headers = _bundle_headers(bundle, query=query, canonical_url=canonical_url)
+    if if_none_match and matches(if_none_match, bundle.etag):
+        return 304, headers, b""
+    return 200, [*headers, _IS_JSON, _length(bundle.body)], bundle.body
+
+
+def bundle_replies(bundle: Bundle) -> tuple[Written, Written]:
+    """A bundle under its canonical URL as it is sent whole, and as 304."""
+    headers = _bundle_headers(bundle, query=bundle.canonical_query, canonical_url=True)
+    return (200, [*headers, _IS_JSON, _length(bundle.body)], bundle.body), (304, headers, b"")
+
+
+def _bundle_headers(bundle: Bundle, *, query: str, canonical_url: bool) -> RawHeaders:
     headers = [
-        (b"cache-control", bundle.policy.encode()) if canonical_url else _NO_STORE,
+        _shared(b"cache-control", bundle.policy) if canonical_url else _NO_STORE,
         (b"etag", bundle.etag.encode()),
-        (b"cache-status", bundle.cache_status.encode()),
+        _shared(b"cache-status", bundle.cache_status),
         _NOSNIFF,
     ]
     if query != bundle.canonical_query:
         headers.append((b"content-location", f"?{bundle.canonical_query}".encode()))
     if bundle.varies:
         headers.append(_VARIES)
-    if if_none_match and matches(if_none_match, bundle.etag):
-        return 304, headers, b""
-    headers += (_IS_JSON, (b"content-length", b"%d" % len(bundle.body)))
-    return 200, headers, bundle.body
+    return headers
+
+
+@lru_cache(maxsize=256)
+def _shared(name: bytes, value: str) -> tuple[bytes, bytes]:
+    """A header that many answers have, made once: entries are kept with theirs."""
+    return name, value.encode()
 
 
 def script_reply(body: bytes, etag: str, *, if_none_match: Iterable[str]) -> Reply:
@@ -139,7 +156,11 @@ def with_headers(send: Send, change: Callable[[int, RawHeaders], RawHeaders], *,
 
 
 def _described(content_type: bytes, body: bytes) -> RawHeaders:
-    return [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
+    return [(b"content-type", content_type), _length(body)]
+
+
+def _length(body: bytes) -> tuple[bytes, bytes]:
+    return b"content-length", b"%d" % len(body)
 
 
 def _vary(varies: bool) -> RawHeaders:
