@@ -26,7 +26,7 @@ class Tasks:
     """Tasks that nobody else keeps: they run to their end, whoever waits for them."""
 
     def __init__(self) -> None:
-        self._running: set[asyncio.Task[Any]] = set()
+        self._running: dict[asyncio.Future[Any], asyncio.Task[Any]] = {}  # by what tells that they have ended
 
     def __len__(self) -> int:
         return len(self._running)
@@ -34,7 +34,7 @@ class Tasks:
     def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Begin work in a task of its own."""
         task = asyncio.get_running_loop().create_task(work)
-        self._running.add(task)
+        self._running[task] = task
         task.add_done_callback(self._ended)
         return task
 
@@ -44,14 +44,14 @@ class Tasks:
         ended: asyncio.Future[T] = loop.create_future()
         task = loop.create_task(self._told(work, ended))
         if not ended.done():  # as it is where the loop's tasks begin at once
-            self._running.add(task)
+            self._running[ended] = task
         return await ended
 
     async def wait(self, seconds: float) -> int:
         """Wait so long for all of them; how many are still running."""
         if not self._running:
             return 0
-        _, late = await asyncio.wait(self._running, timeout=seconds)
+        _, late = await asyncio.wait(self._running.values(), timeout=seconds)
         return len(late)
 
     async def _told(self, work: Coroutine[Any, Any, T], ended: "asyncio.Future[T]") -> None:
@@ -66,10 +66,10 @@ class Tasks:
                 ended.exception()  # whoever waits has it, and if nobody does any more nobody needs it
             raise
         finally:
-            self._running.discard(asyncio.current_task())
+            self._running.pop(ended, None)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._running.discard(task)
+        self._running.pop(task, None)
         if not task.cancelled():
             task.exception()  # whoever waited has it, and if nobody did nobody needs it
 

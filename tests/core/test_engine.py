@@ -640,7 +640,7 @@ class TestMutations:
             await engine.fetch("page", {})
             caller = asyncio.create_task(engine.call("write", {}))
             await asyncio.to_thread(begun.wait)
-            (mutation,) = engine._mutations._tasks._running
+            (mutation,) = engine._mutations._tasks._running.values()
             mutation.cancel()
             await asyncio.sleep(0.01)
             assert not mutation.done()
@@ -669,7 +669,7 @@ class TestMutations:
             await engine.fetch("page", {})
             caller = asyncio.create_task(engine.call("write", {}))
             await begun.wait()
-            (task,) = engine._mutations._tasks._running
+            (task,) = engine._mutations._tasks._running.values()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await caller
@@ -701,7 +701,7 @@ class TestMutations:
             caller.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await caller
-            (mutation,) = engine._mutations._tasks._running
+            (mutation,) = engine._mutations._tasks._running.values()
             if is_cancelled:
                 mutation.cancel()
             go_on.set()
@@ -729,7 +729,7 @@ class TestMutations:
             await engine.fetch("page", {})
             caller = asyncio.create_task(engine.call("write", {}))
             await begun.wait()
-            (mutation,) = engine._mutations._tasks._running
+            (mutation,) = engine._mutations._tasks._running.values()
             mutation.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await caller
