@@ -17,6 +17,7 @@ from redis.exceptions import OutOfMemoryError, RedisClusterException, ResponseEr
 
 from ..errors import CacheUnavailable, DeclarationError
 from .backend import HELD
+from .redis_scripts import HOLD, RELEASE
 
 # Half a second more than the engine's own deadline allows, after which a connection is given up as well.
 DEFAULT_TIMEOUT_SECONDS = 0.5
@@ -32,46 +33,6 @@ _SCAN_COUNT = 1000
 # How many keys are deleted at once in a cluster, a command for each: others wait for as long.
 _CLUSTER_PART = 100
 _GLOB = str.maketrans({character: f"\\{character}" for character in "*?[]^-\\"})
-
-# A held tag's value is HELD and its holders, each with the moment at which its hold expires (in milliseconds) and a
-# comma. Each expires by itself: who died would otherwise hold for as long as others go on holding the same tag.
-_OTHERS = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local function others(value)
-  local kept, last = '', 0
-  if value and string.sub(value, 1, 1) == ARGV[2] then
-    for holder, expires in string.gmatch(string.sub(value, 2), '([^=,]*)=(%d+),') do
-      if holder ~= ARGV[1] and tonumber(expires) > now then
-        kept = kept .. holder .. '=' .. expires .. ','
-        last = math.max(last, tonumber(expires))
-      end
-    end
-  end
-  return kept, last
-end
-"""
-
-_HOLD = f"""{_OTHERS}
-local expires = now + tonumber(ARGV[3])
-for _, key in ipairs(KEYS) do
-  local kept, last = others(redis.call('GET', key))
-  local value = ARGV[2] .. kept .. ARGV[1] .. '=' .. string.format('%d', expires) .. ','
-  redis.call('SET', key, value, 'PX', string.format('%d', math.max(last, expires) - now))
-end
-"""
-
-# A server that is full may refuse to write the shorter value. Then the tag stays held, as others hold it anyway.
-_RELEASE = f"""{_OTHERS}
-for _, key in ipairs(KEYS) do
-  local kept, last = others(redis.call('GET', key))
-  if kept == '' then
-    redis.call('DEL', key)
-  else
-    redis.pcall('SET', key, ARGV[2] .. kept, 'PX', string.format('%d', last - now))
-  end
-end
-"""
 
 
 @dataclass(slots=True)
@@ -156,19 +117,19 @@ class RedisCache:
         return self._call((*words, "NX") if if_absent else words, bool)
 
     def delete(self, *keys: str) -> Awaitable[int]:
-        return self._with_keys([self._key(key) for key in keys], lambda some: ("UNLINK", *some), sum)
+        return self._unlinked([self._key(key) for key in keys])
 
     def hold(self, tags: Sequence[str], holder: str, ttl: float) -> Awaitable[None]:
-        return self._script(_HOLD, tags, holder, HELD, int(ttl * 1000))
+        return self._script(HOLD, tags, holder, HELD, int(ttl * 1000))
 
     def release(self, tags: Sequence[str], holder: str) -> Awaitable[None]:
-        return self._script(_RELEASE, tags, holder, HELD)
+        return self._script(RELEASE, tags, holder, HELD)
 
     async def delete_by_prefix(self, prefix: str) -> int:
         """In small steps, which never block the server."""
         deleted = 0
         async for keys in self._found(self._key(prefix).translate(_GLOB) + "*"):
-            deleted += await self._unlink(keys)
+            deleted += await self._unlinked(keys)
         return deleted
 
     async def clear(self) -> None:
@@ -249,8 +210,11 @@ class RedisCache:
         keys = [self._key(tag) for tag in tags]
         return self._with_keys(keys, lambda some: ("EVAL", script, len(some), *some, *arguments), lambda _: None)
 
+    def _unlinked(self, keys: Sequence[Any]) -> Awaitable[int]:
+        return self._with_keys(keys, lambda some: ("UNLINK", *some), sum)
+
     def _with_keys(
-        self, keys: list[str], words: Callable[[list[str]], tuple[Any, ...]], total: Callable[[list[Any]], Any]
+        self, keys: Sequence[Any], words: Callable[[Sequence[Any]], tuple[Any, ...]], total: Callable[[list[Any]], Any]
     ) -> Awaitable[Any]:
         """One command for all of the keys, or in a cluster one for each, for they may live in different slots."""
         groups = [[key] for key in keys] if self._cluster else [keys] if keys else []
@@ -367,14 +331,6 @@ class RedisCache:
             yield keys
             if cursor == b"0":
                 return
-
-    async def _unlink(self, keys: list[Any]) -> int:
-        if not keys:
-            return 0
-        answers = [
-            self._call(("UNLINK", *group), int) for group in ([[key] for key in keys] if self._cluster else [keys])
-        ]
-        return sum([await answer for answer in answers])
 
 
 def _packed(connection: Connection, words: list[tuple[Any, ...]]) -> list[bytes]:
