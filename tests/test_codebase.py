@@ -24,7 +24,7 @@ SOURCE = ROOT / "src"
 # The floors of both packages, lowest first. A module imports only from floors below its own.
 FLOORS: dict[str, list[set[str]]] = {
     "mizan_core": [
-        {"errors", "cache.__init__", "cache.backend"},
+        {"errors", "cache.__init__", "cache.backend", "cache.redis_scripts"},
         {"values", "cache.memory", "cache.guard", "cache.redis", "memo", "pace", "fetched"},
         {"holds", "flights"},
         {"memory_holds", "backend_holds", "debts"},
