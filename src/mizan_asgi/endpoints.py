@@ -48,6 +48,8 @@ _Asked: TypeAlias = tuple[str, bytes, str | None, str | None]
 # others are, and a length is found sooner than a hash.
 (_LOOKED_AT_LENGTH,) = {len(name) for name in (b"if-none-match", *TOKEN_HEADERS)}
 
+_ANY = ord("*")  # in If-None-Match, whatever there is
+
 # What tells of the caller and of the page that calls; without it there is only the host's session to ask.
 _ABOUT_CALLERS = TOKEN_HEADERS | {b"sec-fetch-site", b"origin", b"x-mizan-mounted"}
 _OF_CALLS = _ABOUT_CALLERS | {b"content-type", b"content-length"}
@@ -234,8 +236,8 @@ class BundleEndpoint:
             return written.unchanged
         if etag is None:
             return written.whole
-        # A list, or another way to say it, is somebody else's to read.
-        return None if written.opaque in etag or b"*" in etag else written.whole
+        # A list, or another way to say it, is somebody else's to read. (`in` takes twice as long to find bytes.)
+        return None if _ANY in etag or etag.find(written.opaque) >= 0 else written.whole
 
     async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Written:
         _check_gets(scope)
