@@ -297,7 +297,7 @@ def test_where_tasks_begin_at_once_a_purge_may_have_got_through_before_it_is_wai
         cache.failing = True
 
     async def main() -> None:
-        asyncio.get_running_loop().set_task_factory(begun_at_once)  # type: ignore[arg-type]  # as good as a task here
+        asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory", begun_at_once))
         engine = Engine(build([page, write]), cache=cache, cache_secret="s" * 32, on_cache_failure="refuse")
         assert isinstance(await engine.attempt("write", {}), Answer)
         assert engine.health().owed_purges == 0
