@@ -47,11 +47,18 @@ export function decodeHeader(line) {
   return members.filter(Boolean).map(decodeEntry);
 }
 
-/** Whether an invalidation makes the bundle with these canonical texts stale. What `texts` lacks may be anything. */
+/**
+ * Whether an invalidation makes the bundle with these canonical texts stale.
+ *
+ * What `texts` lacks may be anything. A null there, and one in the invalidation, is null and nothing else.
+ */
 export function touches(invalidation, context, texts) {
   const entry = typeof invalidation === "string" ? { context: invalidation } : invalidation;
-  const mayEqual = ([name, value]) =>
-    value == null || !texts.has(name) || texts.get(name) === canonical(value) || !isExact(value);
+  const mayEqual = ([name, value]) => {
+    if (value === undefined || !texts.has(name)) return true;
+    if (value === null) return texts.get(name) === null;
+    return texts.get(name) === canonical(value) || !isExact(value);
+  };
   return entry.context === context && Object.entries(entry.params ?? {}).every(mayEqual);
 }
 
