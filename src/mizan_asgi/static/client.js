@@ -73,7 +73,8 @@ class Client {
   #clock = 0; // counts what happens, so that it is known what came first
   #heard = 0; // when anything was last made stale
   #channel = null;
-  #closing = new AbortController();
+  #closed = null; // why nothing is fetched any more
+  #unlisten = []; // each ends what is heard of the window
 
   constructor({
     baseUrl = "/api/mizan",
@@ -100,7 +101,7 @@ class Client {
   }
 
   async fetch(context, params, { signal } = {}) {
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
     const bundle = this.#bundle(context, params);
     bundle.expire();
     return this.#wait(bundle, signal);
@@ -116,8 +117,8 @@ class Client {
   }
 
   async call(name, args, { optimistic = [], signal } = {}) {
-    signal?.throwIfAborted();
-    this.#closing.signal.throwIfAborted();
+    throwIfAborted(signal);
+    this.#throwIfClosed();
     const body = canonicalJson(args ?? {});
     const layers = [optimistic].flat().map(({ context, params, update }) => {
       return { bundle: this.#bundle(context, params), update, answered: false };
@@ -156,19 +157,24 @@ class Client {
   }
 
   close() {
-    this.#closing.abort(new Error("The client was closed."));
+    this.#closed = new Error("The client was closed.");
+    for (const end of this.#unlisten) end();
     this.#channel?.close();
     this.#channel = null;
     for (const bundle of this.#bundles.values()) {
       clearTimeout(bundle.timer);
       bundle.listeners.clear();
-      bundle.fail(this.#closing.signal.reason);
+      bundle.fail(this.#closed);
     }
     this.#bundles.clear();
   }
 
   #tick() {
     return ++this.#clock;
+  }
+
+  #throwIfClosed() {
+    if (this.#closed) throw this.#closed;
   }
 
   #find(context, params) {
@@ -243,7 +249,7 @@ class Client {
   }
 
   async #get(bundle, signal) {
-    this.#closing.signal.throwIfAborted();
+    this.#throwIfClosed();
     // The browser's cache asks with If-None-Match; another cache mode would make shared caches pass on the question.
     const answer = await ask(`${this.#baseUrl}/ctx/${bundle.path}`, { headers: await this.#headers(), signal });
     const { response, body } = answer;
@@ -367,14 +373,18 @@ class Client {
   }
 
   #refetchOn(event) {
-    const refetch = () => {
+    this.#on(event, () => {
       for (const bundle of this.#bundles.values()) {
         if (bundle.listeners.size === 0) continue;
         bundle.expire();
         this.#look(bundle);
       }
-    };
-    globalThis.addEventListener?.(event, refetch, { signal: this.#closing.signal });
+    });
+  }
+
+  #on(event, listener) {
+    globalThis.addEventListener?.(event, listener);
+    this.#unlisten.push(() => globalThis.removeEventListener?.(event, listener));
   }
 }
 
@@ -479,9 +489,10 @@ class Bundle {
   /** The server spells a parameter otherwise than the page does, and so does what it calls stale. */
   respell(location) {
     if (location === null) return false;
-    const query = new URLSearchParams(location.split("?")[1]);
+    const query = readQuery(location.split("?")[1]);
     for (const [name, value] of Object.entries(this.params)) {
-      if (query.has(name) && !Array.isArray(value)) this.texts.set(name, query.get(name));
+      const text = query.get(name);
+      if (text !== undefined && !Array.isArray(value)) this.texts.set(name, text);
       else this.texts.delete(name); // then it may be anything
     }
     return true;
@@ -512,6 +523,15 @@ function spell(params, defaults) {
     for (const member of [value].flat()) pairs.push(`${encode(name)}=${encode(canonical(member))}`);
   }
   return { texts, query: pairs.join("&") };
+}
+
+/** The texts of a canonical query; none where it is not one. React Native's URLSearchParams cannot read. */
+function readQuery(query) {
+  try {
+    return new Map((query ?? "").split("&").map((pair) => pair.split("=").map(decodeURIComponent)));
+  } catch {
+    return new Map();
+  }
 }
 
 /** A bundle's name on the client, and in `X-Mizan-Mounted`. */
@@ -614,11 +634,20 @@ function parse(text) {
   }
 }
 
+/** Signals of React Native have neither `throwIfAborted` nor `reason`. */
+function reasonOf(signal) {
+  return signal.reason ?? Object.assign(new Error("The operation was aborted."), { name: "AbortError" });
+}
+
+function throwIfAborted(signal) {
+  if (signal?.aborted) throw reasonOf(signal);
+}
+
 /** The promise, or the signal's reason as soon as there is one. */
 function unlessAborted(promise, signal) {
   if (!signal) return promise;
   return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
+    const abort = () => reject(reasonOf(signal));
     signal.addEventListener("abort", abort, { once: true });
     promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
   });
