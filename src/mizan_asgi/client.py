@@ -7,6 +7,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, TypeAlias
@@ -31,6 +32,12 @@ Token: TypeAlias = str | Callable[[], str | Awaitable[str | None] | None]
 
 # A mutation may take a while, and whoever gives up on it does not know what became of it.
 DEFAULT_TIMEOUT_SECONDS = 30.0
+
+# The built-in function that gives a session a token. It is asked without one: a token does not buy another.
+OBTAIN = "mwt_obtain"
+
+# The renewals that this code is part of: a request that waits for one of them would wait for itself.
+_renewing: ContextVar[frozenset[object]] = ContextVar("mizan_renewing", default=frozenset())
 
 # Of bundles that nobody subscribes to, so many are kept for a 304 to refer to.
 MAXIMUM_KEPT = 256
@@ -147,7 +154,8 @@ class Subscription:
 class Client:
     """Talks to the server mounted at `base_url`, an absolute URL.
 
-    `token`: sent as `X-Mizan-Token`; a function, sync or async, is asked before each request. `defaults`: those of each
+    `token`: sent as `X-Mizan-Token`; a function, sync or async, is asked before each request, once by those that wait
+    for it together, and may itself call `mwt_obtain`. `defaults`: those of each
     context's parameters, as values or texts, which canonical URLs leave out. `transport`: one of httpx's, such as
     `httpx.ASGITransport(app)`. `http` is the underlying client, for cookies and whatever else a host wants.
 
@@ -169,6 +177,7 @@ class Client:
         self._defaults = defaults or {}
         self._bundles: dict[str, _Bundle] = {}
         self._calls: set[asyncio.Task[Any]] = set()
+        self._renewal: asyncio.Task[str | None] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -214,6 +223,7 @@ class Client:
     def identify(self, token: Token | None) -> None:
         """Who asks has changed: forget everything, and ask with this token from now on."""
         self._token = token
+        self._renewal = None
         for bundle in self._bundles.values():
             bundle.known = None
             bundle.overtake()
@@ -246,6 +256,7 @@ class Client:
 
     async def _ask(self, bundle: _Bundle, until: "asyncio.Future[None] | None" = None) -> bytes | None:
         """The bundle from the server; None where `until` came first. Nothing that was overtaken comes out."""
+        self._raise_if_renewing()
         while True:
             with self._joined(bundle) as request:
                 waited: set[asyncio.Future[Any]] = {request} if until is None else {request, until}
@@ -295,7 +306,7 @@ class Client:
 
     async def _call(self, name: str, args: Params) -> Any:
         body = encode_json(jsonable(args))
-        headers = {"content-type": "application/json", **await self._headers()}
+        headers = {"content-type": "application/json", **await self._headers(name)}
         mounted = {bundle: bundle.events for bundle in self._mounted()}
         if mounted:
             headers["x-mizan-mounted"] = ", ".join(bundle.mounted for bundle in mounted)
@@ -350,11 +361,31 @@ class Client:
         for bundle in self._bundles.values():
             bundle.overtake()
 
-    async def _headers(self) -> dict[str, str]:
-        token = self._token() if callable(self._token) else self._token
-        if inspect.isawaitable(token):
-            token = await token
+    async def _headers(self, name: str | None = None) -> dict[str, str]:
+        token = None if name == OBTAIN else await self._current_token()
         return {} if token is None else {"x-mizan-token": token}
+
+    async def _current_token(self) -> str | None:
+        """The text, or what the function says, which is asked once by all requests that wait for its answer."""
+        if not callable(self._token):
+            return self._token
+        self._raise_if_renewing()
+        if self._renewal is None or self._renewal.done():
+            self._renewal = asyncio.create_task(_renew(self._token))
+            self._calls.add(self._renewal)
+            self._renewal.add_done_callback(self._calls.discard)
+            self._renewal.add_done_callback(_looked_at)
+        return await asyncio.shield(self._renewal)
+
+    def _raise_if_renewing(self) -> None:
+        if self._renewal is not None and self._renewal in _renewing.get() and not self._renewal.done():
+            raise RuntimeError(f"A token function may ask its client for {OBTAIN!r} and nothing else.")
+
+
+async def _renew(ask: Callable[[], str | Awaitable[str | None] | None]) -> str | None:
+    _renewing.set(_renewing.get() | {asyncio.current_task()})
+    token = ask()
+    return await token if inspect.isawaitable(token) else token
 
 
 def _spell(params: Params, defaults: Params) -> tuple[dict[str, str], str]:

@@ -15,7 +15,7 @@ import pytest
 
 from mizan_asgi import Mizan
 from mizan_asgi.client import MAXIMUM_KEPT, Client, Subscription
-from mizan_core import CallError, Invalidation, InvalidInput, NotFound, Unauthorized, build, client
+from mizan_core import CallError, Identity, Invalidation, InvalidInput, NotFound, Unauthorized, build, client
 
 from .servers import listening, uvicorn_process
 from .site import KEYS, Site, token
@@ -275,6 +275,48 @@ class TestTokens:
         assert asked == {"plain": 2, "renewed": 2}
         async with Client(BASE, transport=transport, token=lambda: None) as mizan:
             assert await mizan.fetch("inbox") == {"messages": ["for None"]}
+
+    async def test_a_function_is_asked_once_by_all_who_wait_for_it(self, site: Site) -> None:
+        transport = httpx.ASGITransport(site.mizan(mwt_keys=KEYS, clock=lambda: 1_800_000_000.0))
+        asked, given = Counter[str](), asyncio.Event()
+
+        async def slow() -> str:
+            asked["slow"] += 1
+            await given.wait()
+            return token("5")
+
+        async with Client(BASE, transport=transport, token=slow) as mizan:
+            leaving = asyncio.create_task(mizan.fetch("inbox"))
+            requests = [asyncio.create_task(mizan.call("send", text="hello")) for _ in range(20)]
+            await asyncio.sleep(0)
+            leaving.cancel()  # which does not take the token from the others
+            given.set()
+            assert await asyncio.gather(*requests) == [5] * 20
+            assert asked["slow"] == 1
+            assert await mizan.fetch("inbox") == {"messages": ["for 5"]}
+            assert asked["slow"] == 2
+
+    async def test_a_function_may_call_mwt_obtain(self, site: Site) -> None:
+        wire = Wire(site.mizan(mwt_keys=KEYS, authenticate=lambda _: Identity("7"), clock=lambda: 1_800_000_000.0))
+
+        async def obtain() -> str:
+            return str((await mizan.call("mwt_obtain"))["token"])
+
+        async with Client(BASE, transport=wire, token=obtain) as mizan:
+            assert await mizan.fetch("inbox") == {"messages": ["for 7"]}
+            mizan.identify(token("5"))
+            assert (await mizan.call("mwt_obtain"))["expires_in"] == 300, "the session is asked, not the token"
+        assert wire.sent == ["POST /call/mwt_obtain/", "GET /ctx/inbox/", "POST /call/mwt_obtain/"]
+
+    @pytest.mark.parametrize("ask", [lambda one: one.fetch("inbox"), lambda one: one.call("send", text="hello")])
+    async def test_a_function_that_waits_for_itself_is_told(self, site: Site, ask: Callable[[Client], Any]) -> None:
+        async def renewed() -> str:
+            await asyncio.sleep(0)
+            return str(await ask(mizan))
+
+        async with Client(BASE, transport=Wire(site.mizan(mwt_keys=KEYS)), token=renewed) as mizan:
+            with pytest.raises(RuntimeError, match="mwt_obtain"):
+                await mizan.fetch("inbox")
 
     async def test_another_identity_forgets_everything(self, site: Site) -> None:
         wire = Wire(site.mizan(mwt_keys=KEYS, clock=lambda: 1_800_000_000.0))

@@ -70,6 +70,50 @@ describe("asking", () => {
   });
 });
 
+describe("a token function", () => {
+  test("is asked once by all requests that wait for it", async () => {
+    let asked = 0;
+    const token = site.token(5);
+    const mizan = await connect({ token: () => ((asked += 1), token) });
+    const calls = Array.from({ length: 20 }, (_, value) => mizan.call("echo", { value }));
+    const bundles = Array.from({ length: 20 }, (_, id) => mizan.fetch("user", { user_id: id }));
+    await Promise.all([...calls, ...bundles, mizan.fetch("inbox")]);
+    assert.equal(asked, 1);
+    await mizan.call("echo", { value: 1 });
+    assert.equal(asked, 2);
+  });
+
+  test("may call mwt_obtain, which is sent without a token", async () => {
+    const obtain = async () => (await mizan.call("mwt_obtain")).token;
+    const mizan = await connect({ token: obtain });
+    await assert.rejects(mizan.fetch("inbox"), { code: "unauthorized" }); // nobody is signed in
+    assert.deepEqual(await site.log(), ["POST /call/mwt_obtain/"]);
+    mizan.identify(await site.token(5));
+    await assert.rejects(mizan.call("mwt_obtain"), { code: "unauthorized" }); // the session is asked, not the token
+  });
+
+  test("that fails is asked again by the next request", async () => {
+    let asked = 0;
+    const token = async () => {
+      if ((asked += 1) === 1) throw new Error("no network");
+      return site.token(5);
+    };
+    const mizan = await connect({ token });
+    const first = await Promise.allSettled([mizan.fetch("inbox"), mizan.call("echo", { value: 1 })]);
+    assert.deepEqual(first.map((one) => one.reason?.message), Array(2).fill("no network"));
+    assert.deepEqual(await mizan.fetch("inbox"), { messages: ["for 5"] });
+  });
+
+  test("is told at once that it waits for itself", async () => {
+    let mizan;
+    for (const ask of [() => mizan.call("echo", { value: 1 }), () => mizan.fetch("inbox"), () => mizan.load("inbox")]) {
+      mizan = await connect({ token: async () => ask() });
+      await assert.rejects(mizan.call("echo", { value: 1 }), { name: "TypeError", message: /"mwt_obtain"/ });
+    }
+    assert.deepEqual(await site.log(), []);
+  });
+});
+
 describe("showing", () => {
   test("tells at once, and asks once for all who show a context", async () => {
     const mizan = await connect();

@@ -56,7 +56,11 @@ export type Defaults = Readonly<Record<string, Params>>;
 export interface ClientOptions {
   /** Where the server is mounted: a path or an absolute URL. Default: "/api/mizan". */
   baseUrl?: string;
-  /** Sent as `X-Mizan-Token`; a function is asked before each request, so that it may renew the token. */
+  /**
+   * Sent as `X-Mizan-Token`; a function is asked before each request, so that it may renew the token.
+   *
+   * Requests that wait for it ask it once. It may call `mwt_obtain`, which is sent without a token, and nothing else.
+   */
   token?: string | null | (() => string | null | undefined | Promise<string | null | undefined>);
   /** Defaults of each context's parameters; a generated client passes them. Those left out are never sent. */
   defaults?: Defaults;

@@ -11,6 +11,9 @@ const MAXIMUM_MOUNTED_BYTES = 4096;
 /** A timer that is told to take longer fires at once instead. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
+/** The built-in function that gives a session a token. It is asked without one: a token does not buy another. */
+const OBTAIN = "mwt_obtain";
+
 /** Stands for the invalidation of whatever there is, where nobody knows what went out of date. */
 const EVERYTHING = null;
 
@@ -66,6 +69,8 @@ export function touches(invalidation, context, texts) {
 class Client {
   #baseUrl;
   #token;
+  #renewal = null; // what the token function promised to those who wait for it
+  #isAsking = false; // whether it runs in this very moment
   #defaults;
   #keep;
   #bundles = new Map(); // by key; the one that was subscribed to last comes last
@@ -222,6 +227,7 @@ class Client {
 
   /** The bundle when it has arrived, however often it is overtaken until then. */
   async #wait(bundle, signal) {
+    this.#throwIfAsking();
     let waiter;
     const arrived = new Promise((resolve, reject) => (waiter = { resolve, reject }));
     bundle.waiting.add(waiter);
@@ -264,7 +270,7 @@ class Client {
   }
 
   async #call(name, body, layers) {
-    const headers = await this.#headers().catch((error) => {
+    const headers = await this.#headers(name).catch((error) => {
       this.#withdraw(layers);
       throw error;
     });
@@ -339,6 +345,7 @@ class Client {
 
   #identify(token) {
     if (token !== undefined || typeof this.#token !== "function") this.#token = token ?? null;
+    this.#renewal = null;
     for (const bundle of [...this.#bundles.values()]) {
       bundle.layers = [];
       bundle.forget();
@@ -347,9 +354,37 @@ class Client {
   }
 
   /** A new object of the headers that go with every request. */
-  async #headers() {
-    const token = typeof this.#token === "function" ? await this.#token() : this.#token;
+  async #headers(name) {
+    const token = name === OBTAIN ? null : await this.#currentToken();
     return token == null ? {} : { "X-Mizan-Token": token };
+  }
+
+  /** A token function is asked once by all requests that wait for its answer. */
+  #currentToken() {
+    const token = this.#token;
+    if (typeof token !== "function") return token;
+    this.#throwIfAsking();
+    if (this.#renewal === null) {
+      const renewal = Promise.resolve().then(() => this.#ask(token));
+      const end = () => this.#renewal === renewal && (this.#renewal = null);
+      this.#renewal = renewal;
+      renewal.then(end, end);
+    }
+    return this.#renewal;
+  }
+
+  #ask(token) {
+    this.#isAsking = true;
+    try {
+      return token();
+    } finally {
+      this.#isAsking = false;
+    }
+  }
+
+  /** What the token function asks of this client would wait for the token that it is to bring. */
+  #throwIfAsking() {
+    if (this.#isAsking) throw new TypeError(`A token function may ask its client for "${OBTAIN}" and nothing else.`);
   }
 
   /** What is shown, as many as fit into a header, the last one subscribed to first. */
