@@ -11,12 +11,13 @@ from starlette.types import Receive, Scope
 
 from mizan_core.addresses import Query
 from mizan_core.answers import Answer, Bundle, Failure, as_bundle
-from mizan_core.engine import Engine, Given
+from mizan_core.engine import Engine
 from mizan_core.entries import Entry
 from mizan_core.errors import MethodNotAllowed, NotFound, UnsupportedMediaType
 from mizan_core.fetched import Hit
 from mizan_core.graph import CachePolicy, ContextPlan, Function
 from mizan_core.identity import Identity, permission_key
+from mizan_core.inputs import Given
 from mizan_core.memo import Memo
 from mizan_core.pace import Waiting
 from mizan_core.policies import Per, Seconds

@@ -14,7 +14,7 @@ from mizan_core.answers import Answer, Page, page_cache_control
 from mizan_core.engine import Door
 from mizan_core.errors import MethodNotAllowed
 from mizan_core.graph import Function, Graph
-from mizan_core.inputs import Pairs
+from mizan_core.inputs import Given, Mixed, Pairs
 from mizan_core.invalidation import Invalidation
 from mizan_core.wire import NO_STORE, PRIVATE_NO_STORE, VARY
 
@@ -133,9 +133,7 @@ class FunctionEndpoint:
         reply = kept_reply(ended.result_json, NO_STORE, varies=False)
         return Reply(reply.status, [*reply.headers, *told], reply.body)
 
-    async def _arguments(
-        self, headers: SentHeaders, scope: Scope, receive: Receive
-    ) -> tuple[Pairs | Mapping[str, object], Receive]:
+    async def _arguments(self, headers: SentHeaders, scope: Scope, receive: Receive) -> tuple[Given, Receive]:
         """From the path, the query and, where more is asked for, the body; and a `receive` for the function.
 
         Query parameters that the function does not take are for somebody else, such as whoever counts visits.
@@ -162,8 +160,7 @@ class FunctionEndpoint:
                 raise validator.refuse(name, "Given in more than one place", "repeated")
         if isinstance(sent, Pairs):
             return Pairs([*path.items(), *query, *sent]), again
-        collected = validator.collect(Pairs([*path.items(), *query]))
-        return {**collected, **sent}, again
+        return Mixed(Pairs([*path.items(), *query]), sent), again
 
 
 def routes_of(service: Service, graph: Graph) -> list[Route]:

@@ -40,15 +40,26 @@ from .inputs import (
     kinds_of,
     same_type,
 )
+from .json_types import unsendable
 from .policies import Anyone, Per, most_private, shortest
-from .signature import Input, Signature, read_signature, union_members
-from .values import canonical_json
+from .signature import Input, Signature, mentions, read_signature, union_members
+from .values import WITHOUT_TEXT, canonical_json
 
 # A context's entries depend on one tag per shape, so shapes are few (protocol, section 7).
 MAXIMUM_SHAPES = 16
 
 # Versions of one context that live side by side are few; 64 bits tell them apart.
 FINGERPRINT_BYTES = 8
+
+
+# What is wrong with a type that no client can send, and what to use in its place.
+_UNSENDABLE = {
+    "literal": "no JSON is read as one of its values; let them be texts, numbers or members of a StrEnum or IntEnum",
+    "enum": "no JSON is read as one of its members; give these texts or numbers for values",
+    "is-instance": "no JSON is read as one; use what Pydantic builds from JSON, such as a model, a text or a number",
+    "is-subclass": "no JSON is read as a class; take a text, such as a Literal, and look the class up",
+    "callable": "no JSON is read as a function; take a text, such as a Literal, and look the function up",
+}
 
 
 def build(functions: Iterable[Callable[..., Any]]) -> Graph:
@@ -156,6 +167,7 @@ class _Build:
             compiled = self.input(declaration, one)
             if compiled is not None:
                 inputs[one.name] = compiled
+                self.check_sendable(declaration, compiled)
         result = None if signature.is_view else self.result(declaration, signature)
         if len(inputs) < len(signature.inputs) or (result is None and not signature.is_view):
             return
@@ -203,6 +215,17 @@ class _Build:
             self.defects.append(f"{where}: Pydantic cannot validate {_show(one.annotation)} ({_first_line(error)})")
         return None
 
+    def check_sendable(self, declaration: Declaration, compiled: Compiled) -> None:
+        """Only the server calls private functions without a route, and it may pass anything."""
+        if declaration.private and declaration.route is None:
+            return
+        found = unsendable(compiled.adapter.core_schema)
+        if found is not None:
+            self.defects.append(
+                f"{declaration.name}: parameter {compiled.input.name!r} is a {_show(compiled.input.annotation)}, and "
+                f"{_UNSENDABLE[found]}"
+            )
+
     def result(self, declaration: Declaration, signature: Signature) -> TypeAdapter[Any] | None:
         try:
             return compile_type(signature.returns)
@@ -238,26 +261,8 @@ class _Build:
         self.check_scopes(context)
 
     def check_spelling(self, where: str, compiled: Compiled) -> None:
-        kinds, one = compiled.kinds, compiled.input
-        if not kinds.fits_a_url:
-            self.defects.append(
-                f"{where} is a {_show(one.annotation)}, which a URL cannot spell; use a scalar or a list of scalars"
-            )
-        elif kinds.is_list and kinds.nullable:
-            self.defects.append(
-                f"{where} is a list that may be null, and a URL spells null and the empty list alike; "
-                "let it be a list alone"
-            )
-        elif kinds.is_list and compiled.default_text not in (None, "[]"):
-            self.defects.append(
-                f"{where} is a list with the default {one.default!r}, so a URL could not spell the empty list; "
-                "let the default be empty or absent"
-            )
-        elif kinds.nullable and not one.required and one.default is not None:
-            self.defects.append(
-                f"{where} may be null and has the default {one.default!r}, so a URL could not spell null; "
-                "let the default be None"
-            )
+        if defect := _unspellable(compiled):
+            self.defects.append(f"{where} {defect}")
 
     def check_pages(self, context: str, views: Sequence[Function]) -> None:
         for view in views:
@@ -423,6 +428,30 @@ class _Build:
         for count in range(len(optional) + 1):
             for chosen in itertools.combinations(optional, count):
                 yield tuple(sorted((*certain, *chosen)))
+
+
+def _unspellable(compiled: Compiled) -> str | None:
+    """Why no URL spells each value of a context's parameter as one text."""
+    kinds, one = compiled.kinds, compiled.input
+    shown = f"is a {_show(one.annotation)}"
+    if not kinds.fits_a_url:
+        return f"{shown}, which a URL cannot spell; use a scalar or a list of scalars"
+    if mentions(one.annotation, WITHOUT_TEXT):
+        return f"{shown}, which has no text for URLs and cache keys; take it in a mutation, or from a header"
+    if compiled.adapter.core_schema["type"] == "generator":
+        return f"{shown}, whose members can be read only once; let it be a list"
+    if kinds.is_list and kinds.nullable:
+        return "is a list that may be null, and a URL spells null and the empty list alike; let it be a list alone"
+    if kinds.is_list and compiled.default_text not in (None, "[]"):
+        return (
+            f"is a list with the default {one.default!r}, so a URL could not spell the empty list; "
+            "let the default be empty or absent"
+        )
+    if kinds.nullable and not one.required and one.default is not None:
+        return (
+            f"may be null and has the default {one.default!r}, so a URL could not spell null; let the default be None"
+        )
+    return None
 
 
 def _policy(readers: Sequence[Function]) -> CachePolicy:

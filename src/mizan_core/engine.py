@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum, auto
 from functools import partial
-from typing import Any, Literal, Self, TypeAlias, TypedDict, TypeVar
+from typing import Any, Literal, Self, TypedDict, TypeVar
 
 from .addresses import Addresses, Query, page_texts
 from .answers import Answer, Bundle, Failure, Health, Page, answered, as_bundle
@@ -23,7 +23,7 @@ from .graph import ContextPlan, Function, Graph
 from .guards import PermissionsOf, authorise
 from .holds import DEFAULT_HOLD_SECONDS
 from .identity import ANONYMOUS, Identity
-from .inputs import Pairs
+from .inputs import Given
 from .invalidation import Invalidation, current, named
 from .keys import MINIMUM_SECRET_BYTES, KeyMaker, check_secret
 from .manifest import page_url
@@ -42,7 +42,6 @@ DEFAULT_SHUTDOWN_SECONDS = 30.0
 # Without a cache only tags are kept, a few hundred bytes each.
 _TAGS_ONLY_BYTES = 4 * 1024 * 1024
 
-Given: TypeAlias = Mapping[str, object] | Pairs
 T = TypeVar("T")
 
 

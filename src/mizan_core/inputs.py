@@ -1,14 +1,17 @@
 """Types of arguments and parameters, compiled once: what they accept, and what a URL can spell of them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NotRequired, cast
+from typing import Any, NotRequired, TypeAlias, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, SchemaValidator, to_json
 from typing_extensions import TypedDict
 
 from .errors import InvalidInput, InvalidValue
 from .signature import Input
+from .texts import for_texts_of, needs_json, partial
 from .values import Json, canonical, jsonable
 
 # A problem document lists at most this many errors: it is for reading, and its size is the sender's to choose.
@@ -35,6 +38,10 @@ _PURE = frozenset(
 )
 _IMPURE_SETTINGS = frozenset({"now_op", "missing", "default_factory", "strict_function"})
 
+_JSON_SCALARS = frozenset({type(None), bool, int, float, str})
+
+_Validate: TypeAlias = Callable[[dict[str, object]], dict[str, Any]]
+
 _SCALARS = frozenset({"string", "integer", "number", "boolean"})
 
 # Which kinds of value can become which in Pydantic's lax mode.
@@ -50,6 +57,17 @@ class Pairs(tuple[tuple[str, object], ...]):
     """Names and values as a query string or a form gives them: a name may come more than once."""
 
     __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """Some values as texts of a URL, the others as JSON."""
+
+    texts: Pairs
+    values: Mapping[str, object]
+
+
+Given: TypeAlias = Mapping[str, object] | Pairs | Mixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,20 +171,54 @@ class Validator:
     lists: frozenset[str]
     adapter: TypeAdapter[dict[str, Any]] = field(repr=False)
     is_pure: bool  # whether the same values are valid at any time, and stand for the same
-    _validate: Callable[[dict[str, object]], dict[str, Any]] = field(init=False, repr=False)
+    required: frozenset[str]
+    _validate: _Validate = field(init=False, repr=False)
+    _validate_texts: _Validate = field(init=False, repr=False)
+    # What is there of texts and of values, where texts are read in a way of their own.
+    _partly: tuple[_Validate, _Validate] | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_validate", self.adapter.validator.validate_python)
+        schema = self.adapter.core_schema
+        spelled = for_texts_of(schema)
+        validate = _validating(schema, self.adapter.validator)
+        facts: dict[str, object] = {"_validate": validate, "_validate_texts": validate, "_partly": None}
+        if spelled != schema:
+            facts["_validate_texts"] = SchemaValidator(spelled).validate_python
+            facts["_partly"] = (
+                SchemaValidator(partial(spelled)).validate_python,
+                _validating(partial(schema)),
+            )
+        for name, fact in facts.items():
+            object.__setattr__(self, name, fact)
 
-    def validate(self, given: Mapping[str, object] | Pairs) -> dict[str, Any]:
+    def validate(self, given: Given) -> dict[str, Any]:
         """The values that were given, in their declared types. Raises `InvalidInput`."""
-        values = given if type(given) is dict else self.collect(given) if isinstance(given, Pairs) else dict(given)
         try:
-            return self._validate(values)
+            if isinstance(given, Pairs):
+                return self._validate_texts(self.collect(given))
+            if isinstance(given, Mixed):
+                return self._validate_mixed(self.collect(given.texts), given.values)
+            return self._validate(given if type(given) is dict else dict(given))
         except ValidationError as error:
-            raise self._refusal(error) from None
+            raise self._refusal(_errors_of(error)) from None
         except OverflowError:  # as Pydantic has it for a timedelta of more days than there can be
             raise InvalidInput("A value is beyond what its type can hold.") from None
+
+    def _validate_mixed(self, texts: dict[str, object], values: Mapping[str, object]) -> dict[str, Any]:
+        if self._partly is None:
+            return self._validate({**texts, **values})
+        found: dict[str, Any] = {}
+        errors: list[Any] = []
+        for validate, given in zip(self._partly, (texts, values), strict=True):
+            try:
+                found |= validate(dict(given))
+            except ValidationError as error:
+                errors += _errors_of(error)
+        missing = self.required - texts.keys() - values.keys()
+        errors += [{"loc": (name,), "msg": "Field required", "type": "missing"} for name in sorted(missing)]
+        if errors:
+            raise self._refusal(errors)
+        return found
 
     def refuse(self, name: str, message: str, kind: str) -> InvalidInput:
         """The refusal of one value."""
@@ -184,8 +236,7 @@ class Validator:
                 values[name] = value
         return values
 
-    def _refusal(self, error: ValidationError) -> InvalidInput:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
+    def _refusal(self, found: Sequence[Any]) -> InvalidInput:
         return InvalidInput(
             errors=[
                 _problem((self.root, *one["loc"]), _WITHOUT_INPUT.get(one["type"], one["msg"]), one["type"])
@@ -227,6 +278,7 @@ def compile_validator(root: str, inputs: Iterable[Compiled], required: frozenset
         names=frozenset(fields),
         lists=frozenset(one.input.name for one in listed if one.kinds.is_list),
         adapter=adapter,
+        required=required & fields.keys(),
         is_pure=_is_pure(adapter.core_schema),
     )
 
@@ -262,6 +314,32 @@ def kinds_of_schema(schema: Mapping[str, Any] | bool, definitions: Mapping[str, 
         return Kinds(own)
     members = schema.get("prefixItems") or [schema.get("items") or {}]
     return Kinds(own, frozenset().union(*(kinds_of_schema(member, definitions).own for member in members)))
+
+
+def _validating(schema: Any, known: Any = None) -> _Validate:
+    """What validates arguments: as the JSON that they came as, where Pydantic is less strict with JSON."""
+    validator: Any = known or SchemaValidator(schema)
+    if not needs_json(schema):
+        return validator.validate_python  # type: ignore[no-any-return]  # it is just that
+
+    def validate(values: dict[str, object]) -> dict[str, Any]:
+        if _is_json(values):
+            with contextlib.suppress(PydanticSerializationError):  # half of a surrogate pair, which is in no JSON
+                return validator.validate_json(to_json(values, inf_nan_mode="constants"))  # type: ignore[no-any-return]
+        return validator.validate_python(values)  # type: ignore[no-any-return]
+
+    return validate
+
+
+def _is_json(value: object) -> bool:
+    kind = type(value)
+    if kind is dict:
+        return all(type(name) is str and _is_json(one) for name, one in value.items())  # type: ignore[attr-defined]
+    return kind in _JSON_SCALARS or (kind is list and all(map(_is_json, value)))  # type: ignore[call-overload]
+
+
+def _errors_of(error: ValidationError) -> list[Any]:
+    return [*error.errors(include_url=False, include_context=False, include_input=False)]
 
 
 def _is_pure(schema: Any) -> bool:

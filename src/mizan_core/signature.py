@@ -144,6 +144,17 @@ def union_members(annotation: Any) -> tuple[Any, ...]:
     return (annotation,)
 
 
+def mentions(annotation: Any, classes: tuple[Any, ...]) -> bool:
+    """Whether one of the classes, or a class made from one, stands anywhere in an annotation."""
+    for member in union_members(annotation):
+        bare = typing.get_origin(member) or member
+        if bare in classes or (isinstance(bare, type) and issubclass(bare, classes)):
+            return True
+        if bare is not typing.Literal and any(mentions(one, classes) for one in typing.get_args(member)):
+            return True
+    return False
+
+
 def _filled_in(alias: Any, arguments: tuple[Any, ...]) -> Any:
     """What a generic alias stands for, with its parameters replaced."""
     value, given = alias.__value__, dict(zip(alias.__type_params__, arguments, strict=False))

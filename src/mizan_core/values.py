@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from enum import Enum
 from json.encoder import encode_basestring
+from pathlib import PurePath
 from typing import Any, TypeAlias
+from zoneinfo import ZoneInfo
 
-from pydantic import Secret, SecretBytes, SecretStr
+from pydantic import ImportString, Secret, SecretBytes, SecretStr
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from .errors import DeclarationError, InvalidValue
@@ -126,6 +128,12 @@ def _moment(value: Any) -> Json:
         raise InvalidValue("A moment that is outside of the years 1 to 9999 in UTC has no canonical text.") from error
 
 
+def _zone(value: Any) -> str:
+    if value.key is None:  # read from a file
+        raise InvalidValue("A time zone without a name has no canonical text.")
+    return str(value.key)
+
+
 def _from_pydantic(value: object) -> Json:
     if isinstance(value, _MASKED):
         raise InvalidValue("A secret shows itself as asterisks, as any other does, and has no canonical text.")
@@ -138,6 +146,9 @@ def _from_pydantic(value: object) -> Json:
 
 _MASKED = (Secret, SecretStr, SecretBytes)
 
+# Types of which no value, or not every value, has a canonical text.
+WITHOUT_TEXT = (*_MASKED, ImportString)
+
 _JSON_SCALARS = frozenset({type(None), bool, int, float, str})
 
 _PLAIN: tuple[tuple[type | tuple[type, ...], Callable[[Any], Json]], ...] = (
@@ -149,6 +160,8 @@ _PLAIN: tuple[tuple[type | tuple[type, ...], Callable[[Any], Json]], ...] = (
     (Mapping, _object),
     ((set, frozenset), _set),
     (datetime.datetime, _moment),
+    (PurePath, str),
+    (ZoneInfo, _zone),
 )
 
 

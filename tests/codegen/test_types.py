@@ -96,7 +96,6 @@ class Size(enum.Enum):
         (Sequence[int], "number[]", "number[]"),
         (Mapping[str, int], "{ [key: string]: number }", "{ [key: string]: number }"),
         (defaultdict[str, int], "{ [key: string]: number }", "{ [key: string]: number }"),
-        (Callable[[], int], "unknown", "unknown"),
         (Annotated[int, PlainSerializer(lambda value: str(value))], "number", "unknown"),
         (Annotated[int, PlainSerializer(str, return_type=str)], "number", "string"),
     ],
@@ -104,6 +103,13 @@ class Size(enum.Enum):
 def test_a_type_is_taken_and_sent_as(annotation: Any, taken: str, sent: str) -> None:
     assert argument(annotation) == taken
     assert result(annotation) == sent
+
+
+def test_what_has_no_json_may_be_anything() -> None:
+    @client
+    async def f() -> Callable[[], int]: ...
+
+    assert Types({}).of(describe(build([f]), base_url="").calls[0].result) == "unknown"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,18 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import AfterValidator, BaseModel, Field, JsonValue, SecretStr, TypeAdapter, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    JsonValue,
+    SecretStr,
+    Strict,
+    StrictInt,
+    StrictStr,
+    TypeAdapter,
+    WithJsonSchema,
+)
 from pydantic_core import core_schema
 from typing_extensions import TypeAliasType
 
@@ -18,6 +29,7 @@ from mizan_core.inputs import (
     MAXIMUM_ERRORS,
     MAXIMUM_LOCATION_LENGTH,
     Kinds,
+    Mixed,
     Pairs,
     Parameter,
     Validator,
@@ -47,7 +59,7 @@ class Dog(BaseModel):
     kind: Literal["dog"]
 
 
-class Mixed(enum.Enum):
+class Halves(enum.Enum):
     WORD = "half"
     NUMBER = 0.5
 
@@ -111,7 +123,7 @@ class TestKinds:
             (bytes, kinds("string"), True),
             (Color, kinds("string"), True),
             (Level, kinds("integer"), True),
-            (Mixed, kinds("string", "number"), True),
+            (Halves, kinds("string", "number"), True),
             (Literal["a", "b"], kinds("string"), True),
             (Literal["a", 1, True, None], kinds("string", "integer", "boolean", "null"), True),
             (int | None, kinds("integer", "null"), True),
@@ -326,6 +338,41 @@ class TestPairs:
         with pytest.raises(InvalidInput) as refused:
             self.CHECKS.validate(Pairs([("user_id", "5"), ("page", "6")]))
         assert refused.value.errors[0]["type"] == "extra_forbidden"
+
+
+class TestMixed:
+    CHECKS = validator(size=Literal[1, 2], when=Annotated[datetime.date, Strict()], note=(str, ""))
+
+    def test_texts_are_read_and_json_is_left_strict(self) -> None:
+        mixed = Mixed(Pairs([("size", "2")]), {"when": "2026-01-02"})
+        assert self.CHECKS.validate(mixed) == {"size": 2, "when": datetime.date(2026, 1, 2)}
+
+    def test_all_that_is_wrong_is_told_at_once(self) -> None:
+        with pytest.raises(InvalidInput) as refused:
+            self.CHECKS.validate(Mixed(Pairs([("size", "3"), ("note", "x")]), {"other": 1}))
+        assert [(one["loc"], one["type"]) for one in refused.value.errors] == [
+            (["args", "size"], "literal_error"),
+            (["args", "other"], "extra_forbidden"),
+            (["args", "when"], "missing"),
+        ]
+
+    def test_where_texts_need_nothing_more_they_are_values(self) -> None:
+        assert validator(a=int, b=int).validate(Mixed(Pairs([("a", "1")]), {"b": 2})) == {"a": 1, "b": 2}
+
+
+class TestStrict:
+    def test_what_a_server_passes_is_a_python_value_or_what_json_would_be(self) -> None:
+        checks = validator(when=Annotated[datetime.date, Strict()], notes=(Any, None))
+        day = datetime.date(2026, 1, 2)
+        for when, notes in [(day, []), ("2026-01-02", [{"a": 1.5}]), (day, SecretStr("x")), (day, {1: 2})]:
+            assert checks.validate({"when": when, "notes": notes}) == {"when": day, "notes": notes}
+
+    def test_what_no_json_can_say_is_taken_for_python(self) -> None:
+        assert validator(a=StrictStr, b=StrictInt).validate({"a": "x", "b": 2**70}) == {"a": "x", "b": 2**70}
+        with pytest.raises(InvalidInput):
+            validator(a=StrictStr, b=float).validate({"a": "x", "b": float("inf")})
+        with pytest.raises(InvalidInput):
+            validator(a=StrictInt, b=str).validate({"a": "5", "b": "\ud83e"})
 
 
 class TestChoices:

@@ -2,6 +2,7 @@
 
 import datetime
 import enum
+import io
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import shutil
 import struct
 import subprocess
 import uuid
+import zoneinfo
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -83,6 +85,9 @@ plain_values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
+# A time zone that was read from a file: the header of one with a single rule, the rule, and its name.
+NAMELESS_ZONE = zoneinfo.ZoneInfo.from_file(io.BytesIO(struct.pack(">4s32x2l6x4s", b"TZif", 1, 4, b"UTC")))
+
 offsets = st.integers(-23 * 60, 23 * 60).map(lambda minutes: datetime.timezone(datetime.timedelta(minutes=minutes)))
 moments = st.datetimes(datetime.datetime(2, 1, 1), datetime.datetime(9998, 12, 31), timezones=offsets)
 decimals = st.decimals(allow_nan=False, allow_infinity=False)
@@ -180,6 +185,7 @@ class TestTexts:
             b"\xff",
             object(),
             SecretStr("x"),
+            NAMELESS_ZONE,
             [{"a": {float("nan")}}],
             datetime.datetime(1, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=2))),
             datetime.datetime(9999, 12, 31, 23, tzinfo=datetime.timezone(datetime.timedelta(hours=-2))),
