@@ -21,15 +21,32 @@ function counted(counts: Record<string, number>, name: string): void {
 }
 
 function Name(props: { id: string; user_id: number }): React.ReactNode {
-  const { data, error } = useUser({ user_id: props.user_id });
+  const { data, error, refetch } = useUser({ user_id: props.user_id });
   counted(window.renders, props.id);
   React.useEffect(() => counted(window.mounts, props.id), [props.id]);
-  return <p id={props.id}>{data?.user_profile.name ?? error?.message ?? "loading"}</p>;
+  return <p id={props.id} onClick={() => void refetch()}>{data?.user_profile.name ?? error?.message ?? "loading"}</p>;
 }
 
-function Badges(props: { user_id: number }): React.ReactNode {
+function Badges(props: { id: string; user_id: number }): React.ReactNode {
   const { data } = useUserSuspense({ user_id: props.user_id });
-  return <p id="badges">{data.user_badges.join(", ")}</p>;
+  return <p id={props.id}>{data.user_badges.join(", ")}</p>;
+}
+
+/** Tries again as the guide says. */
+class Boundary extends React.Component<{ retry: () => void; children: React.ReactNode }, { error: Error | null }> {
+  override state = { error: null };
+
+  static getDerivedStateFromError(error: Error) {
+    return { error };
+  }
+
+  override render(): React.ReactNode {
+    const again = () => {
+      this.props.retry();
+      this.setState({ error: null });
+    };
+    return this.state.error === null ? this.props.children : <button id="again" onClick={again}>again</button>;
+  }
 }
 
 function Rename(props: { user_id: number }): React.ReactNode {
@@ -57,14 +74,21 @@ function Rename(props: { user_id: number }): React.ReactNode {
   );
 }
 
+const mizan = createMizan();
+
 createRoot(document.getElementById("root")!).render(
   <React.StrictMode>
-    <MizanProvider mizan={createMizan()}>
+    <MizanProvider mizan={mizan}>
       <Name id="one" user_id={5} />
       <Name id="same" user_id={5} />
       <Name id="other" user_id={7} />
       <React.Suspense fallback={<p id="waiting">waiting</p>}>
-        <Badges user_id={5} />
+        <Badges id="badges" user_id={5} />
+        {location.hash === "#guarded" && (
+          <Boundary retry={() => mizan.contexts.user.invalidate()}>
+            <Badges id="guarded" user_id={9} />
+          </Boundary>
+        )}
       </React.Suspense>
       <Rename user_id={5} />
     </MizanProvider>

@@ -104,3 +104,29 @@ async def test_a_refusal_is_taken_back_and_told(tab: Tab, site: Site) -> None:
     await until_text(tab("#progress"), "HTTP 403")
     await tab.settled()
     assert await tab.seen("#one") == ["Ada", "Eve", "Ada"]
+
+
+async def test_asking_again_in_vain_is_told_by_the_hook_and_by_nothing_else(tab: Tab, window: Window) -> None:
+    await tab("#badges").wait_for()
+    problem = {"status": 409, "code": "conflict", "title": "Not now"}
+    await tab.page.route("**/ctx/**", lambda route: route.fulfill(status=409, json=problem))
+    await tab("#other").click()
+    await tab.settled()
+    assert tab.sent.count("GET user?user_id=7") == 2
+    assert window.errors == [], "a rejection that nobody handles"
+
+
+async def test_an_error_boundary_that_tries_again_shows_what_came(tab: Tab, window: Window) -> None:
+    await tab("#badges").wait_for()
+    failing = "**/ctx/**user_id=9"
+    await tab.page.route(failing, lambda route: route.fulfill(status=500, body="broken"))
+    await tab.page.goto(tab.page.url + "#guarded")
+    await tab.page.reload()
+    await tab("#again").wait_for()
+    window.errors.clear()  # React tells of what a boundary has caught
+    body = {"user_badges": ["Cy-1"], "user_profile": {"name": "Cy", "user_id": 9}}
+    await tab.page.unroute(failing)
+    await tab.page.route(failing, lambda route: route.fulfill(json=body))
+    await tab("#again").click()
+    await until_text(tab("#guarded"), "Cy-1")
+    assert window.errors == []

@@ -297,14 +297,14 @@ describe("when nobody shows it any more", () => {
     assert.equal(mizan.state("user", params).data.user_profile.user_id, params.user_id);
   });
 
-  test("and is not shown again when it went out of date meanwhile", async () => {
+  test("and is not shown again when it went out of date meanwhile, be it in the same turn", async () => {
     const mizan = await connect();
     const params = { user_id: somebody() };
     const first = show(mizan, "user", params);
     await first.loaded();
     first.end();
     mizan.invalidate("user");
-    await turn();
+    assert.deepEqual(mizan.state("user", params), UNKNOWN);
     const second = show(mizan, "user", params);
     assert.equal(second.state.data, undefined);
     await second.loaded();
@@ -430,6 +430,30 @@ describe("failing", () => {
     assert.ok(again.state.loading);
     await again.loaded();
     assert.equal((await site.log()).length, 2);
+  });
+});
+
+describe("what invalidate touches", () => {
+  test("is forgotten at once where it failed, so that an error boundary may try again", async () => {
+    const [params, mizan] = [{ user_id: somebody() }, await connect()];
+    await mizan.call("rename", { ...params, name: "bad" });
+    await assert.rejects(mizan.load("shaky", params), { code: "conflict" });
+    await createClient(site.options).call("rename", { ...params, name: "good" });
+    assert.equal(mizan.state("shaky", params).error.code, "conflict");
+    mizan.invalidate("shaky");
+    assert.deepEqual(mizan.state("shaky", params), UNKNOWN);
+    assert.deepEqual(await mizan.load("shaky", params), { shaky: "good" });
+  });
+
+  test("has failed no more as soon as it is stale, where it is shown as well, and keeps its data", async () => {
+    const [params, mizan] = [{ user_id: somebody() }, await connect()];
+    const shown = show(mizan, "shaky", params);
+    const { data } = await shown.loaded();
+    await createClient(site.options).call("rename", { ...params, name: "bad" });
+    await assert.rejects(mizan.fetch("shaky", params), { code: "conflict" });
+    assert.equal(shown.state.error.code, "conflict");
+    mizan.invalidate({ context: "shaky", params });
+    assert.deepEqual(shown.state, { data, error: undefined, loading: true });
   });
 });
 

@@ -4,8 +4,10 @@ import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
+import { runInNewContext } from "node:vm";
 
 import { canonical, decodeHeader, touches } from "../../src/mizan_asgi/static/client.js";
+import { UNWRITABLE } from "./harness.mjs";
 
 const keys = vectors("keys.json");
 const headers = vectors("header.json");
@@ -56,9 +58,14 @@ describe("canonical text", () => {
     test(`is ${text}`, () => assert.equal(canonical(value), text));
   }
 
-  for (const value of [NaN, Infinity, [-Infinity], new Date(NaN)]) {
-    test(`there is none of ${String(value)}`, () => assert.throws(() => canonical(value)));
+  for (const value of [NaN, Infinity, [-Infinity], new Date(NaN), ...UNWRITABLE]) {
+    test(`there is none of ${Object.prototype.toString.call(value)}`, () => assert.throws(() => canonical(value)));
   }
+
+  test("an object of another realm, and one without a prototype, is as good as one of this", () => {
+    assert.equal(canonical(runInNewContext("({ a: [{ b: 1 }] })")), '{"a":[{"b":1}]}');
+    assert.equal(canonical(Object.assign(Object.create(null), { a: 1 })), '{"a":1}');
+  });
 });
 
 describe("the header", () => {

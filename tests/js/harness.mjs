@@ -108,6 +108,36 @@ export function show(client, context, params) {
   return shown;
 }
 
+/** What JSON.stringify leaves out or writes as `{}` or null, without a word. */
+export const UNWRITABLE = [
+  new File(["text"], "photo.png"),
+  new Blob(["text"]),
+  new FormData(),
+  new URLSearchParams({ a: "b" }),
+  new Headers({ a: "b" }),
+  new Response("text"),
+  new Map([["a", 1]]),
+  new Set([1]),
+  new WeakMap(),
+  new Uint8Array([1, 2]),
+  new ArrayBuffer(2),
+  new (class Money { #cents = 5; })(),
+  new (class Tags extends Map { a = 1; })(),
+  Object.create({ inherited: 1 }),
+  new Error("failed"),
+  new Event("click"),
+  Promise.resolve(1),
+  /expression/,
+  new String("boxed"),
+  () => 1,
+  class {},
+  Symbol("symbol"),
+  NaN,
+  -Infinity,
+  [1, undefined],
+  Array(2),
+];
+
 let number = 100;
 
 /** A user whom no other test has touched. */

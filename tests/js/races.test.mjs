@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
 import { createClient } from "../../src/mizan_asgi/static/client.js";
-import { namesOf, serve, show, somebody, turn } from "./harness.mjs";
+import { UNWRITABLE, namesOf, serve, show, somebody, turn } from "./harness.mjs";
 
 const site = await serve();
 
@@ -385,4 +385,32 @@ describe("arguments", () => {
       assert.deepEqual(await createClient(site.options).call("echo", { value, left_out: undefined }), value);
     });
   }
+
+  test("that JSON cannot hold are refused, and nothing is sent or shown", async () => {
+    const params = { user_id: somebody() };
+    const [mizan, shown] = await showing([["user", params]]);
+    const optimistic = { context: "user", params, update: () => "changed" };
+    for (const value of UNWRITABLE) {
+      for (const args of [{ value }, { value: [{ deep: value }] }, { value: { toJSON: () => value } }]) {
+        await assert.rejects(mizan.call("echo", args, { optimistic }), TypeError);
+      }
+      await assert.rejects(mizan.fetch("orders", { customer_id: 1, tags: value }), TypeError);
+      assert.throws(() => mizan.invalidate("user", { context: "user", params: { user_id: value } }), TypeError);
+    }
+    assert.deepEqual([await site.log(), shown.states.length], [[], 2]);
+  });
+
+  test("that are refused are named, with what they are", async () => {
+    const mizan = createClient(site.options);
+    for (const [args, message] of [
+      [{ to: [{ photo: new Blob([]) }] }, /^args\.to\[0\]\.photo is of the class Blob, .* plain objects/],
+      [new FormData(), /^args is of the class FormData, /],
+      [{ at: NaN }, /^args\.at is NaN, /],
+      [{ then: [() => 1] }, /^args\.then\[0\] is a function, /],
+      [{ ids: [undefined] }, /^args\.ids\[0\] is undefined, /],
+    ]) {
+      await assert.rejects(mizan.call("echo", args), { name: "TypeError", message });
+    }
+    await assert.rejects(mizan.fetch("orders", { tags: new Set() }), { message: /^params\.tags is of the class Set, / });
+  });
 });

@@ -43,7 +43,7 @@ export interface Shown<Name extends keyof Contexts, Data = Contexts[Name]["data"
   readonly data: Data;
   readonly error: Error | undefined;
   readonly loading: boolean;
-  /** Ask the server again. Rejects with a `MizanError`. */
+  /** Ask the server again. Rejects with a `MizanError`, which is in `error` too and need not be handled here. */
   readonly refetch: () => Promise<Contexts[Name]["data"]>;
 }"""
 )
@@ -79,7 +79,11 @@ function useBundle⟨<Name extends keyof Contexts>⟩(name⟨: Name⟩, params�
     return {
       state: ()⟨: State<Contexts[Name]["data"]>⟩ => (given === null ? NOT_SHOWN : client.state(name, given)),
       subscribe: (changed⟨: () => void⟩) => (given === null ? () => {} : client.subscribe(name, given, changed)),
-      refetch: () => (given === null ? Promise.reject(new Error("Nothing is shown.")) : client.fetch(name, given)),
+      refetch: () => {
+        const asked = given === null ? Promise.reject(new Error("Nothing is shown.")) : client.fetch(name, given);
+        asked.catch(() => {}); // a failure is shown as the error, so that a button need not handle it
+        return asked;
+      },
     };
   }, [client, name, key]);
   const state = React.useSyncExternalStore(store.subscribe, store.state, store.state);

@@ -40,8 +40,7 @@ export function createClient(options = {}) {
 
 /** The canonical text of a value (protocol, section 2). */
 export function canonical(value) {
-  const plain = plainOf(value);
-  return typeof plain === "string" ? plain : canonicalJson(plain);
+  return textOf(value ?? null, "The value");
 }
 
 /** What `X-Mizan-Invalidate` names, with texts as values (protocol, section 5). Throws where it is not clear. */
@@ -124,7 +123,7 @@ class Client {
   async call(name, args, { optimistic = [], signal } = {}) {
     throwIfAborted(signal);
     this.#throwIfClosed();
-    const body = canonicalJson(args ?? {});
+    const body = canonicalJson(args ?? {}, "args");
     const layers = [optimistic].flat().map(({ context, params, update }) => {
       return { bundle: this.#bundle(context, params), update, answered: false };
     });
@@ -153,7 +152,7 @@ class Client {
   }
 
   invalidate(...invalidations) {
-    this.#stale(invalidations);
+    this.#stale(invalidations.map(spelled));
   }
 
   identify(token) {
@@ -340,6 +339,7 @@ class Client {
 
   #overtake(bundle) {
     bundle.overtake(this.#tick());
+    if (!bundle.wanted) bundle.forget();
     this.#look(bundle);
   }
 
@@ -468,10 +468,11 @@ class Bundle {
     this.settled = false;
   }
 
-  /** It has changed on the server, and whatever is under way may be from before. */
+  /** It has changed on the server, and whatever is under way may be from before. So may the reason of a failure. */
   overtake(moment) {
     this.drop();
     this.expire();
+    this.error = undefined;
     this.moment = moment;
   }
 
@@ -552,7 +553,7 @@ function spell(params, defaults) {
   const pairs = [];
   for (const [name, value] of Object.entries(params ?? {}).sort(byName)) {
     if (value == null) continue;
-    const text = canonical(value);
+    const text = textOf(value, `params.${name}`);
     if (text === texts.get(name)) continue;
     texts.set(name, text);
     for (const member of [value].flat()) pairs.push(`${encode(name)}=${encode(canonical(member))}`);
@@ -567,6 +568,18 @@ function readQuery(query) {
   } catch {
     return new Map();
   }
+}
+
+/** An invalidation whose values are texts, as other tabs understand them. One that is not exact may be anything. */
+function spelled(invalidation) {
+  if (typeof invalidation === "string") return invalidation;
+  const params = {};
+  for (const [name, value] of Object.entries(invalidation.params ?? {})) {
+    if (value === undefined) continue;
+    const text = value === null ? null : textOf(value, `params.${name}`);
+    if (isExact(value)) params[name] = text;
+  }
+  return { ...invalidation, params };
 }
 
 /** A bundle's name on the client, and in `X-Mizan-Mounted`. */
@@ -607,15 +620,43 @@ function decodeText(text) {
   return decodeURIComponent(text);
 }
 
-/** Canonical JSON: no spaces, members sorted by UTF-16 code unit, numbers and text as ECMAScript writes them. */
-function canonicalJson(value) {
+function textOf(value, place) {
   const plain = plainOf(value);
+  return typeof plain === "string" ? plain : canonicalJson(plain, place);
+}
+
+/**
+ * Canonical JSON: no spaces, members sorted by UTF-16 code unit, numbers and text as ECMAScript writes them.
+ *
+ * Throws where JSON.stringify would leave something out, or write `{}` or `null` in its place, without a word.
+ */
+function canonicalJson(value, place) {
+  const plain = plainOf(value);
+  if (!isJson(plain)) throw new TypeError(`${place} is ${kindOf(plain)}, which JSON cannot hold. ${JSON_HOLDS}`);
   if (typeof plain === "bigint") return String(plain);
-  if (typeof plain === "number" && !Number.isFinite(plain)) throw new TypeError(`${plain} has no canonical text.`);
-  if (plain === null || typeof plain !== "object") return JSON.stringify(plain) ?? "null";
-  if (Array.isArray(plain)) return `[${plain.map(canonicalJson).join()}]`;
+  if (plain === null || typeof plain !== "object") return JSON.stringify(plain);
+  if (Array.isArray(plain)) return `[${Array.from(plain, (one, index) => canonicalJson(one, `${place}[${index}]`))}]`;
   const names = Object.keys(plain).filter((name) => plain[name] !== undefined);
-  return `{${names.sort().map((name) => `${JSON.stringify(name)}:${canonicalJson(plain[name])}`).join()}}`;
+  return `{${names.sort().map((name) => `${JSON.stringify(name)}:${canonicalJson(plain[name], `${place}.${name}`)}`)}}`;
+}
+
+const JSON_HOLDS =
+  "It holds plain objects, arrays, texts, finite numbers, BigInts, booleans, null, Dates, and what has a toJSON().";
+
+function isJson(plain) {
+  if (typeof plain === "object") return plain === null || Array.isArray(plain) || isRecord(plain);
+  return typeof plain === "number" ? Number.isFinite(plain) : /^(string|boolean|bigint)$/.test(typeof plain);
+}
+
+/** An object of no class, from whichever window: JSON would lose what an instance of a class keeps to itself. */
+function isRecord(object) {
+  const prototype = Object.getPrototypeOf(object);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
+}
+
+function kindOf(plain) {
+  if (typeof plain === "object") return `of the class ${plain.constructor?.name}`;
+  return /^(function|symbol)$/.test(typeof plain) ? `a ${typeof plain}` : String(plain);
 }
 
 /** What JSON makes of an object that knows; a moment as Python writes it, to the microsecond if not to the second. */

@@ -79,7 +79,7 @@ export interface Shown<Name extends keyof Contexts, Data = Contexts[Name]["data"
   readonly data: Data;
   readonly error: Error | undefined;
   readonly loading: boolean;
-  /** Ask the server again. Rejects with a `MizanError`. */
+  /** Ask the server again. Rejects with a `MizanError`, which is in `error` too and need not be handled here. */
   readonly refetch: () => Promise<Contexts[Name]["data"]>;
 }
 

@@ -113,7 +113,11 @@ function useBundle(name, params) {
     return {
       state: () => (given === null ? NOT_SHOWN : client.state(name, given)),
       subscribe: (changed) => (given === null ? () => {} : client.subscribe(name, given, changed)),
-      refetch: () => (given === null ? Promise.reject(new Error("Nothing is shown.")) : client.fetch(name, given)),
+      refetch: () => {
+        const asked = given === null ? Promise.reject(new Error("Nothing is shown.")) : client.fetch(name, given);
+        asked.catch(() => {}); // a failure is shown as the error, so that a button need not handle it
+        return asked;
+      },
     };
   }, [client, name, key]);
   const state = React.useSyncExternalStore(store.subscribe, store.state, store.state);

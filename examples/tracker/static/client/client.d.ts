@@ -7,7 +7,9 @@
 /**
  * Parameters of a context, or arguments of a function, by name. Undefined ones are left out, and null parameters too.
  *
- * Values are JSON values, BigInts and Dates. They are compared by canonical text, so give them in their declared types.
+ * Values are JSON values, BigInts, Dates, and what has a `toJSON`. Anything else, such as a `File`, a `Map`, an instance
+ * of a class or NaN, is refused with a `TypeError`. They are compared by canonical text, so give them in their declared
+ * types.
  */
 export type Params = Readonly<Record<string, unknown>>;
 
@@ -17,7 +19,7 @@ export type ContextMap = Record<string, { params: object; data: unknown }>;
 /** What a function takes and answers: a generated client has one entry a function. */
 export type FunctionMap = Record<string, { args: object; result: unknown }>;
 
-/** An entry of a call's `invalidate` (protocol, section 3). A function stands for its whole context. */
+/** An entry of a call's `invalidate` (protocol, section 3). A function stands for its whole context, null for null. */
 export type Invalidation = string | { context: string; params?: Params; function?: string };
 
 /** What a field of the input has against it. */
@@ -38,7 +40,8 @@ export class MizanError extends Error {
 /**
  * A mounted context as it is now. Immutable: the same object as long as nothing changed.
  *
- * `data` stays while it is fetched again, and beside the `error` of a failed fetch. `loading`: a fetch is under way.
+ * `data` stays while it is fetched again, and beside the `error` of a failed fetch, which goes when the bundle is stale.
+ * `loading`: a fetch is under way.
  */
 export interface State<Data> {
   readonly data: Data | undefined;
@@ -137,7 +140,11 @@ export interface Client<C extends ContextMap = ContextMap, F extends FunctionMap
   ): () => void;
   /** A context as it is known now, mounted or not, without fetching it. */
   state<K extends keyof C & string>(context: K, params?: C[K]["params"]): State<C[K]["data"]>;
-  /** Forget what these touch and fetch again what of it is shown; other tabs are told. */
+  /**
+   * Forget at once what these touch, failures too, and fetch again what of it is shown; other tabs are told.
+   *
+   * A null parameter stands for the bundles where it is null, an undefined one for any value.
+   */
   invalidate(...invalidations: Invalidation[]): void;
   /**
    * Who asks has changed: forget everything, here and in other tabs; what is shown is fetched anew.
@@ -153,7 +160,7 @@ export function createClient<C extends ContextMap = ContextMap, F extends Functi
   options?: ClientOptions,
 ): Client<C, F>;
 
-/** The canonical text of a value (protocol, section 2). Throws for numbers that are not finite. */
+/** The canonical text of a value (protocol, section 2). Throws a `TypeError` for what JSON cannot hold. */
 export function canonical(value: unknown): string;
 
 /** What `X-Mizan-Invalidate` names, with texts as values (protocol, section 5). Throws where that is not clear. */
