@@ -28,7 +28,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"values", "cache.memory", "cache.guard", "cache.redis", "memo", "pace", "fetched"},
         {"holds", "flights"},
         {"memory_holds", "backend_holds", "debts"},
-        {"identity", "texts", "json_types"},
+        {"identity", "texts", "json_types", "aliases"},
         {"policies", "keys", "signature", "watch"},
         {"declare", "inputs", "tokens"},
         {"graph"},

@@ -42,7 +42,7 @@ from .inputs import (
 )
 from .json_types import unsendable
 from .policies import Anyone, Per, most_private, shortest
-from .signature import Input, Signature, mentions, read_signature, union_members
+from .signature import Input, Signature, mentions, read_signature, sent_names, union_members
 from .values import WITHOUT_TEXT, canonical_json
 
 # A context's entries depend on one tag per shape, so shapes are few (protocol, section 7).
@@ -251,6 +251,7 @@ class _Build:
                     self.defects.append(
                         f"context {context!r}: parameter {name!r} of {owner_of[name].name} and {function.name} {defect}"
                     )
+        self.check_names(context, owners)
         parameters: dict[str, Parameter] = {}
         for name in sorted(compiled):
             self.check_spelling(f"{owner_of[name].name}: parameter {name!r} of context {context!r}", compiled[name])
@@ -259,6 +260,18 @@ class _Build:
         self.compiled[context] = {name: compiled[name] for name in parameters}
         self.check_pages(context, [function for function in members if function.is_view])
         self.check_scopes(context)
+
+    def check_names(self, context: str, owners: Sequence[Function]) -> None:
+        """One name, one parameter: what a reader calls by an alias, no other may know by its argument's name."""
+        for one, other in itertools.permutations(owners, 2):
+            for alias, compiled in one.inputs.items():
+                argument = compiled.input.argument
+                called = None if argument is None else _called(other, argument)
+                if called is not None and called != alias:
+                    self.defects.append(
+                        f"context {context!r}: {argument!r} of {one.name} is {alias!r} to clients, and {argument!r} of "
+                        f"{other.name} is {called!r}; give both the same alias"
+                    )
 
     def check_spelling(self, where: str, compiled: Compiled) -> None:
         if defect := _unspellable(compiled):
@@ -328,9 +341,10 @@ class _Build:
                 bindings = tuple((name, Arg(name)) for name in parameters if name in function.inputs)
                 return Affect(context, reader, target.narrowing, bindings)
             case Where(bindings=declared_bindings):
-                for name, binding in declared_bindings:
+                bound = tuple((name, _by_attribute(function, binding)) for name, binding in declared_bindings)
+                for name, binding in bound:
                     self.check_binding(function, context, name, binding)
-                return Affect(context, reader, target.narrowing, declared_bindings)
+                return Affect(context, reader, target.narrowing, bound)
         return Affect(context, reader, target.narrowing)
 
     def check_binding(self, function: Function, context: str, name: str, binding: Binding) -> None:
@@ -430,6 +444,14 @@ class _Build:
                 yield tuple(sorted((*certain, *chosen)))
 
 
+def _called(function: Function, argument: str) -> str | None:
+    """What clients call an argument, or an input that they call so itself; None where there is neither."""
+    for name, compiled in function.inputs.items():
+        if (compiled.input.argument or name) == argument:
+            return name
+    return argument if argument in function.inputs else None
+
+
 def _unspellable(compiled: Compiled) -> str | None:
     """Why no URL spells each value of a context's parameter as one text."""
     kinds, one = compiled.kinds, compiled.input
@@ -519,6 +541,15 @@ def _fields_of(annotation: Any) -> Mapping[str, Any] | None:
         except NameError:  # a type that is local to a function and names itself, which Pydantic alone can resolve
             return dict.fromkeys(annotation.__annotations__, Any)
     return None
+
+
+def _by_attribute(function: Function, binding: Binding) -> Binding:
+    """A field of the result by its name in Python, where it was named as JSON has it."""
+    if not isinstance(binding, Result):
+        return binding
+    names = sent_names(function.signature.returns)
+    known = {sent: name for name, sent in names.items() if sent not in names}
+    return Result(known.get(binding.field, binding.field))
 
 
 def _kinds_of_field(annotation: Any) -> Kinds | None:

@@ -3,6 +3,7 @@
 Made by `build`, frozen, and derived nowhere else.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -68,7 +69,7 @@ class Function:
         declaration, signature = self.declaration, self.signature
         facts: dict[str, object] = {
             "name": declaration.name,
-            "call": declaration.function,
+            "call": _by_alias(declaration.function, signature),
             "context": None if declaration.context is None else declaration.context.name,
             "guard": declaration.guard,
             "is_for_clients": not signature.is_view and not declaration.private,
@@ -102,6 +103,19 @@ class Function:
             return self.declaration.per
         identified = self.guard != Anyone() or self.signature.identity_parameters
         return Per.USER if identified else Per.ALL
+
+
+def _by_alias(function: Callable[..., Any], signature: Signature) -> Callable[..., Any]:
+    """The function, called by the names that clients know its parameters by."""
+    renamed = {name: one.argument for name, one in signature.inputs.items() if one.argument is not None}
+    if not renamed:
+        return function
+
+    @functools.wraps(function)
+    def call(**given: Any) -> Any:
+        return function(**{renamed.get(name, name): value for name, value in given.items()})
+
+    return call
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from .graph import Affect, ContextPlan, Function, Graph
 from .header import encode_text
 from .invalidation import Invalidation
 from .policies import Lifetime, Never, Per, Seconds
+from .signature import sent_names
 from .values import canonical, jsonable
 
 VERSION = 1
@@ -134,17 +135,18 @@ def _mutation(function: Function) -> dict[str, Any]:
     )
     entry: dict[str, Any] = {
         "affects": list(dict.fromkeys(affect.context for affect in function.affects)),
-        "targets": [_target(affect) for affect in function.affects],
+        "targets": [_target(function, affect) for affect in function.affects],
     }
     if automatic:
         entry["auto_scoped_params"] = automatic
     return entry | _access_members(function)
 
 
-def _target(affect: Affect) -> dict[str, Any]:
+def _target(function: Function, affect: Affect) -> dict[str, Any]:
+    sent = sent_names(function.signature.returns)
     entry: dict[str, Any] = {
         "context": affect.context,
-        "params": {name: _binding(binding) for name, binding in affect.bindings},
+        "params": {name: _binding(binding, sent) for name, binding in affect.bindings},
     }
     if affect.function is not None:
         entry["function"] = affect.function
@@ -153,12 +155,12 @@ def _target(affect: Affect) -> dict[str, Any]:
     return entry
 
 
-def _binding(binding: Binding) -> dict[str, Any]:
+def _binding(binding: Binding, sent: Mapping[str, str]) -> dict[str, Any]:
     match binding:
         case Arg(name=name):
             return {"arg": name}
         case Result(field=name):
-            return {"result": name}
+            return {"result": sent.get(name, name)}
     return {"me": True}
 
 

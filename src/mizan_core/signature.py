@@ -3,13 +3,14 @@
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import typing_extensions
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from .aliases import TYPE_ALIASES, take_alias
 from .errors import DeclarationError
 from .identity import Identity
 from .values import check_name
@@ -17,21 +18,23 @@ from .values import check_name
 # A parameter of this name is given the host's request, whatever its annotation.
 REQUEST = "request"
 
-# What `type ... = ...` makes from Python 3.12 on, and what stands in for it before.
-_ALIASES = (typing_extensions.TypeAliasType, getattr(typing, "TypeAliasType", typing_extensions.TypeAliasType))
-
 # What methods call their first parameter.
 _INSTANCE = ("self", "cls")
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A parameter that the caller fills in. `default` means something only where it is not `required`."""
+    """A parameter that the caller fills in. `default` means something only where it is not `required`.
+
+    `name` is what everyone but the function calls it: its alias, where it has one. `argument` is then its name in the
+    function's signature.
+    """
 
     name: str
     annotation: Any
     required: bool
     default: object = None
+    argument: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +76,12 @@ def read_signature(function: Callable[..., Any], local_names: Mapping[str, Any])
     identities = tuple(name for name in parameters if name != REQUEST and _is_identity(hints[name]))
     returned = union_members(hints["return"])
     views = [_is_response(member) for member in returned]
+    given_by_host = (*identities, *[REQUEST] * (REQUEST in parameters))
     return Signature(
-        inputs={
-            name: _input(parameter, hints[name])
-            for name, parameter in parameters.items()
-            if name != REQUEST and name not in identities
-        },
+        inputs=_inputs(
+            (_input(parameter, hints[name]) for name, parameter in parameters.items() if name not in given_by_host),
+            given_by_host,
+        ),
         takes_request=REQUEST in parameters,
         identity_parameters=identities,
         returns=hints["return"],
@@ -122,10 +125,30 @@ def _globals(function: Callable[..., Any]) -> dict[str, Any]:
     return written
 
 
+def _inputs(found: Iterable[Input], given_by_host: Sequence[str]) -> dict[str, Input]:
+    inputs: dict[str, Input] = {}
+    for one in found:
+        if one.name in inputs:
+            first = inputs[one.name].argument or one.name
+            raise DeclarationError(
+                f"parameters {first!r} and {one.argument or one.name!r} are both called {one.name!r} by clients; "
+                "give each a name of its own."
+            )
+        if one.name in given_by_host:
+            raise DeclarationError(
+                f"parameter {one.argument!r} has the alias {one.name!r}, which is a parameter that the host fills in; "
+                "choose another."
+            )
+        inputs[one.name] = one
+    return inputs
+
+
 def _input(parameter: inspect.Parameter, annotation: Any) -> Input:
+    alias, annotation = take_alias(parameter.name, annotation)
+    argument = None if alias == parameter.name else parameter.name
     if parameter.default is inspect.Parameter.empty:
-        return Input(parameter.name, annotation, required=True)
-    return Input(parameter.name, annotation, required=False, default=parameter.default)
+        return Input(alias, annotation, required=True, argument=argument)
+    return Input(alias, annotation, required=False, default=parameter.default, argument=argument)
 
 
 def union_members(annotation: Any) -> tuple[Any, ...]:
@@ -135,13 +158,24 @@ def union_members(annotation: Any) -> tuple[Any, ...]:
         return union_members(typing.get_args(annotation)[0])
     if isinstance(annotation, typing.NewType):
         return union_members(annotation.__supertype__)
-    if isinstance(annotation, _ALIASES):
+    if isinstance(annotation, TYPE_ALIASES):
         return union_members(annotation.__value__)
-    if isinstance(origin, _ALIASES):
+    if isinstance(origin, TYPE_ALIASES):
         return union_members(_filled_in(origin, typing.get_args(annotation)))
     if origin is typing.Union or origin is types.UnionType:
         return tuple(inner for member in typing.get_args(annotation) for inner in union_members(member))
     return (annotation,)
+
+
+def sent_names(returns: Any) -> dict[str, str]:
+    """What the fields of the models among the results are called in JSON, by their names in Python."""
+    models = [one for one in union_members(returns) if isinstance(one, type) and issubclass(one, BaseModel)]
+    fields = [pair for model in models for pair in model.model_fields.items()]
+    computed = [pair for model in models for pair in model.model_computed_fields.items()]
+    return {
+        **{name: one.serialization_alias or name for name, one in fields},
+        **{name: one.alias or name for name, one in computed},
+    }
 
 
 def mentions(annotation: Any, classes: tuple[Any, ...]) -> bool:

@@ -1,13 +1,16 @@
 """The clients of deliberately awkward functions: as they are checked in, and as the TypeScript compiler sees them."""
 
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+from pydantic import Field
 
 from mizan_asgi.codegen.client import client_files
 from mizan_asgi.codegen.files import write
 from mizan_asgi.codegen.modules import Language
-from mizan_core import build, client
+from mizan_asgi.codegen.openapi import openapi
+from mizan_core import Context, build, client
 
 from . import golden
 from .compiling import complaints, project
@@ -60,3 +63,22 @@ def test_a_line_that_is_not_wrong_would_be_noticed(tmp_path: Path) -> None:
     usage = "import type { Color } from './mizan.js';\n// @ts-expect-error\nexport const color: Color = 'red';\n"
     project(tmp_path, read(golden.FOLDER, "mizan.ts") | {"usage.ts": usage.encode()})
     assert "TS2578" in complaints(tmp_path)
+
+
+def test_parameters_are_called_by_their_aliases() -> None:
+    user_id, user = Annotated[int, Field(alias="user-id")], Context("user")
+
+    @client(context=user)
+    async def profile(user_id: user_id) -> int: ...
+
+    @client(affects=user)
+    async def rename(user_id: user_id) -> None: ...
+
+    graph = build([profile, rename])
+    written = client_files(graph, Language.TS, base_url="", react=True, command="")["mizan.ts"].decode()
+    assert written.count('  "user-id": number;') == 3
+    assert "user_id" not in written
+    operations = openapi(graph, base_url="", title="", version="")["paths"]
+    (parameter,) = operations["/ctx/user/"]["get"]["parameters"]
+    body = operations["/call/rename/"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert (parameter["name"], body["required"]) == ("user-id", ["user-id"])
