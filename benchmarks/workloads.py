@@ -1,6 +1,7 @@
 """The workloads by name: who takes part, on what, and which ratios have to hold."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -239,9 +240,8 @@ async def whole_purge(url: str) -> list[Workload]:
     """Mutations that purge a whole context, beside other keys."""
     in_memory = [ours.mizan(cache=await _filled(size)) for size in SIZES]
     in_redis = [ours.mizan(cache=RedisCache(_database(url, number))) for number in range(len(SIZES))]
-    untidy = [ours.mizan(cache=RedisCache(_database(url, number))) for number in range(len(SIZES))]
-    for app in untidy:
-        app.engine._mutations._reclaiming.add("user")  # as if it were under way, and so not begun
+    for app in in_redis:
+        app.engine._cache._reclaiming._due["user"] = math.inf  # so that it never begins
     for number, size in enumerate(SIZES):
         await _fill_redis(_database(url, number), size)
     return [
@@ -255,18 +255,10 @@ async def whole_purge(url: str) -> list[Workload]:
         Workload(
             "whole-purge-redis",
             "Purge of a whole context beside other keys, in Redis, without the housekeeping after it",
-            [_purging(app, size) for app, size in zip(untidy, SIZES, strict=True)],
+            [_purging(app, size) for app, size in zip(in_redis, SIZES, strict=True)],
             batch=50,
             waits=True,
             limits=_flat([_beside(size) for size in SIZES[1:]]),
-        ),
-        Workload(
-            "housekeeping-redis",
-            "The same, waiting until the housekeeping is done",
-            [_purging(app, size, settled=True) for app, size in zip(in_redis, SIZES, strict=True)],
-            batch=1,
-            waits=True,
-            rounds=5,
         ),
     ]
 
@@ -275,17 +267,13 @@ def _beside(size: int) -> str:
     return f"mizan, {size:,} other keys"
 
 
-def _purging(app: Any, size: int, *, settled: bool = False) -> Contender:
+def _purging(app: Any, size: int) -> Contender:
     async def before() -> None:
         await _settled(app)
         await ask(app, users(OURS)[0])
 
-    async def purge_and_settle(scope: Any, receive: Any, send: Any) -> None:
-        await app(scope, receive, send)
-        await _settled(app)
-
     requests = [json_call("/api/mizan/call/", {"fn": "rename_all", "args": {}})]
-    return Contender(_beside(size), purge_and_settle if settled else app, requests, before=before)
+    return Contender(_beside(size), app, requests, before=before)
 
 
 async def _settled(app: Any) -> None:

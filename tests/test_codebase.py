@@ -27,7 +27,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"errors", "cache.__init__", "cache.backend", "cache.redis_scripts"},
         {"values", "cache.memory", "cache.guard", "cache.redis", "memo", "pace", "fetched"},
         {"holds", "flights"},
-        {"memory_holds", "backend_holds", "debts"},
+        {"memory_holds", "backend_holds", "debts", "reclaiming"},
         {"identity", "texts", "json_types", "aliases"},
         {"policies", "keys", "signature", "watch"},
         {"declare", "inputs", "tokens"},

@@ -22,6 +22,7 @@ from .holds import DEFAULT_HOLD_SECONDS, Nonces, Renewals, Scope
 from .local import LocalBundles, Stamped, counting, is_unchanged
 from .memory_holds import MemoryHold, MemoryLedger
 from .pace import Pace, Tasks, Waiting
+from .reclaiming import Reclaiming
 from .wire import etag_of
 
 # A context whose entries another version of the program makes is taken over at most this often, so that two versions
@@ -73,6 +74,7 @@ class BundleCache:
             else LocalHolds(self._backend, self._nonces, hold)
         )
         self._debts = Debts(self._holds)
+        self._reclaiming = Reclaiming(self._backend, clock)
         self._renewals = Renewals(hold)
         self._local: LocalBundles | None = None
         self._ledger: MemoryLedger | BackendLedger
@@ -101,6 +103,7 @@ class BundleCache:
 
     async def aclose(self, seconds: float) -> None:
         """Try for so many seconds to get through what is owed, and stop asking whether the cache is back."""
+        await self._reclaiming.aclose()
         await self._debts.aclose(seconds)
         if self._guard is not None:
             await self._guard.aclose()
@@ -175,9 +178,9 @@ class BundleCache:
                 return None if through.done() else error
         return None
 
-    async def reclaim(self, prefix: str) -> int:
-        """Give back the memory of entries that a purge has killed. Housekeeping: nothing depends on it."""
-        return await self._backend.delete_by_prefix(prefix)
+    def reclaim(self, context: str) -> None:
+        """Begin to give back the memory of a context that was purged as a whole. Nothing depends on it."""
+        self._reclaiming.begin(context)
 
     def _bypassed(self, slot: Slot) -> _Bypassed | None:
         """Why the cache is not even asked."""

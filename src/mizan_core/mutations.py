@@ -39,7 +39,6 @@ class Mutations:
         self._purges = Purges(graph, addresses)
         self._tasks = Tasks()
         self._pace = Pace(self._tasks)
-        self._reclaiming: set[str] = set()
 
     def __len__(self) -> int:
         """How many mutations and purges are under way."""
@@ -130,8 +129,8 @@ class Mutations:
         late = await self._cache.settle(hold or self._cache.hold(()), purge.scopes, insist=insist)
         if late is not None:
             return Failure(late)
-        if purge.whole:
-            self._reclaim(purge.whole)
+        for context in purge.whole:
+            self._cache.reclaim(context)
         return None
 
     def hear(self, mutating: Mutating, invalidation: Invalidation) -> None:
@@ -151,15 +150,6 @@ class Mutations:
         except CacheUnavailable:
             return self._refuses
         return self._refuses and self._cache.state is CacheState.DOWN
-
-    def _reclaim(self, contexts: Sequence[str]) -> None:
-        """Give back what whole contexts took, off the request's path and once at a time for each."""
-        for context in contexts:
-            if context in self._reclaiming:
-                continue
-            self._reclaiming.add(context)
-            task = self._tasks.begin(self._cache.reclaim(f"ctx:{context}:"))
-            task.add_done_callback(lambda _, context=context: self._reclaiming.discard(context))  # type: ignore[misc]
 
 
 def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:

@@ -30,6 +30,8 @@ DEFAULT_MAX_CONNECTIONS = 16
 _LOOKED_AT_AFTER_SECONDS = 1.0
 
 _SCAN_COUNT = 1000
+# How much of a server's time housekeeping takes at most. A step's time includes the way there and back, so it is less.
+_SCAN_SHARE = 0.03
 # How many keys are deleted at once in a cluster, a command for each: others wait for as long.
 _CLUSTER_PART = 100
 _GLOB = str.maketrans({character: f"\\{character}" for character in "*?[]^-\\"})
@@ -126,14 +128,22 @@ class RedisCache:
         return self._script(RELEASE, tags, holder, HELD)
 
     async def delete_by_prefix(self, prefix: str) -> int:
-        """In small steps, which never block the server."""
-        deleted = 0
-        async for keys in self._found(self._key(prefix).translate(_GLOB) + "*"):
-            deleted += await self._unlinked(keys)
-        return deleted
+        """In small steps with pauses between them, which never block the server nor take more than a share of it."""
+        return await self._delete_by_prefix(prefix, pause=_pause_after)
 
     async def clear(self) -> None:
-        await self.delete_by_prefix("")
+        await self._delete_by_prefix("", pause=lambda _: 0.0)
+
+    async def _delete_by_prefix(self, prefix: str, *, pause: Callable[[float], float]) -> int:
+        """`pause`: given the seconds that a step took, for how many to leave the server alone."""
+        deleted = 0
+        time = asyncio.get_running_loop().time
+        began = time()
+        async for keys in self._found(self._key(prefix).translate(_GLOB) + "*"):
+            deleted += await self._unlinked(keys)
+            await asyncio.sleep(pause(time() - began))
+            began = time()
+        return deleted
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -341,6 +351,11 @@ def _packed(connection: Connection, words: list[tuple[Any, ...]]) -> list[bytes]
     raw = [word.encode() for word in last]
     lookup = b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in raw])
     return [*connection.pack_commands(others), b"*%d\r\n" % len(raw), lookup]
+
+
+def _pause_after(seconds: float) -> float:
+    """After a step that took so long."""
+    return seconds * (1 / _SCAN_SHARE - 1)
 
 
 def _as_it_is(reply: Any) -> Any:
