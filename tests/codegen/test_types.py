@@ -14,14 +14,18 @@ from typing import Annotated, Any, Literal, Optional
 import pytest
 from pydantic import (
     AliasPath,
+    AllowInfNan,
     Base64Bytes,
     BaseModel,
     ByteSize,
     ConfigDict,
     Field,
+    FiniteFloat,
     HttpUrl,
     Json,
     PlainSerializer,
+    Secret,
+    SecretBytes,
     SecretStr,
     WithJsonSchema,
     create_model,
@@ -32,6 +36,7 @@ from pydantic_core import core_schema
 
 from mizan_asgi.codegen.api import Api, describe
 from mizan_asgi.codegen.names import Names, literal, member, type_name
+from mizan_asgi.codegen.openapi import openapi
 from mizan_asgi.codegen.types import Types, tsdoc
 from mizan_core import build, client
 
@@ -90,6 +95,11 @@ class Size(enum.Enum):
         (re.Pattern[str], "string", "string"),
         (HttpUrl, "string", "string"),
         (SecretStr, "string", "string"),
+        (SecretBytes | None, "string | null", "string | null"),
+        (Secret[int], "number", "string"),
+        (list[Secret[list[int]]], "number[][]", "string[]"),
+        (Annotated[float, AllowInfNan(True)], "number", "number | null"),
+        (FiniteFloat, "number", "number"),
         (Base64Bytes, "string", "string"),
         (ByteSize, "string | number", "number"),
         (Json[dict[str, int]], "string", "{ [key: string]: number }"),
@@ -103,6 +113,57 @@ class Size(enum.Enum):
 def test_a_type_is_taken_and_sent_as(annotation: Any, taken: str, sent: str) -> None:
     assert argument(annotation) == taken
     assert result(annotation) == sent
+
+
+def test_a_flag_is_a_number_for_its_members_can_be_combined() -> None:
+    class Rights(enum.Flag):
+        READ, WRITE = 1, 2
+
+    class Bits(enum.IntFlag):
+        """Some of them."""
+
+        A, B = 1, 2
+
+    assert definition(Rights) == "export type Rights = number;"
+    assert definition(Bits, sent=True) == "/** Some of them. */\nexport type Bits = number;"
+
+
+def test_a_model_that_may_hold_infinities_sends_null_for_them() -> None:
+    class Endless(BaseModel):
+        model_config = ConfigDict(allow_inf_nan=True)
+
+        ratio: float
+        part: FiniteFloat
+
+    assert definition(Endless, sent=True) == "export interface Endless {\n  ratio: number | null;\n  part: number;\n}"
+
+
+def test_a_discriminated_union_of_discriminated_unions_is_a_union() -> None:
+    class Siamese(BaseModel):
+        kind: Literal["cat"]
+        breed: Literal["siamese"]
+
+    class Persian(BaseModel):
+        kind: Literal["cat"]
+        breed: Literal["persian"]
+
+    class Dog(BaseModel):
+        kind: Literal["dog"]
+
+    cats = Annotated[Siamese | Persian, Field(discriminator="breed")]
+    pet = Annotated[cats | Dog, Field(discriminator="kind")]
+    assert result(list[pet]) == "(Siamese | Persian | Dog)[]"
+
+    @client
+    async def f(value: pet) -> None: ...
+
+    schema = openapi(build([f]), base_url="", title="", version="")["paths"]["/call/f/"]["post"]["requestBody"]
+    argument = schema["content"]["application/json"]["schema"]["properties"]["value"]
+    assert "discriminator" not in argument
+    assert argument["oneOf"][0]["discriminator"]["mapping"] == {
+        "persian": "#/components/schemas/Persian",
+        "siamese": "#/components/schemas/Siamese",
+    }
 
 
 def test_what_has_no_json_may_be_anything() -> None:

@@ -4,6 +4,7 @@ Arguments and parameters are described as they are accepted, results as they are
 absent, as they are for clients.
 """
 
+import enum
 import inspect
 import math
 import re
@@ -247,8 +248,24 @@ class _Generator(GenerateJsonSchema):
         made = super().named_tuple_schema(schema)
         return {**made, "minItems": len(made["prefixItems"])} if self.mode == "serialization" else made
 
+    def enum_schema(self, schema: Any) -> JsonSchemaValue:
+        """A flag is any number, for its members can be combined."""
+        made = super().enum_schema(schema)
+        if issubclass(schema["cls"], enum.Flag):
+            del made["enum"]
+        return made
+
+    def float_schema(self, schema: Any) -> JsonSchemaValue:
+        """JSON has no number that is not finite: null is sent for one that is declared to be possible."""
+        made = super().float_schema(schema)
+        if self.mode == "serialization" and schema.get("allow_inf_nan", self._config.config_dict.get("allow_inf_nan")):
+            return {"anyOf": [made, {"type": "null"}]}
+        return made
+
     def ser_schema(self, schema: Any) -> JsonSchemaValue | None:
-        """What a developer's serializer returns is not known unless it is annotated."""
+        """What a developer's serializer returns is not known unless it is annotated; a secret's is asterisks."""
+        if getattr(schema.get("function"), "__name__", "").startswith(_MASKING):
+            return {"type": "string"}
         if "return_schema" not in schema and _is_foreign(schema.get("function")):
             return {}
         return super().ser_schema(schema)
@@ -258,9 +275,17 @@ class _Generator(GenerateJsonSchema):
         return {}
 
 
+# How Pydantic's serializers of secrets are called.
+_MASKING = "_serialize_secret"
+
+
 def _is_foreign(function: object) -> bool:
     """Whether there is a function, and Pydantic did not put it there."""
     return function is not None and not (getattr(function, "__module__", None) or "").startswith("pydantic")
+
+
+def _tells_references(mapping: Mapping[str, Any]) -> bool:
+    return all(isinstance(reference, str) for reference in mapping.values())
 
 
 def with_references(schema: Any, renamed: Mapping[str, str]) -> Any:
@@ -271,6 +296,8 @@ def with_references(schema: Any, renamed: Mapping[str, str]) -> Any:
         case {"mapping": dict(mapping), "propertyName": str(name)}:
             placed = {tag: renamed.get(reference, reference) for tag, reference in mapping.items()}
             return {"mapping": placed, "propertyName": name}
+        case {"discriminator": {"mapping": dict(mapping)}, **rest} if not _tells_references(mapping):
+            return with_references(rest, renamed)  # one alternative is a union itself, which has no name to refer to
         case dict():
             return {key: with_references(value, renamed) for key, value in schema.items()}
         case list():
