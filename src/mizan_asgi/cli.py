@@ -136,7 +136,7 @@ def _generate(wanted: _Wanted, out: Path, *, check: bool) -> None:
     files = client_files(
         graph_of(found),
         wanted.language,
-        base_url=wanted.base_url or base_url_of(found),
+        base_url=(wanted.base_url or base_url_of(found)).rstrip("/"),
         react=wanted.react,
         command=command,
         runtime=wanted.runtime,

@@ -106,6 +106,18 @@ async def test_a_refusal_is_taken_back_and_told(tab: Tab, site: Site) -> None:
     assert await tab.seen("#one") == ["Ada", "Eve", "Ada"]
 
 
+async def test_the_error_of_a_call_is_gone_while_the_next_one_runs(tab: Tab) -> None:
+    await tab("#badges").wait_for()
+    await tab.page.route("**/call/**", lambda route: route.fulfill(status=403, json={"code": "forbidden"}), times=1)
+    await tab("#name").press("Enter")
+    await until_text(tab("#progress"), "HTTP 403")
+    async with tab.holding("**/call/**") as held:
+        await tab("#name").press("Enter")
+        await held.arrived.wait()
+        await until_text(tab("#progress"), "saving")
+        held.let_go()
+
+
 async def test_asking_again_in_vain_is_told_by_the_hook_and_by_nothing_else(tab: Tab, window: Window) -> None:
     await tab("#badges").wait_for()
     problem = {"status": 409, "code": "conflict", "title": "Not now"}

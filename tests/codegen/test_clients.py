@@ -1,16 +1,19 @@
 """The clients of deliberately awkward functions: as they are checked in, and as the TypeScript compiler sees them."""
 
+import itertools
+import re
 from pathlib import Path
 from typing import Annotated
 
 import pytest
-from pydantic import Field
+from pydantic import Field, create_model
 
 from mizan_asgi.codegen.client import client_files
 from mizan_asgi.codegen.files import write
 from mizan_asgi.codegen.modules import Language
 from mizan_asgi.codegen.openapi import openapi
 from mizan_core import Context, build, client
+from tests.declaring import function, reader
 
 from . import golden
 from .compiling import complaints, project
@@ -57,6 +60,39 @@ def test_a_client_of_little_compiles_as_well(tmp_path: Path) -> None:
         files = client_files(build(functions), Language.TS, base_url="", react=True, command="")
         write(tmp_path / name, files)
     assert complaints(tmp_path) == ""
+
+
+# Names that generated modules use themselves, that JavaScript reserves, and that are written alike.
+TAKEN = (
+    *("bundle", "bundle_suspense", "mutation", "mizan", "mizan_bundle", "mizan_mutation", "client", "provider"),
+    *("contexts", "client_", "then", "toJSON", "to_string", "toString", "constructor", "__proto__", "delete", "state"),
+    *("user", "User", "user_", "user-profile", "user_profile", "userProfile", "user.profile", "React", "shown"),
+    *("default", "create_mizan", "context_of", "defaults", "name", "params", "data", "call", "fetch", "not_called"),
+)
+MODELS = (
+    *("Mizan", "Client", "Contexts", "Functions", "Params", "Bundle", "Name", "State", "Mutation", "Shown", "Error"),
+    *("Array", "Promise", "Partial", "Record", "String", "Object", "Function", "Symbol", "Nothing", "Defaults", "User"),
+    *("BundleParams", "MutationArgs", "UserBundle", "Listener", "createMizan", "contextOf", "React"),
+)
+
+
+@pytest.mark.parametrize("language", Language)
+def test_no_name_is_one_that_the_modules_use(language: Language, tmp_path: Path) -> None:
+    models = [create_model(name, x=(int, ...)) for name in MODELS]
+    results = itertools.cycle(models)
+    functions = [
+        *(reader(f"read_{place}", name, next(results), id=int) for place, name in enumerate(TAKEN)),
+        *(client(name=name)(function(name, next(results), model=next(results))) for name in TAKEN),
+    ]
+    files = client_files(build(functions), language, base_url="", react=True, command="")
+    project(tmp_path, files)
+    assert complaints(tmp_path) == ""
+    hooks = files[f"mizan.react.{language}"].decode()
+    exported = re.findall(r"export function (\w+)", hooks)
+    assert {"useBundle", "useBundleSuspense", "useMutation", "useMutationCall", "useBundleCall"} <= set(exported)
+    members = re.findall(r"  (\w+): \(args, options\) =>", files[f"mizan.{language}"].decode())
+    assert {"client_", "client2", "toJSON_", "then_", "delete"} <= set(members)
+    assert len(exported) == len(set(exported)) == 2 + 3 * len(TAKEN)
 
 
 def test_a_line_that_is_not_wrong_would_be_noticed(tmp_path: Path) -> None:

@@ -71,6 +71,18 @@ def test_check_names_what_is_missing_or_different_and_how_to_fix_it(name: str, t
     assert run("ts", TARGET, "--out", tmp_path, "--check").exit_code == 1
 
 
+def test_check_does_not_ask_how_the_command_was_spelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ["from tests.codegen.awkward import mizan", "other = mizan", "class app:", "  mizan = mizan"]
+    (tmp_path / "shop.py").write_text("\n".join(module))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    run("js", TARGET, "--react", "--out", tmp_path / "web")
+    for target in ("shop:other", "shop:app.mizan", "shop:mizan"):
+        for options in ([], ["--base-url", "/awk/"]):
+            words = ["js", target, *options, "--react", "--out", tmp_path / "web"]
+            assert run(*words, "--check").exit_code == 0
+            assert run(*words).stdout == "", "nothing is written that says the same"
+
+
 def test_the_base_url_is_that_of_the_mizan_unless_said_otherwise(tmp_path: Path) -> None:
     run("ts", TARGET, "--out", tmp_path)
     assert 'createClient({ baseUrl: "/awk",' in (tmp_path / "mizan.ts").read_text()

@@ -14,8 +14,9 @@ TYPE_NAMES = frozenset(
     | {"Mizan", "MizanError", "Nothing", "ParamsOf", "State", "AbortSignal", "Partial", "Promise"}
 )
 
-# What the client has besides functions; and whatever has a `then` is taken for a promise.
-MEMBER_NAMES = frozenset({"client", "contexts", "then"})
+# What the client has besides functions, and what JavaScript itself calls of an object that has it: to await the client,
+# to log it or to make JSON of it must not call the server.
+MEMBER_NAMES = frozenset({"client", "contexts", "then", "toJSON", "toString", "valueOf"})
 
 _IMPORTS = Code(
     typescript="""import { createClient } from "./client.js";
@@ -115,10 +116,15 @@ def naming(api: Api) -> Naming:
         )
         for bundle in api.bundles
     ]
+    # Functions that keep their names come before those that give way.
+    called = {
+        call.name: members.take(call.name, f"{call.name}_")
+        for call in sorted(api.calls, key=lambda call: call.name in MEMBER_NAMES)
+    }
     calls = [
         CallNames(
             call,
-            members.take(call.name, f"{call.name}_"),
+            called[call.name],
             types.take(f"{type_name(call.name)}Args") if call.arguments else "Nothing",
         )
         for call in api.calls

@@ -7,6 +7,7 @@ from mizan_core.graph import Graph
 
 from .api import describe
 from .browser import TYPE_NAMES, client_module, naming
+from .files import WRITTEN_BY
 from .modules import Language, render
 from .names import literal
 from .react import react_module
@@ -25,7 +26,7 @@ def client_files(
     if runtime is not None and language is Language.TS:
         raise DeclarationError("--runtime is for JavaScript. TypeScript finds the runtime beside the client.")
     api = describe(graph, base_url=base_url, reserved=TYPE_NAMES)
-    header = f"// Written by `{command}`. Changes will be lost.\n/* eslint-disable */"
+    header = f"{WRITTEN_BY}`{command}`. Changes will be lost.\n/* eslint-disable */"
     texts = render("mizan", header, client_module(api, naming(api)), language)
     if react:
         texts |= render("mizan.react", header, react_module(api), language)

@@ -8,10 +8,13 @@ from pathlib import Path
 
 from mizan_core.errors import DeclarationError
 
+# How the line begins that says by which command a file was written.
+WRITTEN_BY = "// Written by "
+
 
 def out_of_date(folder: Path, files: Mapping[str, bytes]) -> list[str]:
-    """The files that are missing or say something else."""
-    return [name for name, content in files.items() if _read(folder / name) != content]
+    """The files that are missing or say something else, whichever command they were written by."""
+    return [name for name, content in files.items() if _said(_read(folder / name)) != _said(content)]
 
 
 def write(folder: Path, files: Mapping[str, bytes]) -> list[str]:
@@ -45,6 +48,13 @@ def _beside(path: Path, content: bytes) -> Iterator[Path]:
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _said(content: bytes | None) -> bytes | None:
+    """What a file says besides the command that it was written by: one target has several spellings."""
+    if content is None or not content.startswith(WRITTEN_BY.encode()):
+        return content
+    return content.partition(b"\n")[2]
 
 
 def _umask() -> int:

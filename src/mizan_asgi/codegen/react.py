@@ -10,8 +10,8 @@ from .modules import Code, Declared, Part, code
 from .names import Names, literal, type_name
 from .types import tsdoc
 
-# What the module exports besides hooks of the graph.
-HOOK_NAMES = frozenset({"useMizan"})
+# Hooks of the module besides those of the graph. React's tools know a hook by its name, so these are called as hooks.
+HOOK_NAMES = frozenset({"useMizan", "useMizanBundle", "useMizanBundleSuspense", "useMizanMutation"})
 
 _CLIENT = """
 const MizanContext = React.createContext⟨<Mizan | null>⟩(null);
@@ -71,7 +71,7 @@ type CallArguments<Name extends keyof Functions> = [
 _USE_BUNDLE = """
 const NOT_SHOWN = { data: undefined, error: undefined, loading: false };
 
-function useBundle⟨<Name extends keyof Contexts>⟩(name⟨: Name⟩, params⟨: Contexts[Name]["params"] | null⟩) {
+function useMizanBundle⟨<Name extends keyof Contexts>⟩(name⟨: Name⟩, params⟨: Contexts[Name]["params"] | null⟩) {
   const { client } = useMizan();
   const key = JSON.stringify(params); // what says the same is the same, whatever object it comes in
   const store = React.useMemo(() => {
@@ -93,9 +93,9 @@ function useBundle⟨<Name extends keyof Contexts>⟩(name⟨: Name⟩, params�
   }, [key, state, store]);
 }
 
-function useBundleSuspense⟨<Name extends keyof Contexts>⟩(name⟨: Name⟩, params⟨: Contexts[Name]["params"]⟩) {
+function useMizanBundleSuspense⟨<Name extends keyof Contexts>⟩(name⟨: Name⟩, params⟨: Contexts[Name]["params"]⟩) {
   const { client } = useMizan();
-  const { data, ...shown } = useBundle(name, params);
+  const { data, ...shown } = useMizanBundle(name, params);
   if (data === undefined) {
     throw shown.error ?? client.load(name, params);
   }
@@ -108,7 +108,7 @@ _USE_MUTATION = """
 
 ⟩const NOT_CALLED = { running: 0, error: undefined, result: undefined };
 
-function useMutation⟨<Name extends keyof Functions>⟩(name⟨: Name⟩) {
+function useMizanMutation⟨<Name extends keyof Functions>⟩(name⟨: Name⟩) {
   const { client } = useMizan();
   const [progress, setProgress] = React.useState⟨<Progress<Functions[Name]["result"]>>⟩(NOT_CALLED);
   const latest = React.useRef(0);
@@ -121,7 +121,7 @@ function useMutation⟨<Name extends keyof Functions>⟩(name⟨: Name⟩) {
           ...(number === latest.current ? outcome : {}), // an older call says nothing any more
           running: old.running - 1,
         }));
-      setProgress((old) => ({ ...old, running: old.running + 1 }));
+      setProgress((old) => ({ ...old, error: undefined, running: old.running + 1 }));
       try {
         const result = await client.call(name, args, options);
         end({ error: undefined, result });
@@ -151,7 +151,7 @@ function useMutation⟨<Name extends keyof Functions>⟩(name⟨: Name⟩) {
 def react_module(api: Api) -> Iterator[Part]:
     """The parts of the module."""
     hooks = Names(HOOK_NAMES)
-    shown = [(one, hooks.take(f"use{type_name(one.name)}")) for one in api.bundles]
+    shown = [(one, hooks.take(f"use{type_name(one.name)}", f"use{type_name(one.name)}Context")) for one in api.bundles]
     suspending = [(one, hooks.take(f"use{type_name(one.name)}Suspense")) for one in api.bundles]
     changing = [
         (one, hooks.take(f"use{type_name(one.name)}", f"use{type_name(one.name)}Call"))
@@ -193,7 +193,7 @@ def _bundle_hook(bundle: Bundle, hook: str) -> Code:
         f"Show the context `{bundle.name}`; with null for its parameters, nothing.",
         f'{hook}(params{"" if not default else "?"}: Contexts[{name}]["params"] | null): Shown<{name}>',
         f'{hook}(params⟨: Contexts[{name}]["params"] | null⟩{default})⟨: Shown<{name}>⟩',
-        f"useBundle({name}, params)",
+        f"useMizanBundle({name}, params)",
     )
 
 
@@ -205,14 +205,14 @@ def _suspense_hook(bundle: Bundle, hook: str) -> Code:
         f"Show the context `{bundle.name}`: suspends until it is there, and throws why it cannot be.",
         f'{hook}(params{"" if not default else "?"}: Contexts[{name}]["params"]): {returns}',
         f'{hook}(params⟨: Contexts[{name}]["params"]⟩{default})⟨: {returns}⟩',
-        f"useBundleSuspense({name}, params)",
+        f"useMizanBundleSuspense({name}, params)",
     )
 
 
 def _mutation_hook(call: Call, hook: str) -> Code:
     name = literal(call.name)
     doc = call.doc or f"Call `{call.name}`, and show how that goes."
-    return _hook(doc, f"{hook}(): Mutation<{name}>", f"{hook}()⟨: Mutation<{name}>⟩", f"useMutation({name})")
+    return _hook(doc, f"{hook}(): Mutation<{name}>", f"{hook}()⟨: Mutation<{name}>⟩", f"useMizanMutation({name})")
 
 
 def _hook(doc: str, signature: str, template: str, returned: str) -> Code:

@@ -20,92 +20,92 @@ export function useMizan() {
 }
 
 export function useClass(params = {}) {
-  return useBundle("class", params);
+  return useMizanBundle("class", params);
 }
 
 export function useInbox(params = {}) {
-  return useBundle("inbox", params);
+  return useMizanBundle("inbox", params);
 }
 
 export function useInboxParams(params = {}) {
-  return useBundle("inbox_params", params);
+  return useMizanBundle("inbox_params", params);
 }
 
 export function useOddContext1(params) {
-  return useBundle("odd.context-1", params);
+  return useMizanBundle("odd.context-1", params);
 }
 
 export function useClassSuspense(params = {}) {
-  return useBundleSuspense("class", params);
+  return useMizanBundleSuspense("class", params);
 }
 
 export function useInboxSuspense(params = {}) {
-  return useBundleSuspense("inbox", params);
+  return useMizanBundleSuspense("inbox", params);
 }
 
 export function useInboxParamsSuspense(params = {}) {
-  return useBundleSuspense("inbox_params", params);
+  return useMizanBundleSuspense("inbox_params", params);
 }
 
 export function useOddContext1Suspense(params) {
-  return useBundleSuspense("odd.context-1", params);
+  return useMizanBundleSuspense("odd.context-1", params);
 }
 
 export function useProto() {
-  return useMutation("__proto__");
+  return useMizanMutation("__proto__");
 }
 
 export function useABC() {
-  return useMutation("a.b-c");
+  return useMizanMutation("a.b-c");
 }
 
 export function useContexts() {
-  return useMutation("contexts");
+  return useMizanMutation("contexts");
 }
 
 export function useDelete() {
-  return useMutation("delete");
+  return useMizanMutation("delete");
 }
 
 export function useInboxCall() {
-  return useMutation("inbox_");
+  return useMizanMutation("inbox_");
 }
 
 export function useMany() {
-  return useMutation("many");
+  return useMizanMutation("many");
 }
 
 export function useMwtObtain() {
-  return useMutation("mwt_obtain");
+  return useMizanMutation("mwt_obtain");
 }
 
 export function useResults() {
-  return useMutation("results");
+  return useMizanMutation("results");
 }
 
 export function useSaveAccount() {
-  return useMutation("save_account");
+  return useMizanMutation("save_account");
 }
 
 export function useShapes() {
-  return useMutation("shapes");
+  return useMizanMutation("shapes");
 }
 
 export function useStandard() {
-  return useMutation("standard");
+  return useMizanMutation("standard");
 }
 
 export function useThen() {
-  return useMutation("then");
+  return useMizanMutation("then");
 }
 
 export function useUnions() {
-  return useMutation("unions");
+  return useMizanMutation("unions");
 }
 
 const NOT_SHOWN = { data: undefined, error: undefined, loading: false };
 
-function useBundle(name, params) {
+function useMizanBundle(name, params) {
   const { client } = useMizan();
   const key = JSON.stringify(params); // what says the same is the same, whatever object it comes in
   const store = React.useMemo(() => {
@@ -127,9 +127,9 @@ function useBundle(name, params) {
   }, [key, state, store]);
 }
 
-function useBundleSuspense(name, params) {
+function useMizanBundleSuspense(name, params) {
   const { client } = useMizan();
-  const { data, ...shown } = useBundle(name, params);
+  const { data, ...shown } = useMizanBundle(name, params);
   if (data === undefined) {
     throw shown.error ?? client.load(name, params);
   }
@@ -138,7 +138,7 @@ function useBundleSuspense(name, params) {
 
 const NOT_CALLED = { running: 0, error: undefined, result: undefined };
 
-function useMutation(name) {
+function useMizanMutation(name) {
   const { client } = useMizan();
   const [progress, setProgress] = React.useState(NOT_CALLED);
   const latest = React.useRef(0);
@@ -151,7 +151,7 @@ function useMutation(name) {
           ...(number === latest.current ? outcome : {}), // an older call says nothing any more
           running: old.running - 1,
         }));
-      setProgress((old) => ({ ...old, running: old.running + 1 }));
+      setProgress((old) => ({ ...old, error: undefined, running: old.running + 1 }));
       try {
         const result = await client.call(name, args, options);
         end({ error: undefined, result });

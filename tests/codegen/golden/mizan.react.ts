@@ -25,107 +25,107 @@ export function useMizan(): Mizan {
 
 /** Show the context `class`; with null for its parameters, nothing. */
 export function useClass(params: Contexts["class"]["params"] | null = {}): Shown<"class"> {
-  return useBundle("class", params);
+  return useMizanBundle("class", params);
 }
 
 /** Show the context `inbox`; with null for its parameters, nothing. */
 export function useInbox(params: Contexts["inbox"]["params"] | null = {}): Shown<"inbox"> {
-  return useBundle("inbox", params);
+  return useMizanBundle("inbox", params);
 }
 
 /** Show the context `inbox_params`; with null for its parameters, nothing. */
 export function useInboxParams(params: Contexts["inbox_params"]["params"] | null = {}): Shown<"inbox_params"> {
-  return useBundle("inbox_params", params);
+  return useMizanBundle("inbox_params", params);
 }
 
 /** Show the context `odd.context-1`; with null for its parameters, nothing. */
 export function useOddContext1(params: Contexts["odd.context-1"]["params"] | null): Shown<"odd.context-1"> {
-  return useBundle("odd.context-1", params);
+  return useMizanBundle("odd.context-1", params);
 }
 
 /** Show the context `class`: suspends until it is there, and throws why it cannot be. */
 export function useClassSuspense(params: Contexts["class"]["params"] = {}): Shown<"class", Contexts["class"]["data"]> {
-  return useBundleSuspense("class", params);
+  return useMizanBundleSuspense("class", params);
 }
 
 /** Show the context `inbox`: suspends until it is there, and throws why it cannot be. */
 export function useInboxSuspense(params: Contexts["inbox"]["params"] = {}): Shown<"inbox", Contexts["inbox"]["data"]> {
-  return useBundleSuspense("inbox", params);
+  return useMizanBundleSuspense("inbox", params);
 }
 
 /** Show the context `inbox_params`: suspends until it is there, and throws why it cannot be. */
 export function useInboxParamsSuspense(params: Contexts["inbox_params"]["params"] = {}): Shown<"inbox_params", Contexts["inbox_params"]["data"]> {
-  return useBundleSuspense("inbox_params", params);
+  return useMizanBundleSuspense("inbox_params", params);
 }
 
 /** Show the context `odd.context-1`: suspends until it is there, and throws why it cannot be. */
 export function useOddContext1Suspense(params: Contexts["odd.context-1"]["params"]): Shown<"odd.context-1", Contexts["odd.context-1"]["data"]> {
-  return useBundleSuspense("odd.context-1", params);
+  return useMizanBundleSuspense("odd.context-1", params);
 }
 
 /** Call `__proto__`, and show how that goes. */
 export function useProto(): Mutation<"__proto__"> {
-  return useMutation("__proto__");
+  return useMizanMutation("__proto__");
 }
 
 /** Call `a.b-c`, and show how that goes. */
 export function useABC(): Mutation<"a.b-c"> {
-  return useMutation("a.b-c");
+  return useMizanMutation("a.b-c");
 }
 
 /** Call `contexts`, and show how that goes. */
 export function useContexts(): Mutation<"contexts"> {
-  return useMutation("contexts");
+  return useMizanMutation("contexts");
 }
 
 /** Call `delete`, and show how that goes. */
 export function useDelete(): Mutation<"delete"> {
-  return useMutation("delete");
+  return useMizanMutation("delete");
 }
 
 /** Call `inbox_`, and show how that goes. */
 export function useInboxCall(): Mutation<"inbox_"> {
-  return useMutation("inbox_");
+  return useMizanMutation("inbox_");
 }
 
 /** Optional everywhere. */
 export function useMany(): Mutation<"many"> {
-  return useMutation("many");
+  return useMizanMutation("many");
 }
 
 /** Call `mwt_obtain`, and show how that goes. */
 export function useMwtObtain(): Mutation<"mwt_obtain"> {
-  return useMutation("mwt_obtain");
+  return useMizanMutation("mwt_obtain");
 }
 
 /** Call `results`, and show how that goes. */
 export function useResults(): Mutation<"results"> {
-  return useMutation("results");
+  return useMizanMutation("results");
 }
 
 /** Call `save_account`, and show how that goes. */
 export function useSaveAccount(): Mutation<"save_account"> {
-  return useMutation("save_account");
+  return useMizanMutation("save_account");
 }
 
 /** Call `shapes`, and show how that goes. */
 export function useShapes(): Mutation<"shapes"> {
-  return useMutation("shapes");
+  return useMizanMutation("shapes");
 }
 
 /** Call `standard`, and show how that goes. */
 export function useStandard(): Mutation<"standard"> {
-  return useMutation("standard");
+  return useMizanMutation("standard");
 }
 
 /** Call `then`, and show how that goes. */
 export function useThen(): Mutation<"then"> {
-  return useMutation("then");
+  return useMizanMutation("then");
 }
 
 /** Call `unions`, and show how that goes. */
 export function useUnions(): Mutation<"unions"> {
-  return useMutation("unions");
+  return useMizanMutation("unions");
 }
 
 /** A context as it is shown. `data` stays while it is fetched again, and beside an `error`. */
@@ -139,7 +139,7 @@ export interface Shown<Name extends keyof Contexts, Data = Contexts[Name]["data"
 
 const NOT_SHOWN = { data: undefined, error: undefined, loading: false };
 
-function useBundle<Name extends keyof Contexts>(name: Name, params: Contexts[Name]["params"] | null) {
+function useMizanBundle<Name extends keyof Contexts>(name: Name, params: Contexts[Name]["params"] | null) {
   const { client } = useMizan();
   const key = JSON.stringify(params); // what says the same is the same, whatever object it comes in
   const store = React.useMemo(() => {
@@ -161,9 +161,9 @@ function useBundle<Name extends keyof Contexts>(name: Name, params: Contexts[Nam
   }, [key, state, store]);
 }
 
-function useBundleSuspense<Name extends keyof Contexts>(name: Name, params: Contexts[Name]["params"]) {
+function useMizanBundleSuspense<Name extends keyof Contexts>(name: Name, params: Contexts[Name]["params"]) {
   const { client } = useMizan();
-  const { data, ...shown } = useBundle(name, params);
+  const { data, ...shown } = useMizanBundle(name, params);
   if (data === undefined) {
     throw shown.error ?? client.load(name, params);
   }
@@ -192,7 +192,7 @@ type Progress<Result> = { running: number; error: Error | undefined; result: Res
 
 const NOT_CALLED = { running: 0, error: undefined, result: undefined };
 
-function useMutation<Name extends keyof Functions>(name: Name) {
+function useMizanMutation<Name extends keyof Functions>(name: Name) {
   const { client } = useMizan();
   const [progress, setProgress] = React.useState<Progress<Functions[Name]["result"]>>(NOT_CALLED);
   const latest = React.useRef(0);
@@ -205,7 +205,7 @@ function useMutation<Name extends keyof Functions>(name: Name) {
           ...(number === latest.current ? outcome : {}), // an older call says nothing any more
           running: old.running - 1,
         }));
-      setProgress((old) => ({ ...old, running: old.running + 1 }));
+      setProgress((old) => ({ ...old, error: undefined, running: old.running + 1 }));
       try {
         const result = await client.call(name, args, options);
         end({ error: undefined, result });
