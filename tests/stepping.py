@@ -84,7 +84,7 @@ class Steps:
         tasks = {name: asyncio.create_task(self._as_actor(name, work)) for name, work in actors.items()}
         try:
             while True:
-                await _settle()
+                await settled()
                 self._waiting = [one for one in self._waiting if not one.passed.done()]
                 if not self._waiting:
                     break
@@ -200,7 +200,7 @@ def _outcome(task: "asyncio.Task[object]") -> object:
     return task.exception() or task.result()
 
 
-async def _settle() -> None:
+async def settled() -> None:
     """Until nothing is left to run but what waits at a gate."""
     ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]  # the only way to see that it is empty
     while ready:

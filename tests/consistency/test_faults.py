@@ -13,8 +13,7 @@ from mizan_core.testing.consistency.fleet import WorkerProcess, proxied, target_
 from mizan_core.testing.consistency.proxy import Proxy
 from mizan_core.testing.consistency.traffic import Client, Unsent
 from mizan_core.testing.redis_server import RedisServer
-from tests.consistency.fleet import run
-from tests.consistency.test_worker import settings
+from tests.consistency.fleet import run, settings
 
 
 class Quick(random.Random):

@@ -12,8 +12,7 @@ from mizan_core.testing.consistency.history import Ended, History
 from mizan_core.testing.consistency.traffic import Client, Traffic
 from mizan_core.testing.consistency.world import TEAMS, USERS, Kind
 from mizan_core.testing.redis_server import RedisServer
-from tests.consistency.fleet import fleet, run, until
-from tests.consistency.test_worker import settings
+from tests.consistency.fleet import fleet, run, settings, until
 
 
 def test_a_visitor_reads_and_changes_until_it_is_sent_away(redis: RedisServer, tmp_path: Path) -> None:

@@ -11,17 +11,12 @@ from typing import Any
 import pytest
 
 from mizan_core.errors import CacheUnavailable
-from mizan_core.testing.consistency.worker import Settings, Worker
+from mizan_core.testing.consistency.worker import Worker
 from mizan_core.testing.consistency.world import Database, Kind, Pauses
 from mizan_core.testing.redis_server import RedisServer, free_port
+from tests.consistency.fleet import listening, settings
 
 Ask = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
-
-
-def settings(redis: str, directory: Path) -> Settings:
-    with closing(Database(directory / "truth.sqlite")) as database:
-        database.create()
-    return Settings(redis, f"{directory.name}:", directory / "truth.sqlite", "refuse", 3.0, (), "0")
 
 
 def commits(directory: Path) -> list[tuple[str, str, int]]:
@@ -31,22 +26,19 @@ def commits(directory: Path) -> list[tuple[str, str, int]]:
 
 @asynccontextmanager
 async def serving(worker: Worker) -> AsyncIterator[Ask]:
-    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    serving = asyncio.create_task(worker.serve(port.set_result))
-    reader, writer = await asyncio.open_connection("127.0.0.1", await port)
+    async with listening(worker) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
 
-    async def ask(request: dict[str, Any]) -> dict[str, Any]:
-        writer.write(json.dumps(request).encode() + b"\n")
-        answer: dict[str, Any] = json.loads(await reader.readline())
-        return answer
+        async def ask(request: dict[str, Any]) -> dict[str, Any]:
+            writer.write(json.dumps(request).encode() + b"\n")
+            answer: dict[str, Any] = json.loads(await reader.readline())
+            return answer
 
-    try:
-        yield ask
-    finally:
-        writer.close()
-        await writer.wait_closed()
-        serving.cancel()
-        await asyncio.wait([serving])
+        try:
+            yield ask
+        finally:
+            writer.close()
+            await writer.wait_closed()
 
 
 def card(user: int) -> dict[str, Any]:

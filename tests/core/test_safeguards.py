@@ -1,13 +1,20 @@
-"""Taking a safeguard away takes it away, and nothing else."""
+"""Each safeguard has an order of events in which a read is stale without it, and true with it.
+
+A new safeguard gets its order in `ORDERS`.
+"""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
 
 from mizan_core.bundle_cache import BundleCache, Computed, Slot
-from mizan_core.cache.backend import HELD
 from mizan_core.holds import Scope
-from mizan_core.testing.safeguards import without
+from mizan_core.testing.safeguards import SAFEGUARDS, without
 from tests.core.holding import purge
 from tests.holding_cache import HoldingCache
+from tests.stepping import settled
 
 ME = b"me......"
 TAG = "tag:user:whole"
@@ -15,90 +22,162 @@ SLOT = Slot("ctx:user:1", (TAG,), ME)
 SCOPE = Scope(TAG, TAG, ME)
 
 
-class Site:
-    """A row in a cache that counts holders; a read may take its time between looking at the row and answering."""
+class Gate:
+    """Open until it is closed; then whoever comes is waited for with `reached`, and waits for `open`."""
 
     def __init__(self) -> None:
-        self.backend = HoldingCache()
-        self.cache = BundleCache(self.backend, random=lambda count: next(self._bytes)[:count], clock=lambda: 0.0)
+        self._reached, self._opened = asyncio.Event(), asyncio.Event()
+        self._opened.set()
+
+    def close(self) -> None:
+        self._opened.clear()
+
+    def open(self) -> None:
+        self._opened.set()
+
+    async def reached(self) -> None:
+        await self._reached.wait()
+
+    async def pass_through(self) -> None:
+        self._reached.set()
+        await self._opened.wait()
+
+
+class GatedCache(HoldingCache):
+    """Counts holders, and has a gate before a nonce is added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.adding = Gate()
+
+    async def set(self, key: str, value: bytes, ttl: float | None, *, if_absent: bool = False) -> bool:
+        if key == TAG:
+            await self.adding.pass_through()
+        return await super().set(key, value, ttl, if_absent=if_absent)
+
+
+class Site:
+    """A row behind a cache. A reader passes the gate `answering` after it has looked at the row."""
+
+    def __init__(self) -> None:
+        self.backend = GatedCache()
+        self.cache = BundleCache(
+            self.backend, random=lambda count: next(self._bytes)[:count], clock=lambda: 0.0, deadline=1e9, hold=1e9
+        )
         self.row = b"old"
-        self.looked, self.answers = asyncio.Event(), asyncio.Event()
+        self.answering = Gate()
         self._bytes = (number.to_bytes(16, "little") for number in range(1_000))
 
-    async def select(self) -> Computed:
+    async def read(self) -> bytes:
+        return (await self.cache.fetch(SLOT, None, self._select)).body
+
+    async def hold(self) -> Any:
+        """What a mutation does before it runs."""
+        hold = self.cache.hold([SCOPE])
+        await hold.begin()
+        return hold
+
+    async def die(self, hold: Any) -> None:
+        """The mutation's process is gone, and its hold has expired."""
+        if hold.holder in self.backend.holders(TAG):
+            await self.backend.release([TAG], hold.holder)
+
+    async def _select(self) -> Computed:
         row = self.row
-        self.looked.set()
-        await self.answers.wait()
+        await self.answering.pass_through()
         return Computed(row)
 
-    async def read(self) -> bytes:
-        return (await self.cache.fetch(SLOT, None, self.select)).body
 
-    async def tag(self) -> bytes | None:
-        return (await self.backend.get(TAG))[0]
-
-
-def test_without_stamps_a_slow_reader_puts_back_what_was_purged() -> None:
-    async def story() -> None:
-        site = Site()
-        slow = asyncio.create_task(site.read())
-        await site.looked.wait()
-        site.row = b"new"
-        await purge(site.cache, [SCOPE])
-        site.answers.set()
-        await slow
-        assert await site.read() == b"old"
-
-    with without("stamps"):
-        asyncio.run(story())
+async def a_reader_is_slower_than_a_purge(site: Site) -> bytes:
+    site.answering.close()
+    slow = asyncio.create_task(site.read())
+    await site.answering.reached()
+    site.row = b"new"
+    await purge(site.cache, [SCOPE])
+    site.answering.open()
+    await slow
+    return await site.read()
 
 
-def test_without_adding_only_if_absent_a_hold_is_overwritten() -> None:
-    async def story() -> None:
-        site = Site()
-        await site.cache.hold([SCOPE]).begin()
-        await site.cache._add(TAG, b"n" + ME)
-        assert await site.tag() == b"n" + ME
-
-    with without("add-if-absent"):
-        asyncio.run(story())
-
-
-def test_without_holds_nothing_is_held() -> None:
-    async def story() -> None:
-        site = Site()
-        await site.cache.hold([SCOPE]).begin()
-        assert await site.tag() is None
-
-    with without("holds"):
-        asyncio.run(story())
+async def a_mutation_holds_what_a_reader_is_about_to_add(site: Site) -> bytes:
+    site.backend.adding.close()
+    site.answering.close()
+    reader = asyncio.create_task(site.read())
+    await site.backend.adding.reached()
+    hold = await site.hold()
+    site.backend.adding.open()
+    await site.answering.reached()
+    site.row = b"new"
+    site.answering.open()
+    await reader
+    await site.die(hold)
+    return await site.read()
 
 
-def test_without_the_last_holder_the_first_one_deletes() -> None:
-    async def story() -> None:
-        site = Site()
-        first, second = site.cache.hold([SCOPE]), site.cache.hold([SCOPE])
-        await first.begin()
-        await second.begin()
-        assert (await site.tag() or b"").startswith(HELD)
-        await first.end(())
-        assert await site.tag() is None
-
-    with without("last-holder"):
-        asyncio.run(story())
+async def a_mutation_dies_before_its_purge(site: Site) -> bytes:
+    await site.read()
+    hold = await site.hold()
+    site.row = b"new"
+    await site.die(hold)
+    return await site.read()
 
 
-def test_without_joining_by_stamps_a_read_after_a_purge_joins_one_from_before() -> None:
-    async def story() -> None:
-        site = Site()
-        slow = asyncio.create_task(site.read())
-        await site.looked.wait()
-        site.row = b"new"
-        await purge(site.cache, [SCOPE])
-        late = asyncio.create_task(site.read())
-        await asyncio.sleep(0)
-        site.answers.set()
-        assert [await slow, await late] == [b"old", b"old"]
+async def the_second_of_two_mutations_dies_before_its_purge(site: Site) -> bytes:
+    first, second = await site.hold(), await site.hold()
+    await first.end(())
+    await site.read()
+    site.row = b"new"
+    await site.die(second)
+    return await site.read()
 
-    with without("joining-by-stamps"):
-        asyncio.run(story())
+
+async def a_read_after_a_purge_meets_a_computation_from_before(site: Site) -> bytes:
+    site.answering.close()
+    early = asyncio.create_task(site.read())
+    await site.answering.reached()
+    site.row = b"new"
+    await purge(site.cache, [SCOPE])
+    late = asyncio.create_task(site.read())
+    await settled()
+    site.answering.open()
+    await early
+    return await late
+
+
+# What each safeguard is for: the last read of an order, which has to see the new row.
+ORDERS: dict[str, Callable[[Site], Awaitable[bytes]]] = {
+    "stamps": a_reader_is_slower_than_a_purge,
+    "add-if-absent": a_mutation_holds_what_a_reader_is_about_to_add,
+    "holds": a_mutation_dies_before_its_purge,
+    "last-holder": the_second_of_two_mutations_dies_before_its_purge,
+    "joining-by-stamps": a_read_after_a_purge_meets_a_computation_from_before,
+}
+
+
+def last_read(safeguard: str) -> bytes:
+    async def run() -> bytes:
+        return await ORDERS[safeguard](Site())
+
+    return asyncio.run(run())
+
+
+def test_every_safeguard_has_an_order_that_shows_it() -> None:
+    assert ORDERS.keys() == SAFEGUARDS.keys()
+
+
+@pytest.mark.parametrize("safeguard", SAFEGUARDS)
+def test_without_a_safeguard_its_order_ends_with_a_stale_read(safeguard: str) -> None:
+    with without(safeguard):
+        assert last_read(safeguard) == b"old"
+
+
+@pytest.mark.parametrize("safeguard", SAFEGUARDS)
+def test_with_all_safeguards_no_order_ends_with_a_stale_read(safeguard: str) -> None:
+    assert last_read(safeguard) == b"new"
+
+
+def test_every_safeguard_is_back_when_the_block_ends() -> None:
+    before = {name: getattr(owner, attribute) for name, (owner, attribute, _) in SAFEGUARDS.items()}
+    with without(*SAFEGUARDS):
+        assert all(getattr(owner, attribute) is instead for owner, attribute, instead in SAFEGUARDS.values())
+    assert before == {name: getattr(owner, attribute) for name, (owner, attribute, _) in SAFEGUARDS.items()}

@@ -14,7 +14,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
-from ...cache.redis import RedisCache
+from ...cache.guard import DEFAULT_DEADLINE_SECONDS
+from ...cache.redis import DEFAULT_TIMEOUT_SECONDS, RedisCache
 from ...engine import Engine
 from ...errors import Unavailable
 from ..safeguards import without
@@ -28,7 +29,7 @@ _SHUTDOWN_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a worker is told when it starts."""
+    """What a worker is told when it starts. `deadline`: the engine's, in seconds."""
 
     redis: str
     prefix: str
@@ -37,6 +38,7 @@ class Settings:
     hold: float
     without: tuple[str, ...]
     seed: str
+    deadline: float = DEFAULT_DEADLINE_SECONDS
 
 
 class Worker:
@@ -47,13 +49,15 @@ class Worker:
     Every answer says how the cache is.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, pauses: Pauses | None = None) -> None:
+        patience = max(settings.deadline, DEFAULT_TIMEOUT_SECONDS)
         self._database = Database(settings.database)
-        self._world = World(self._database, Pauses(random.Random(settings.seed)))
+        self._world = World(self._database, pauses or Pauses(random.Random(settings.seed)))
         self.engine = Engine(
             self._world.graph(),
-            cache=RedisCache(settings.redis, prefix=settings.prefix),
+            cache=RedisCache(settings.redis, prefix=settings.prefix, timeout=patience, connect_timeout=patience),
             cache_secret=_SECRET,
+            deadline=settings.deadline,
             on_cache_failure=settings.on_cache_failure,
             hold=settings.hold,
             shutdown=_SHUTDOWN_SECONDS,
