@@ -17,7 +17,6 @@ from mizan_core.errors import MethodNotAllowed, NotFound, UnsupportedMediaType
 from mizan_core.fetched import Hit
 from mizan_core.graph import CachePolicy, ContextPlan, Function
 from mizan_core.identity import Identity, permission_key
-from mizan_core.inputs import Given
 from mizan_core.memo import Memo
 from mizan_core.pace import Waiting
 from mizan_core.policies import Per, Seconds
@@ -133,20 +132,24 @@ class CallEndpoint:
             identity, mounted = await self._sender(SentHeaders(scope), scope, receive)
         limit = service.body_limit
         limit.check(announced)
+        function = None if self._name is None else await service.engine.admit(self._name, identity=identity)
         message = await receive()
         body = message.get("body", b"")
         if message.get("more_body") or message["type"] == "http.disconnect" or len(body) > limit.bytes:
             body = await read_on(message, receive, limit)
-        called: str
-        args: Given
-        if is_usual and self._name is None:
+        ended: Answer | Failure | Waiting[Answer | Failure]
+        if function is None:
+            if not is_usual:
+                _check_json(SentHeaders(scope), body)
             called, args = parse_call(body)
+            request = HostRequest(scope, receive, identity, body=body) if called in service.taking_request else None
+            ended = service.engine.begin(called, args, identity=identity, request=request)
+            if isinstance(ended, Waiting):
+                ended = await ended.work
         else:
-            called, args = await self._called(SentHeaders(scope), body)
-        request = HostRequest(scope, receive, identity, body=body) if called in service.taking_request else None
-        ended = service.engine.begin(called, args, identity=identity, request=request)
-        if isinstance(ended, Waiting):
-            ended = await ended.work
+            sent = read_arguments(SentHeaders(scope), body, function)
+            request = HostRequest(scope, receive, identity, body=body) if function.takes_request else None
+            ended = await service.engine.attempt_admitted(function, sent, identity=identity, request=request)
         if not isinstance(ended, Answer):
             return failure_reply(ended).written()
         if mounted is not None:
@@ -161,16 +164,6 @@ class CallEndpoint:
         if not caller.by_header:
             check_same_site(headers, self._service.trusted_origins)
         return caller.identity, read_mounted(headers.all(b"x-mizan-mounted"))
-
-    async def _called(self, headers: SentHeaders, body: bytes) -> tuple[str, Given]:
-        """The function's name and its arguments, in whichever way they were sent."""
-        if self._name is not None:
-            return self._name, await read_arguments(headers, body)
-        if body and not is_json(media_type(headers)):
-            raise UnsupportedMediaType(
-                "Send a call as JSON with Content-Type: application/json, or a form to /call/{name}/."
-            )
-        return parse_call(body)
 
     async def _stale_data(self, scope: Scope, receive: Receive, stale: Stale) -> bytes:
         """The bundle as the client would get it now: who asks is found out anew, for the call may have changed it."""
@@ -353,6 +346,13 @@ def _glance(headers: RawHeaders) -> tuple[bool, bytes | None]:
             else:
                 is_usual = False
     return is_usual and media == b"application/json", announced
+
+
+def _check_json(headers: SentHeaders, body: bytes) -> None:
+    if body and not is_json(media_type(headers)):
+        raise UnsupportedMediaType(
+            "Send a call as JSON with Content-Type: application/json, or a form to /call/{name}/."
+        )
 
 
 def _check_gets(scope: Scope) -> None:

@@ -1,26 +1,34 @@
 """What comes in: paths below a mount, headers, query strings, forms, bounded bodies, and the watched request."""
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote
 
-from python_multipart.exceptions import FormParserError
-from starlette.datastructures import Headers
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope
 
 from mizan_core.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
+from mizan_core.graph import Function
 from mizan_core.identity import Identity
-from mizan_core.inputs import Pairs
+from mizan_core.inputs import MAXIMUM_FIELDS, Pairs
 from mizan_core.watch import Notice
 from mizan_core.wire import as_arguments, parse_json
 
-# More fields than any form of a person, few enough to parse without being noticed.
-MAXIMUM_FIELDS = 1000
-
 # What a path may have unencoded (RFC 3986, 3.3); whatever else is encoded in its canonical spelling.
 _PATH_SAFE = "/:@!$&'()*+,;="
+
+# A percent sign that stands for itself, with what follows it.
+_NO_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+# RFC 2046, 5.1.1: at most 70 characters, and no space at its end.
+_BOUNDARY = re.compile(r';[ \t]*boundary=(?:"([^"]{1,70})"|([^\s";,]{1,70}))[ \t]*(?:;|$)', re.IGNORECASE)
+_DISPOSITION = re.compile(
+    rb"(?:^|\r\n)content-disposition:[ \t]*form-data[ \t]*((?:;[^\r\n]*)?)(?=\r\n|$)", re.IGNORECASE
+)
+_DISPOSITION_PARAMETER = re.compile(rb';[ \t]*([A-Za-z*]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*+)"|([^;"\s]*+))')
+# Several times the longest name that a function's argument can have.
+_PART_HEADER_LENGTH = 4096
 
 # Headers of a call that speak of its body or of its answer.
 _ABOUT_A_CALL = frozenset(
@@ -188,9 +196,11 @@ def as_get(scope: Scope, base_url: str, below: str, query: str) -> Scope:
 
 def parse_pairs(raw: bytes) -> Pairs:
     """The names and values of a query string or an urlencoded form. Raises `BadRequest` for what is not UTF-8."""
+    if raw.count(b"&") > MAXIMUM_FIELDS:  # found at once, where making the pieces would cost as much as they are
+        raise _too_many_fields()
     pieces = [piece for piece in raw.split(b"&") if piece]
     if len(pieces) > MAXIMUM_FIELDS:
-        raise BadRequest(f"There are more than {MAXIMUM_FIELDS} fields.")
+        raise _too_many_fields()
     return Pairs(_pair(piece) for piece in pieces)
 
 
@@ -280,50 +290,76 @@ def is_json(media: str) -> bool:
     return media == "application/json" or (media.startswith("application/") and media.endswith("+json"))
 
 
-async def read_arguments(headers: SentHeaders, body: bytes) -> Mapping[str, object] | Pairs:
-    """Arguments from a JSON object or a form. Raises `CallError`s for anything else; no body means no arguments."""
+def read_arguments(headers: SentHeaders, body: bytes, function: Function) -> Mapping[str, object] | Pairs:
+    """A function's arguments from a JSON object or a form. Raises `CallError`s for anything else.
+
+    No body means no arguments.
+    """
     media = media_type(headers)
     if is_json(media):
         return as_arguments(parse_json(body))
     if media == "application/x-www-form-urlencoded":
-        return parse_pairs(body)
+        return _without_blanks(parse_pairs(body), function)
     if media == "multipart/form-data":
-        return await _parse_multipart(headers, body)
+        return _without_blanks(parse_multipart(headers.all(b"content-type")[0], body), function)
     if not body and not media:
         return {}
     raise UnsupportedMediaType
 
 
-class _WholeFormParser(MultiPartParser):
-    """Starlette's parser, which alone does not tell whether the last boundary has come."""
+def parse_multipart(content_type: str, body: bytes) -> Pairs:
+    """The names and values of a multipart form (RFC 7578). Raises `BadRequest`, and `UnsupportedMediaType` for files.
 
-    ended = False
-
-    def on_end(self) -> None:
-        self.ended = True
-
-
-async def _parse_multipart(sent: SentHeaders, body: bytes) -> Pairs:
-    async def stream() -> AsyncGenerator[bytes, None]:
-        yield body
-        yield b""
-
-    # Read as Latin-1, which loses nothing, for Starlette would take what is not UTF-8 to be just that.
-    parser = _WholeFormParser(Headers({"content-type": f"{sent.all(b'content-type')[0]}; charset=latin-1"}), stream())
-    parser.max_part_size = len(body)
-    try:
-        form = await parser.parse()
-    except (MultiPartException, FormParserError):
-        raise BadRequest("The body is not a multipart form that can be read.") from None
-    await form.close()
-    if not parser.ended:
-        raise BadRequest("The multipart form breaks off before its end.")
+    All steps are native, and none of them looks at a byte more than a few times: the parser that Starlette uses runs
+    a line of Python for each byte of a part's header.
+    """
+    named = _BOUNDARY.search(content_type)
+    if named is None:
+        raise _no_multipart()
+    delimiter = b"\r\n--" + (named[1] or named[2]).encode("latin-1")
+    body = b"\r\n" + body
+    if body.count(delimiter) > MAXIMUM_FIELDS + 1:  # one more closes the last part
+        raise _too_many_fields()
     fields: list[tuple[str, str]] = []
-    for name, value in form.multi_items():
-        if not isinstance(value, str):
-            raise UnsupportedMediaType("Files cannot be arguments. Read them from the request, in a view.")
-        fields.append((_from_utf8(name.encode("latin-1")), _from_utf8(value.encode("latin-1"))))
-    return Pairs(fields)
+    for part in body.split(delimiter)[1:]:
+        if part.startswith(b"--"):
+            return Pairs(fields)
+        padding, _, rest = part.partition(b"\r\n")
+        header, blank, value = rest.partition(b"\r\n\r\n")
+        if padding.strip(b" \t") or not blank:
+            break
+        fields.append((_field_name(header), _from_utf8(value)))
+    raise _no_multipart()
+
+
+def _field_name(header: bytes) -> str:
+    """What the header of a part calls it. Raises `BadRequest`, and `UnsupportedMediaType` for a file."""
+    disposition = _DISPOSITION.search(header) if len(header) <= _PART_HEADER_LENGTH else None
+    if disposition is None:
+        raise _no_multipart()
+    found = {one[1].lower(): one[2] or one[3] or b"" for one in _DISPOSITION_PARAMETER.finditer(disposition[1])}
+    if b"filename" in found or b"filename*" in found:
+        raise UnsupportedMediaType("Files cannot be arguments. Read them from the request, in a view.")
+    if b"name" not in found:
+        raise _no_multipart()
+    return _from_utf8(found[b"name"].replace(b"\\\\", b"\\").replace(b'\\"', b'"'))
+
+
+def _without_blanks(pairs: Pairs, function: Function) -> Pairs:
+    """A form's fields without those that a person left blank and need not fill in: a browser sends them all the same.
+
+    A blank that has to be sent and may be null is null, which a form has no other way to say.
+    """
+    if all(value for _, value in pairs):
+        return pairs
+    sent: list[tuple[str, object]] = []
+    for name, value in pairs:
+        compiled = None if value else function.inputs.get(name)
+        if compiled is None:
+            sent.append((name, value))
+        elif compiled.input.required:
+            sent.append((name, None if compiled.kinds.nullable else value))
+    return Pairs(sent)
 
 
 def _pair(piece: bytes) -> tuple[str, str]:
@@ -332,7 +368,17 @@ def _pair(piece: bytes) -> tuple[str, str]:
 
 
 def _decoded(raw: bytes) -> str:
-    return _from_utf8(unquote_to_bytes(raw.replace(b"+", b" ")))
+    return _from_utf8(unquoted(raw.replace(b"+", b" ")))
+
+
+def unquoted(raw: bytes) -> bytes:
+    """Percent-decoded: as `urllib.parse.unquote_to_bytes`, without a line of Python for each percent sign."""
+    if b"%" not in raw:
+        return raw
+    # What begins no escape stands for itself. A sign before another sign begins none, as the second pass finds all.
+    whole = raw.replace(b"%%", b"%25%").replace(b"%%", b"%25%")
+    escaped = _NO_ESCAPE.sub(b"%25", whole).replace(b"\\", b"\\\\").replace(b"%", b"\\x")
+    return escaped.decode("unicode_escape").encode("latin-1")
 
 
 def _from_utf8(raw: bytes) -> str:
@@ -340,6 +386,14 @@ def _from_utf8(raw: bytes) -> str:
         return raw.decode()
     except UnicodeDecodeError:
         raise BadRequest("A field's name or value is not UTF-8.") from None
+
+
+def _too_many_fields() -> BadRequest:
+    return BadRequest(f"There are more than {MAXIMUM_FIELDS} fields.")
+
+
+def _no_multipart() -> BadRequest:
+    return BadRequest("The body is not a multipart form that can be read, or breaks off before its end.")
 
 
 def _roots(scope: Scope) -> tuple[str, str]:

@@ -100,9 +100,10 @@ class FunctionEndpoint:
         service = self._service
         headers = SentHeaders(scope)
         caller = await service.authenticator.identify(headers, scope, receive, ask_session=self._shows_who_asks)
+        function = await service.engine.admit(self._function.name, identity=caller.identity, door=Door.ROUTE)
         args, receive = await self._arguments(headers, scope, receive)
         request = HostRequest(scope, receive, caller.identity)
-        page = await service.engine.page(self._function.name, args, identity=caller.identity, request=request)
+        page = await service.engine.page_admitted(function, args, identity=caller.identity, request=request)
         canonical = (
             scope["method"] in _SAFE_METHODS
             and not scope.get("query_string")
@@ -120,11 +121,10 @@ class FunctionEndpoint:
         caller = await service.authenticator.identify(headers, scope, receive)
         if not caller.by_header and (self._function.affects or scope["method"] not in _SAFE_METHODS):
             check_same_site(headers, service.trusted_origins)
+        function = await service.engine.admit(self._function.name, identity=caller.identity, door=Door.ROUTE)
         args, receive = await self._arguments(headers, scope, receive)
         request = HostRequest(scope, receive, caller.identity)
-        ended = await service.engine.attempt(
-            self._function.name, args, identity=caller.identity, request=request, door=Door.ROUTE
-        )
+        ended = await service.engine.attempt_admitted(function, args, identity=caller.identity, request=request)
         if not isinstance(ended, Answer):
             return failure_reply(ended)
         told = invalidate_headers(ended.invalidations)
@@ -148,7 +148,7 @@ class FunctionEndpoint:
             again = replaying(b"", receive)  # what a GET carries is no part of its URL, so no answer depends on it
         elif inputs.keys() - path.keys():
             body = await read_body(headers.last(b"content-length"), receive, limit)
-            sent = await read_arguments(headers, body)
+            sent = read_arguments(headers, body, self._function)
             again = replaying(body, receive)
         else:
             again = limited(receive, limit)

@@ -181,7 +181,7 @@ class Engine:
             if function is None:
                 function = self._find(name, door)
                 if not function.is_open and door is not Door.RUN:
-                    return Waiting(self._guarded(function, args, Caller(identity, request)))
+                    return Waiting(self._guarded(function, args, identity, request))
             sent = function.validator.validate(args)
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
             return Failure(error)
@@ -189,6 +189,26 @@ class Engine:
         if function.context is not None:
             return Waiting(self._answer_reader(function, sent, caller))
         return self._mutations.begin(function, sent, caller)
+
+    async def admit(self, name: str, *, identity: Identity = ANONYMOUS, door: Door = Door.CALL) -> Function:
+        """Find a function and ask its guard, before anything of its arguments is read. Raises `CallError`."""
+        function = self._find(name, door)
+        await authorise(function, identity, self._permissions)
+        return function
+
+    async def attempt_admitted(
+        self, function: Function, args: Given, *, identity: Identity = ANONYMOUS, request: object = None
+    ) -> Answer | Failure:
+        """As `attempt`, for a caller whom `admit` has let through."""
+        try:
+            sent = function.validator.validate(args)
+        except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
+            return Failure(error)
+        caller = Caller(identity, request)
+        if function.context is not None:
+            return await self._answer_reader(function, sent, caller)
+        ended = self._mutations.begin(function, sent, caller)
+        return await ended.work if isinstance(ended, Waiting) else ended
 
     async def fetch(
         self, context: str, params: Given, *, identity: Identity = ANONYMOUS, request: object = None
@@ -243,12 +263,17 @@ class Engine:
 
     async def page(self, name: str, args: Given, *, identity: Identity = ANONYMOUS, request: object = None) -> Page:
         """Answer a reader's own route. Raises as `fetch` does."""
-        function = self._find(name, Door.ROUTE)
+        function = await self.admit(name, identity=identity, door=Door.ROUTE)
+        return await self.page_admitted(function, args, identity=identity, request=request)
+
+    async def page_admitted(
+        self, function: Function, args: Given, *, identity: Identity = ANONYMOUS, request: object = None
+    ) -> Page:
+        """As `page`, for a caller whom `admit` has let through."""
         plan = self.graph.contexts[function.context or ""]
-        await authorise(function, identity, self._permissions)
         sent = function.validator.validate(args)
         texts = page_texts(function, sent)
-        policy = plan.page_policies[name]
+        policy = plan.page_policies[function.name]
         caller = Caller(identity, request)
         slot = self._addresses.page(plan, texts)
         # A purge that is narrower than the page can tell is a purge that it would miss.
@@ -296,17 +321,13 @@ class Engine:
             raise Forbidden("This function is not for clients.")
         return function
 
-    async def _guarded(self, function: Function, args: Given, caller: Caller) -> Answer | Failure:
+    async def _guarded(self, function: Function, args: Given, identity: Identity, request: object) -> Answer | Failure:
         """Ask the guard first, which has to be waited for."""
         try:
-            await authorise(function, caller.identity, self._permissions)
-            sent = function.validator.validate(args)
+            await authorise(function, identity, self._permissions)
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
             return Failure(error)
-        if function.context is not None:
-            return await self._answer_reader(function, sent, caller)
-        ended = self._mutations.begin(function, sent, caller)
-        return await ended.work if isinstance(ended, Waiting) else ended
+        return await self.attempt_admitted(function, args, identity=identity, request=request)
 
     async def _answer_reader(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
         """A reader called alone: uncached, and nothing is invalidated."""

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, SchemaValidator, to_json
 from typing_extensions import TypedDict
 
+from .collisions import validator_of, without_collisions
 from .errors import InvalidInput, InvalidValue
 from .signature import Input
 from .texts import for_texts_of, needs_json, partial
@@ -16,6 +17,8 @@ from .values import Json, canonical, jsonable
 
 # A problem document lists at most this many errors: it is for reading, and its size is the sender's to choose.
 MAXIMUM_ERRORS = 32
+# To list so many errors takes much longer than to find them.
+_LISTED_ERRORS = 1000
 # A location repeats names that the caller made up; this much of one is enough to find it.
 MAXIMUM_LOCATION_LENGTH = 64
 
@@ -37,6 +40,12 @@ _PURE = frozenset(
     }
 )
 _IMPURE_SETTINGS = frozenset({"now_op", "missing", "default_factory", "strict_function"})
+
+# A list argument with more members than this does not narrow: how long it takes to look at them is the sender's choice.
+MAXIMUM_MEMBERS = 4096
+# More fields than any form of a person, few enough to parse without being noticed. No URL spells a longer list.
+MAXIMUM_FIELDS = 1000
+_COLLECTIONS = (list, tuple, set, frozenset)
 
 _JSON_SCALARS = frozenset({type(None), bool, int, float, str})
 
@@ -138,7 +147,7 @@ class Parameter:
         """The distinct values that a value stands for, in this type, as JSON: one, or one for each member of a list.
 
         None at all where the value does not narrow: it is null, it or a member of it does not fit, or there are no
-        members or more than `at_most` of them.
+        members, more than `at_most` different ones, or more than `MAXIMUM_MEMBERS` altogether.
         """
         if type(value) is int and self.is_plain_int:
             return [value]
@@ -146,7 +155,7 @@ class Parameter:
             return []
         distinct: dict[bytes, Json] = {}
         try:
-            for member in self._members(jsonable(value)):
+            for member in self._members(value):
                 brought = jsonable(self.adapter.validate_python(member))
                 distinct[canonical(brought).encode()] = brought  # encoded, as a header needs it to be
                 if brought is None or len(distinct) > at_most:
@@ -155,11 +164,25 @@ class Parameter:
             return []
         return list(distinct.values())
 
-    def _members(self, plain: Json) -> Iterable[Json]:
-        """The value itself, or each member of a list once. Raises TypeError for a list of lists or of objects."""
+    def _members(self, value: object) -> Iterator[Json]:
+        """The value itself, or each member of a list once. Raises ValueError for what does not narrow.
+
+        Members are told apart by their texts: a sender can choose numbers that have one hash.
+        """
+        if isinstance(value, _COLLECTIONS) and len(value) > (MAXIMUM_FIELDS if self.is_list else MAXIMUM_MEMBERS):
+            raise ValueError("Too many members.")
+        plain = jsonable(value)
         if self.is_list or not isinstance(plain, list):
-            return [plain]
-        return {(type(member), member): member for member in plain}.values()
+            yield plain
+            return
+        known: set[tuple[type, str]] = set()
+        for member in plain:
+            if type(member) not in _JSON_SCALARS:
+                raise ValueError("A member is a list or an object.")
+            spelled = type(member), canonical(member)
+            if spelled not in known:
+                known.add(spelled)
+                yield member
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,13 +203,15 @@ class Validator:
     def __post_init__(self) -> None:
         schema = self.adapter.core_schema
         spelled = for_texts_of(schema)
-        validate = _validating(schema, self.adapter.validator)
+        values = without_collisions(schema)
+        changed = None if values == schema else validator_of(values)
+        validate = _validating(schema, changed or self.adapter.validator)
         facts: dict[str, object] = {"_validate": validate, "_validate_texts": validate, "_partly": None}
         if spelled != schema:
             facts["_validate_texts"] = SchemaValidator(spelled).validate_python
             facts["_partly"] = (
                 SchemaValidator(partial(spelled)).validate_python,
-                _validating(partial(schema)),
+                _validating(partial(schema), changed and validator_of(partial(values))),
             )
         for name, fact in facts.items():
             object.__setattr__(self, name, fact)
@@ -339,6 +364,9 @@ def _is_json(value: object) -> bool:
 
 
 def _errors_of(error: ValidationError) -> list[Any]:
+    count = error.error_count()
+    if count > _LISTED_ERRORS:
+        return [{"loc": (), "msg": f"There are {count} errors, too many to be listed", "type": "too_many_errors"}]
     return [*error.errors(include_url=False, include_context=False, include_input=False)]
 
 

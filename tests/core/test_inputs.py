@@ -12,6 +12,7 @@ import pytest
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     Field,
     JsonValue,
     SecretStr,
@@ -455,6 +456,24 @@ class TestChoices:
         assert noted.choices(range(1000), at_most=3) == []
         assert noted.choices(list(range(1000)), at_most=3) == []
         assert looked_at == [3, 1, 2, 0, 1, 2, 3]
+
+    def test_a_list_longer_than_any_page_needs_stands_for_nothing(self) -> None:
+        looked_at: list[int] = []
+        noted = parameter(Annotated[int, AfterValidator(lambda number: looked_at.append(number) or number)])
+        for kind in (list, tuple):
+            assert noted.choices(kind([3] * 4097), at_most=64) == []
+        assert noted.choices(set(range(4097)), at_most=64) == []
+        assert looked_at == []
+        assert noted.choices([3] * 4096, at_most=64) == [3]
+        assert parameter(list[int]).choices([3] * 1000, at_most=64) == [[3] * 1000]
+        assert parameter(list[int]).choices([3] * 1001, at_most=64) == []
+
+    def test_members_are_told_apart_by_their_texts_and_types(self) -> None:
+        asked: list[object] = []
+        noted = parameter(Annotated[str | int, BeforeValidator(lambda value: asked.append(value) or value)])
+        alike = [2**61, 1, "1", True, 1, 2**61, 1.0]
+        noted.choices(alike, at_most=64)
+        assert [(type(one), one) for one in asked] == [(type(one), one) for one in [2**61, 1, "1", True, 1.0]]
 
     def test_an_iterator_is_left_to_the_function(self) -> None:
         given = validator(ids=Iterable[int]).validate({"ids": ["1", "2"]})
