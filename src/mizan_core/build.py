@@ -43,6 +43,7 @@ from .inputs import (
 from .json_types import unsendable
 from .policies import Anyone, Per, most_private, shortest
 from .signature import Input, Signature, mentions, read_signature, sent_names, union_members
+from .texts import ambiguous_texts
 from .values import WITHOUT_TEXT, canonical_json
 
 # A context's entries depend on one tag per shape, so shapes are few (protocol, section 7).
@@ -462,6 +463,8 @@ def _unspellable(compiled: Compiled) -> str | None:
         return f"{shown}, which has no text for URLs and cache keys; take it in a mutation, or from a header"
     if compiled.adapter.core_schema["type"] == "generator":
         return f"{shown}, whose members can be read only once; let it be a list"
+    if texts := ambiguous_texts(compiled.adapter.core_schema):
+        return f"{shown}, and in a URL {min(texts)!r} is a text and a number alike; let its values be of one kind"
     if kinds.is_list and kinds.nullable:
         return "is a list that may be null, and a URL spells null and the empty list alike; let it be a list alone"
     if kinds.is_list and compiled.default_text not in (None, "[]"):

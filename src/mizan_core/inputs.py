@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from .collisions import validator_of, without_collisions
 from .errors import InvalidInput, InvalidValue
 from .signature import Input
-from .texts import for_texts_of, needs_json, partial
+from .texts import for_texts, for_texts_of, needs_json, partial
 from .values import Json, canonical, jsonable
 
 # A problem document lists at most this many errors: it is for reading, and its size is the sender's to choose.
@@ -132,10 +132,13 @@ class Parameter:
     required: bool
     default_text: str | None = None
 
+    # The value of what a URL, or somebody who invalidates, says of it: of texts, and of JSON that is no strict value.
+    read: Callable[[object], Any] = field(init=False, repr=False)
     is_plain_int: bool = field(init=False)  # every integer is a value of it, and stays what it is
     is_pure: bool = field(init=False)  # the same value always fits or does not, and stands for the same
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "read", _reading(self.adapter))
         object.__setattr__(self, "is_plain_int", self.adapter.core_schema == {"type": "int"})
         object.__setattr__(self, "is_pure", _is_pure(self.adapter.core_schema))
 
@@ -156,7 +159,7 @@ class Parameter:
         distinct: dict[bytes, Json] = {}
         try:
             for member in self._members(value):
-                brought = jsonable(self.adapter.validate_python(member))
+                brought = jsonable(self.read(member))
                 distinct[canonical(brought).encode()] = brought  # encoded, as a header needs it to be
                 if brought is None or len(distinct) > at_most:
                     return []
@@ -339,6 +342,12 @@ def kinds_of_schema(schema: Mapping[str, Any] | bool, definitions: Mapping[str, 
         return Kinds(own)
     members = schema.get("prefixItems") or [schema.get("items") or {}]
     return Kinds(own, frozenset().union(*(kinds_of_schema(member, definitions).own for member in members)))
+
+
+def _reading(adapter: TypeAdapter[Any]) -> Callable[[object], Any]:
+    spelled = for_texts(adapter.core_schema)
+    validator = adapter.validator if spelled == adapter.core_schema else SchemaValidator(spelled)
+    return validator.validate_python
 
 
 def _validating(schema: Any, known: Any = None) -> _Validate:

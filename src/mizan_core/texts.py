@@ -43,6 +43,20 @@ def for_texts(schema: Any) -> Any:
     return schema
 
 
+def ambiguous_texts(schema: Any) -> set[str]:
+    """Texts that are a value of a literal or an enum themselves, and the spelling of one of its numbers as well."""
+    match schema:
+        case {"type": "literal", "expected": list(values)}:
+            return _texts_of(values) & _numbers_of(values).keys()
+        case {"type": "enum", "members": list(members)}:
+            return ambiguous_texts({"type": "literal", "expected": [member.value for member in members]})
+        case dict():
+            return set().union(*(ambiguous_texts(one) for name, one in schema.items() if name != "metadata"))
+        case list():
+            return set().union(*map(ambiguous_texts, schema))
+    return set()
+
+
 def for_texts_of(schema: Any) -> Any:
     """The same for the members of a typed dictionary."""
     return _with_fields(schema, lambda field: {**field, "schema": for_texts(field["schema"])}, for_texts)
@@ -80,8 +94,7 @@ def _lenient(schema: Any) -> dict[str, Any]:
 
 def _reading(schema: Any, values: Sequence[Any]) -> Any:
     """The schema behind a function that finds the number of a text, where some of the values are numbers."""
-    texts = frozenset(value for value in values if isinstance(value, str))
-    numbers = {canonical(value): value for value in values if _kind(value) in _LAX and math.isfinite(_raw(value))}
+    texts, numbers = _texts_of(values), _numbers_of(values)
     if not numbers:
         return schema
     kinds = set(map(_kind, numbers.values()))
@@ -100,6 +113,15 @@ def _reading(schema: Any, values: Sequence[Any]) -> Any:
     # What refers to the schema has to find the function before it.
     inner = {name: value for name, value in schema.items() if name != "ref"}
     return core_schema.no_info_before_validator_function(read, inner, ref=schema.get("ref"))
+
+
+def _texts_of(values: Sequence[Any]) -> set[str]:
+    return {value for value in values if isinstance(value, str)}
+
+
+def _numbers_of(values: Sequence[Any]) -> dict[str, Any]:
+    """Those that are numbers, by the texts that spell them."""
+    return {canonical(value): value for value in values if _kind(value) in _LAX and math.isfinite(_raw(value))}
 
 
 def _kind(value: object) -> type:

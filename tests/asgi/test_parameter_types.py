@@ -45,7 +45,7 @@ from mizan_asgi import Mizan
 from mizan_core import GraphError, build, client
 from tests.declaring import function, reader
 
-from .site import hosting, http
+from .site import PUBLIC, hosting, http
 
 pytestmark = pytest.mark.anyio
 
@@ -284,6 +284,34 @@ def test_what_some_json_can_give_is_taken(annotation: Any) -> None:
 def test_what_no_cache_key_can_hold_is_no_parameter(annotation: Any) -> None:
     with pytest.raises(GraphError, match="'x' of context 'c' is a"):
         build([reader("r", "c", x=annotation)])
+
+
+class Twice(enum.Enum):
+    NUMBER, TEXT = 1, "1"
+
+
+@pytest.mark.parametrize("annotation", [Twice, Literal[1, "1"], Literal["true", True] | None, list[Twice]])
+def test_one_text_for_two_values_is_refused_in_a_context(annotation: Any) -> None:
+    with pytest.raises(GraphError, match="is a text and a number alike"):
+        build([reader("r", "c", x=annotation)])
+    build([client(function("f", x=annotation))])
+
+
+async def test_a_bundle_of_a_number_is_public_cached_and_purged() -> None:
+    @client(context="c")
+    async def read(x: Size) -> str:
+        return x.name
+
+    @client(affects="c")
+    async def write(x: Size) -> None: ...
+
+    async with http(hosting(Mizan(build([read, write])))) as web:
+        for expected in ("mizan; fwd=uri-miss; stored", "mizan; hit"):
+            answer = await web.get("/api/mizan/ctx/c/?x=2")
+            assert (answer.headers["cache-control"], answer.headers["cache-status"]) == (PUBLIC, expected)
+        written = await web.post("/api/mizan/call/write/", data={"x": "2"})
+        assert written.headers["x-mizan-invalidate"] == "c;x=2"
+        assert "miss" in (await web.get("/api/mizan/ctx/c/?x=2")).headers["cache-status"]
 
 
 @pytest.mark.parametrize(

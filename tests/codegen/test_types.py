@@ -128,9 +128,10 @@ def test_a_flag_is_a_number_for_its_members_can_be_combined() -> None:
     assert definition(Bits, sent=True) == "/** Some of them. */\nexport type Bits = number;"
 
 
-def test_a_model_that_may_hold_infinities_sends_null_for_them() -> None:
+@pytest.mark.parametrize("config", [ConfigDict(allow_inf_nan=True), ConfigDict(ser_json_inf_nan="strings")])
+def test_a_model_that_may_hold_infinities_sends_null_for_them(config: ConfigDict) -> None:
     class Endless(BaseModel):
-        model_config = ConfigDict(allow_inf_nan=True)
+        model_config = config
 
         ratio: float
         part: FiniteFloat

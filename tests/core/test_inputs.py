@@ -60,6 +60,10 @@ class Dog(BaseModel):
     kind: Literal["dog"]
 
 
+class Size(enum.Enum):
+    SMALL, LARGE = 1, 2
+
+
 class Halves(enum.Enum):
     WORD = "half"
     NUMBER = 0.5
@@ -404,6 +408,11 @@ class TestChoices:
             (list[int], ("1", 2), [[1, 2]]),
             (list[int], [], [[]]),
             (set[int], [3, "1", 3], [[1, 3]]),
+            (StrictInt, "5", [5]),
+            (Annotated[datetime.date, Strict()], datetime.date(2026, 1, 2), ["2026-01-02"]),
+            (Size, "2", [2]),
+            (Size, Size.LARGE, [2]),
+            (Literal[1, 2], ["1", 2], [1, 2]),
         ],
     )
     def test_a_value_stands_for_these_in_the_parameters_type(

@@ -258,9 +258,9 @@ class _Generator(GenerateJsonSchema):
     def float_schema(self, schema: Any) -> JsonSchemaValue:
         """JSON has no number that is not finite: null is sent for one that is declared to be possible."""
         made = super().float_schema(schema)
-        if self.mode == "serialization" and schema.get("allow_inf_nan", self._config.config_dict.get("allow_inf_nan")):
-            return {"anyOf": [made, {"type": "null"}]}
-        return made
+        config = self._config.config_dict
+        declared = schema.get("allow_inf_nan", config.get("allow_inf_nan", "ser_json_inf_nan" in config))
+        return {"anyOf": [made, {"type": "null"}]} if declared and self.mode == "serialization" else made
 
     def ser_schema(self, schema: Any) -> JsonSchemaValue | None:
         """What a developer's serializer returns is not known unless it is annotated; a secret's is asterisks."""
