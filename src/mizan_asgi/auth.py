@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
+from starlette.authentication import AuthCredentials, UnauthenticatedUser
 from starlette.requests import Request
 from starlette.types import Receive, Scope
 from typing_extensions import TypedDict
@@ -15,7 +16,7 @@ from mizan_core.bundle_cache import Clock
 from mizan_core.declare import client
 from mizan_core.errors import DeclarationError, Forbidden, TokenError, Unauthorized
 from mizan_core.identity import ANONYMOUS, Identity
-from mizan_core.tokens import Keys, issue_mwt, verify_mwt
+from mizan_core.tokens import Keys, issue_mwt, names_key, verify_mwt
 
 from .requests import SentHeaders
 
@@ -38,12 +39,17 @@ class Caller:
 
 
 TOKEN_HEADERS = frozenset({b"x-mizan-token", b"authorization"})
+_COOKIE = frozenset({b"cookie"})
+_COOKIE_OR_TOKEN = _COOKIE | {b"authorization"}
 
 _NOBODY = Caller(ANONYMOUS, by_header=False)
 
 
 class Authenticator:
-    """Finds out who asks: `X-Mizan-Token`, then `Authorization: Bearer`, then the session that the host established."""
+    """Finds out who asks: `X-Mizan-Token`, then `Authorization: Bearer`, then the session that the host established.
+
+    A Bearer token that names none of our keys is the host's, which is asked whom it names.
+    """
 
     def __init__(self, keys: Keys | None, *, audience: str, authenticate: Authenticate | None, clock: Clock) -> None:
         self._keys = keys
@@ -57,8 +63,11 @@ class Authenticator:
         self, headers: SentHeaders, scope: Scope, receive: Receive, *, ask_session: bool = True
     ) -> Caller:
         """Raises `Unauthorized` for a token that is present and not valid: there is no falling back."""
-        if not headers.none_of(TOKEN_HEADERS) and (tokens := headers.all(b"x-mizan-token") or _bearer_tokens(headers)):
-            return Caller(self._verified(tokens), by_header=True)
+        if not headers.none_of(TOKEN_HEADERS):
+            if tokens := headers.all(b"x-mizan-token"):
+                return Caller(self._verified(tokens), by_header=True)
+            if bearers := _bearer_tokens(headers):
+                return await self._by_bearer(bearers, headers, scope, receive)
         if not ask_session:
             return _NOBODY
         return Caller(await self.session(scope, receive), by_header=False)
@@ -67,13 +76,31 @@ class Authenticator:
         """Who it is by the host's session."""
         if self._authenticate is None:
             return host_identity(scope)
-        found = self._authenticate(Request(scope, receive))
-        identity = await found if inspect.isawaitable(found) else found
-        if identity is None:
-            return ANONYMOUS
-        if not isinstance(identity, Identity):
-            raise DeclarationError(f"authenticate= returned a {type(identity).__name__}, not an Identity or None.")
-        return identity
+        return await _asked(self._authenticate, scope, receive)
+
+    async def _by_bearer(self, tokens: list[str], headers: SentHeaders, scope: Scope, receive: Receive) -> Caller:
+        """Whom `Authorization: Bearer` names: by one of our tokens, or by the host's word. Raises `Unauthorized`.
+
+        A session in a cookie is not asked: the caller said who they are.
+        """
+        if len(tokens) > 1 or (self._keys is not None and names_key(tokens[0], self._keys)):
+            return Caller(self._verified(tokens), by_header=True)
+        has_cookie, doubtful = not headers.none_of(_COOKIE), False
+        if self._authenticate is None:
+            # A middleware has found the user, and does not tell by what: a cookie would do as well.
+            identity = ANONYMOUS if has_cookie else host_identity(scope)
+            doubtful = has_cookie and "user" in scope
+        else:
+            identity = await _by_token_alone(self._authenticate, scope, receive, has_cookie=has_cookie)
+        if identity == ANONYMOUS:
+            if self._keys is None or doubtful:
+                logger.warning(
+                    "A Bearer token was sent that nobody knows. Give Mizan authenticate=, a function that finds its "
+                    "user from the Authorization header alone, if it is the host's, and mwt_keys= if it is Mizan's."
+                )
+            raise Unauthorized("The token is not valid.")
+        # No site can make a browser send the header, but what the host reads beside a cookie is the host's secret.
+        return Caller(identity, by_header=not has_cookie)
 
     def _verified(self, tokens: list[str]) -> Identity:
         if self._keys is None:
@@ -86,6 +113,43 @@ class Authenticator:
         except TokenError as error:
             logger.debug("A token was refused: %s.", error)
             raise Unauthorized("The token is not valid.") from None
+
+
+async def _asked(authenticate: Authenticate, scope: Scope, receive: Receive) -> Identity:
+    """Who it is by the host's word. Raises `DeclarationError` where that is no `Identity`."""
+    found = authenticate(Request(scope, receive))
+    identity = await found if inspect.isawaitable(found) else found
+    if identity is None:
+        return ANONYMOUS
+    if not isinstance(identity, Identity):
+        raise DeclarationError(f"authenticate= returned a {type(identity).__name__}, not an Identity or None.")
+    return identity
+
+
+async def _by_token_alone(authenticate: Authenticate, scope: Scope, receive: Receive, *, has_cookie: bool) -> Identity:
+    """Who it is by the host's word about the token, and by nothing else; `ANONYMOUS` where the token tells nothing.
+
+    The host is asked about the request without its cookies, and about one that has not the token either. Where it says
+    the same of both, it did not go by the token.
+    """
+    told = await _asked(authenticate, _without(scope, _COOKIE) if has_cookie else scope, receive)
+    if told == ANONYMOUS:
+        return told
+    try:
+        bare = await _asked(authenticate, _without(scope, _COOKIE_OR_TOKEN, state={}), receive)
+    except Exception:  # noqa: BLE001  # what it looks for is not there, which is why it knows nobody
+        return told
+    return ANONYMOUS if told == bare else told
+
+
+def _without(scope: Scope, names: frozenset[bytes], **more: object) -> Scope:
+    """The scope without these headers, and without whom middlewares may have found by them."""
+    signed_out = {"session": {}, "user": UnauthenticatedUser(), "auth": AuthCredentials(), **more}
+    return {
+        **scope,
+        **{name: value for name, value in signed_out.items() if name in scope},
+        "headers": [(name, value) for name, value in scope["headers"] if name not in names],
+    }
 
 
 def _unknown(scope: Scope) -> None:

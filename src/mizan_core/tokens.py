@@ -87,6 +87,17 @@ def verify_mwt(token: str, keys: Keys, *, audience: str = "mizan", now: float) -
     )
 
 
+def names_key(token: str, keys: Keys) -> bool:
+    """Whether a token says that it is signed by one of these keys: whether it means to be a MWT of theirs."""
+    if len(token.encode(errors="replace")) > MAXIMUM_TOKEN_BYTES:
+        return False
+    try:
+        kid = jwt.get_unverified_header(token).get("kid")
+    except (jwt.PyJWTError, ValueError, RecursionError):
+        return False
+    return isinstance(kid, str) and kid in keys
+
+
 def _verified_claims(token: str, keys: Mapping[str, bytes]) -> dict[str, Any]:
     if len(token.encode(errors="replace")) > MAXIMUM_TOKEN_BYTES:
         raise TokenError(f"longer than {MAXIMUM_TOKEN_BYTES} bytes")

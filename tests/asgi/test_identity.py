@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 from mizan_asgi import Mizan
-from mizan_core import Identity, build, client, verify_mwt
+from mizan_core import Identity, build, client, issue_mwt, verify_mwt
 
 from .site import KEYS, PUBLIC, Clock, Site, hosting, http, logged, raw, refusal, token
 
@@ -110,6 +110,92 @@ async def test_a_token_that_no_key_is_configured_for_is_refused_and_logged_as_a_
         async with http(asking(mwt_keys=None)) as web:
             refusal(await web.post(WHO, headers=headers), 401, "unauthorized")
     assert [one.levelno for one in logged(caplog)] == [logging.WARNING] * 2
+
+
+def known_to_the_host(request: Request) -> Identity | None:
+    """Whom the host finds: by its own token, else by its session or a cookie."""
+    _scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if key.startswith("key-of-"):
+        return Identity(key.removeprefix("key-of-"))
+    name = request.session.get("name") if "session" in request.scope else request.cookies.get("who")
+    return None if name is None else Identity(name)
+
+
+OURS_BUT_BAD = token("ada", now=1_800_000_000 - 3600)
+OF_ANOTHER_KEY = issue_mwt(Identity("ada"), {"k2": "another-secret-of-the-tests-and-no-more"}, now=1_800_000_000)
+
+
+class TestABearerOfTheHost:
+    @pytest.mark.parametrize("keys", [KEYS, None], ids=["keys", "no keys"])
+    async def test_the_host_is_asked_whom_it_names(self, keys: Any) -> None:
+        async with http(asking(mwt_keys=keys, authenticate=known_to_the_host)) as web:
+            answer = await web.post(WHO, headers={"authorization": "Bearer key-of-ada"})
+            assert answer.json() == {"result": "ada"}
+            for unknown in ("garbage", "", OF_ANOTHER_KEY):
+                refusal(await web.post(WHO, headers={"authorization": f"Bearer {unknown}"}), 401, "unauthorized")
+
+    async def test_one_that_names_our_key_is_ours_alone(self) -> None:
+        def authenticate(request: Request) -> Identity:
+            raise AssertionError("The host was asked.")
+
+        async with http(asking(authenticate=authenticate)) as web:
+            refusal(await web.post(WHO, headers={"authorization": f"Bearer {OURS_BUT_BAD}"}), 401, "unauthorized")
+
+    @pytest.mark.parametrize("bearer", ["garbage", OF_ANOTHER_KEY, "", "a" * 5000])
+    @pytest.mark.parametrize("keys", [KEYS, None], ids=["keys", "no keys"])
+    async def test_one_that_nobody_knows_is_no_session(self, keys: Any, bearer: str) -> None:
+        by_cookie = asking(mwt_keys=keys, authenticate=known_to_the_host)
+        by_session = with_sign_in(Mizan(build([who]), mwt_keys=keys, authenticate=known_to_the_host))
+        by_state = asking(mwt_keys=keys, authenticate=lambda request: Identity(request.headers.get("x-user", "bo")))
+        backend = Middleware(AuthenticationMiddleware, backend=Cookies())
+        by_middleware = with_sign_in(Mizan(build([who]), mwt_keys=keys), backend)
+        for app in (by_cookie, by_session, by_state, by_middleware):
+            async with http(app) as web:
+                await web.get("/in/bo")
+                cookies = "; ".join([f"{name}={value}" for name, value in web.cookies.items()] + ["who=bo"])
+                headers = {"authorization": f"Bearer {bearer}", "cookie": cookies}
+                refusal(await web.post(WHO, headers=headers), 401, "unauthorized")
+                refusal(await web.get("/api/mizan/ctx/nothing/", headers=headers), 401, "unauthorized")
+                assert (await web.post(WHO, headers={"cookie": cookies})).json() == {"result": "bo"}
+
+    async def test_a_token_beside_a_cookie_counts_and_the_cookie_does_not(self) -> None:
+        async with http(with_sign_in(Mizan(build([who]), authenticate=known_to_the_host))) as web:
+            await web.get("/in/bo")
+            answer = await web.post(WHO, headers={"authorization": "Bearer key-of-ada"})
+            assert answer.json() == {"result": "ada"}
+
+    async def test_a_middlewares_word_counts_where_no_cookie_is_sent(self, caplog: pytest.LogCaptureFixture) -> None:
+        app = hosting(Mizan(build([who])), Middleware(AuthenticationMiddleware, backend=HostKeys()))
+        async with http(app, authorization="Bearer key-of-ada") as web:
+            assert (await web.post(WHO)).json() == {"result": "ada"}
+            refusal(await web.post(WHO, headers={"cookie": "a=b"}), 401, "unauthorized")
+        assert "authenticate=" in logged(caplog)[0].getMessage()
+
+    async def test_what_a_middleware_left_in_the_state_is_the_hosts_word_too(self) -> None:
+        def authenticate(request: Request) -> Identity:
+            return Identity(request.state.name)
+
+        app = hosting(Mizan(build([who]), authenticate=authenticate), Middleware(NameInState))
+        async with http(app) as web:
+            answer = await web.post(WHO, headers={"authorization": "Bearer key-of-ada"})
+            assert answer.json() == {"result": "ada"}
+
+    async def test_an_anonymous_identity_is_nobodys_token(self) -> None:
+        async with http(asking(authenticate=lambda request: Identity(None))) as web:
+            refusal(await web.post(WHO, headers={"authorization": "Bearer garbage"}), 401, "unauthorized")
+
+    async def test_no_site_can_send_it_so_only_cookies_are_checked(self) -> None:
+        cross_site = {"authorization": "Bearer key-of-ada", "sec-fetch-site": "cross-site"}
+        async with http(asking(authenticate=known_to_the_host)) as web:
+            assert (await web.post(WHO, headers=cross_site)).json() == {"result": "ada"}
+            refusal(await web.post(WHO, headers=cross_site | {"cookie": "who=bo"}), 403, "forbidden")
+
+    async def test_a_bundle_for_everyone_is_refused_to_an_unknown_one(self, site: Site) -> None:
+        url = "/api/mizan/ctx/user/?user_id=5"
+        async with http(site.app(authenticate=known_to_the_host)) as web:
+            assert (await web.get(url)).status_code == 200
+            assert (await web.get(url, headers={"authorization": "Bearer key-of-ada"})).status_code == 200
+            refusal(await web.get(url, headers={"authorization": "Bearer garbage"}), 401, "unauthorized")
 
 
 @pytest.mark.parametrize("user_id", ["0", ""])
@@ -217,6 +303,26 @@ class Cookies(AuthenticationBackend):
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser] | None:
         name = conn.session.get("name")
         return None if name is None else (AuthCredentials(["authenticated", "ship"]), SimpleUser(name))
+
+
+class HostKeys(AuthenticationBackend):
+    """Whom a key of the host's own names, and nobody else."""
+
+    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser] | None:
+        _scheme, _, key = conn.headers.get("authorization", "").partition(" ")
+        return (AuthCredentials(), SimpleUser(key.removeprefix("key-of-"))) if key.startswith("key-of-") else None
+
+
+class NameInState:
+    """A middleware that leaves in the state whom it found."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        (sent,) = [value for name, value in scope["headers"] if name == b"authorization"]
+        scope.setdefault("state", {})["name"] = sent.decode().removeprefix("Bearer key-of-")
+        await self.app(scope, receive, send)
 
 
 async def sign_in(request: Request) -> PlainTextResponse:
