@@ -66,7 +66,12 @@ class BackendHold:
     @property
     def owed(self) -> tuple[str, ...]:
         """Every tag that a failed `end` may have left, with the whole contexts, whose shapes could not be asked."""
-        return tuple(dict.fromkeys([*self._tags, *(scope.whole for scope in self._scopes.values())]))
+        return tuple(dict.fromkeys([*self._tags, *self.wholes]))
+
+    @property
+    def wholes(self) -> tuple[str, ...]:
+        """The tags of the whole contexts of everything held and purged."""
+        return tuple(dict.fromkeys(scope.whole for scope in self._scopes.values()))
 
     def renew(self) -> None:
         """Begin to write it again, for another while."""

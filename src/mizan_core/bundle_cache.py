@@ -172,7 +172,7 @@ class BundleCache:
         try:
             await hold.end(purged)
         except CacheUnavailable as error:
-            through = self._debts.owe(hold.holder, hold.owed)
+            through = self._debts.owe(hold.holder, hold.owed, hold.wholes)
             if insist and not through.done():
                 await asyncio.wait([through], timeout=INSIST_SECONDS)
                 return None if through.done() else error
@@ -212,7 +212,11 @@ class BundleCache:
         if bypassed is not None:
             return bypassed
         known = tuple(stamp for stamp in stamps if stamp is not None)
-        return known if len(known) == len(slot.tags) else _Bypassed("not-kept")
+        if len(known) == len(slot.tags):
+            return known
+        # The store keeps nothing more; or another program's key, of a type that reads as nothing, is in the way.
+        await self._holds.release([tag for tag, stamp in zip(slot.tags, stamps, strict=True) if stamp is None], "")
+        return _Bypassed("not-kept")
 
     async def _add_absent(self, slot: Slot, stamps: Sequence[bytes | None]) -> Sequence[bytes | None]:
         """The stamps with a fresh nonce for each absent tag; all of them read again where that race was lost."""
@@ -230,9 +234,17 @@ class BundleCache:
         return self._backend.set(tag, nonce, self._max_age, if_absent=True)
 
     async def _unusable(self, slot: Slot, stamps: Sequence[bytes | None]) -> _Bypassed | None:
-        """Why these tags can neither serve nor stamp: one is held, or another version makes this context's entries."""
+        """Why these tags can neither serve nor stamp: one is held, or is no nonce; or another version's entries."""
         if any(stamp is not None and stamp.startswith(HELD) for stamp in stamps):
             return _Bypassed("held")
+        foreign = [
+            tag
+            for tag, stamp in zip(slot.tags, stamps, strict=True)
+            if stamp is not None and not Nonces.is_one(stamp, slot.fingerprint)
+        ]
+        if foreign:  # what another program, or a fault, has left there
+            await self._holds.release(foreign, "")
+            return _Bypassed("unreadable")
         whole = stamps[0]
         if whole is None or Nonces.made_by(whole, slot.fingerprint):
             return None

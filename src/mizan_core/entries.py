@@ -47,8 +47,10 @@ def read_entry(raw: bytes, found: Sequence[bytes | None], fingerprint: bytes) ->
         return None
     etag_at = len(head) + _EXPIRY.size
     body_at = etag_at + _ETAG_BYTES
+    if len(raw) < body_at:  # cut off
+        return None
     (expires,) = _EXPIRY.unpack_from(raw, len(head))
-    return Entry(stamps, expires, raw[etag_at:body_at].decode("ascii"), raw[body_at:])
+    return Entry(stamps, expires, raw[etag_at:body_at].decode("latin-1"), raw[body_at:])
 
 
 @dataclass(slots=True, eq=False)

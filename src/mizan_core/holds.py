@@ -36,6 +36,11 @@ class Nonces:
         return self._random(self.RANDOM_BYTES).hex()
 
     @classmethod
+    def is_one(cls, value: bytes, fingerprint: bytes) -> bool:
+        """Whether a tag's value is a nonce, of this fingerprint or of another as long."""
+        return len(value) == len(cls.PREFIX) + len(fingerprint) + cls.RANDOM_BYTES and value.startswith(cls.PREFIX)
+
+    @classmethod
     def made_by(cls, value: object, fingerprint: bytes) -> bool:
         """Whether a tag's value is a nonce of this fingerprint's."""
         return isinstance(value, bytes) and value.startswith(cls.PREFIX + fingerprint)

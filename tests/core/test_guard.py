@@ -1,6 +1,7 @@
 """The guard before a backend: a deadline, a breaker, and a while to settle."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ class Flaky(MemoryCache):
     """Fails while it is told to, and counts how often it is asked."""
 
     failing = False
+    read_only = False
     asked = 0
 
     async def get(self, *keys: str) -> list[bytes | None]:
@@ -24,6 +26,12 @@ class Flaky(MemoryCache):
         if self.failing:
             raise ConnectionError("gone.")
         return await super().get(*keys)
+
+    async def set(self, key: str, value: bytes, ttl: float | None, *, if_absent: bool = False) -> bool:
+        self.asked += 1
+        if self.failing or self.read_only:
+            raise ConnectionError("gone.")
+        return await super().set(key, value, ttl, if_absent=if_absent)
 
 
 def run(story: Callable[[], Awaitable[None]]) -> None:
@@ -120,8 +128,9 @@ def test_after_a_failure_nobody_asks_until_a_probe_has_been_answered() -> None:
             with pytest.raises(CacheUnavailable):
                 await operation
         assert backend.asked == asked
-        await asyncio.sleep(0.06)
-        assert asked < backend.asked < asked + 10
+        while backend.asked == asked:
+            await asyncio.sleep(0.001)
+        assert backend.asked < asked + 10
         assert guarded.state is CacheState.DOWN
         backend.failing = False
         await until(CacheState.SETTLING, guarded)
@@ -274,5 +283,68 @@ def test_a_backend_that_says_that_it_cannot_do_one_thing_is_not_down(refused: Ca
         with pytest.raises(CacheUnavailable, match="Full"):
             await guarded.set("a", b"", None)
         assert guarded.state is CacheState.UP
+
+    run(story)
+
+
+def test_a_store_that_takes_no_writes_stays_down() -> None:
+    async def story() -> None:
+        backend = Flaky()
+        guarded = GuardedCache(backend)
+        backend.read_only = True
+        with pytest.raises(CacheUnavailable):
+            await guarded.set("a", b"1", 60)
+        states = set()
+        for _ in range(10):
+            await asyncio.sleep(0.01)
+            states.add(guarded.state)
+        assert states == {CacheState.DOWN}
+        backend.read_only = False
+        await until(CacheState.UP, guarded)
+
+    run(story)
+
+
+class Slow(MemoryCache):
+    """Answers by a future or a coroutine when it is told to."""
+
+    def __init__(self, *, by_future: bool) -> None:
+        super().__init__()
+        self.by_future = by_future
+        self.answer: asyncio.Future[list[bytes | None]] = asyncio.get_running_loop().create_future()
+
+    def get(self, *keys: str) -> Any:
+        return self.answer if self.by_future else asyncio.wait_for(self.answer, None)
+
+
+@pytest.mark.parametrize("by_future", [True, False])
+def test_a_stalled_loop_is_not_a_cache_that_is_down(by_future: bool) -> None:
+    async def story() -> None:
+        backend = Slow(by_future=by_future)
+        guarded = GuardedCache(backend, deadline=0.25)
+        asking = asyncio.ensure_future(guarded.get("a"))
+        await asyncio.sleep(0)
+        for _ in range(3):
+            time.sleep(0.3)  # longer than the deadline, with the loop stopped
+            await asyncio.sleep(0)
+        backend.answer.set_result([b"1"])
+        assert await asking == [b"1"]
+        assert guarded.state is CacheState.UP
+
+    run(story)
+
+
+@pytest.mark.parametrize("by_future", [True, False])
+def test_an_answer_read_after_the_deadline_has_passed_counts(by_future: bool) -> None:
+    """The loop was stalled until just before the deadline, and reads the answer in the turn in which that passes."""
+
+    async def story() -> None:
+        backend = Slow(by_future=by_future)
+        guarded = GuardedCache(backend, deadline=0.25)
+        loop = asyncio.get_running_loop()
+        asking = asyncio.ensure_future(guarded.get("a"))
+        await asyncio.sleep(0)
+        loop.call_at(loop.time() + 0.25, backend.answer.set_result, [b"1"])
+        assert await asking == [b"1"]
 
     run(story)

@@ -13,6 +13,8 @@ from random import Random
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import RedisError
 
 from mizan_core import DeclarationError, Engine, Unavailable, build, client
@@ -447,6 +449,64 @@ def test_a_full_server_purges_what_nobody_else_holds_and_leaves_the_rest_held() 
         run(lambda: story(server))
 
 
+GARBAGE = [
+    lambda client, key: client.rpush(key, "another program's"),
+    lambda client, key: client.set(key, b""),
+    lambda client, key: client.set(key, b"\x00\xff garbage"),
+    lambda client, key: client.set(key, b"n too short"),
+]
+
+
+async def _survives_garbage(cache: RedisCache, world: World, client: Any, spoil: Callable[[Any, bytes], Any]) -> None:
+    async with Engine(world.graph, cache=cache, cache_secret=SECRET, deadline=5.0) as engine:
+        await engine.fetch("user", {"user_id": 5})
+        keys = [key async for key in client.scan_iter(match="test:*")]
+        assert len(keys) >= 3  # the entry, the whole tag, the scope's tag
+        for key in keys:
+            await client.delete(key)
+            await spoil(client, key)
+        await engine.call("update_profile", {"user_id": 5, "name": "x"})
+        for key in keys:
+            await client.delete(key)
+            await spoil(client, key)
+        statuses = [(await engine.fetch("user", {"user_id": 5})).status for _ in range(5)]
+        assert "hit" not in statuses[:1]
+        assert statuses[-1] == "hit"  # what was in the way has been removed
+        await engine.call("update_profile", {"user_id": 5, "name": "y"})
+        assert engine.health().cache == "up"
+        assert engine.health().owed_purges == 0
+
+
+@pytest.mark.parametrize("spoil", GARBAGE)
+def test_garbage_under_any_key_is_a_miss(
+    cache: RedisCache, redis: RedisServer, world: World, spoil: Callable[[Any, bytes], Any]
+) -> None:
+    async def story() -> None:
+        async with Redis.from_url(redis.url) as client:
+            await _survives_garbage(cache, world, client, spoil)
+
+    run(story)
+
+
+def test_garbage_that_reads_as_held_ends_with_the_next_mutation(
+    cache: RedisCache, redis: RedisServer, world: World
+) -> None:
+    async def story() -> None:
+        async with (
+            Redis.from_url(redis.url) as client,
+            Engine(world.graph, cache=cache, cache_secret=SECRET, deadline=5.0) as engine,
+        ):
+            await engine.fetch("user", {"user_id": 5})
+            for key in [key async for key in client.scan_iter(match="test:tag:*")]:
+                await client.set(key, b"!not=9999999999999999999999,holders")
+            assert (await engine.fetch("user", {"user_id": 5})).status == "bypass"
+            await engine.invalidate("user")
+            await engine.call("update_profile", {"user_id": 5, "name": "x"})
+            assert [(await engine.fetch("user", {"user_id": 5})).status for _ in range(2)] == ["miss", "hit"]
+
+    run(story)
+
+
 def test_deleting_by_prefix_goes_in_steps(cache: RedisCache) -> None:
     async def story() -> None:
         await asyncio.gather(*(cache.set(f"ctx:a:{number}", b"x", 60) for number in range(2_500)))
@@ -630,6 +690,18 @@ def test_a_cluster_keeps_the_keys_of_one_look_up_in_different_slots(cluster: str
     run(story)
 
 
+@pytest.mark.parametrize("spoil", GARBAGE)
+def test_garbage_in_a_cluster_is_a_miss(cluster: str, world: World, spoil: Callable[[Any, bytes], Any]) -> None:
+    async def story() -> None:
+        cache = patient(cluster, prefix="test:", cluster=True)
+        async with RedisCluster.from_url(cluster) as client:
+            await _survives_garbage(cache, world, client, spoil)
+        await cache.clear()
+        await cache.aclose()
+
+    run(story)
+
+
 def test_a_cluster_is_asked_for_more_at_once_than_there_are_connections(cluster: str) -> None:
     async def story() -> None:
         cache = RedisCache(cluster, prefix="many:", cluster=True, max_connections=2)
@@ -637,6 +709,43 @@ def test_a_cluster_is_asked_for_more_at_once_than_there_are_connections(cluster:
         found = await asyncio.gather(*(cache.get(f"ctx:{number}", "tag") for number in range(50)))
         assert found == [[b"1", None]] * 50
         assert await cache.delete_by_prefix("ctx:") == 250
+        await cache.aclose()
+
+    run(story)
+
+
+def test_a_replica_that_only_reads_stays_down(world: World) -> None:
+    async def story(server: RedisServer) -> None:
+        async with Engine(world.graph, cache=patient(server.url), cache_secret=SECRET, deadline=5.0) as engine:
+            await engine.fetch("user", {"user_id": 5})
+            server.say("REPLICAOF", "127.0.0.1", "1")  # where there is nothing to copy
+            await engine.call("update_profile", {"user_id": 5, "name": "Eve"})
+            states = set()
+            for _ in range(30):
+                await asyncio.sleep(0.02)
+                states.add(engine.health().cache)
+                assert b"Eve" in (await engine.fetch("user", {"user_id": 5})).body
+            assert states == {"down"}
+            server.say("REPLICAOF", "NO", "ONE")
+            while engine.health() != Health("up", 0, 0):
+                await asyncio.sleep(0.02)
+            assert b"Eve" in (await engine.fetch("user", {"user_id": 5})).body
+
+    with redis_server() as server:
+        run(lambda: story(server))
+
+
+def test_a_reply_that_lies_in_the_socket_is_read_after_a_stall(redis: RedisServer) -> None:
+    async def story() -> None:
+        cache = RedisCache(redis.url, timeout=0.1)
+        await cache.set("a", b"1", 60)
+        asking = asyncio.ensure_future(cache.get("a"))
+        for _ in range(5):  # it leaves
+            await asyncio.sleep(0)
+        for _ in range(3):
+            time.sleep(0.2)  # twice the timeout, with the loop stopped
+            await asyncio.sleep(0)
+        assert await asking == [b"1"]
         await cache.aclose()
 
     run(story)

@@ -5,7 +5,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from enum import StrEnum
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from ..errors import CacheUnavailable, DeclarationError
 from .backend import CacheBackend, HoldingBackend, let_go
@@ -25,6 +25,9 @@ SETTLING_SECONDS = 1.0
 # purge has noticed, and has paid, before others have settled.
 _FIRST_PROBE_SECONDS = 0.1
 _LAST_PROBE_SECONDS = 0.5
+
+# How often, within the deadline, it is looked for operations that are due.
+_TICKS = 25
 
 _VERBS = ("get", "set", "delete", "delete_by_prefix", "clear")
 
@@ -67,34 +70,80 @@ class _Begun(_Bounded[T]):
             raise self._guard.failed(error) from error
 
 
+class _Timed(Protocol):
+    """An operation that can be given up: a future, or a `_Wait`."""
+
+    def done(self) -> bool: ...
+
+    def set_exception(self, error: Exception, /) -> object: ...
+
+    def exception(self) -> object: ...
+
+
+class _Wait:
+    """The wait for an operation that began when it was waited for."""
+
+    __slots__ = ("_has_ended", "_timeout")
+
+    def __init__(self, timeout: asyncio.Timeout) -> None:
+        self._timeout = timeout
+        self._has_ended = False
+
+    def end(self) -> None:
+        self._has_ended = True
+
+    def done(self) -> bool:
+        return self._has_ended
+
+    def set_exception(self, _: Exception) -> None:
+        """Raise `TimeoutError` where it is waited for."""
+        self._timeout.reschedule(0.0)
+
+    def exception(self) -> None:
+        """The `TimeoutError` is the waiting caller's."""
+
+
 class _Deadlines:
-    """Fails operations that take too long. All may take as long, so that the oldest is the next: one timer does."""
+    """Ends operations that take longer than `seconds` in which the event loop ran.
+
+    A loop that was stalled reads no answers, so its stalls are left out: one timer looks `_TICKS` times within the
+    deadline, and a look that comes late by more than the time between two of them tells of a stall. What is due ends
+    one look later, when an answer that had arrived has been read.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._under_way: deque[tuple[float, asyncio.Future[Any]]] = deque()
+        self._tick = seconds / _TICKS
+        self._under_way: deque[tuple[float, _Timed]] = deque()  # all may take as long, so the oldest is due next
+        self._stalled = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def add(self, operation: "asyncio.Future[Any]") -> None:
+    def add(self, operation: _Timed) -> None:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop = loop
             self._under_way.clear()
         if not self._under_way:
-            loop.call_later(self._seconds, self._look, loop)
-        self._under_way.append((loop.time() + self._seconds, operation))
+            self._look_again(loop)
+        self._under_way.append((loop.time() - self._stalled + self._seconds + self._tick, operation))
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _look_again(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.call_later(self._tick, self._look, loop, loop.time() + self._tick)
+
+    def _look(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         if self._loop is not loop:
             return
-        now = loop.time()
+        late = loop.time() - due
+        if late > self._tick:
+            self._stalled += late
+        now = loop.time() - self._stalled
         while self._under_way and (self._under_way[0][1].done() or self._under_way[0][0] <= now):
             _, operation = self._under_way.popleft()
             if not operation.done():
                 operation.set_exception(TimeoutError())
-                operation.exception()  # who has gone away does not need to be told
+                operation.exception()  # a caller that has gone away does not retrieve it
         if self._under_way:
-            loop.call_later(self._under_way[0][0] - now, self._look, loop)
+            self._look_again(loop)
 
 
 class GuardedCache:
@@ -153,8 +202,13 @@ class GuardedCache:
     async def bounded(self, operation: Awaitable[T]) -> T:
         """What the operation answers within the deadline. Raises `CacheUnavailable`."""
         try:
-            async with asyncio.timeout(self._deadline):
-                return await operation
+            async with asyncio.timeout(None) as timeout:
+                wait = _Wait(timeout)
+                self._deadlines.add(wait)
+                try:
+                    return await operation
+                finally:
+                    wait.end()
         except CacheUnavailable:  # the same
             raise
         except Exception as error:
@@ -196,8 +250,10 @@ class GuardedCache:
         self.state = CacheState.UP
 
     async def _answers(self) -> bool:
+        """Whether it takes a write: a read-only replica answers reads, and purges nothing."""
         try:
             async with asyncio.timeout(self._deadline):
+                await self._backend.set("probe", b"1", self._deadline)
                 await self._backend.get("probe")
         except Exception:  # noqa: BLE001  # whatever it is, it is not back
             return False

@@ -5,8 +5,10 @@ a nonce that arrived again after its tag was purged would bring dead entries bac
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 from redis.asyncio import BlockingConnectionPool, Connection, Redis
@@ -28,6 +30,9 @@ DEFAULT_MAX_CONNECTIONS = 16
 
 # A connection that rested for longer is looked at first: servers close those that nobody uses.
 _LOOKED_AT_AFTER_SECONDS = 1.0
+
+# A reply that arrived while the event loop was stalled is read within this many seconds once it runs again.
+_GRACE_SECONDS = 0.05
 
 _SCAN_COUNT = 1000
 # How much of a server's time housekeeping takes at most. A step's time includes the way there and back, so it is less.
@@ -263,6 +268,8 @@ class RedisCache:
         for command, reply in zip(batch.commands, replies, strict=False):
             _answer(command.answer, _read(command.read, reply))
         values = replies[len(batch.commands) :]
+        if self._cluster:  # where a look-up asks for each key by itself, a key of another type is an error
+            values = [None if _is_of_another_type(value) else value for value in values]
         self._answer_lookups(batch, values if self._cluster or not values else values[0])
 
     async def _exchange(self, words: list[tuple[Any, ...]]) -> list[Any]:
@@ -298,8 +305,7 @@ class RedisCache:
 
     async def _asked(self, connection: Connection, words: list[tuple[Any, ...]]) -> list[Any]:
         """Ask, and read every reply. A connection that takes too long is closed, which ends the reading."""
-        loop = asyncio.get_running_loop()
-        giving_up = loop.call_later(self._timeout, self._give_up, connection)
+        giving_up = _GivingUp(self._timeout, partial(self._give_up, connection))
         try:
             await connection.send_packed_command(_packed(connection, words), check_health=False)
             replies: list[Any] = []
@@ -343,6 +349,34 @@ class RedisCache:
                 return
 
 
+class _GivingUp:
+    """Calls `act` after `seconds` without `cancel`, and a grace more in which the event loop read what had arrived.
+
+    A loop that was stalled reads nothing, so a grace that ends late begins again.
+    """
+
+    __slots__ = ("_act", "_due", "_timer")
+
+    def __init__(self, seconds: float, act: Callable[[], object]) -> None:
+        self._act = act
+        self._due = math.inf
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._wait)
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+
+    def _wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._due = loop.time() + _GRACE_SECONDS
+        self._timer = loop.call_at(self._due, self._end)
+
+    def _end(self) -> None:
+        if asyncio.get_running_loop().time() > self._due + _GRACE_SECONDS:
+            self._wait()
+        else:
+            self._act()
+
+
 def _packed(connection: Connection, words: list[tuple[Any, ...]]) -> list[bytes]:
     """The commands as Redis reads them. redis-py looks at every word with care, and a look-up has many."""
     *others, last = words
@@ -370,6 +404,10 @@ def _read(read: Callable[[Any], Any], reply: Any) -> Any:
     if _is_full(reply):  # the server keeps nothing more, and goes on answering
         return False if read is bool else CacheUnavailable("Redis is full, and holds nothing more.")
     return reply if isinstance(reply, Exception) else read(reply)
+
+
+def _is_of_another_type(reply: Any) -> bool:
+    return isinstance(reply, ResponseError) and str(reply).startswith("WRONGTYPE")
 
 
 def _is_full(reply: Any) -> bool:
