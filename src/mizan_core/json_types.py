@@ -8,6 +8,8 @@ from pydantic_core import PydanticSerializationError, SchemaValidator, to_json
 
 # Core schemas that take nothing but Python objects.
 _PYTHON_ONLY = frozenset({"is-instance", "is-subclass", "callable"})
+# Pydantic's own validator of patterns of bytes, which takes no text.
+_PATTERN_OF_BYTES = "pattern_bytes_validator"
 # Core schemas around one other, by the key of that one.
 _AROUND = {
     **dict.fromkeys(("nullable", "function-after", "custom-error", "model", "dataclass"), "schema"),
@@ -36,8 +38,10 @@ def _found(schema: Any, known: Mapping[str, Any]) -> str | None:
             return _found(schema.get(_AROUND[kind]), known)
         case {"type": "literal", "expected": list(values)}:
             return _found_among(schema, values)
-        case {"type": "enum", "members": list(values)} if schema.get("missing") is None:
-            return _found_among(schema, values)
+        case {"type": "enum", "members": list(values), "cls": cls}:
+            return None if _finds_missing(cls) else _found_among(schema, values)
+        case {"type": "function-plain", "function": {"function": function}}:
+            return "is-instance" if getattr(function, "__name__", "") == _PATTERN_OF_BYTES else None
         case {"type": "definitions", "schema": inner, "definitions": definitions}:
             return _found(inner, {one["ref"]: one for one in definitions})
         case {"type": "definition-ref", "schema_ref": ref}:
@@ -46,6 +50,11 @@ def _found(schema: Any, known: Mapping[str, Any]) -> str | None:
             found = [_found(one[0] if isinstance(one, tuple) else one, known) for one in choices]
             return found[0] if all(found) else None
     return next(filter(None, (_found(one, known) for one in _required(schema))), None)
+
+
+def _finds_missing(cls: type) -> bool:
+    """Whether an enum has a `_missing_` of its developer's, which may find a member for anything."""
+    return any("_missing_" in vars(one) for one in cls.__mro__ if one.__module__ != "enum")
 
 
 def _required(schema: Any) -> Iterable[Any]:

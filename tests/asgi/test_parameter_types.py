@@ -86,6 +86,14 @@ class Corner(enum.Enum):
     LEFT = (0, 0)
 
 
+class Found(enum.Enum):
+    LEFT = (0, 0)
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Found | None":
+        return cls.LEFT if value == "left" else None
+
+
 class Point(NamedTuple):
     size: Size
     name: str
@@ -267,6 +275,7 @@ async def test_a_secret_is_taken_as_it_is_and_from_no_context(annotation: Any) -
         (type[int], "look the class up"),
         (InstanceOf[re.Scanner], "a model, a text or a number"),  # type: ignore[attr-defined]
         (tuple[int, type[int]], "look the class up"),
+        (re.Pattern[bytes], "a model, a text or a number"),
     ],
 )
 def test_what_no_json_can_give_is_refused_at_start_up(annotation: Any, remedy: str) -> None:
@@ -275,7 +284,9 @@ def test_what_no_json_can_give_is_refused_at_start_up(annotation: Any, remedy: s
     build([client(private=True)(function("f", x=annotation))])
 
 
-@pytest.mark.parametrize("annotation", [Holder, int | type[int], JsonValue, Any, Iterable[int], InstanceOf[Strictly]])
+@pytest.mark.parametrize(
+    "annotation", [Holder, Found, int | type[int], JsonValue, Any, Iterable[int], InstanceOf[Strictly]]
+)
 def test_what_some_json_can_give_is_taken(annotation: Any) -> None:
     build([client(function("f", x=annotation))])
 

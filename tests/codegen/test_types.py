@@ -204,9 +204,11 @@ def test_a_schema_that_somebody_wrote_is_read(schema: dict[str, Any], read: str)
 def test_a_number_that_is_not_finite_is_what_json_makes_of_it() -> None:
     class Endless(BaseModel):
         ratio: float = math.inf
+        more: dict[str, list[float]] = {"a": [math.nan]}
 
     assert definition(Size) == "export type Size = 1 | null;"
     assert "@defaultValue" not in definition(Endless)
+    assert all("default" not in field for field in described(Endless).definitions["Endless"]["properties"].values())
 
 
 def test_a_serializer_of_a_whole_model_is_believed_only_if_it_is_annotated() -> None:

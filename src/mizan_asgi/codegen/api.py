@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
-from pydantic_core import core_schema
+from pydantic_core import PydanticSerializationError, core_schema
 
 from mizan_core.graph import ContextPlan, Function, Graph
 from mizan_core.inputs import Compiled
@@ -262,6 +262,12 @@ class _Generator(GenerateJsonSchema):
         declared = schema.get("allow_inf_nan", config.get("allow_inf_nan", "ser_json_inf_nan" in config))
         return {"anyOf": [made, {"type": "null"}]} if declared and self.mode == "serialization" else made
 
+    def encode_default(self, dft: Any) -> Any:
+        """A default that JSON cannot say is left out."""
+        if not _is_finite(dft):
+            raise PydanticSerializationError("It is not finite.")
+        return super().encode_default(dft)
+
     def ser_schema(self, schema: Any) -> JsonSchemaValue | None:
         """What a developer's serializer returns is not known unless it is annotated; a secret's is asterisks."""
         if getattr(schema.get("function"), "__name__", "").startswith(_MASKING):
@@ -277,6 +283,14 @@ class _Generator(GenerateJsonSchema):
 
 # How Pydantic's serializers of secrets are called.
 _MASKING = "_serialize_secret"
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    return not isinstance(value, list | tuple | set | frozenset) or all(map(_is_finite, value))
 
 
 def _is_foreign(function: object) -> bool:
