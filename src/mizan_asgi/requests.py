@@ -1,8 +1,8 @@
 """What comes in: paths below a mount, headers, query strings, forms, bounded bodies, and the watched request."""
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Set
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
@@ -38,34 +38,74 @@ _ABOUT_A_CALL = frozenset(
     }
 )
 
-# What tells one caller from another in an ASGI scope.
-_WHO_ASKS: Mapping[str, str] = {
-    "user": "user",
+# What of an ASGI scope is the same for every request, and so may be read where the answer is shared. Anything else is
+# not known to be: middleware and mounts may have put there what they like.
+_SAME_FOR_ALL = frozenset({"type", "app", "router"})
+
+# Where the host has mounted us. With parameters in its path, one user may ask at several mounts: `/{tenant}/api/mizan`.
+_OF_THE_MOUNT = frozenset({"path", "raw_path", "root_path", "app_root_path", "path_params"})
+
+# What the log calls parts of a scope; the others go by their keys.
+_LOGGED_AS: Mapping[str, str] = {
     "auth": "user",
-    "session": "session",
     "headers": "headers or cookies",
     "query_string": "query",
     "client": "client address",
+    "path_params": "path parameters of the mount",
 }
 
 
 class HostRequest:
-    """The host's request on its way to a function; see `mizan_core.watch.Watchable`."""
+    """The host's request on its way to a function; see `mizan_core.watch.Watchable`.
 
-    __slots__ = ("_body", "_identity", "_receive", "_scope")
+    `body`: what has been read of the request already, to be read again. `own`: the function's inputs, whose path
+    parameters are its own; all others are those of the host's mount.
+    """
 
-    def __init__(self, scope: Scope, receive: Receive, identity: Identity, *, body: bytes | None = None) -> None:
-        """`body`: what has been read of the request already, to be read again."""
+    __slots__ = ("_body", "_identity", "_own", "_receive", "_scope")
+
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        identity: Identity,
+        *,
+        body: bytes | None = None,
+        own: Set[str] = frozenset(),
+    ) -> None:
         self._scope = scope
         self._receive = receive
         self._identity = identity
         self._body = body
+        self._own = own
 
     def plain(self) -> "FunctionRequest":
-        return FunctionRequest(self._scope, self._receiving(), self._identity)
+        return FunctionRequest(self._scope, self._receiving(), lambda: self._identity)
 
     def watched(self, notice: Notice) -> "FunctionRequest":
-        return FunctionRequest(_WatchedScope(self._scope, notice), self._receiving(), self._identity)
+        receiving = self._receiving()
+        # What a GET is read to carry is the empty body, whatever was sent; what comes after it tells of the connection.
+        free = 1 if self._scope["method"] in ("GET", "HEAD") else 0
+
+        async def receive() -> Message:
+            nonlocal free
+            free -= 1
+            if free < 0:
+                notice("body or connection")
+            return await receiving()
+
+        def identity() -> Identity:
+            notice("user")
+            return self._identity
+
+        return FunctionRequest(_watched_scope(self._scope, self._own, notice), receive, identity)
+
+    def watched_by_user(self, notice: Notice) -> "FunctionRequest":
+        """The request for an answer that is kept for the user who asks: `notice` is told of a look at the mount."""
+        if self._scope.get("path_params", {}).keys() <= self._own:
+            return self.plain()
+        free = {key: value for key, value in self._scope.items() if key not in _OF_THE_MOUNT}
+        return FunctionRequest(_Watched(free, self._scope, notice), self._receiving(), lambda: self._identity)
 
     def _receiving(self) -> Receive:
         return self._receive if self._body is None else replaying(self._body, self._receive)
@@ -74,61 +114,77 @@ class HostRequest:
 class FunctionRequest(Request):
     """The request that a function sees. `user` is the host's user if it has one, else the caller's `Identity`."""
 
-    def __init__(self, scope: Scope, receive: Receive, identity: Identity) -> None:
+    def __init__(self, scope: Scope, receive: Receive, identity: Callable[[], Identity]) -> None:
         super().__init__(scope, receive)
         self._identity = identity
 
     @property
     def user(self) -> Any:
         user = self.scope.get("user")
-        return self._identity if user is None else user
+        return self._identity() if user is None else user
 
 
-class _WatchedScope(dict[str, Any]):
-    """A scope that tells when who-asks is read from it, by whichever of Starlette's properties."""
+if TYPE_CHECKING:
+    _Dict = MutableMapping[str, Any]
+else:
 
-    def __init__(self, scope: Scope, notice: Notice) -> None:
-        super().__init__(scope)
+    class _Dict(MutableMapping, dict):
+        """A dict whose methods all go through the five of a mapping."""
+
+
+class _Watched(_Dict):
+    """A dict that tells `notice` of every look at it, except at the values of `free`.
+
+    Only these are in the dict itself, so that what passes its methods by (`dict.get(scope, "user")`) finds no others.
+    """
+
+    def __init__(self, free: Mapping[str, Any], others: Mapping[str, Any], notice: Notice) -> None:
+        super().__init__(free)  # type: ignore[call-arg]  # the dict's
+        self._free = free
+        self._values = {**others, **free}  # a copy: what a function changes is changed for it alone
         self._notice = notice
 
     def __getitem__(self, key: str) -> Any:
-        self._tell(key)
-        return super().__getitem__(key)
+        if key not in self._free:
+            self._notice(_LOGGED_AS.get(key, key))
+        return self._values[key]
 
-    def get(self, key: str, default: Any = None) -> Any:
-        self._tell(key)
-        return super().get(key, default)
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._values[key] = value
 
-    def __iter__(self) -> Iterator[str]:  # makes dict(scope), copies and unions ask for each key
-        return super().__iter__()
-
-    def items(self) -> Any:
+    def __delitem__(self, key: str) -> None:
         self._tell_all()
-        return super().items()
+        del self._values[key]
 
-    def values(self) -> Any:
+    def __iter__(self) -> Iterator[str]:  # makes dict(scope), {**scope}, unions and copies ask for each key
         self._tell_all()
-        return super().values()
+        return iter(self._values)
 
-    def pop(self, key: str, *default: Any) -> Any:
-        self._tell(key)
-        return super().pop(key, *default)
-
-    def setdefault(self, key: str, default: Any = None) -> Any:
-        self._tell(key)
-        return super().setdefault(key, default)
+    def __len__(self) -> int:
+        self._tell_all()
+        return len(self._values)
 
     def __repr__(self) -> str:
-        self._tell_all()
-        return super().__repr__()
+        return repr(dict(self))
 
-    def _tell(self, key: str) -> None:
-        if key in _WHO_ASKS:
-            self._notice(_WHO_ASKS[key])
+    def copy(self) -> dict[str, Any]:
+        return dict(self)
 
     def _tell_all(self) -> None:
-        for key in _WHO_ASKS:
-            self._tell(key)
+        for key in self._values.keys() - self._free.keys():
+            self._notice(_LOGGED_AS.get(key, key))
+
+
+def _watched_scope(scope: Scope, own: Set[str], notice: Notice) -> _Watched:
+    """The scope for a function whose answer others get too: `own` are the path parameters that are its arguments."""
+    free = {key: scope[key] for key in _SAME_FOR_ALL if key in scope}
+    # A HEAD is answered with the headers of the GET, so it has to be computed as one.
+    free["method"] = "GET" if scope["method"] == "HEAD" else scope["method"]
+    in_path = scope.get("path_params", {})
+    if own:
+        mine = {name: value for name, value in in_path.items() if name in own}
+        free["path_params"] = mine if len(mine) == len(in_path) else _Watched(mine, in_path, notice)
+    return _Watched(free, scope, notice)
 
 
 class SentHeaders:

@@ -102,7 +102,7 @@ class FunctionEndpoint:
         caller = await service.authenticator.identify(headers, scope, receive, ask_session=self._shows_who_asks)
         function = await service.engine.admit(self._function.name, identity=caller.identity, door=Door.ROUTE)
         args, receive = await self._arguments(headers, scope, receive)
-        request = HostRequest(scope, receive, caller.identity)
+        request = HostRequest(scope, receive, caller.identity, own=function.inputs.keys())
         page = await service.engine.page_admitted(function, args, identity=caller.identity, request=request)
         canonical = (
             scope["method"] in _SAFE_METHODS

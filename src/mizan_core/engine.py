@@ -249,7 +249,7 @@ class Engine:
         compute = (
             partial(_read_plainly, query)
             if plan.is_plain
-            else partial(self._read, query, Caller(identity, request), shared=kept and plan.is_shared)
+            else partial(self._read, query, Caller(identity, request), shared=kept)
         )
         if slot is None or not kept:
             body = (await compute()).body

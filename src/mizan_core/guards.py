@@ -13,8 +13,6 @@ from .watch import watch_identity
 
 PermissionsOf: TypeAlias = Callable[[Identity], Iterable[str] | Awaitable[Iterable[str]]]
 
-_PERMISSIONS = frozenset({"permissions"})
-
 
 async def authorise(function: Function, identity: Identity, permissions: PermissionsOf | None) -> None:
     """Raise `Unauthorized` for nobody and `Forbidden` for somebody whom the function's guard does not let through.
@@ -42,8 +40,13 @@ async def _checked(function: Function, check: AuthCheck, identity: Identity, per
     if identity.permissions is not None:
         return await _ask(check, identity)
     asked: list[str] = []
+
+    def notice(name: str) -> None:
+        if name == "permissions":
+            asked.append(name)
+
     try:
-        allowed = await _ask(check, watch_identity(identity, _PERMISSIONS, asked.append))
+        allowed = await _ask(check, watch_identity(identity, frozenset(), notice))
     except Exception:
         if not asked:
             raise

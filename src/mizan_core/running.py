@@ -13,14 +13,14 @@ from .fetched import PersonalFailure
 from .graph import CachePolicy, Function
 from .identity import ANONYMOUS, Identity
 from .policies import Per
-from .watch import Notice, Watchable, watch_identity
+from .watch import Notice, Watchable, WatchableByUser, watch_identity
 
 logger = logging.getLogger("mizan")
 
 T = TypeVar("T")
 
-# What everyone with the same permissions does not share.
-_PERSONAL_ATTRIBUTES = frozenset({"user_id", "is_authenticated"})
+# What of an identity everyone with the same permissions shares.
+_SHARED_ATTRIBUTES = frozenset({"staff", "superuser", "permissions", "permission_key"})
 
 
 @dataclass(slots=True)
@@ -63,8 +63,8 @@ class Runner:
     ) -> Ran:
         """Run them one after the other, or side by side if `concurrent`; sync ones share one trip to a thread.
 
-        With `shared`, the answer serves others too, so it is noticed whether a function looks at who asks. If one then
-        fails after it has looked, the error is raised as a `PersonalFailure`.
+        With `shared`, the answer serves other requests too, so it is noticed whether a function looks at what these
+        need not have in common. If one then fails after it has looked, the error is raised as a `PersonalFailure`.
         """
         seen: list[tuple[str, str]] = []
         works = [(function, _given(function, arguments, caller, shared, seen)) for function, arguments in calls]
@@ -167,17 +167,22 @@ def _given(
         seen.append((function.name, what))
 
     if signature.takes_request:
-        given["request"] = _request(caller, notice if shared is not None else None)
+        given["request"] = _request(caller.request, None if shared is None else shared.per, notice)
     for name in signature.identity_parameters:
         watched = shared is not None and shared.per is Per.PERMISSIONS
-        given[name] = watch_identity(caller.identity, _PERSONAL_ATTRIBUTES, notice) if watched else caller.identity
+        given[name] = watch_identity(caller.identity, _SHARED_ATTRIBUTES, notice) if watched else caller.identity
     return given
 
 
-def _request(caller: Caller, notice: Notice | None) -> object:
-    if not isinstance(caller.request, Watchable):
-        return caller.request
-    return caller.request.plain() if notice is None else caller.request.watched(notice)
+def _request(request: object, kept_per: Per | None, notice: Notice) -> object:
+    """The request as a function may read it whose answer is kept per this, or for nobody else."""
+    if not isinstance(request, Watchable):
+        return request
+    if kept_per is None:
+        return request.plain()
+    if kept_per is not Per.USER:
+        return request.watched(notice)
+    return request.watched_by_user(notice) if isinstance(request, WatchableByUser) else request.plain()
 
 
 def _report(seen: Sequence[tuple[str, str]]) -> None:
@@ -185,7 +190,8 @@ def _report(seen: Sequence[tuple[str, str]]) -> None:
     name, what = seen[0]
     logger.error(
         "%s looked at who asks (%s), and its answer would have been kept for others as well. It was not stored. "
-        "Declare %s with per='user', or with cache=False where it is about visitors who are not signed in.",
+        "Declare %s with per='user', with cache=False where it is about visitors who are not signed in, or let it take "
+        "what it needs as a parameter.",
         name,
         what,
         name,

@@ -1,8 +1,7 @@
 """Noticing who-asks: what a reader must not look at when its stored answer serves more than one user (section 8)."""
 
 from collections.abc import Callable
-from dataclasses import fields
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, SupportsIndex, TypeAlias, runtime_checkable
 
 from .identity import Identity
 
@@ -22,24 +21,50 @@ class Watchable(Protocol):
         ...
 
 
-class _WatchedIdentity(Identity):
-    """An identity that tells when one of some attributes is read."""
+@runtime_checkable
+class WatchableByUser(Protocol):
+    """A request that notices as well what may differ between two requests of one user."""
 
-    __slots__ = ("_notice", "_watched")
-    _watched: frozenset[str]
+    def watched_by_user(self, notice: Notice) -> object:
+        """The request for an answer that is kept for one user; `notice` is told what was read."""
+        ...
+
+
+class _WatchedIdentity(Identity):
+    """An identity that tells when anything but some attributes is read."""
+
+    __slots__ = ("_free", "_notice", "_original")
+    _free: frozenset[str]
     _notice: Notice
+    _original: Identity
 
     def __getattribute__(self, name: str) -> Any:
-        if name in object.__getattribute__(self, "_watched"):
-            object.__getattribute__(self, "_notice")(name)
-        return object.__getattribute__(self, name)
+        read = object.__getattribute__
+        original = read(self, "_original")
+        if name == "__class__":  # which comparisons ask for, and isinstance()
+            return type(original)
+        if name not in read(self, "_free"):
+            read(self, "_notice")(name)
+        return getattr(original, name)
+
+    # What Python asks of the type, and not of the object.
+    def __eq__(self, other: object) -> bool:
+        return bool(self.__eq__(other))
+
+    def __hash__(self) -> int:
+        return int(self.__hash__())
+
+    def __repr__(self) -> str:
+        return str(self.__repr__())
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        return self.__reduce_ex__(protocol)
 
 
-def watch_identity(identity: Identity, attributes: frozenset[str], notice: Notice) -> Identity:
-    """The same identity, telling `notice` the name of each of these attributes when it is read."""
+def watch_identity(identity: Identity, free: frozenset[str], notice: Notice) -> Identity:
+    """The same identity, telling `notice` the name of each attribute that is read and is not free."""
     watched = object.__new__(_WatchedIdentity)
-    object.__setattr__(watched, "_watched", attributes)
+    object.__setattr__(watched, "_free", free)
     object.__setattr__(watched, "_notice", notice)
-    for field in fields(Identity):
-        object.__setattr__(watched, field.name, getattr(identity, field.name))
+    object.__setattr__(watched, "_original", identity)
     return watched

@@ -1,14 +1,18 @@
 """A reader of an answer that others will get too must not look at who asks (protocol, section 8)."""
 
 import asyncio
+import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
 from starlette.authentication import AuthCredentials, SimpleUser
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
+from starlette.routing import Host, Mount, Router
 
 from mizan_asgi import Mizan
 from mizan_core import Identity, NotFound, build, client
@@ -45,17 +49,51 @@ LOOKS: dict[str, Look] = {
     "repr(scope)": lambda request: repr(request.scope),
     "dict(request)": lambda request: dict(request),
     "request['headers']": lambda request: request["headers"],
-}
-
-OTHER_LOOKS: dict[str, Look] = {
-    "method": lambda request: request.method,
     "path": lambda request: request.scope["path"],
     "path parameters": lambda request: request.path_params,
     "state": lambda request: request.state,
-    "application": lambda request: request.app,
+    "root path": lambda request: request.scope.get("root_path"),
+    "app root path": lambda request: request.scope["app_root_path"],
+    "server": lambda request: request.scope["server"],
+    "scheme": lambda request: request.scope["scheme"],
+    "http version": lambda request: request.scope["http_version"],
+    "key of the host's": lambda request: request.scope["acme.tenant"],
+    "url_for()": lambda request: request.url_for("data"),
     "names in the scope": lambda request: list(request.scope),
-    "a name in the scope": lambda request: "session" in request.scope,
+    "names of the scope": lambda request: list(request.scope.keys()),
+    "name in the scope": lambda request: "user" in request.scope,
+    "absent name in the scope": lambda request: "acme.admin" in request,
+    "len(scope)": lambda request: len(request.scope),
+    "len(request)": lambda request: len(request),
+    "scope == {}": lambda request: request.scope == {},
+    "scope in another request": lambda request: Request(request.scope).headers,
+    "copy of the scope": lambda request: copy.copy(request.scope)["user"],
+    "match": lambda request: matched(request.scope),
+    "del": lambda request: request.scope.__delitem__("client"),
+    "popitem": lambda request: request.scope.popitem(),
 }
+
+FREE_LOOKS: dict[str, Look] = {
+    "method": lambda request: request.method,
+    "type": lambda request: request.scope["type"],
+    "application": lambda request: request.app.state,
+    "url_path_for()": lambda request: request.app.url_path_for("data"),
+    "router": lambda request: request.scope["router"].url_path_for("data"),
+    "what it put there itself": lambda request: request.scope.__setitem__("seen", True),
+    "past the methods": lambda request: dict.get(request.scope, "user"),  # which finds nothing
+}
+
+LOOKS_AT_THE_CONNECTION: dict[str, Callable[[Request], Awaitable[object]]] = {
+    "is_disconnected": lambda request: request.is_disconnected(),
+    "receive": lambda request: asyncio.wait_for(request.receive(), 0.01),
+}
+
+
+def matched(scope: Any) -> object:
+    match scope:
+        case {"client": client}:
+            return client
+    return None
 
 
 def host(mizan: Mizan) -> Any:
@@ -63,7 +101,7 @@ def host(mizan: Mizan) -> Any:
     app = hosting(mizan)
 
     async def hosted(scope: Any, receive: Any, send: Any) -> None:
-        known = {"user": SimpleUser("ada"), "auth": AuthCredentials(), "session": {"cart": 1}}
+        known = {"user": SimpleUser("ada"), "auth": AuthCredentials(), "session": {"cart": 1}, "acme.tenant": 5}
         await app(scope | known, receive, send)
 
     return hosted
@@ -88,7 +126,11 @@ def reading(look: Look, *, in_a_thread: bool = False, **declared: Any) -> tuple[
             look(request)
             return "news"
 
-    return Mizan(build([front])), ran
+    @client(route="/data/")
+    async def data() -> int:
+        return 1
+
+    return Mizan(build([front, data])), ran
 
 
 @pytest.mark.parametrize("in_a_thread", [False, True])
@@ -108,14 +150,106 @@ async def test_a_look_at_who_asks_keeps_the_answer_from_everybody_else(
     assert all(word in errors[0].getMessage() for word in ("front", "per='user'", "cache=False"))
 
 
-@pytest.mark.parametrize("look", OTHER_LOOKS.values(), ids=OTHER_LOOKS)
-async def test_a_look_at_anything_else_is_free(look: Look, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("look", FREE_LOOKS.values(), ids=FREE_LOOKS)
+async def test_a_look_at_what_is_the_same_for_all_is_free(look: Look, caplog: pytest.LogCaptureFixture) -> None:
     mizan, ran = reading(look)
     async with http(host(mizan)) as web:
         answers = [await web.get(FRONT) for _ in range(2)]
     assert {answer.headers["cache-control"] for answer in answers} == {PUBLIC}
     assert len(ran) == 1
     assert not logged(caplog)
+
+
+@pytest.mark.parametrize("look", LOOKS_AT_THE_CONNECTION.values(), ids=LOOKS_AT_THE_CONNECTION)
+async def test_the_connection_of_a_request_is_its_own(look: Callable[[Request], Awaitable[object]]) -> None:
+    @client(context="front")
+    async def front(request: Request) -> str:
+        await request.body()
+        with suppress(TimeoutError):
+            await look(request)
+        return "news"
+
+    async with http(host(Mizan(build([front])))) as web:
+        assert (await web.get(FRONT)).headers["cache-control"] == "private, no-store"
+
+
+async def test_the_body_of_a_post_is_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    @client(context="front", route="/front/", methods=["GET", "POST"])
+    async def front(request: Request) -> str:
+        return (await request.body()).decode()
+
+    async with http(hosting(Mizan(build([front])))) as web:
+        answer = await web.post("/front/", content=b"mine", headers={"content-type": "text/plain"})
+    assert (answer.json(), answer.headers["cache-control"]) == ("mine", "private, no-store")
+    assert "body" in caplog.text
+
+
+TENANTS: dict[str, Look] = {
+    "parameter": lambda request: request.path_params["tenant"],
+    "parameters": lambda request: dict(request.path_params),
+    "get()": lambda request: request.path_params.get("tenant"),
+    "url": lambda request: request.url.path,
+    "root path": lambda request: request.scope["root_path"],
+    "path": lambda request: request.scope["path"],
+}
+
+
+def of_tenants(mizan: Mizan) -> Starlette:
+    """Every tenant has a mount of its own, by its path or by its host."""
+    routes = [Mount("/api/mizan", mizan), *mizan.routes]
+    return Starlette(routes=[Host("{tenant}.example.com", Router(routes)), Mount("/{tenant}", routes=routes)])
+
+
+@pytest.mark.parametrize("declared", [{}, {"per": "user"}, {"auth": True, "per": "all"}, {"per": "permissions"}])
+@pytest.mark.parametrize("look", TENANTS.values(), ids=TENANTS)
+async def test_no_tenant_is_served_anothers_answer(look: Look, declared: dict[str, Any]) -> None:
+    @client(context="front", **declared)
+    async def front(request: Request) -> str:
+        return str(look(request))
+
+    mizan = Mizan(build([front]), authenticate=lambda _: Identity("ada"))
+    async with http(of_tenants(mizan)) as web:
+        answers = [await web.get(f"/{tenant}{FRONT}") for tenant in ("acme", "globex")]
+    assert ["acme" in answers[0].text, "globex" in answers[1].text] == [True, True]
+    assert {answer.headers["cache-control"] for answer in answers} == {"private, no-store"}
+
+
+async def test_no_host_is_served_anothers_answer() -> None:
+    @client(context="front")
+    async def front(request: Request) -> str:
+        return str(request.path_params["tenant"])
+
+    @client(context="pages", route="/front/{page}/")
+    async def view(request: Request, page: str) -> HTMLResponse:
+        return HTMLResponse(request.path_params["tenant"] + page)
+
+    async with http(of_tenants(Mizan(build([front, view])))) as web:
+        for path in (FRONT, "/front/news/"):
+            answers = [await web.get(f"http://{tenant}.example.com{path}") for tenant in ("acme", "globex")]
+            assert ["acme" in answers[0].text, "globex" in answers[1].text] == [True, True]
+            assert {answer.headers["cache-control"] for answer in answers} == {"private, no-store"}
+
+
+@pytest.mark.parametrize("mount", ["", "/acme"])
+async def test_a_page_may_read_its_own_path_parameters(mount: str) -> None:
+    @client(context="front", route="/front/{page}/")
+    async def view(request: Request, page: str) -> HTMLResponse:
+        return HTMLResponse(request.path_params["page"] + page)
+
+    mizan = Mizan(build([view]))
+    async with http(of_tenants(mizan) if mount else Starlette(routes=mizan.routes)) as web:
+        answer = await web.get(f"{mount}/front/news/")
+    assert answer.headers["cache-control"] == PUBLIC
+
+
+async def test_a_head_is_computed_as_the_get_it_stands_for() -> None:
+    @client(context="front")
+    async def front(request: Request) -> str:
+        return request.method
+
+    async with http(hosting(Mizan(build([front])))) as web:
+        await web.head(FRONT)
+        assert (await web.get(FRONT)).json() == {"front": "GET"}
 
 
 @pytest.mark.parametrize("declared", [{"per": "user"}, {"cache": False}, {"per": "user", "auth": True}])
@@ -201,6 +335,10 @@ IDENTITY_LOOKS: dict[str, tuple[Callable[[Identity], object], bool]] = {
     "user_id": (lambda me: me.user_id, True),
     "is_authenticated": (lambda me: me.is_authenticated, True),
     "repr": (repr, True),
+    "==": (lambda me: me == Identity("ada"), True),
+    "hash": (hash, True),
+    "copy": (copy.copy, True),
+    "by_token": (lambda me: me.by_token, True),
     "staff": (lambda me: me.staff, False),
     "superuser": (lambda me: me.superuser, False),
     "permission_key": (lambda me: me.permission_key, False),

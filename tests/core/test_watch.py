@@ -1,9 +1,11 @@
 """Who-asks, noticed in the core by itself: requests that can be watched, pages, and errors that are personal."""
 
 import asyncio
+import copy
 import logging
+import pickle
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -120,11 +122,26 @@ def test_what_is_kept_per_user_may_see_who_asks(caplog: pytest.LogCaptureFixture
 def test_a_watched_identity_is_the_same_identity() -> None:
     seen: list[str] = []
     ann = Identity("1", staff=True, permissions=frozenset({"read"}))
-    watched = watch_identity(ann, frozenset({"user_id"}), seen.append)
+    watched = watch_identity(ann, frozenset({"staff", "permissions"}), seen.append)
+    assert isinstance(watched, Identity)
     assert (watched.staff, watched.permissions, seen) == (True, {"read"}, [])
     assert watched.user_id == "1"
     assert watched.is_authenticated
-    assert seen == ["user_id", "user_id"]
+    assert seen == ["user_id", "is_authenticated"]
+
+
+def test_a_watched_identity_is_compared_and_copied_with_notice() -> None:
+    seen: list[str] = []
+    ann = Identity("1", staff=True)
+    watched = watch_identity(ann, frozenset({"staff"}), seen.append)
+    for one in (lambda: watched == ann, lambda: ann == watched, lambda: hash(watched) == hash(ann)):
+        seen.clear()
+        assert one()
+        assert seen
+    for copied in (copy.copy(watched), replace(watched, superuser=False), pickle.loads(pickle.dumps(watched))):
+        assert copied == ann
+        assert type(copied) is Identity
+    assert repr(watched) == repr(ann)
 
 
 class TestPages:
