@@ -7,7 +7,7 @@ import gc
 import json
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import pytest
@@ -39,6 +39,7 @@ from mizan_core.answers import Failure, Health
 from mizan_core.cache import guard
 from mizan_core.errors import CacheUnavailable
 from tests.core.holding import begin, end
+from tests.virtual_time import run
 from tests.world import Profile, World
 
 ANN, BOB = Identity("1"), Identity("2")
@@ -54,10 +55,6 @@ class Clock:
 def engine_of(*functions: Callable[..., Any], **options: Any) -> Engine:
     options.setdefault("cache", MemoryCache())
     return Engine(build(functions), **options)
-
-
-def run(story: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(story())  # type: ignore[arg-type]  # every story is a coroutine function
 
 
 class Elsewhere(MemoryCache):

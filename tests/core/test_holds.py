@@ -13,6 +13,7 @@ from mizan_core.cache.backend import HELD
 from mizan_core.entries import Slot
 from mizan_core.holds import Scope
 from tests.core.holding import begin, end, purge
+from tests.virtual_time import run
 
 
 class Clock:
@@ -25,10 +26,6 @@ class Clock:
 def cache_over(backend: MemoryCache) -> BundleCache:
     numbers = iter(range(1, 100_000))
     return BundleCache(backend, random=lambda count: next(numbers).to_bytes(count, "big"), clock=lambda: 0.0)
-
-
-def run(story: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(story())  # type: ignore[arg-type]  # every story is a coroutine function
 
 
 async def one() -> Computed:

@@ -11,6 +11,7 @@ from mizan_core import Engine, MemoryCache, build, client
 from mizan_core.answers import Answer
 from mizan_core.errors import CacheUnavailable
 from mizan_core.pace import Pace, Tasks, Waiting, before_waiting, outlived
+from tests import virtual_time
 
 
 class Begun(Tasks):
@@ -30,7 +31,7 @@ def run(story: Callable[[Pace, Begun], Coroutine[Any, Any, None]]) -> None:
         tasks = Begun()
         await story(Pace(tasks), tasks)
 
-    asyncio.run(main())
+    virtual_time.run(main)
 
 
 async def ended(result: Any) -> Any:
@@ -215,7 +216,7 @@ def test_before_work_waits_something_else_is_done_and_not_if_it_does_not_wait() 
         assert await before_waiting(work(True), lambda: order.append("acted")) == "done"
         assert order == ["begun", "begun", "acted", "waited"]
 
-    asyncio.run(main())
+    virtual_time.run(main)
 
 
 def test_a_task_outlives_who_waits_for_it() -> None:
@@ -229,7 +230,7 @@ def test_a_task_outlives_who_waits_for_it() -> None:
         assert await outlived(task) == "done"
         assert await outlived(task) == "done"
 
-    asyncio.run(main())
+    virtual_time.run(main)
 
 
 def test_what_is_said_to_wait_gets_a_task_though_it_did_not() -> None:
@@ -273,7 +274,7 @@ def test_where_tasks_begin_at_once_nobody_waits_for_what_has_ended_already() -> 
             await asyncio.sleep(0)
             assert engine.health().running == 0
 
-    asyncio.run(main())
+    virtual_time.run(main)
 
 
 def test_where_tasks_begin_at_once_a_purge_may_have_got_through_before_it_is_waited_for() -> None:
@@ -302,4 +303,4 @@ def test_where_tasks_begin_at_once_a_purge_may_have_got_through_before_it_is_wai
         assert isinstance(await engine.attempt("write", {}), Answer)
         assert engine.health().owed_purges == 0
 
-    asyncio.run(main())
+    virtual_time.run(main)

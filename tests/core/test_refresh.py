@@ -27,6 +27,7 @@ from mizan_core.refresh import (
     read_mounted,
     refresh,
 )
+from tests.virtual_time import run
 
 
 def broken(value: int) -> int:
@@ -57,10 +58,6 @@ async def hidden(page: int = 1) -> int:
 
 GRAPH = build([profile, tagged, odd, hidden])
 WHOLE = [Invalidation(context) for context in ("user", "tagged", "odd", "pages", "gone")]
-
-
-def run(story: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(story())  # type: ignore[arg-type]  # every story is a coroutine function
 
 
 async def refreshed(

@@ -4,7 +4,7 @@ import asyncio
 import copy
 import logging
 import pickle
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from mizan_core.errors import Unauthorized
 from mizan_core.graph import CachePolicy
 from mizan_core.policies import Never, Per, Seconds, UntilPurged
 from mizan_core.watch import Notice, watch_identity
+from tests.virtual_time import run
 
 PUBLIC = "public, max-age=0, must-revalidate, s-maxage=31536000"
 
@@ -53,10 +54,6 @@ class HtmlPage:
 
 def engine_of(*functions: Callable[..., Any], **options: Any) -> Engine:
     return Engine(build(functions), cache=MemoryCache(), **options)
-
-
-def run(story: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(story())  # type: ignore[arg-type]  # every story is a coroutine function
 
 
 def test_who_joined_a_personal_computation_computes_its_own(caplog: pytest.LogCaptureFixture) -> None:
