@@ -309,9 +309,10 @@ class TestValidating:
             validator(pet=annotation).validate({"pet": value})
         assert not any("z" in str(error["msg"]) for error in refused.value.errors)
 
-    def test_what_pydantic_cannot_hold_is_refused(self) -> None:
+    @pytest.mark.parametrize("span", ["P9999999999D", "-P999999999DT1S"])  # for the latter it raises OverflowError
+    def test_what_pydantic_cannot_hold_is_refused(self, span: str) -> None:
         with pytest.raises(InvalidInput):
-            validator(span=datetime.timedelta).validate({"span": "P9999999999D"})
+            validator(span=datetime.timedelta).validate({"span": span})
 
     def test_what_it_was_given_is_left_as_it_was(self) -> None:
         given = {"a": "5"}
@@ -360,6 +361,12 @@ class TestMixed:
             (["args", "other"], "extra_forbidden"),
             (["args", "when"], "missing"),
         ]
+
+    @pytest.mark.parametrize("text", ["", "big", "3", "2.5"])
+    def test_a_text_that_is_none_of_the_numbers_is_refused(self, text: str) -> None:
+        with pytest.raises(InvalidInput) as refused:
+            self.CHECKS.validate(Pairs([("size", text), ("when", "2026-01-02")]))
+        assert refused.value.errors[0]["type"] == "literal_error"
 
     def test_where_texts_need_nothing_more_they_are_values(self) -> None:
         assert validator(a=int, b=int).validate(Mixed(Pairs([("a", "1")]), {"b": 2})) == {"a": 1, "b": 2}
