@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Literal, Self, Unpack
+from urllib.parse import unquote
 
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Route, Router
@@ -24,7 +25,7 @@ from mizan_core.tokens import DEFAULT_TTL_SECONDS, Keys, check_keys
 
 from .auth import Authenticate, Authenticator, mwt_obtain_function, read_origins
 from .endpoints import Endpoint, Service, endpoints_of, missing_endpoint
-from .requests import BodyLimit, below_mount, is_canonical_path
+from .requests import BodyLimit, before_path, below_mount, is_base
 from .responses import error_reply
 from .settings import Settings, several_workers
 from .views import routes_of
@@ -159,7 +160,14 @@ class Mizan:
         endpoint = self._endpoints.get(place)
         if endpoint is None:
             return missing_endpoint(self._service, place), False
-        canonical = is_canonical_path(scope, self.base_url, place)
+        before = before_path(scope, place)
+        canonical = before is not None and is_base(before, self.base_url, scope)
+        if before is not None and not canonical and unquote(before) != self.base_url:
+            self._service.tell_once(
+                "Mizan is asked below %r, and base_url=%r is what the manifest and urls_to_purge name: no purge would "
+                "reach what edges kept, so no bundle is sent public. Give Mizan base_url=%r.",
+                *(before, self.base_url, unquote(before)),
+            )
         room = len(self._canonical) < _REMEMBERED_PATHS and len(scope["path"]) <= _REMEMBERED_PATH_LENGTH
         if canonical and room and not self._is_routed(scope):
             self._canonical[_path(scope)] = endpoint

@@ -1,5 +1,6 @@
 """Calls, bundles, scripts: `/call/`, `/call/{name}/`, `/ctx/{context}/` (protocol, section 3), in plain ASGI."""
 
+import logging
 import math
 from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -38,6 +39,8 @@ from .requests import (
 from .responses import RawHeaders, Reply, Written, bundle_replies, bundle_reply, data_reply, error_reply, script_reply
 from .scripts import SCRIPTS, Script
 
+logger = logging.getLogger("mizan")
+
 # Query strings are the sender's to make up. Those of several thousand bundles fit.
 REMEMBERED_QUERIES_BYTES = 8 * 1024 * 1024
 
@@ -65,11 +68,18 @@ class Service:
     base_url: str
     body_limit: BodyLimit
     queries: Memo[_Asked, Query] = field(default_factory=lambda: Memo(REMEMBERED_QUERIES_BYTES))
+    told: set[str] = field(default_factory=set)  # the warnings that were logged
     taking_request: frozenset[str] = field(init=False)  # functions that are handed the host's request
 
     def __post_init__(self) -> None:
         functions = self.engine.graph.functions.values()
         object.__setattr__(self, "taking_request", frozenset(one.name for one in functions if one.takes_request))
+
+    def tell_once(self, warning: str, *values: object) -> None:
+        """Log a warning about how this application is set up, the first time that it shows."""
+        if warning not in self.told:
+            self.told.add(warning)
+            logger.warning(warning, *values)
 
 
 class Endpoint(Protocol):

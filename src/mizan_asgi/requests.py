@@ -218,17 +218,31 @@ def below_mount(scope: Scope, base_url: str) -> str:
     if mount:
         below = _without(path, root)
         return _without(path, mount) if below == path else below
-    return _without(_without(path, root), "" if root.endswith(base_url) else base_url)
+    below = _without(path, root)
+    if root.endswith(base_url):
+        return below
+    # A `base_url` that says all of the path outside begins with what the proxy has taken off.
+    stripped = _without(below, base_url)
+    return _without(below, base_url.removeprefix(root)) if stripped == below else stripped
 
 
-def is_canonical_path(scope: Scope, base_url: str, below: str) -> bool:
-    """Whether the path was sent as edges know it; `below` is its canonical spelling below the mount point.
+def before_path(scope: Scope, path: str) -> str | None:
+    """What the URL has before `path` where edges see it; None if `path` is not the spelling that its end has.
 
-    The mount point is Starlette's, where there is one, and else `base_url`, which a host or a proxy may have taken off.
+    The server's root path is what a proxy has taken off, unless the path that was sent has it still.
     """
-    root, mount = _roots(scope)
-    before = {root, mount} if mount else {"", root, base_url, root + base_url}
-    return raw_path(scope) in {quote(one, safe=_PATH_SAFE) + below for one in before}
+    root = quote(_server_root(scope), safe=_PATH_SAFE)
+    sent = raw_path(scope)
+    outside = sent if sent.startswith(f"{root}/") else root + sent
+    return outside.removesuffix(path) if outside.endswith(path) else None
+
+
+def is_base(before: str, base_url: str, scope: Scope) -> bool:
+    """Whether edges know what lies below `before` as lying below `base_url`.
+
+    A proxy that takes `base_url` off and says nothing leaves nothing before the path.
+    """
+    return before == quote(base_url, safe=_PATH_SAFE) or not (before or scope.get("root_path"))
 
 
 def raw_path(scope: Scope) -> str:
@@ -455,7 +469,13 @@ def _no_multipart() -> BadRequest:
 def _roots(scope: Scope) -> tuple[str, str]:
     """The root path, and what of it Starlette's mounts added to the server's, which a proxy may have taken off."""
     root = (scope.get("root_path") or "").rstrip("/")
-    return root, root.removeprefix(scope.get("app_root_path", root).rstrip("/"))
+    return root, root.removeprefix(_server_root(scope))
+
+
+def _server_root(scope: Scope) -> str:
+    """The root path before any mount of Starlette's."""
+    root: str = scope.get("app_root_path", scope.get("root_path")) or ""
+    return root.rstrip("/")
 
 
 def _without(path: str, prefix: str) -> str:

@@ -23,7 +23,7 @@ from .endpoints import Service, failure_reply, shows_who_asks
 from .requests import (
     HostRequest,
     SentHeaders,
-    is_canonical_path,
+    before_path,
     limited,
     parse_pairs,
     read_arguments,
@@ -104,11 +104,15 @@ class FunctionEndpoint:
         args, receive = await self._arguments(headers, scope, receive)
         request = HostRequest(scope, receive, caller.identity, own=function.inputs.keys())
         page = await service.engine.page_admitted(function, args, identity=caller.identity, request=request)
-        canonical = (
-            scope["method"] in _SAFE_METHODS
-            and not scope.get("query_string")
-            and is_canonical_path(scope, "", page.path)
-        )
+        before = before_path(scope, page.path)
+        if before:
+            service.tell_once(
+                "The page %r is asked for below %r, and the manifest and urls_to_purge name it as route= does: no "
+                "purge would reach what edges kept, so no page is sent public there. Serve mizan.routes where the "
+                "routes say, without a prefix.",
+                *(function.name, before),
+            )
+        canonical = before == "" and scope["method"] in _SAFE_METHODS and not scope.get("query_string")
         if isinstance(page.result, bytes):
             control = page_cache_control(page, 200, canonical_url=canonical)
             return kept_reply(page.result, control, varies=not page.policy.for_everyone)

@@ -7,24 +7,26 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from mizan_asgi import Mizan
-from mizan_core import Context, build, client
+from mizan_core import Context, Invalidation, build, build_manifest, client, urls_to_purge
 
 from .servers import lifespan, uvicorn_process
-from .site import HOST, PUBLIC, Site, hosting, http, refusal
+from .site import HOST, PUBLIC, Site, hosting, http, logged, refusal
 
 pytestmark = pytest.mark.anyio
 
 
-async def shows_all_of_it(web: httpx.AsyncClient, mount: str, pages: str = "") -> None:
+async def shows_all_of_it(
+    web: httpx.AsyncClient, mount: str, pages: str = "", *, bundle: str = PUBLIC, page_control: str = PUBLIC
+) -> None:
     """A call, a bundle with its canonical URL, an error, and a page where there are pages."""
     url = f"{mount}/ctx/user/?user_id=5"
     first = await web.get(url)
-    assert (first.status_code, first.headers["cache-control"]) == (200, PUBLIC)
+    assert (first.status_code, first.headers["cache-control"]) == (200, bundle)
     assert (await web.get(f"{mount}/ctx/user?user_id=5")).headers["cache-control"] == "no-store"
     answer = await web.post(f"{mount}/call/", json={"fn": "update_profile", "args": {"user_id": 5, "name": "Eve"}})
     assert answer.headers["x-mizan-invalidate"] == "user;user_id=5"
@@ -32,7 +34,7 @@ async def shows_all_of_it(web: httpx.AsyncClient, mount: str, pages: str = "") -
     refusal(await web.get(f"{mount}/nothing/"), 404, "not_found")
     refusal(await web.get(f"{mount}/call/"), 405, "method_not_allowed")
     page = await web.get(f"{pages}/profile/5/")
-    assert (page.text, page.headers["cache-control"]) == ("<h1>Eve</h1>", PUBLIC)
+    assert (page.text, page.headers["cache-control"]) == ("<h1>Eve</h1>", page_control)
     renamed = await web.post(f"{pages}/rename/", data={"user_id": "5", "name": "Ada"})
     assert (renamed.status_code, renamed.headers["x-mizan-invalidate"]) == (303, "user;user_id=5")
 
@@ -71,7 +73,7 @@ HOSTS: dict[str, tuple[Callable[[Mizan], Any], str]] = {
 
 @pytest.mark.parametrize(("host", "mount"), HOSTS.values(), ids=HOSTS)
 async def test_it_is_served_by_any_host_at_any_path(site: Site, host: Callable[[Mizan], Any], mount: str) -> None:
-    async with http(host(site.mizan())) as web:
+    async with http(host(site.mizan(base_url=mount))) as web:
         await shows_all_of_it(web, mount)
 
 
@@ -79,10 +81,10 @@ async def test_it_is_served_by_any_host_at_any_path(site: Site, host: Callable[[
 async def test_it_is_served_behind_a_proxy_whose_path_the_server_puts_before_every_path(
     site: Site, host: Callable[[Mizan], Any], mount: str
 ) -> None:
-    app = host(site.mizan())
+    app = host(site.mizan(base_url=f"/proxy{mount}"))
     transport = httpx.ASGITransport(app, root_path="/proxy")
     async with httpx.AsyncClient(transport=transport, base_url=HOST) as web:
-        await shows_all_of_it(web, f"/proxy{mount}", "/proxy")
+        await shows_all_of_it(web, f"/proxy{mount}", "/proxy", page_control="no-store")
 
 
 # Starlette itself finds nothing below a mount in a mount there: its paths have to begin with the root path.
@@ -93,23 +95,23 @@ FLAT = {name: host for name, host in HOSTS.items() if name not in ("FastAPI in F
 async def test_it_is_served_behind_a_proxy_that_takes_its_path_off(
     site: Site, host: Callable[[Mizan], Any], mount: str
 ) -> None:
-    app = host(site.mizan())
+    app = host(site.mizan(base_url=f"/proxy{mount}"))
     transport = httpx.ASGITransport(app, root_path="/proxy")
     async with httpx.AsyncClient(transport=transport, base_url=HOST) as web:
-        await shows_all_of_it(web, mount)
+        await shows_all_of_it(web, mount, page_control="no-store")
 
 
 @pytest.mark.parametrize("prefix", ["/proxy", ""])
 @pytest.mark.parametrize("mount", ["/api/mizan", "/m"])
 async def test_it_is_served_in_a_fastapi_that_knows_its_proxys_path(site: Site, mount: str, prefix: str) -> None:
-    mizan = site.mizan()
+    mizan = site.mizan(base_url=f"/proxy{mount}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # newer versions would have the server know it
         app = FastAPI(root_path="/proxy")
     app.mount(mount, mizan)
     app.router.routes.extend(mizan.routes)
     async with http(app) as web:
-        await shows_all_of_it(web, prefix + mount, prefix)
+        await shows_all_of_it(web, prefix + mount, prefix, page_control="no-store")
 
 
 @pytest.mark.parametrize("base_url", ["/", "/deep/er/", "/call"])
@@ -131,8 +133,8 @@ async def test_alone_it_answers_below_its_base_url(site: Site, base_url: str) ->
 async def test_a_plain_dispatcher_may_tell_the_mount_as_asgi_has_it(
     site: Site, outer: str, base_url: str, stripped: bool
 ) -> None:
-    mizan = site.mizan(base_url=base_url)
     mount = outer + base_url
+    mizan = site.mizan(base_url=mount)
 
     async def dispatcher(scope: Any, receive: Any, send: Any) -> None:
         if scope["path"].startswith(f"{mount}/"):
@@ -145,6 +147,60 @@ async def test_a_plain_dispatcher_may_tell_the_mount_as_asgi_has_it(
         await shows_all_of_it(web, mount)
         if not stripped:
             refusal(await web.get(f"{mount}{base_url}/ctx/user/?user_id=5"), 404, "not_found")
+
+
+ELSEWHERE: dict[str, tuple[Callable[[Mizan], Any], str, str]] = {
+    "mounted at /m": (lambda mizan: hosting(mizan, at="/m"), "", "/m"),
+    "mounted below a prefix": (lambda mizan: in_a_fastapi_in_a_fastapi(mizan, "/shop/v1"), "", "/shop/v1"),
+    "mounted at the root": (lambda mizan: Starlette(routes=[Mount("/m", routes=[Mount("/", mizan)])]), "", "/m"),
+    "mounted, with the proxy's path put back": (hosting, "/proxy", "/proxy/api/mizan"),
+    "alone, with the proxy's path put back": (lambda mizan: mizan, "/proxy", "/proxy/api/mizan"),
+}
+
+
+class TestMountedElsewhere:
+    @pytest.mark.parametrize(("host", "root", "mount"), ELSEWHERE.values(), ids=ELSEWHERE)
+    async def test_a_bundle_is_public_only_where_a_purge_would_find_it(
+        self, site: Site, caplog: pytest.LogCaptureFixture, host: Callable[[Mizan], Any], root: str, mount: str
+    ) -> None:
+        for base_url, control in (("/api/mizan", "no-store"), (mount, PUBLIC)):
+            caplog.clear()
+            mizan = site.mizan(base_url=base_url)
+            purged = urls_to_purge(build_manifest(mizan.graph, base_url=base_url), [Invalidation("user")])
+            transport = httpx.ASGITransport(host(mizan), root_path=root)
+            async with httpx.AsyncClient(transport=transport, base_url=HOST) as web:
+                for _ in range(3):
+                    answer = await web.get(f"{mount}/ctx/user/?user_id=5")
+                    assert (answer.status_code, answer.headers["cache-control"]) == (200, control)
+            assert (f"{mount}/ctx/user/*" in purged) == (control == PUBLIC)
+            told = [one.getMessage() for one in logged(caplog)]
+            assert [f"base_url={mount!r}" in one for one in told] == [True] * (control != PUBLIC)
+
+    async def test_a_page_is_public_only_where_its_route_says(
+        self, site: Site, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        mizan = site.mizan()
+        router = APIRouter(prefix="/router", routes=mizan.routes)
+        prefixed = FastAPI()
+        prefixed.include_router(APIRouter(routes=mizan.routes), prefix="/shop")
+        prefixed.mount("/mounted", Starlette(routes=mizan.routes))
+        prefixed.include_router(router)
+        async with http(prefixed) as web:
+            for place in ("/shop", "/mounted"):
+                answer = await web.get(f"{place}/profile/5/")
+                assert (answer.text, answer.headers["cache-control"]) == ("<h1>Ada</h1>", "no-store")
+        (told,) = logged(caplog)
+        assert "'/shop'" in told.getMessage()
+
+    async def test_another_spelling_of_the_mount_point_is_no_reason_to_warn(
+        self, site: Site, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with http(site.app()) as web:
+            for path in ("/%61pi/mizan/ctx/user/", "/api/mizan/ctx/%75ser/", "/api/mizan/ctx/user"):
+                answer = await web.get(f"{path}?user_id=5")
+                assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+            assert (await web.get("/profile/5")).status_code == 200
+        assert not logged(caplog)
 
 
 async def test_below_a_host_the_routes_are_the_hosts_to_serve(site: Site) -> None:
@@ -262,6 +318,8 @@ async def test_it_is_served_by_a_real_uvicorn_process_alone_and_in_a_host(
 ) -> None:
     with uvicorn_process(f"tests.asgi.served:{target}", *options) as served:
         async with httpx.AsyncClient(base_url=served.url) as web:
-            await shows_all_of_it(web, "/api/mizan")  # uvicorn puts back what a proxy has taken off
+            # uvicorn puts back what a proxy has taken off, and `base_url` says nothing of that.
+            control = "no-store" if options else PUBLIC
+            await shows_all_of_it(web, "/api/mizan", bundle=control, page_control=control)
         served.process.terminate()
         assert served.says("Application shutdown complete")

@@ -11,7 +11,6 @@ from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
-from starlette.routing import Mount
 
 from mizan_asgi import Mizan
 from mizan_core import Conflict, Context, Identity, NotFound, build, client
@@ -516,14 +515,6 @@ async def test_path_convertors_make_arguments() -> None:
         True,
         False,
     ]
-
-
-async def test_a_page_is_public_where_its_routes_are_mounted_below_another_path(site: Site) -> None:
-    app = Starlette(routes=[Mount("/shop/{shop}", routes=site.mizan().routes)])
-    async with http(app) as web:
-        answer, other = await web.get("/shop/a/profile/5/"), await web.get("/shop/a/profile/5")
-    assert (answer.text, answer.headers["cache-control"]) == ("<h1>Ada</h1>", PUBLIC)
-    assert other.headers["cache-control"] == "no-store"
 
 
 async def test_a_page_does_not_see_the_body_of_a_get_which_no_cache_could_tell_apart() -> None:
