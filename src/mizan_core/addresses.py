@@ -20,6 +20,7 @@ from .keys import KeyMaker
 from .manifest import canonical_query
 from .memo import Memo
 from .policies import Never, Per
+from .snapshots import copied
 from .values import canonical, jsonable
 
 
@@ -64,7 +65,7 @@ class Query:
     calls: Sequence[tuple[Function, Mapping[str, object]]] = field(init=False)  # the readers, and what each is given
 
     def __post_init__(self) -> None:
-        calls = [(reader, _share(reader, self.sent)) for reader in self.plan.readers]
+        calls = [(reader, _own(reader, _share(reader, self.sent))) for reader in self.plan.readers]
         object.__setattr__(self, "calls", calls)
 
     @property
@@ -158,6 +159,11 @@ class Addresses:
     def _tag(self, plan: ContextPlan, shape: tuple[str, ...], texts: Mapping[str, str]) -> str:
         """The tag of the scope of this shape that these parameters are in."""
         return self._keys.tag(plan.name, {name: texts[name] for name in shape}) if shape else self._wholes[plan.name]
+
+
+def _own(reader: Function, share: Mapping[str, object]) -> Mapping[str, object]:
+    """What no other reader of the bundle can change."""
+    return copied(share, reader.mutable) if reader.mutable else share
 
 
 def _share(reader: Function, sent: Mapping[str, object]) -> Mapping[str, object]:

@@ -135,7 +135,7 @@ class _Build:
             if declaration is None:
                 self.defects.append(f"{source!r} is not marked with @client")
                 continue
-            if declaration.function is not source:
+            if declaration.marked is not source:
                 self.defects.append(
                     f"{declaration.name}: another decorator stands above @client, and calls would pass it by; "
                     "put @client on top"

@@ -1,4 +1,4 @@
-"""`@client` marks a function and returns it: nothing registers at import, nothing is wrapped.
+"""`@client` marks a function and returns it, a mutation in a thin wrapper: nothing registers at import.
 
 What can be seen to be wrong in a declaration by itself is refused here; what takes the other functions to see is
 refused by `build`.
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar, overload
 
+from .current_call import joining, name_of, plain_function, standing_for
 from .errors import DeclarationError
 from .policies import AuthCheck, Guard, Lifetime, Per, read_guard, read_lifetime, read_per
 from .signature import Signature, check_parameters, read_signature
@@ -133,10 +134,11 @@ Affected: TypeAlias = Context | Target | str | Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """Everything that one `@client` says."""
+    """Everything that one `@client` says. `marked` is what it returned: the function, or what stands for it."""
 
     name: str
     function: Callable[..., Any]
+    marked: Callable[..., Any]
     context: Context | None
     affects: tuple[Target, ...]
     guard: Guard
@@ -190,6 +192,9 @@ def client(
 ) -> F | Callable[[F], F]:
     """Mark a function that clients may call: a reader (`context`), a mutation (`affects`), or neither.
 
+    Bound methods, partials and callable objects are functions too. A mutation that another function's body calls adds
+    what it makes stale to that function's answer.
+
     `auth`: True, "staff", "superuser", or a callable that is given the `Identity`. `private`: not for clients.
     `route` and `methods`: the function's own URL. `rev`, `cache` (True, False, or seconds) and `per` ("all", "user",
     "permissions"): a reader's cache policy (protocol, section 6). `name`: what clients call it.
@@ -200,11 +205,14 @@ def client(
     def mark(function: F) -> F:
         shown = _shown_name(function, name)
         try:
+            targets = _read_affects(affects)
+            marked: Any = _marked(function, changes=bool(targets))
             declaration = _declare(
                 function,
+                marked,
                 name=shown,
                 context=_read_context(context),
-                affects=_read_affects(affects),
+                affects=targets,
                 guard=read_guard(auth),
                 private=_read_flag("private", private),
                 route=_read_route(route),
@@ -217,8 +225,8 @@ def client(
             )
         except DeclarationError as error:
             raise DeclarationError(f"{shown}: {error}") from None
-        setattr(function, MARK, declaration)
-        return function
+        setattr(marked, MARK, declaration)
+        return marked  # type: ignore[no-any-return]  # it has the signature of the function
 
     called_with_options = function is None
     return mark if function is None else mark(function)
@@ -251,8 +259,18 @@ def check_signature(declaration: Declaration, signature: Signature) -> Iterable[
         yield f"its route has {', '.join(f'{{{name}}}' for name in missing)}, which the function does not take"
 
 
+def _marked(function: Callable[..., Any], *, changes: bool) -> Callable[..., Any]:
+    """What carries the mark: the function itself, where it is one that changes nothing."""
+    if declaration_of(function) is not None:
+        raise DeclarationError("it is marked with @client already; say everything in one @client.")
+    if changes:
+        return joining(function, declaration_of)
+    return function if inspect.isfunction(function) else standing_for(function)
+
+
 def _declare(
     function: Callable[..., Any],
+    marked: Callable[..., Any],
     *,
     name: str,
     context: Context | None,
@@ -280,6 +298,7 @@ def _declare(
     declaration = Declaration(
         name=name,
         function=function,
+        marked=marked,
         context=context,
         affects=affects,
         guard=guard,
@@ -309,9 +328,12 @@ def _shown_name(function: object, name: object) -> str:
         raise DeclarationError(
             f"@client({function!r}) does not say whether that is read or changed; use context= or affects=."
         )
-    if not inspect.isfunction(function):
-        raise DeclarationError(f"@client marks functions, and {function!r} is not one; put it innermost on a def.")
-    return function.__name__ if name is None else str(name)
+    if not callable(function) or plain_function(function) is None:
+        raise DeclarationError(
+            f"@client marks functions, and {function!r} is not one; put it on a def, a bound method, a partial or an "
+            "object that can be called."
+        )
+    return name_of(function) if name is None else str(name)
 
 
 def _read_context(context: object) -> Context | None:

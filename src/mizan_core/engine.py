@@ -16,6 +16,7 @@ from .bundle_cache import DEFAULT_MAX_AGE_SECONDS, BundleCache, Clock, Random
 from .cache.backend import CacheBackend
 from .cache.guard import DEFAULT_DEADLINE_SECONDS
 from .cache.memory import MemoryCache
+from .current_call import current
 from .declare import Context
 from .errors import DeclarationError, Forbidden
 from .fetched import Computed, Passing, PersonalFailure
@@ -23,8 +24,9 @@ from .graph import ContextPlan, Function, Graph
 from .guards import PermissionsOf, authorise
 from .holds import DEFAULT_HOLD_SECONDS
 from .identity import ANONYMOUS, Identity
+from .inner_calls import READING
 from .inputs import Given
-from .invalidation import Invalidation, current, named
+from .invalidation import Invalidation, named
 from .keys import MINIMUM_SECRET_BYTES, KeyMaker, check_secret
 from .manifest import page_url
 from .mutations import Mutations, held
@@ -241,7 +243,7 @@ class Engine:
     async def answer(self, query: Query, *, identity: Identity = ANONYMOUS, request: object = None) -> Bundle:
         """The bundle for whom the guards have let through. Raises whatever the first reader that fails raises."""
         mutating = current.get()
-        if mutating is not None:  # what it names is not the mutation's that fetches it
+        if not (mutating is None or mutating is READING):  # what it names is not the mutation's that fetches it
             await held(mutating)
             return await self._outside_mutations(self.answer(query, identity=identity, request=request))
         plan, slot = query.plan, query.slot
@@ -281,7 +283,7 @@ class Engine:
             policy.per is not Per.USER or identity.is_authenticated
         )
         mutating = current.get()
-        if mutating is not None:
+        if mutating is not None and mutating is not READING:
             await held(mutating)
         stamps = await self._cache.stamps(slot)
         shared = policy.per is not Per.USER and not isinstance(policy.lifetime, Never)
@@ -339,9 +341,9 @@ class Engine:
 
     async def _outside_mutations(self, work: Awaitable[T]) -> T:
         """A reader fetched from a mutation's body is a reader: what it names is not the mutation's."""
-        if current.get() is None:
+        if current.get() in (None, READING):
             return await work
-        around = current.set(None)
+        around = current.set(READING)
         try:
             return await work
         finally:

@@ -24,11 +24,15 @@ What a CallError says goes to the client as it stands (protocol, section 10). No
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class MizanError(Exception):
-    """The root of them all."""
+    """The root of them all. Every error survives `pickle` and `copy`, a subclass with its own `__init__` too."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own would call the class with `args`, which is seldom what its `__init__` takes.
+        return _remade, (type(self), self.args, self.__getstate__())
 
 
 class DeclarationError(MizanError):
@@ -158,3 +162,12 @@ class Unavailable(_KnownCallError):
     """503: the cache cannot be reached, and the deployment refuses rather than risks stale data."""
 
     STATUS, CODE, DETAIL = 503, "unavailable", "The cache cannot be reached. Try again shortly."
+
+
+def _remade(kind: type[MizanError], args: tuple[object, ...], state: object) -> MizanError:
+    """An error as it was when it was pickled or copied; `state` is what `object.__getstate__` gives."""
+    error = kind.__new__(kind, *args)
+    for values in state if isinstance(state, tuple) else (state,):
+        for name, value in (values or {}).items():
+            object.__setattr__(error, name, value)
+    return error

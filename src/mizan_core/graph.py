@@ -4,7 +4,8 @@ Made by `build`, frozen, and derived nowhere else.
 """
 
 import functools
-from collections.abc import Callable, Mapping, Set
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -12,10 +13,12 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic_core import CoreConfig, SchemaValidator
 
-from .declare import Binding, ByBody, Declaration, Narrowing, Result
+from .current_call import plain_function
+from .declare import Arg, Binding, ByBody, Declaration, Narrowing, Result
 from .inputs import Compiled, Parameter, Validator
 from .policies import Anyone, Guard, Lifetime, Per, Seconds
 from .signature import Signature
+from .snapshots import may_change
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +67,15 @@ class Function:
     is_told_who: bool = field(init=False)  # it, or what it affects, depends on the caller
     required: frozenset[str] = field(init=False)  # inputs that it has to be given
     is_determined: bool = field(init=False)  # its arguments alone say what it makes stale
+    mutable: tuple[str, ...] = field(init=False)  # inputs that a body could change in place
+    deciding: tuple[str, ...] = field(init=False)  # inputs that say what it makes stale
+    fragile: tuple[str, ...] = field(init=False)  # both
 
     def __post_init__(self) -> None:
         declaration, signature = self.declaration, self.signature
         facts: dict[str, object] = {
             "name": declaration.name,
-            "call": _by_alias(declaration.function, signature),
+            "call": _by_alias(_awaitable(declaration.function, signature), signature),
             "context": None if declaration.context is None else declaration.context.name,
             "guard": declaration.guard,
             "is_for_clients": not signature.is_view and not declaration.private,
@@ -80,6 +86,11 @@ class Function:
             "is_told_who": signature.takes_request or bool(signature.identity_parameters) or bool(self.affects),
             "required": frozenset(name for name, compiled in self.inputs.items() if compiled.input.required),
             "is_determined": all(affect.is_determined for affect in self.affects),
+            "mutable": (
+                mutable := tuple(name for name, one in self.inputs.items() if may_change(one.adapter.core_schema))
+            ),
+            "deciding": (deciding := tuple(sorted({one.name for one in self._bindings() if isinstance(one, Arg)}))),
+            "fragile": tuple(name for name in deciding if name in mutable),
             "takes_more": (takes_more := signature.takes_request or bool(signature.identity_parameters)),
             "is_direct": signature.is_async and not takes_more,
         }
@@ -90,6 +101,9 @@ class Function:
             facts["dump_result"] = self.result.serializer.to_python
         for name, fact in facts.items():
             object.__setattr__(self, name, fact)
+
+    def _bindings(self) -> Iterator[Binding]:
+        return (binding for affect in self.affects for _, binding in affect.bindings)
 
     @property
     def in_bundle(self) -> bool:
@@ -103,6 +117,20 @@ class Function:
             return self.declaration.per
         identified = self.guard != Anyone() or self.signature.identity_parameters
         return Per.USER if identified else Per.ALL
+
+
+def _awaitable(function: Callable[..., Any], signature: Signature) -> Callable[..., Any]:
+    """A coroutine function. One that wraps such may answer by itself, as a decorator that remembers does."""
+    plain = plain_function(function)
+    if not signature.is_async or (plain is not None and plain.__code__.co_flags & inspect.CO_COROUTINE):
+        return function
+
+    @functools.wraps(function)
+    async def call(**given: Any) -> Any:
+        result = function(**given)
+        return await result if inspect.isawaitable(result) else result
+
+    return call
 
 
 def _by_alias(function: Callable[..., Any], signature: Signature) -> Callable[..., Any]:

@@ -2,14 +2,27 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, assert_never
 
-from .declare import Arg, Binding, ByBody, ByName, CallerId, Context, Result, Where, Whole, target_of
+from .current_call import InnerCall, current
+from .declare import (
+    Arg,
+    Binding,
+    ByBody,
+    ByName,
+    CallerId,
+    Context,
+    Declaration,
+    Result,
+    Target,
+    Where,
+    Whole,
+    target_of,
+)
 from .errors import DeclarationError
 from .graph import Affect, ContextPlan, Function, Graph
-from .identity import Identity
+from .identity import ANONYMOUS, Identity
 from .keys import texts_of
 
 # A list argument gives one entry for each element; beyond this many, refetching everything costs less.
@@ -88,29 +101,54 @@ class Listener(Protocol):
         """Called at once, on the thread of the body that named it."""
         ...
 
+    def inner(self, mutating: "Mutating", declaration: Declaration, sent: Mapping[str, object]) -> InnerCall:
+        """A mutation that the body calls, with arguments by their names in Python."""
+        ...
+
+
+class Joined(Protocol):
+    """What the body of a function has called."""
+
+    @property
+    def stale(self) -> Sequence[Invalidation]:
+        """What it made stale; while it has not ended, everything that it may."""
+        ...
+
 
 class Mutating:
-    """What the body of the function that is running has named so far. `loop` is where it began.
+    """What the body of the function that is running has named so far. `loop` is where it began, for `identity`.
 
-    `hold` is the listener's to keep here, and `has_ended` to set when the function has.
+    `hold` is the listener's to keep here, and `has_ended` to set when the function has. `inners` are the mutations that
+    the body has called.
     """
 
-    __slots__ = ("has_ended", "hold", "listener", "loop", "named")
+    __slots__ = ("has_ended", "hold", "identity", "inners", "listener", "loop", "named")
 
-    def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop, identity: Identity = ANONYMOUS) -> None:
         self.listener = listener
         self.loop = loop
+        self.identity = identity
         self.has_ended = False
         self.named: list[Invalidation] = []
+        self.inners: list[Joined] = []
         self.hold: Any = None
+
+    @property
+    def root(self) -> "Mutating":
+        """The call that the engine began, which alone holds and purges."""
+        return self
+
+    def inner(self, declaration: Declaration, sent: Mapping[str, object]) -> InnerCall:
+        return self.listener.inner(self, declaration, sent)
+
+    def joined(self) -> list[Invalidation]:
+        """What the mutations that the body has called made stale."""
+        return [one for inner in self.inners for one in inner.stale]
 
     def name(self, invalidations: Iterable[Invalidation]) -> None:
         for invalidation in invalidations:
             self.named.append(invalidation)
             self.listener.hear(self, invalidation)
-
-
-current: ContextVar[Mutating | None] = ContextVar("mizan_mutating", default=None)
 
 
 def invalidate(affected: Context | str | Callable[..., Any], **params: object) -> None:
@@ -120,7 +158,7 @@ def invalidate(affected: Context | str | Callable[..., Any], **params: object) -
     `DeclarationError` for a context, reader or parameter that does not exist, and outside of a function that an
     engine runs.
     """
-    mutating = current.get()
+    mutating: Mutating | None = current.get()
     if mutating is None or mutating.has_ended:
         raise DeclarationError(
             "invalidate() was called outside of a mutation that an engine runs; "
@@ -130,7 +168,7 @@ def invalidate(affected: Context | str | Callable[..., Any], **params: object) -
 
 
 def named(
-    graph: Graph, affected: Context | str | Callable[..., Any], params: Mapping[str, object]
+    graph: Graph, affected: Context | Target | str | Callable[..., Any], params: Mapping[str, object]
 ) -> list[Invalidation]:
     """The invalidations that a body or a script names. Raises `DeclarationError` where the graph does not know them."""
     target = target_of(affected)

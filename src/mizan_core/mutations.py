@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
-from types import CoroutineType
 from typing import Any, TypeVar
 
 from .addresses import Addresses
@@ -11,16 +10,23 @@ from .answers import Answer, Failure, answered
 from .backend_holds import BackendHold
 from .bundle_cache import BundleCache, Hold
 from .cache.guard import CacheState
+from .current_call import current
+from .declare import Declaration
 from .errors import CacheUnavailable, CallError, Unavailable
 from .graph import Function, Graph
 from .holds import Scope
-from .invalidation import Invalidation, Mutating, Outcome, Refused, Returned, Unknown, current, merge, resolve
+from .inner_calls import Inner, Reading, arguments_of, identity_of, misplaced
+from .invalidation import Invalidation, Mutating, Outcome, Refused, Returned, Unknown, merge, resolve
 from .memory_holds import MemoryHold
 from .pace import Pace, Tasks, Waiting, before_waiting
 from .purges import Purge, Purges
 from .running import Caller, Runner
+from .snapshots import snapshot
 
 logger = logging.getLogger("mizan")
+
+# How long a thread waits for the loop to hold something. A loop that waits for that very thread would never do so.
+THREAD_WAITS_SECONDS = 5.0
 
 T = TypeVar("T")
 
@@ -54,9 +60,36 @@ class Mutations:
         self, function: Function, sent: Mapping[str, object], caller: Caller
     ) -> Answer | Failure | Waiting[Answer | Failure]:
         """Run a function: what came of it, or what has to be waited for. `sent` are validated."""
+        outer: Mutating | Reading | None = current.get()
+        if outer is None:
+            return self._run(function, sent, caller)
+        if isinstance(outer, Reading):
+            return Failure(misplaced(function.declaration)) if function.affects else self._run(function, sent, caller)
+        if outer.listener.graph is not self.graph:  # its answer can name nothing of this one
+            return self._run(function, sent, caller)
+        return Waiting(self._joined(outer, function, sent, caller))
+
+    def _run(
+        self, function: Function, sent: Mapping[str, object], caller: Caller
+    ) -> Answer | Failure | Waiting[Answer | Failure]:
         if function.affects:
             return Waiting(self._tasks.finish(self._mutate(function, sent, caller)))
         return self._pace.run(function, self._act(function, sent, caller))
+
+    async def _joined(
+        self, outer: Mutating, function: Function, sent: Mapping[str, object], caller: Caller
+    ) -> Answer | Failure:
+        """Run a function for the body of another. What it makes stale is stale by that one too, which may commit it."""
+        inner = Inner(outer, self, function.declaration, function, sent, caller.identity)
+        try:
+            await self.held(inner)
+            ended = self._run(function, sent, caller)
+            answer = await ended.work if isinstance(ended, Waiting) else ended
+        except BaseException:  # it may be running, and ends without telling
+            inner.settle(inner.stale)
+            raise
+        inner.settle(answer.invalidations)
+        return answer
 
     async def purge(self, invalidations: Sequence[Invalidation]) -> None:
         """Purge what was changed elsewhere. Raises `CacheUnavailable` where that is insisted on and takes too long."""
@@ -66,7 +99,7 @@ class Mutations:
 
     async def _act(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
         """A function that declares to affect nothing: nothing is purged but what its body names."""
-        mutating = Mutating(self, asyncio.get_running_loop())
+        mutating = Mutating(self, asyncio.get_running_loop(), caller.identity)
         around = current.set(mutating)
         ended: Answer | Failure
         try:
@@ -78,11 +111,12 @@ class Mutations:
             mutating.has_ended = True
             current.reset(around)
             late = None
-            if mutating.named:  # it is a mutation, whatever it declares, and has a task from now on
+            named = [*mutating.named, *mutating.joined()]
+            if named:  # it is a mutation, whatever it declares, and has a task from now on
                 self._pace.waits(function)
-                purge = self._purges.of(merge(mutating.named))
+                purge = self._purges.of(merge(named))
                 late = await self._tasks.finish(self._settle(mutating.hold, purge))
-        if mutating.named:
+        if named:
             ended = late or ended
             ended.invalidations = purge.invalidations
         return ended
@@ -90,12 +124,13 @@ class Mutations:
     async def _mutate(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
         """Hold what the arguments determine, run, resolve what became stale, purge: in that order, to the end."""
         purge = self._purges.determined(function, sent, caller.identity)
-        mutating = Mutating(self, asyncio.get_running_loop())
+        mutating = Mutating(self, asyncio.get_running_loop(), caller.identity)
         hold = mutating.hold = self._cache.hold(purge.scopes)
         current.set(mutating)
         ended: Answer | Failure
         outcome: Outcome = Unknown()
         refused = False
+        kept = snapshot(sent, function.fragile) if function.fragile else sent
         try:
             if isinstance(hold, MemoryHold):
                 # Until the function first waits, nobody else has a turn, and nothing need be held.
@@ -110,9 +145,9 @@ class Mutations:
             ended, outcome = Failure(error), Refused() if isinstance(error, CallError) else Unknown()
         finally:  # also where it was cancelled, which leaves its outcome unknown
             mutating.has_ended = True
-            if mutating.named or not (function.is_determined and isinstance(outcome, Returned)):
-                stale = resolve(self.graph, function, sent, caller.identity, outcome, mutating.named)
-                purge = self._purges.of(stale)
+            if mutating.named or mutating.inners or not (function.is_determined and isinstance(outcome, Returned)):
+                stale = resolve(self.graph, function, kept, caller.identity, outcome, mutating.named)
+                purge = self._purges.of(merge([*stale, *mutating.joined()]) if mutating.inners else stale)
             late = await self._settle(hold, purge, refused=refused)
         ended = late or ended
         ended.invalidations = purge.invalidations
@@ -120,8 +155,7 @@ class Mutations:
 
     def _begun(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Coroutine[Any, Any, Any]:
         """The function, which is not left half-way."""
-        work = function.call(**sent) if function.is_direct else self._runner.to_the_end(function, sent, caller)
-        return work if type(work) is CoroutineType else _awaited(work)
+        return function.call(**sent) if function.is_direct else self._runner.to_the_end(function, sent, caller)
 
     async def _settle(self, hold: Hold | None, purge: Purge, *, refused: bool = False) -> Failure | None:
         """End the hold and purge; a failure, if that is insisted on and takes too long to be told as a success."""
@@ -135,13 +169,68 @@ class Mutations:
 
     def hear(self, mutating: Mutating, invalidation: Invalidation) -> None:
         """Hold what the body of a function names, from then on. Called on the loop's thread or on the function's."""
-        scopes = self._addresses.purged([invalidation])
-        if mutating.hold is None:
-            mutating.hold = self._cache.hold(())
-        if _runs_here(mutating.loop):
-            mutating.hold.extend(scopes)
+        root, scopes = mutating.root, self._addresses.purged([invalidation])
+        if _runs_here(root.loop):
+            self._extend(root, scopes)
         else:
-            mutating.loop.call_soon_threadsafe(_extend, mutating, scopes)
+            root.loop.call_soon_threadsafe(self._extend, root, scopes)
+
+    def inner(self, mutating: Mutating, declaration: Declaration, sent: Mapping[str, object]) -> Inner:
+        """A mutation that a function's body calls as a function of Python."""
+        function = self.graph.functions.get(declaration.name)
+        if function is None or function.declaration is not declaration:
+            return Inner(mutating, self, declaration, None, {}, mutating.identity)
+        identity = identity_of(function, sent, mutating.identity)
+        return Inner(mutating, self, declaration, function, arguments_of(function, sent), identity)
+
+    def hold(self, inner: Inner) -> None:
+        """Hold what an inner call's arguments determine. A thread waits until that is written, within bounds."""
+        if _runs_here(inner.loop):
+            self._extend(inner.root, self._determined(inner))
+            return
+        written = asyncio.run_coroutine_threadsafe(self._held(inner), inner.loop)
+        try:
+            written.result(THREAD_WAITS_SECONDS)
+        except TimeoutError:
+            if self._refuses:
+                raise Unavailable from None
+
+    async def held(self, inner: Inner) -> None:
+        """The same, and wait until it is written. Raises `Unavailable` where that is insisted on and fails."""
+        if _runs_here(inner.loop):
+            await self._held(inner)
+        else:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._held(inner), inner.loop))
+
+    async def _held(self, inner: Inner) -> None:
+        root = inner.root
+        self._extend(root, self._determined(inner))
+        if isinstance(root.hold, BackendHold):
+            await root.hold.written()
+            if self._refuses and self._cache.state is CacheState.DOWN:
+                raise Unavailable
+
+    def _determined(self, inner: Inner) -> Sequence[Scope]:
+        """What is known to be stale before an inner call runs."""
+        if inner.function is None:
+            return self._addresses.purged(inner.stale)
+        return self._purges.determined(inner.function, inner.sent, inner.identity).scopes
+
+    def outcome_of(self, function: Function | None, error: BaseException) -> Outcome:  # noqa: ARG002  # the views' turn comes
+        """What a function's error says of what it did."""
+        return Refused() if isinstance(error, CallError) else Unknown()
+
+    def purge_late(self, inner: Inner) -> None:
+        """Purge what an inner call made stale that has outlived the call that holds and purges."""
+        work = self._settle(None, self._purges.of(inner.stale))
+        inner.loop.call_soon_threadsafe(self._tasks.begin, work)
+
+    def _extend(self, root: Mutating, scopes: Sequence[Scope]) -> None:
+        """Hold more, unless the function has ended meanwhile, and it is purged already."""
+        if not root.has_ended and scopes:
+            if root.hold is None:
+                root.hold = self._cache.hold(())
+            root.hold.extend(scopes)
 
     async def _refuses_to_run(self, hold: BackendHold) -> bool:
         """Begin the hold; whether it cannot be written, or its purge could not, and the deployment takes no risk."""
@@ -159,24 +248,13 @@ def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
         return False
 
 
-async def held(mutating: Mutating) -> None:
+async def held(mutating: Mutating | Reading) -> None:
     """See to it that everything is held that is to be, for the function is about to look at the cache itself."""
-    hold = mutating.hold
-    if isinstance(hold, BackendHold):
-        await hold.written()
-    elif hold is not None and not mutating.has_ended:
-        hold.begin()  # which it has not, if the function has never waited so far
-
-
-def _extend(mutating: Mutating, scopes: Sequence[Scope]) -> None:
-    """Hold more, unless the function that named it in a thread has ended meanwhile, and it is purged already."""
-    if not mutating.has_ended:
-        mutating.hold.extend(scopes)
-
-
-async def _awaited(work: Awaitable[T]) -> T:
-    """A coroutine of whatever a decorator made of one, such as a task."""
-    return await work
+    root = mutating.root
+    if isinstance(root.hold, BackendHold):
+        await root.hold.written()
+    elif root.hold is not None and not root.has_ended:
+        root.hold.begin()  # which it has not, if the function has never waited so far
 
 
 def _refused_or_returned(function: Function, result: object) -> Outcome:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from .addresses import Addresses
-from .declare import Arg, Binding, CallerId
+from .declare import Binding, CallerId
 from .graph import Function, Graph
 from .holds import Scope
 from .identity import Identity
@@ -39,9 +39,7 @@ class Purges:
     def __init__(self, graph: Graph, addresses: Addresses) -> None:
         self._graph = graph
         self._addresses = addresses
-        self._deciding = {
-            function: _arguments(function) for function in graph.functions.values() if self._is_pure(function)
-        }
+        self._deciding = {one: one.deciding for one in graph.functions.values() if self._is_pure(one)}
         self._by_caller = {function for function in self._deciding if _depends_on_caller(function)}
         self._memo: Memo[tuple[object, ...], Purge] = Memo(_REMEMBERED_BYTES)
 
@@ -79,11 +77,6 @@ class Purges:
 
 def _bindings(function: Function) -> Iterator[Binding]:
     return (binding for affect in function.affects for _, binding in affect.bindings)
-
-
-def _arguments(function: Function) -> tuple[str, ...]:
-    """The arguments that decide what the function puts out of date."""
-    return tuple(sorted({binding.name for binding in _bindings(function) if isinstance(binding, Arg)}))
 
 
 def _depends_on_caller(function: Function) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import inspect
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -106,7 +107,7 @@ class Runner:
             calls = [partial(works[place][0].call, **works[place][1]) for place in in_threads]
             answers = await self._start(lambda: [call() for call in calls])
             for place, answer in zip(in_threads, answers, strict=True):
-                results[place] = answer
+                results[place] = await _finished(answer)
         return results
 
     async def _side_by_side(self, works: Sequence[_Work]) -> list[Any]:
@@ -120,7 +121,7 @@ class Runner:
     async def _one(self, function: Function, given: Mapping[str, Any]) -> Any:
         if function.is_async:
             return await function.call(**given)
-        return await self._start(partial(function.call, **given))
+        return await _finished(await self._start(partial(function.call, **given)))
 
     def _start(self, work: Callable[[], T]) -> "asyncio.Future[T]":
         if self._pool is None:
@@ -147,7 +148,12 @@ async def _outlasting(thread: "asyncio.Future[T]") -> T:
     if cancelled is not None:
         thread.exception()
         raise cancelled
-    return thread.result()
+    return await _finished(thread.result())
+
+
+async def _finished(answer: T) -> T:
+    """What a sync function answered, which may be a coroutine of another function's."""
+    return await answer if inspect.isawaitable(answer) else answer
 
 
 def _given(

@@ -1,5 +1,6 @@
 """What a function takes and returns, read from its annotations."""
 
+import functools
 import inspect
 import types
 import typing
@@ -11,12 +12,16 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from .aliases import TYPE_ALIASES, take_alias
+from .current_call import is_coroutine_function, plain_function
 from .errors import DeclarationError
 from .identity import Identity
 from .values import check_name
 
 # A parameter of this name is given the host's request, whatever its annotation.
 REQUEST = "request"
+
+# How a sync function runs a coroutine by itself: asyncio.run, Runner.run, anyio.run, loops, portals, asgiref.
+_RUNS_A_LOOP = frozenset({"run", "run_until_complete", "run_coroutine_threadsafe", "async_to_sync", "from_thread"})
 
 # What methods call their first parameter.
 _INSTANCE = ("self", "cls")
@@ -55,13 +60,26 @@ class Signature:
 
 def check_parameters(function: Callable[..., Any]) -> None:
     """Refuse what shows without resolving an annotation."""
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+    plain = plain_function(function)
+    if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
         raise DeclarationError("it yields; a server function returns its answer once.")
-    signature = inspect.signature(function)
+    signature = signature_of(function)
     for parameter in signature.parameters.values():
         _check_parameter(parameter)
     if signature.return_annotation is inspect.Signature.empty:
         raise DeclarationError("its return annotation is missing; write -> None if it returns nothing.")
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """The parameters that are left to fill in. What a partial has bound by name is not, though Python lets it vary."""
+    signature = inspect.signature(function)
+    bound: set[str] = set()
+    while isinstance(function, functools.partial):
+        bound.update(function.keywords)
+        function = function.func
+    if not bound:
+        return signature
+    return signature.replace(parameters=[one for name, one in signature.parameters.items() if name not in bound])
 
 
 def read_signature(function: Callable[..., Any], local_names: Mapping[str, Any]) -> Signature:
@@ -72,7 +90,7 @@ def read_signature(function: Callable[..., Any], local_names: Mapping[str, Any])
         raise DeclarationError(f"its annotations cannot be read: {error}.") from error
     except AttributeError as error:  # of a module that may still be on its way in
         raise NameError(str(error)) from error
-    parameters = inspect.signature(function).parameters
+    parameters = signature_of(function).parameters
     identities = tuple(name for name in parameters if name != REQUEST and _is_identity(hints[name]))
     returned = union_members(hints["return"])
     views = [_is_response(member) for member in returned]
@@ -87,7 +105,7 @@ def read_signature(function: Callable[..., Any], local_names: Mapping[str, Any])
         returns=hints["return"],
         is_view=all(views),
         has_view_member=any(views),
-        is_async=any(map(inspect.iscoroutinefunction, (function, inspect.unwrap(function)))),
+        is_async=_is_awaited(function),
     )
 
 
@@ -113,7 +131,7 @@ def _check_parameter(parameter: inspect.Parameter) -> None:
 
 def _hints(function: Callable[..., Any], local_names: Mapping[str, Any]) -> dict[str, Any]:
     """The resolved annotations; that of the request is not asked for, so it may be imported for type checkers only."""
-    signature = inspect.signature(function)
+    signature = signature_of(function)
     named = {name: one.annotation for name, one in signature.parameters.items() if name != REQUEST}
     bearer = types.SimpleNamespace(__annotations__=named | {"return": signature.return_annotation})
     return typing.get_type_hints(bearer, _globals(function), dict(local_names), include_extras=True)
@@ -121,8 +139,24 @@ def _hints(function: Callable[..., Any], local_names: Mapping[str, Any]) -> dict
 
 def _globals(function: Callable[..., Any]) -> dict[str, Any]:
     """Where the annotations were written: for a wrapper, where what it wraps was."""
-    written: dict[str, Any] = inspect.unwrap(function, stop=lambda one: hasattr(one, "__signature__")).__globals__
+    behind: Any = plain_function(inspect.unwrap(function, stop=lambda one: hasattr(one, "__signature__")))
+    written: dict[str, Any] = behind.__globals__
     return written
+
+
+def _is_awaited(function: Callable[..., Any]) -> bool:
+    """Whether it is called on the event loop and awaited. A wrapper that runs a loop of its own needs a thread."""
+    while not is_coroutine_function(function):
+        plain = plain_function(function)
+        if plain is not None and _RUNS_A_LOOP.intersection(plain.__code__.co_names):
+            return False
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif hasattr(function, "__wrapped__"):
+            function = function.__wrapped__
+        else:
+            return False
+    return True
 
 
 def _inputs(found: Iterable[Input], given_by_host: Sequence[str]) -> dict[str, Input]:

@@ -1,0 +1,202 @@
+"""Mutations that the body of another function calls: what they make stale joins the answer of that function.
+
+It is held from the moment the inner mutation begins, by the hold of the outer call, which purges it at its end. What
+the inner mutation refuses or fails at counts as it would alone, also where the body catches the error.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
+
+from .current_call import current
+from .declare import Declaration, Result
+from .errors import DeclarationError
+from .graph import Function, Graph
+from .identity import ANONYMOUS, Identity
+from .inputs import Compiled
+from .invalidation import Invalidation, Listener, Mutating, Outcome, Returned, Unknown, merge, named, resolve
+from .snapshots import snapshot
+from .values import canonical, jsonable
+
+T = TypeVar("T")
+
+
+class Holder(Listener, Protocol):
+    """Holds and purges for the mutations of one graph."""
+
+    def hold(self, inner: "Inner") -> None:
+        """Hold what an inner call's arguments determine, as soon as that can be written."""
+        ...
+
+    async def held(self, inner: "Inner") -> None:
+        """The same, and wait until it is written. Raises `Unavailable` where that is insisted on and fails."""
+        ...
+
+    def outcome_of(self, function: Function | None, error: BaseException) -> Outcome:
+        """What a function's error says of what it did."""
+        ...
+
+    def purge_late(self, inner: "Inner") -> None:
+        """Purge what an inner call made stale that has outlived the call that holds and purges."""
+        ...
+
+
+class Inner(Mutating):
+    """One such call. `function` is None for a mutation that is not in this graph; `sent` narrow what it affects."""
+
+    __slots__ = ("_declaration", "_holder", "_noted", "_outer", "_stale", "function", "sent")
+
+    def __init__(
+        self,
+        outer: Mutating,
+        holder: Holder,
+        declaration: Declaration,
+        function: Function | None,
+        sent: Mapping[str, object],
+        identity: Identity,
+    ) -> None:
+        super().__init__(holder, outer.loop, identity)
+        self.function = function
+        self.sent = sent
+        self._declaration = declaration
+        self._holder = holder
+        self._outer = outer
+        self._noted: Outcome = Unknown()
+        self._stale: tuple[Invalidation, ...] | None = None
+        outer.inners.append(self)
+
+    @property
+    def root(self) -> Mutating:
+        return self._outer.root
+
+    @property
+    def stale(self) -> Sequence[Invalidation]:
+        return self._resolved(Unknown()) if self._stale is None else self._stale
+
+    def returned(self, result: T) -> T:
+        self._noted = Returned(result)
+        return result
+
+    def settle(self, stale: Sequence[Invalidation]) -> None:
+        """Note what it made stale, which is purged with the outer call, or now if that has ended meanwhile."""
+        self._stale = tuple(stale)
+        self.has_ended = True
+        if self.root.has_ended and self._stale:
+            self._holder.purge_late(self)
+
+    def __enter__(self) -> Self:
+        try:
+            self._holder.hold(self)
+        except BaseException:  # it does not run
+            self.settle(())
+            raise
+        current.set(self)
+        return self
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._holder.held(self)
+        except BaseException:  # it does not run
+            self.settle(())
+            raise
+        current.set(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        current.set(self._outer)
+        outcome = self._noted if error is None else self._holder.outcome_of(self.function, error)
+        self.settle(self._resolved(outcome))
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+    def _resolved(self, outcome: Outcome) -> tuple[Invalidation, ...]:
+        graph = self._holder.graph
+        if self.function is None:
+            return merge([*_whole(graph, self._declaration), *self.named, *self.joined()])
+        if isinstance(outcome, Returned):
+            outcome = _validated(self.function, outcome.result)
+        stale = resolve(graph, self.function, self.sent, self.identity, outcome, self.named)
+        return merge([*stale, *self.joined()])
+
+
+class Reading:
+    """In place of a call: a function is running that may change nothing, such as a reader."""
+
+    has_ended = True  # so `invalidate` is refused
+    hold = None
+    root: "Reading"
+
+    def __init__(self) -> None:
+        self.root = self
+
+    def inner(self, declaration: Declaration, sent: Mapping[str, object]) -> Inner:  # noqa: ARG002  # as `CurrentCall`
+        raise misplaced(declaration)
+
+
+READING = Reading()
+
+
+def misplaced(declaration: Declaration) -> DeclarationError:
+    """What is raised where a function that may change nothing calls a mutation."""
+    return DeclarationError(
+        f"{declaration.name} changes something, and was called by a function that may change nothing: a reader, or a "
+        "route with GET. Call it from a function with affects=, or from a route with POST."
+    )
+
+
+def arguments_of(function: Function, given: Mapping[str, object]) -> dict[str, object]:
+    """Those that say what a directly called mutation makes stale, by the names and with the values that clients send.
+
+    The body has the values as they were given, unvalidated. One that stands for another value in the parameter's type,
+    or for none, does not narrow.
+    """
+    sent = {}
+    for name in function.deciding:
+        compiled = function.inputs[name]
+        argument = compiled.input.argument or name
+        if argument in given:
+            sent[name] = _as_sent(compiled, given[argument])
+    return dict(snapshot(sent, sent))
+
+
+def identity_of(function: Function, given: Mapping[str, object], outer: Identity) -> Identity:
+    """Who calls: the identity that the mutation is handed, or that of the outer call."""
+    handed = [given[name] for name in function.signature.identity_parameters if name in given]
+    if not handed:
+        return outer
+    return handed[0] if len(handed) == 1 and isinstance(handed[0], Identity) else ANONYMOUS
+
+
+def _as_sent(compiled: Compiled, value: object) -> object:
+    if value is None or isinstance(value, Iterator):  # reading it would leave nothing for the function
+        return None
+    try:
+        validated = compiled.adapter.validate_python(value)
+        return validated if canonical(jsonable(validated)) == canonical(jsonable(value)) else None
+    except Exception:  # noqa: BLE001  # a type may have a validator of the developer's, and too wide is no error
+        return None
+
+
+def _validated(function: Function, result: object) -> Outcome:
+    """The result as the annotation has it. What does not fit it says nothing of its fields."""
+    bindings = (binding for affect in function.affects for _, binding in affect.bindings)
+    if function.is_view or not any(isinstance(binding, Result) for binding in bindings):
+        return Returned(result)
+    try:
+        return Returned(function.validate_result(result, from_attributes=True))
+    except Exception:  # noqa: BLE001  # as for arguments
+        return Unknown()
+
+
+def _whole(graph: Graph, declaration: Declaration) -> Iterator[Invalidation]:
+    """All that a mutation affects of a graph that it does not belong to."""
+    for target in declaration.affects:
+        try:
+            yield from named(graph, target, {})
+        except DeclarationError:
+            continue
