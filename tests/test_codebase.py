@@ -29,7 +29,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"holds", "flights"},
         {"memory_holds", "backend_holds", "debts", "reclaiming"},
         {"identity", "texts", "json_types", "aliases"},
-        {"policies", "keys", "signature", "watch", "collisions"},
+        {"policies", "keys", "signature", "watch", "collisions", "declared_types", "round_trip"},
         {"declare", "inputs", "tokens"},
         {"graph"},
         {"build", "invalidation", "guards"},

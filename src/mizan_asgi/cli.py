@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,9 +11,10 @@ import typer
 from typer.core import TyperGroup
 
 from mizan_core.declare import Arg, Binding, ByBody, ByName, Result, Whole
+from mizan_core.declared_types import has_bare_type, show_type
 from mizan_core.engine import Engine
 from mizan_core.errors import DeclarationError, MizanError
-from mizan_core.graph import Affect, ContextPlan, Function, Graph
+from mizan_core.graph import Affect, ContextPlan, Function, Graph, NotNarrowing
 from mizan_core.header import encode_header
 from mizan_core.identity import Identity
 from mizan_core.invalidation import Invalidation
@@ -28,6 +30,9 @@ from .codegen.openapi import openapi_json
 from .codegen.watching import noting_sources
 from .codegen.watching import watch as watch_sources
 from .targets import base_url_of, find, graph_of
+
+# What anything may be called by.
+_SAYS_NOTHING = frozenset({"id", "pk", "name", "slug", "uuid", "key", "code"})
 
 
 class _Commands(TyperGroup):
@@ -274,31 +279,56 @@ def _describe_mutation(graph: Graph, function: Function) -> str:
     private = " (private)" if function.declaration.private else ""
     lines = [f"mutation {function.name}({', '.join(function.inputs)}){private}"]
     for affect in function.affects:
+        plan = graph.contexts[affect.context]
         reader = f"/{affect.function}" if affect.function else ""
-        lines.append(
-            f"  {affect.context}{reader}: {_describe_affect(graph.contexts[affect.context], function, affect)}"
-        )
-    return "\n".join([*lines, ""])
+        lines.append(f"  {affect.context}{reader}: {_describe_affect(plan, affect)}")
+        lines += [f"    {_describe_passed_over(plan, function, *one)}" for one in affect.passed_over]
+    return "\n".join([*lines, *(f"  WARNING: {one}" for one in _describe_bare_names(function)), ""])
 
 
-def _describe_affect(plan: ContextPlan, function: Function, affect: Affect) -> str:
+def _describe_affect(plan: ContextPlan, affect: Affect) -> str:
     if isinstance(affect.narrowing, ByBody):
         return "narrowed by its body"
     if isinstance(affect.narrowing, Whole):
         return "WHOLE, as declared"
-    if fitting := [one for one in affect.bindings if _may_fit(plan, function, *one)]:
-        by = ", ".join(_describe_binding(name, binding) for name, binding in fitting)
-        return f"narrowed by {by}"
     if affect.bindings:
-        return f"WHOLE: what is called {' or '.join(name for name, _ in affect.bindings)} is of a type that never fits"
-    if isinstance(affect.narrowing, ByName) and not plan.parameters:
+        return f"narrowed by {', '.join(_describe_binding(name, binding) for name, binding in affect.bindings)}"
+    if not plan.parameters:
         return "whole, for it has no parameters"
-    return f"WHOLE: no argument is called {' or '.join(plan.parameters)}; see .where(...)"
+    if affect.passed_over:
+        return "WHOLE"
+    names = [name for name, parameter in plan.parameters.items() if parameter.is_name]
+    if not names:
+        return "WHOLE: none of its parameters is required; see .where(...)"
+    return f"WHOLE: no argument is called {' or '.join(names)}; see .where(...)"
 
 
-def _may_fit(plan: ContextPlan, function: Function, name: str, binding: Binding) -> bool:
-    """Whether an argument can have a value for the parameter; `build` has seen to other bindings."""
-    return not isinstance(binding, Arg) or function.inputs[binding.name].kinds.can_become(plan.parameters[name].kinds)
+def _describe_passed_over(plan: ContextPlan, function: Function, name: str, why: NotNarrowing) -> str:
+    """Why an argument does not narrow, and how to say that it should."""
+    where = f'.where({name}=Arg("{name}"))'
+    if why is NotNarrowing.OPTIONAL:
+        return f"{name} does not narrow: it is optional in {plan.name}, a filter; if it should, declare {where}"
+    argument, parameter = (show_type(one.annotation) for one in (function.inputs[name].input, plan.parameters[name]))
+    return (
+        f"{name} does not narrow: {argument} here, {parameter} in {plan.name}; "
+        f"if both are one thing, give them one type or declare {where}"
+    )
+
+
+def _describe_bare_names(function: Function) -> Iterator[str]:
+    """Arguments that narrow several contexts by a name that says of nothing what it is."""
+    narrowed: dict[str, list[str]] = {}
+    for affect in function.affects:
+        for name, _ in affect.bindings if isinstance(affect.narrowing, ByName) else ():
+            if name in _SAYS_NOTHING and has_bare_type(function.inputs[name].input.annotation):
+                narrowed.setdefault(name, []).append(affect.context)
+    for name, contexts in narrowed.items():
+        distinct = list(dict.fromkeys(contexts))
+        if len(distinct) > 1:
+            yield (
+                f"one {name} narrows {' and '.join(distinct)}; "
+                "if these are different things, give each a NewType or declare .where(...)"
+            )
 
 
 def _describe_binding(name: str, binding: Binding) -> str:

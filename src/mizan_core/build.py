@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter
+from pydantic.fields import FieldInfo
 
 from .declare import (
     Arg,
@@ -27,8 +28,9 @@ from .declare import (
     check_signature,
     declaration_of,
 )
+from .declared_types import same_declared_type, show_type
 from .errors import DeclarationError, GraphError
-from .graph import Affect, CachePolicy, ContextPlan, Function, Graph
+from .graph import Affect, CachePolicy, ContextPlan, Function, Graph, NotNarrowing
 from .inputs import (
     MISFIT,
     Compiled,
@@ -211,9 +213,9 @@ class _Build:
         try:
             return compile_input(one)
         except MISFIT:
-            self.defects.append(f"{where}: its default {one.default!r} is not a {_show(one.annotation)}")
+            self.defects.append(f"{where}: its default {one.default!r} is not a {show_type(one.annotation)}")
         except Exception as error:  # noqa: BLE001  # a type's hook may raise anything, and is one defect among others
-            self.defects.append(f"{where}: Pydantic cannot validate {_show(one.annotation)} ({_first_line(error)})")
+            self.defects.append(f"{where}: Pydantic cannot validate {show_type(one.annotation)} ({_first_line(error)})")
         return None
 
     def check_sendable(self, declaration: Declaration, compiled: Compiled) -> None:
@@ -223,8 +225,8 @@ class _Build:
         found = unsendable(compiled.adapter.core_schema)
         if found is not None:
             self.defects.append(
-                f"{declaration.name}: parameter {compiled.input.name!r} is a {_show(compiled.input.annotation)}, and "
-                f"{_UNSENDABLE[found]}"
+                f"{declaration.name}: parameter {compiled.input.name!r} is a "
+                f"{show_type(compiled.input.annotation)}, and {_UNSENDABLE[found]}"
             )
 
     def result(self, declaration: Declaration, signature: Signature) -> TypeAdapter[Any] | None:
@@ -232,7 +234,7 @@ class _Build:
             return compile_type(signature.returns)
         except Exception as error:  # noqa: BLE001  # as for inputs
             self.defects.append(
-                f"{declaration.name}: Pydantic cannot serialise what it returns, {_show(signature.returns)} "
+                f"{declaration.name}: Pydantic cannot serialise what it returns, {show_type(signature.returns)} "
                 f"({_first_line(error)})"
             )
             return None
@@ -256,7 +258,7 @@ class _Build:
         parameters: dict[str, Parameter] = {}
         for name in sorted(compiled):
             self.check_spelling(f"{owner_of[name].name}: parameter {name!r} of context {context!r}", compiled[name])
-            parameters[name] = _parameter(compiled[name])
+            parameters[name] = _parameter(compiled[name], is_name=all(_names_a_thing(one, name) for one in members))
         self.parameters[context] = parameters
         self.compiled[context] = {name: compiled[name] for name in parameters}
         self.check_pages(context, [function for function in members if function.is_view])
@@ -290,8 +292,8 @@ class _Build:
                 known = self.compiled[context].get(name)
                 if known is not None and not same_type(known, one):
                     self.defects.append(
-                        f"{view.name}: parameter {name!r} is a {_show(one.input.annotation)} here and a "
-                        f"{_show(known.input.annotation)} in context {context!r}"
+                        f"{view.name}: parameter {name!r} is a {show_type(one.input.annotation)} here and a "
+                        f"{show_type(known.input.annotation)} in context {context!r}"
                     )
 
     def check_scopes(self, context: str) -> None:
@@ -339,14 +341,48 @@ class _Build:
             return None
         match target.narrowing:
             case ByName():
-                bindings = tuple((name, Arg(name)) for name in parameters if name in function.inputs)
-                return Affect(context, reader, target.narrowing, bindings)
+                return self.by_name(function, context, reader, target.narrowing)
             case Where(bindings=declared_bindings):
                 bound = tuple((name, _by_attribute(function, binding)) for name, binding in declared_bindings)
                 for name, binding in bound:
                     self.check_binding(function, context, name, binding)
-                return Affect(context, reader, target.narrowing, bound)
+                as_is = frozenset(
+                    name for name, binding in bound if self.is_of_its_type(function, context, name, binding)
+                )
+                return Affect(context, reader, target.narrowing, bound, as_is)
         return Affect(context, reader, target.narrowing)
+
+    def by_name(self, function: Function, context: str, reader: str | None, narrowing: ByName) -> Affect:
+        """The arguments that name the context's things: of a required parameter's name, and of its type."""
+        parameters, compiled = self.parameters[context], self.compiled[context]
+        bound: list[str] = []
+        passed_over: list[tuple[str, NotNarrowing]] = []
+        for name in [name for name in parameters if name in function.inputs]:
+            if not parameters[name].is_name:
+                passed_over.append((name, NotNarrowing.OPTIONAL))
+            elif not _is_one_thing(function.inputs[name], compiled[name]):
+                passed_over.append((name, NotNarrowing.OTHER_TYPE))
+            else:
+                bound.append(name)
+        as_is = frozenset(name for name in bound if _is_one_thing(function.inputs[name], compiled[name], exactly=True))
+        return Affect(context, reader, narrowing, tuple((name, Arg(name)) for name in bound), as_is, tuple(passed_over))
+
+    def is_of_its_type(self, function: Function, context: str, name: str, binding: Binding) -> bool:
+        """Whether what is bound to a parameter was validated as one of its values."""
+        parameter = self.compiled[context].get(name)
+        if parameter is None:
+            return False
+        match binding:
+            case Arg(name=argument):
+                source = function.inputs.get(argument)
+                return source is not None and _is_one_thing(source, parameter, exactly=True)
+            case Result(field=field_name):
+                found = [known.get(field_name) for known in _all_fields(function)]
+                return bool(found) and all(
+                    one is not None and same_declared_type(one, parameter.input.annotation, constraints=True)
+                    for one in found
+                )
+        return False
 
     def check_binding(self, function: Function, context: str, name: str, binding: Binding) -> None:
         where = f"{function.name}: affects {context!r} where {name!r} is {_show_binding(binding)}"
@@ -376,19 +412,19 @@ class _Build:
 
     def result_kinds(self, where: str, function: Function, field_name: str) -> Kinds | None:
         """The kinds of a field of the result; None where that cannot be known before it is there."""
-        members = union_members(function.signature.returns)
-        fields = [found for member in members if (found := _fields_of(member)) is not None]
+        fields = _all_fields(function)
         if not fields:
             if kinds_of(function.result or TypeAdapter(Any), serialized=True).own & {"object", "any"}:
                 return None
-            self.defects.append(f"{where}, and {_show(function.signature.returns)} has no fields")
+            self.defects.append(f"{where}, and {show_type(function.signature.returns)} has no fields")
             return None
         for known in fields:
             if field_name in known:
                 return _kinds_of_field(known[field_name])
         names = [name for known in fields for name in known]
         self.defects.append(
-            f"{where}, and {_show(function.signature.returns)} has no field {field_name!r}{_nearest(field_name, names)}"
+            f"{where}, and {show_type(function.signature.returns)} has no field {field_name!r}"
+            f"{_nearest(field_name, names)}"
         )
         return None
 
@@ -438,7 +474,9 @@ class _Build:
             yield tuple(names)
             return
         parameters = self.compiled[affect.context]
-        certain = [name for name in names if _always_narrows(function.inputs[name], parameters[name])]
+        certain = [
+            name for name in names if name in affect.as_is and _always_narrows(function.inputs[name], parameters[name])
+        ]
         optional = [name for name in names if name not in certain]
         for count in range(len(optional) + 1):
             for chosen in itertools.combinations(optional, count):
@@ -456,7 +494,7 @@ def _called(function: Function, argument: str) -> str | None:
 def _unspellable(compiled: Compiled) -> str | None:
     """Why no URL spells each value of a context's parameter as one text."""
     kinds, one = compiled.kinds, compiled.input
-    shown = f"is a {_show(one.annotation)}"
+    shown = f"is a {show_type(one.annotation)}"
     if not kinds.fits_a_url:
         return f"{shown}, which a URL cannot spell; use a scalar or a list of scalars"
     if mentions(one.annotation, WITHOUT_TEXT):
@@ -501,15 +539,24 @@ def _fingerprint(
     return hashlib.sha256(canonical_json(message).encode()).digest()[:FINGERPRINT_BYTES]
 
 
-def _parameter(compiled: Compiled) -> Parameter:
+def _names_a_thing(reader: Function, name: str) -> bool:
+    """Whether a reader, if it takes the parameter at all, cannot do without it."""
+    compiled = reader.inputs.get(name)
+    return compiled is None or (compiled.input.required and not compiled.kinds.nullable)
+
+
+def _parameter(compiled: Compiled, *, is_name: bool) -> Parameter:
     """A nullable parameter without a default has null for one here: leaving it out is how a URL spells null."""
     one = compiled.input
     return Parameter(
         name=one.name,
+        annotation=one.annotation,
         adapter=compiled.adapter,
         kinds=compiled.kinds,
         required=one.required and not compiled.kinds.nullable,
         default_text=compiled.default_text,
+        round_trip=compiled.round_trip,
+        is_name=is_name,
     )
 
 
@@ -517,18 +564,31 @@ def _required(inputs: Mapping[str, Compiled]) -> frozenset[str]:
     return frozenset(name for name, compiled in inputs.items() if compiled.input.required)
 
 
+def _is_one_thing(argument: Compiled, parameter: Compiled, *, exactly: bool = False) -> bool:
+    """Whether an argument is the parameter's thing, or a collection of them; `exactly`: with the same constraints."""
+    one, other = argument.input.annotation, parameter.input.annotation
+    return same_declared_type(one, other, constraints=exactly)
+
+
 def _always_narrows(argument: Compiled, parameter: Compiled) -> bool:
-    return argument.input.required and not argument.kinds.nullable and same_type(argument, parameter)
+    is_alone = argument.kinds.is_list == parameter.kinds.is_list
+    return argument.input.required and not argument.kinds.nullable and is_alone and parameter.round_trip is None
 
 
 def _divergence(first: Compiled, second: Compiled) -> str | None:
     if not same_type(first, second):
-        return f"diverges: {_show(first.input.annotation)} here and {_show(second.input.annotation)} there"
+        return f"diverges: {show_type(first.input.annotation)} here and {show_type(second.input.annotation)} there"
     if first.input.required != second.input.required:
         return "diverges: it has a default in one of them only"
     if first.default_text != second.default_text:
         return f"diverges: its default is {first.input.default!r} here and {second.input.default!r} there"
     return None
+
+
+def _all_fields(function: Function) -> list[Mapping[str, Any]]:
+    """The fields of each type that the function may return, as far as they can be known."""
+    members = union_members(function.signature.returns)
+    return [found for member in members if (found := _fields_of(member)) is not None]
 
 
 def _fields_of(annotation: Any) -> Mapping[str, Any] | None:
@@ -537,13 +597,17 @@ def _fields_of(annotation: Any) -> Mapping[str, Any] | None:
         return None
     if issubclass(annotation, BaseModel):
         computed = {name: field.return_type for name, field in annotation.model_computed_fields.items()}
-        return {name: field.annotation for name, field in annotation.model_fields.items()} | computed
+        return {name: _annotation_of(field) for name, field in annotation.model_fields.items()} | computed
     if any(hasattr(annotation, mark) for mark in ("__dataclass_fields__", "__required_keys__", "_fields")):
         try:
-            return get_type_hints(annotation)
+            return get_type_hints(annotation, include_extras=True)
         except NameError:  # a type that is local to a function and names itself, which Pydantic alone can resolve
             return dict.fromkeys(annotation.__annotations__, Any)
     return None
+
+
+def _annotation_of(field: FieldInfo) -> Any:
+    return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
 
 
 def _by_attribute(function: Function, binding: Binding) -> Binding:
@@ -565,10 +629,6 @@ def _kinds_of_field(annotation: Any) -> Kinds | None:
 def _place(declaration: Declaration) -> str:
     function = declaration.function
     return f"{function.__module__}.{function.__qualname__}"
-
-
-def _show(annotation: Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
 
 
 def _show_binding(binding: Binding) -> str:

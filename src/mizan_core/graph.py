@@ -7,6 +7,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from types import MappingProxyType
 from typing import Any
 
@@ -21,17 +22,27 @@ from .signature import Signature
 from .snapshots import may_change
 
 
+class NotNarrowing(Enum):
+    """Why an argument with the name of a context's parameter does not narrow the context."""
+
+    OPTIONAL = auto()  # the parameter is a filter, a page or a limit, and no name of a thing
+    OTHER_TYPE = auto()  # the argument is declared to be another thing
+
+
 @dataclass(frozen=True, slots=True)
 class Affect:
     """One member of `affects`, resolved: a context, and the reader's name where a reader was named.
 
-    `bindings` says which value narrows which parameter; `narrowing` says what it takes for them to count.
+    `bindings` says which value narrows which parameter; `narrowing` says what it takes for them to count. `as_is`:
+    parameters whose values are of their types already. `passed_over`: arguments that only have a parameter's name.
     """
 
     context: str
     function: str | None
     narrowing: Narrowing
     bindings: tuple[tuple[str, Binding], ...] = ()
+    as_is: frozenset[str] = frozenset()
+    passed_over: tuple[tuple[str, NotNarrowing], ...] = ()
 
     @property
     def is_determined(self) -> bool:

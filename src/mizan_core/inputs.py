@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from .collisions import validator_of, without_collisions
 from .errors import InvalidInput, InvalidValue
+from .round_trip import RoundTrip, round_trip_of
 from .signature import Input
 from .texts import for_texts, for_texts_of, needs_json, partial
 from .values import Json, canonical, jsonable
@@ -120,6 +121,7 @@ class Compiled:
     adapter: TypeAdapter[Any]
     kinds: Kinds
     default_text: str | None
+    round_trip: RoundTrip | None = None  # None where the texts of all values come back as these
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,10 +129,14 @@ class Parameter:
     """A parameter of a context. `default_text` is None where the default is null or there is none."""
 
     name: str
+    annotation: Any
     adapter: TypeAdapter[Any]
     kinds: Kinds
     required: bool
     default_text: str | None = None
+    round_trip: RoundTrip | None = None  # as for an input
+    # Whether it says which thing a bundle is about: no reader has a default for it, and none takes null.
+    is_name: bool = False
 
     # The value of what a URL, or somebody who invalidates, says of it: of texts, and of JSON that is no strict value.
     read: Callable[[object], Any] = field(init=False, repr=False)
@@ -146,11 +152,12 @@ class Parameter:
     def is_list(self) -> bool:
         return self.kinds.is_list
 
-    def choices(self, value: object, *, at_most: int) -> list[Json]:
+    def choices(self, value: object, *, at_most: int, as_is: bool = False) -> list[Json]:
         """The distinct values that a value stands for, in this type, as JSON: one, or one for each member of a list.
 
-        None at all where the value does not narrow: it is null, it or a member of it does not fit, or there are no
-        members, more than `at_most` different ones, or more than `MAXIMUM_MEMBERS` altogether.
+        `as_is`: the value has this type already, and validating it again could make another value of it. None at all
+        where the value does not narrow: it is null, it or a member of it does not fit or does not come back from a
+        URL, or there are no members, more than `at_most` different ones, or more than `MAXIMUM_MEMBERS` altogether.
         """
         if type(value) is int and self.is_plain_int:
             return [value]
@@ -158,8 +165,9 @@ class Parameter:
             return []
         distinct: dict[bytes, Json] = {}
         try:
-            for member in self._members(value):
-                brought = jsonable(self.read(member))
+            for member in self._members(value, as_is=as_is and self.round_trip is not None):
+                fitting = member if as_is else self.read(member)
+                brought = jsonable(fitting if self.round_trip is None else self.round_trip.of(fitting))
                 distinct[canonical(brought).encode()] = brought  # encoded, as a header needs it to be
                 if brought is None or len(distinct) > at_most:
                     return []
@@ -167,21 +175,25 @@ class Parameter:
             return []
         return list(distinct.values())
 
-    def _members(self, value: object) -> Iterator[Json]:
-        """The value itself, or each member of a list once. Raises ValueError for what does not narrow.
+    def _members(self, value: object, *, as_is: bool) -> Iterator[object]:
+        """The value itself, or each member of a list once: as it is, or as JSON.
 
-        Members are told apart by their texts: a sender can choose numbers that have one hash.
+        Raises ValueError for what does not narrow. Members are told apart by their texts: a sender can choose numbers
+        that have one hash.
         """
         if isinstance(value, _COLLECTIONS) and len(value) > (MAXIMUM_FIELDS if self.is_list else MAXIMUM_MEMBERS):
             raise ValueError("Too many members.")
         plain = jsonable(value)
         if self.is_list or not isinstance(plain, list):
-            yield plain
+            yield value if as_is else plain
             return
         known: set[tuple[type, str]] = set()
-        for member in plain:
-            if type(member) not in _JSON_SCALARS:
-                raise ValueError("A member is a list or an object.")
+        members: Iterable[Any] = plain
+        if as_is:  # a set has no order that is the same in every process
+            members = value if isinstance(value, list | tuple) else sorted(cast(Iterable[Any], value), key=canonical)
+        for member in members:
+            if isinstance(member, list | dict):
+                raise ValueError("A member is a list or an object.")  # noqa: TRY004  # as for what does not fit
             spelled = type(member), canonical(member)
             if spelled not in known:
                 known.add(spelled)
@@ -276,7 +288,8 @@ class Validator:
 def compile_input(one: Input) -> Compiled:
     """Raises as `compile_type` does where the annotation cannot be validated, and one of `MISFIT` for a bad default."""
     adapter = compile_type(one.annotation)
-    return Compiled(one, adapter, kinds_of(adapter), None if one.required else _text_of(adapter, one.default))
+    default_text = None if one.required else _text_of(adapter, one.default)
+    return Compiled(one, adapter, kinds_of(adapter), default_text, round_trip_of(adapter.core_schema))
 
 
 def compile_type(annotation: Any) -> TypeAdapter[Any]:

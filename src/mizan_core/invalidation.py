@@ -1,7 +1,7 @@
 """What a call makes stale (protocol, section 4): pure functions from arguments, result and body to invalidations."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, assert_never
 
@@ -234,17 +234,22 @@ def within(scope: Mapping[str, str], texts: Mapping[str, str | None]) -> bool:
     return all(texts.get(name, text) == text for name, text in scope.items())
 
 
-def narrow(plan: ContextPlan, function: str | None, values: Mapping[str, object]) -> list[Invalidation]:
-    """One invalidation for each combination of values. What is null or does not fit does not narrow."""
+def narrow(
+    plan: ContextPlan, function: str | None, values: Mapping[str, object], as_is: Set[str] = frozenset()
+) -> list[Invalidation]:
+    """One invalidation for each combination of values. What is null or does not fit does not narrow.
+
+    `as_is` names the values that are of their parameters' types already.
+    """
     if len(values) == 1:
         ((name, value),) = values.items()
-        choices = plan.parameters[name].choices(value, at_most=MAXIMUM_ENTRIES)
+        choices = plan.parameters[name].choices(value, at_most=MAXIMUM_ENTRIES, as_is=name in as_is)
         return [Invalidation(plan.name, {name: one}, function) for one in choices] or [
             Invalidation(plan.name, {}, function)
         ]
     scopes: list[dict[str, object]] = [{}]
     for name in sorted(values):
-        choices = plan.parameters[name].choices(values[name], at_most=MAXIMUM_ENTRIES)
+        choices = plan.parameters[name].choices(values[name], at_most=MAXIMUM_ENTRIES, as_is=name in as_is)
         if choices and len(scopes) * len(choices) <= MAXIMUM_ENTRIES:
             scopes = [scope | {name: choice} for scope in scopes for choice in choices]
     return [Invalidation(plan.name, scope, function) for scope in scopes]
@@ -261,7 +266,7 @@ def _declared(
     match affect.narrowing:
         case ByName():
             values = {name: sent.get(name) for name, _ in affect.bindings}
-            return narrow(plan, affect.function, values)
+            return narrow(plan, affect.function, values, affect.as_is)
         case Whole():
             return [Invalidation(affect.context, {}, affect.function)]
         case ByBody():
@@ -285,7 +290,7 @@ def _bound(
     values = {name: _value(binding, sent, identity, outcome) for name, binding in affect.bindings}
     if any(value is None for value in values.values()):
         values = {}
-    return narrow(plan, affect.function, values)
+    return narrow(plan, affect.function, values, affect.as_is)
 
 
 def _value(binding: Binding, sent: Mapping[str, object], identity: Identity, outcome: Outcome) -> object:

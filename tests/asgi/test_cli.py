@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NewType
 
 import pytest
 from starlette.responses import HTMLResponse
@@ -97,7 +98,38 @@ async def merge(user_id: dict[str, int]) -> None:
     pass
 
 
+ONE_TYPE = "if both are one thing, give them one type or declare"
+DIFFERENT_THINGS = "if these are different things, give each a NewType or declare .where(...)"
+TicketId = NewType("TicketId", int)
+
+
+@client(context="ticket")
+async def ticket(slug: int) -> str:
+    return ""
+
+
+@client(context="org")
+async def org(slug: int, page: int = 1) -> str:
+    return ""
+
+
+@client(context="board")
+async def board(slug: TicketId) -> str:
+    return ""
+
+
+@client(affects=["ticket", "org", "board", ticket])
+async def close(slug: int, page: int) -> None:
+    pass
+
+
+@client(affects="board")
+async def sort(slug: TicketId) -> None:
+    pass
+
+
 functions = [customer_orders, orders_page, private_orders, about_page, ship, buy, import_orders, rain, receive, merge]
+functions += [ticket, org, board, close, sort]
 graph = build([*site.functions, *functions])
 mizan = Mizan(graph, mwt_keys=KEYS, mwt_ttl=60, audience="shop", base_url="/m")
 shared = Mizan(graph, cache=SharedCache(), cache_secret=SECRET, base_url="/m")
@@ -197,7 +229,7 @@ def test_check_shows_what_every_mutation_narrows_and_a_missed_narrowing_as_whole
     assert paragraph("mutation ship", told) == [
         "mutation ship(order_id)",
         "shop_orders: narrowed by customer_id = customer of the result",
-        "user: WHOLE: no argument is called page or user_id; see .where(...)",
+        "user: WHOLE: no argument is called user_id; see .where(...)",
     ]
     assert paragraph("mutation buy", told) == [
         "mutation buy(buyer, customer_id)",
@@ -209,9 +241,30 @@ def test_check_shows_what_every_mutation_narrows_and_a_missed_narrowing_as_whole
         "shop_orders: WHOLE, as declared",
         "shop_orders: narrowed by its body",
     ]
-    assert paragraph("mutation receive", told)[1:] == ["shop_orders: narrowed by customer_id"]
-    assert paragraph("mutation merge", told)[1:] == ["user: WHOLE: what is called user_id is of a type that never fits"]
+    assert paragraph("mutation receive", told)[1:] == [
+        "shop_orders: narrowed by customer_id",
+        'tag does not narrow: it is optional in shop_orders, a filter; if it should, declare .where(tag=Arg("tag"))',
+    ]
+    assert paragraph("mutation merge", told)[1:] == [
+        "user: WHOLE",
+        f'user_id does not narrow: dict[str, int] here, int in user; {ONE_TYPE} .where(user_id=Arg("user_id"))',
+    ]
     assert paragraph("mutation rain", told) == ["mutation rain()", "weather: whole, for it has no parameters"]
+
+
+def test_check_tells_what_only_has_the_name_of_another_thing() -> None:
+    told = run("check", target("graph")).stdout
+    assert paragraph("mutation close", told) == [
+        "mutation close(slug, page)",
+        "ticket: narrowed by slug",
+        "org: narrowed by slug",
+        'page does not narrow: it is optional in org, a filter; if it should, declare .where(page=Arg("page"))',
+        "board: WHOLE",
+        f'slug does not narrow: int here, TicketId in board; {ONE_TYPE} .where(slug=Arg("slug"))',
+        "ticket/ticket: narrowed by slug",
+        f"WARNING: one slug narrows ticket and org; {DIFFERENT_THINGS}",
+    ]
+    assert paragraph("mutation sort", told) == ["mutation sort(slug)", "board: narrowed by slug"]
 
 
 @pytest.mark.parametrize("name", ["shared", "engine"])

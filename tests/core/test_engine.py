@@ -1603,7 +1603,7 @@ class TestVersions:
         async def change(customer_id: int) -> None:
             rows["value"] += 1
 
-        @client(affects=orders)
+        @client(affects=orders.where(page=Arg("page")))
         async def change_page(page: int) -> None:
             rows["value"] += 1
 

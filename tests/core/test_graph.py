@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Never, NoReturn, Optional, TypeVar
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, ImportString, Json, Secret, computed_field
+from pydantic import BaseModel, ConfigDict, Field, ImportString, Json, PositiveInt, Secret, computed_field
 from starlette.responses import HTMLResponse
 from typing_extensions import TypedDict
 
@@ -440,7 +440,7 @@ class TestAffects:
         assert affects == [("user", None), ("user", "profile"), ("user", "profile"), ("people", "user")]
 
     def test_arguments_bind_to_the_parameters_of_the_same_name(self) -> None:
-        graph = build([reader("a", "user", user_id=int, page=(int, 1)), mutation("m", "user", name=str, user_id=str)])
+        graph = build([reader("a", "user", user_id=int, page=(int, 1)), mutation("m", "user", name=str, user_id=int)])
         assert graph.functions["m"].affects[0].bindings == (("user_id", Arg("user_id")),)
 
     def test_plain_calls_affect_nothing_and_are_in_no_bundle(self) -> None:
@@ -489,13 +489,13 @@ class TestPolicies:
         assert plan.page_policies == {"page": CachePolicy(2, Seconds(30), Per.USER, True)}
 
 
-A, B, C = (int, 1), (int, 2), (int, 3)
+B, C = (int, 2), (int, 3)
 
 
 def shapes(*functions: Any, scopes: Any = ()) -> list[str]:
-    """The scope shapes of a context with the parameters a, b and c, each as a text."""
+    """The scope shapes of a context with the required parameters a, b and c, each as a text."""
     context = Context("abc", scopes=scopes)
-    graph = build([reader("r", context, a=int, b=B, c=C), *functions])
+    graph = build([reader("r", context, a=int, b=int, c=int), *functions])
     return ["".join(shape) for shape in graph.contexts["abc"].shapes]
 
 
@@ -507,9 +507,15 @@ class TestShapes:
     def test_what_is_always_sent_narrows_always(self) -> None:
         assert shapes(mutation("m", "abc", a=int, b=int)) == ["", "ab"]
 
-    def test_what_may_be_left_out_null_or_of_another_type_narrows_in_every_combination(self) -> None:
+    def test_what_may_be_left_out_null_a_list_or_a_misfit_narrows_in_every_combination(self) -> None:
         assert shapes(mutation("m", "abc", a=int, b=B, c=int | None)) == ["", "a", "ab", "ac", "abc"]
-        assert shapes(mutation("m", "abc", a=list[int], b=str)) == ["", "a", "b", "ab"]
+        assert shapes(mutation("m", "abc", a=list[int], b=PositiveInt)) == ["", "a", "b", "ab"]
+        assert shapes(mutation("m", "abc", a=str, b=int)) == ["", "b"]
+
+    def test_an_optional_parameter_gives_no_shape_by_its_name(self) -> None:
+        narrow = [mutation("m", "c", a=int, b=int), mutation("n", Context("c").where(b=Arg("b")), b=int)]
+        shapes_of = [build([reader("r", "c", a=int, b=B), *narrow[:count]]).contexts["c"].shapes for count in (1, 2)]
+        assert shapes_of == [((), ("a",)), ((), ("a",), ("b",))]
 
     def test_bindings_narrow_together_or_not_at_all(self) -> None:
         where = Context("abc").where(b=Arg("x"), a=Me)
@@ -524,7 +530,7 @@ class TestShapes:
         names = "abcdef"
         optional: dict[str, Any] = dict.fromkeys(names, (int, 1))
         narrow = [mutation("m", "many", **optional), mutation("n", "many", f=int)]
-        graph = build([reader("r", "many", **optional), *narrow])
+        graph = build([reader("r", "many", **dict.fromkeys(names, int)), *narrow])
         assert graph.contexts["many"].shapes == (
             (),
             *((name,) for name in names),
@@ -558,7 +564,7 @@ class TestFingerprint:
             fingerprint(y=(int, 2)),
             fingerprint(z=int),
             fingerprint(scopes=[("x",)]),
-            fingerprint(mutation("m", "c", y=int)),
+            fingerprint(mutation("m", Context("c").where(y=Arg("y")), y=int)),
         ]
         assert len(set(versions)) == len(versions)
         assert fingerprint(mutation("m", "c")) == fingerprint()

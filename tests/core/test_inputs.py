@@ -12,7 +12,6 @@ import pytest
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     Field,
     JsonValue,
     SecretStr,
@@ -409,7 +408,6 @@ class TestChoices:
             (Decimal, "1.50", ["1.5"]),
             (int | None, "5", [5]),
             (int, [3, "1", 3, True], [3, 1]),
-            (bool | int, [True, 1, 1.0], [True, 1]),
             (int, ("2", 1), [2, 1]),
             (int, {10, 9, 2}, [2, 9, 10]),
             (list[int], ("1", 2), [[1, 2]]),
@@ -453,6 +451,7 @@ class TestChoices:
             (str, SecretStr("x")),
             (float, "nan"),
             (float, float("inf")),
+            (bool | int, [True, 1]),  # as in a URL, 1 is read as true
             (list[int], 5),
             (list[int], [1, "x"]),
             (list[float], [1, float("nan")]),
@@ -471,7 +470,7 @@ class TestChoices:
         assert noted.choices([3, 1, 2] * 1000, at_most=3) == [3, 1, 2]
         assert noted.choices(range(1000), at_most=3) == []
         assert noted.choices(list(range(1000)), at_most=3) == []
-        assert looked_at == [3, 1, 2, 0, 1, 2, 3]
+        assert looked_at == [3, 3, 1, 1, 2, 2, 0, 0, 1, 1, 2, 2, 3, 3]  # read, and read back as from a URL
 
     def test_a_list_longer_than_any_page_needs_stands_for_nothing(self) -> None:
         looked_at: list[int] = []
@@ -485,11 +484,9 @@ class TestChoices:
         assert parameter(list[int]).choices([3] * 1001, at_most=64) == []
 
     def test_members_are_told_apart_by_their_texts_and_types(self) -> None:
-        asked: list[object] = []
-        noted = parameter(Annotated[str | int, BeforeValidator(lambda value: asked.append(value) or value)])
         alike = [2**61, 1, "1", True, 1, 2**61, 1.0]
-        noted.choices(alike, at_most=64)
-        assert [(type(one), one) for one in asked] == [(type(one), one) for one in [2**61, 1, "1", True, 1.0]]
+        found = [*parameter(str)._members(alike, as_is=False)]
+        assert [(type(one), one) for one in found] == [(type(one), one) for one in [2**61, 1, "1", True, 1.0]]
 
     def test_an_iterator_is_left_to_the_function(self) -> None:
         given = validator(ids=Iterable[int]).validate({"ids": ["1", "2"]})

@@ -113,6 +113,14 @@ class Param:
         texts = list(LISTS.values()) if self.kind is list else list(FITS[self.kind])
         return [*texts, None] if self.nullable else [*texts]
 
+    def is_named_by(self, argument: "Argument") -> bool:
+        """Whether an argument of the same name is the same thing, and this is no filter."""
+        if self.optional or self.nullable:
+            return False
+        if self.kind is list:
+            return (argument.collection, argument.kind, argument.nullable) == (list, int, False)
+        return argument.kind is self.kind
+
     def named_by(self, value: Any) -> set[str] | None:
         """The texts that a value names, if it narrows at all."""
         if self.kind is list:
@@ -138,6 +146,7 @@ class World:
     graph: Graph
     contexts: dict[str, dict[str, Param]]
     targets: list[tuple[str, str, dict[str, Any]]]  # a context, how it is narrowed, and the bindings
+    arguments: Mapping[str, "Argument"]
 
     def bundles(self) -> Iterable[tuple[str, Bundle]]:
         """Every bundle of every context, by what its parameters are."""
@@ -177,8 +186,9 @@ class World:
             case "by_body":
                 return isinstance(call.outcome, Unknown) or not of_body
             case "by_name":
-                sent = {name: call.sent[name] for name in self.contexts[context] if name in call.sent}
-                return self.matches(context, sent, bundle)
+                params = self.contexts[context]
+                names = [one for one in call.sent if one in params and params[one].is_named_by(self.arguments[one])]
+                return self.matches(context, {name: call.sent[name] for name in names}, bundle)
         values = {name: call.value_of(binding) for name, binding in bindings.items()}
         return None in values.values() or self.matches(context, values, bundle)
 
@@ -278,7 +288,7 @@ def worlds(draw: st.DrawFn) -> tuple[World, dict[str, Argument]]:
             targets.append((name, how, bindings))
     declared = {key: argument.declared for key, argument in given_arguments.items()}
     graph = build([*functions, mutation("m", affects, dict[str, Any], **declared)])
-    return World(graph, contexts, targets), given_arguments
+    return World(graph, contexts, targets, given_arguments), given_arguments
 
 
 @st.composite

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mizan_core import ANONYMOUS, Conflict, Context, Engine, Identity, MemoryCache, NotFound, build, client
+from mizan_core import ANONYMOUS, Arg, Conflict, Context, Engine, Identity, MemoryCache, NotFound, build, client
 from mizan_core.answers import Page, page_cache_control
 from mizan_core.errors import Unauthorized
 from mizan_core.graph import CachePolicy
@@ -217,11 +217,16 @@ class TestPages:
         async def profile(user_id: int) -> HtmlPage:
             return HtmlPage("x")
 
-        @client(affects=self.user)
+        @client(affects=self.user.where(user_id=Arg("user_id"), page=Arg("page")))
         async def turn(user_id: int, page: int) -> None:
             pass
 
+        @client(affects=self.user)
+        async def rename(user_id: int, page: int) -> None:
+            pass
+
         async def story() -> None:
+            assert (await engine_of(activity, profile, rename).page("profile", {"user_id": 5})).keepable
             assert not (await engine_of(activity, profile, turn).page("profile", {"user_id": 5})).keepable
             assert (await engine_of(activity, profile).page("profile", {"user_id": 5})).keepable
 

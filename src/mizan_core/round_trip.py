@@ -1,0 +1,96 @@
+"""Whether a value's canonical text, read as a URL's would be, is that value again (protocol, section 2).
+
+Where it is not, the text names another value, or none: such a value has no canonical URL, and narrows nothing. For
+most types it always is, which is known at start-up and costs nothing.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from pydantic_core import SchemaValidator
+
+from .errors import InvalidValue
+from .texts import for_texts
+from .values import canonical, jsonable
+
+# Types each of whose values has one text, which spells just that value. Not among them are texts that are changed
+# when they are read, and values that are equal and have more than one form, such as moments in two zones.
+_EXACT = frozenset({"int", "bool", "uuid", "date"})
+_CHANGING = ("strip_whitespace", "to_lower", "to_upper")
+
+
+@dataclass(frozen=True, slots=True)
+class RoundTrip:
+    """A type some of whose values may not come back from a URL as they were."""
+
+    read: Callable[[object], Any]
+
+    def of(self, value: object) -> Any:
+        """The value that the canonical text of `value` stands for: an equal one. Raises `InvalidValue`."""
+        plain = jsonable(value)
+        try:
+            again = self.read(list(map(canonical, plain)) if isinstance(plain, list) else canonical(plain))
+            is_same = _is_same(again, value)
+        except Exception as error:  # a type may have a validator of the developer's, which may raise anything
+            raise InvalidValue("Its canonical text cannot be read.") from error
+        if not is_same:
+            raise InvalidValue("Its canonical text is that of another value.")
+        return again
+
+
+RoundTrips: TypeAlias = Mapping[str, RoundTrip]
+
+
+def round_trip_of(schema: Any) -> RoundTrip | None:
+    """What to check the values of a type with; None where each of them comes back as it was."""
+    return None if _is_exact(schema) else RoundTrip(_reader(schema))
+
+
+def read_back(trips: RoundTrips, sent: Mapping[str, object]) -> Mapping[str, object] | None:
+    """The values that the canonical texts of these stand for; None where one of them has none."""
+    changed: dict[str, object] = {}
+    try:
+        for name, trip in trips.items():
+            if sent.get(name) is not None:
+                changed[name] = trip.of(sent[name])
+    except InvalidValue:
+        return None
+    return {**sent, **changed} if changed else sent
+
+
+def _is_exact(schema: Any) -> bool:
+    match schema:
+        case {"type": str(kind)} if kind in _EXACT:
+            return True
+        case {"type": "str"}:
+            return not any(schema.get(setting) for setting in _CHANGING)
+        case {"type": "nullable", "schema": inner} | {"type": "lax-or-strict", "lax_schema": inner}:
+            return _is_exact(inner)
+        case {"type": "list", "items_schema": inner}:
+            return inner["type"] != "nullable" and _is_exact(inner)  # no text of a list's member is null
+        case {"type": "literal", "expected": list(values)} | {"type": "enum", "members": list(values)}:
+            trip = RoundTrip(_reader(schema))
+            return all(_survives(trip, value) for value in values)
+    return False
+
+
+def _reader(schema: Any) -> Callable[[object], Any]:
+    return SchemaValidator(for_texts(schema)).validate_python
+
+
+def _survives(trip: RoundTrip, value: object) -> bool:
+    try:
+        trip.of(value)
+    except InvalidValue:
+        return False
+    return True
+
+
+def _is_same(one: object, other: object) -> bool:
+    """Whether two values have one type and one text; members of lists pairwise."""
+    if type(one) is not type(other) or canonical(one) != canonical(other):
+        return False
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return all(map(_is_same, one, other))
+    return True
