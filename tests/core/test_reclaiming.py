@@ -142,7 +142,7 @@ def test_a_step_through_redis_is_followed_by_a_longer_pause(
         return 0.0
 
     async def story() -> None:
-        cache = RedisCache(redis.url, prefix="paced:")
+        cache = RedisCache(redis.url, prefix="paced:", timeout=5.0, connect_timeout=5.0)
         await asyncio.gather(*(cache.set(f"ctx:a:{number}", b"x", 60) for number in range(2_500)))
         assert module._pause_after(0.001) > 0.03
         monkeypatch.setattr(module, "_pause_after", pause_after)

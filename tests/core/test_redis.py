@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
+from unittest.mock import Mock, call
 
 import pytest
 from redis.asyncio import Redis
@@ -25,6 +26,8 @@ from mizan_core.testing import redis_server as servers
 from mizan_core.testing.redis_server import RedisServer, redis_server
 from tests.holding_cache import HoldingCache
 from tests.world import World
+
+T = TypeVar("T")
 
 SECRET = "s" * 32
 
@@ -65,6 +68,13 @@ async def _emptied(cache: RedisCache) -> None:
 
 def run(story: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(story())  # type: ignore[arg-type]  # every story is a coroutine function
+
+
+async def in_the_end(operation: Callable[[], Awaitable[T]]) -> T:
+    """What comes of it, once it does not fail."""
+    while True:
+        with suppress(RedisError, OSError):
+            return await operation()
 
 
 class Wire:
@@ -206,7 +216,7 @@ def test_a_hold_that_was_given_up_before_it_left_is_never_written() -> None:
 
 def test_deleting_by_prefix_takes_no_connection_of_its_own(redis: RedisServer) -> None:
     async def story() -> None:
-        cache = RedisCache(redis.url, prefix="alone:", max_connections=1)
+        cache = patient(redis.url, prefix="alone:", max_connections=1)
         await cache.set("a", b"1", None)
         assert await cache.delete_by_prefix("") == 1
         await cache.aclose()
@@ -268,13 +278,14 @@ async def _operate(cache: RedisCache | HoldingCache, operation: str, tags: list[
 
 def test_a_hold_expires_and_one_that_is_left_keeps_its_own_time(cache: RedisCache) -> None:
     async def story() -> None:
-        await cache.hold(["tag:a"], "dead", 0.1)
-        await cache.hold(["tag:b"], "dead", 0.5)
-        await cache.hold(["tag:b"], "alive", 0.1)
+        await cache.hold(["tag:a", "tag:b"], "dead", 0.1)
+        await cache.hold(["tag:b", "tag:c"], "alive", 600)
+        await cache.hold(["tag:c"], "brief", 0.1)
         await cache.release(["tag:b"], "alive")
-        assert (await cache.get("tag:b"))[0] is not None
+        await cache.release(["tag:c"], "brief")
         while await cache.get("tag:a", "tag:b") != [None, None]:
             await asyncio.sleep(0.02)
+        assert await holders(cache, "tag:c") == ["alive"]
         await cache.aclose()
 
     run(story)
@@ -283,12 +294,13 @@ def test_a_hold_expires_and_one_that_is_left_keeps_its_own_time(cache: RedisCach
 def test_who_died_does_not_hold_for_as_long_as_others_go_on_holding(cache: RedisCache) -> None:
     async def story() -> None:
         await cache.hold(["tag:a"], "dead", 0.1)
-        began = time.monotonic()
-        await cache.hold(["tag:a"], "alive", 30)
-        await asyncio.sleep(0.15)
+        while True:
+            await cache.hold(["tag:a"], "alive", 600)
+            if await holders(cache, "tag:a") == ["alive"]:
+                break
+            await asyncio.sleep(0.02)
         await cache.release(["tag:a"], "alive")
         assert await cache.get("tag:a") == [None]
-        assert time.monotonic() - began < 30
         await cache.aclose()
 
     run(story)
@@ -313,22 +325,21 @@ def test_closing_what_was_never_opened_is_no_error(redis: RedisServer) -> None:
     asyncio.run(RedisCache(redis.url).aclose())
 
 
-def test_a_server_that_stands_still_costs_the_deadline_once_and_then_nothing(world: World) -> None:
+def test_of_a_server_that_stands_still_one_command_is_waited_for_and_no_more(world: World) -> None:
     async def story(server: RedisServer) -> None:
-        async with Engine(world.graph, cache=RedisCache(server.url), cache_secret=SECRET) as engine:
+        cache = RedisCache(server.url)
+        async with Engine(world.graph, cache=cache, cache_secret=SECRET) as engine:
             while (await engine.fetch("user", {"user_id": 5})).status != "hit":
                 await asyncio.sleep(0.05)
+            looked_up = Mock(wraps=cache.get)
+            cache.get = looked_up  # type: ignore[method-assign]
             server.signal(signal.SIGSTOP)
             try:
-                began = time.perf_counter()
-                assert (await engine.fetch("user", {"user_id": 5})).status == "bypass"
-                assert 0.2 < time.perf_counter() - began < 1.0
-                began = time.perf_counter()
                 for _ in range(20):
                     assert (await engine.fetch("user", {"user_id": 5})).status == "bypass"
-                assert time.perf_counter() - began < 0.2  # 5 s, if each had waited
             finally:
                 server.signal(signal.SIGCONT)
+            assert [one for one in looked_up.call_args_list if one != call("probe")] == looked_up.call_args_list[:1]
             while engine.health().cache != "up":
                 await asyncio.sleep(0.05)
             assert (await engine.fetch("user", {"user_id": 5})).status == "hit"
@@ -340,14 +351,15 @@ def test_a_server_that_stands_still_costs_the_deadline_once_and_then_nothing(wor
 def test_a_process_that_starts_while_the_server_is_down_serves_and_caches_once_it_is_up(world: World) -> None:
     async def story(server: RedisServer) -> None:
         server.stop()
-        async with Engine(world.graph, cache=RedisCache(server.url), cache_secret=SECRET) as engine:
+        async with Engine(world.graph, cache=patient(server.url), cache_secret=SECRET, deadline=5.0) as engine:
             assert (await engine.fetch("user", {"user_id": 5})).cache_status.endswith("detail=cache-down")
             await engine.call("update_profile", {"user_id": 5, "name": "Eve"})
             server.start()
-            while engine.health().cache != "up":
+            while (found := await engine.fetch("user", {"user_id": 5})).status == "bypass":
                 await asyncio.sleep(0.05)
-            await asyncio.sleep(1.1)
-            assert [(await engine.fetch("user", {"user_id": 5})).status for _ in range(2)] == ["miss", "hit"]
+            assert found.status == "miss"
+            assert b"Eve" in found.body
+            assert (await engine.fetch("user", {"user_id": 5})).status == "hit"
 
     with redis_server() as server:
         run(lambda: story(server))
@@ -368,24 +380,20 @@ def test_a_server_that_forgets_everything_is_only_a_miss(world: World) -> None:
         run(lambda: story(server))
 
 
-def test_a_connection_that_takes_too_long_is_given_up_and_another_is_opened() -> None:
+@pytest.mark.parametrize("is_connected", [True, False])
+def test_a_connection_that_takes_too_long_is_given_up_and_another_is_opened(is_connected: bool) -> None:
     async def story(server: RedisServer) -> None:
-        cache = RedisCache(server.url, timeout=0.05)
-        await cache.set("a", b"1", 60)
+        cache = RedisCache(server.url, timeout=0.05, max_connections=1)
+        server.say("SET", "mizan:a", "1")
+        if is_connected:
+            assert await in_the_end(lambda: cache.get("a")) == [b"1"]
         server.signal(signal.SIGSTOP)
         try:
-            began = time.perf_counter()
             with pytest.raises((RedisError, OSError)):
                 await cache.get("a")
-            assert 0.04 < time.perf_counter() - began < 2
         finally:
             server.signal(signal.SIGCONT)
-        for _ in range(100):
-            with suppress(RedisError, OSError):
-                if await cache.get("a") == [b"1"]:
-                    break
-            await asyncio.sleep(0.02)
-        assert await cache.get("a") == [b"1"]
+        assert await in_the_end(lambda: cache.get("a")) == [b"1"]
         await cache.aclose()
 
     with redis_server() as server:
@@ -434,7 +442,7 @@ def test_what_a_full_server_cannot_hold_is_refused_or_runs_and_is_purged(world: 
 
 def test_a_full_server_purges_what_nobody_else_holds_and_leaves_the_rest_held() -> None:
     async def story(server: RedisServer) -> None:
-        cache = RedisCache(server.url)
+        cache = patient(server.url)
         await cache.hold(["shared"], "other", 30)
         await cache.hold(["shared", "mine"], "me", 30)
         server.say("CONFIG", "SET", "maxmemory", "1")
@@ -545,7 +553,7 @@ def test_an_event_loop_that_has_ended_takes_its_connections_along(cache: RedisCa
 
 
 def test_closing_in_another_event_loop_than_that_which_has_ended_is_no_error(redis: RedisServer) -> None:
-    cache = RedisCache(redis.url)
+    cache = patient(redis.url)
 
     async def asks() -> None:
         assert await cache.get("a") == [None]
@@ -704,7 +712,7 @@ def test_garbage_in_a_cluster_is_a_miss(cluster: str, world: World, spoil: Calla
 
 def test_a_cluster_is_asked_for_more_at_once_than_there_are_connections(cluster: str) -> None:
     async def story() -> None:
-        cache = RedisCache(cluster, prefix="many:", cluster=True, max_connections=2)
+        cache = patient(cluster, prefix="many:", cluster=True, max_connections=2)
         assert all(await asyncio.gather(*(cache.set(f"ctx:{number}", b"1", 60) for number in range(250))))
         found = await asyncio.gather(*(cache.get(f"ctx:{number}", "tag") for number in range(50)))
         assert found == [[b"1", None]] * 50
@@ -759,7 +767,7 @@ def test_a_user_of_a_clusters_access_list_needs_two_commands_more(world: World) 
         while "cluster_state:ok" not in server.say("CLUSTER", "INFO"):
             await asyncio.sleep(0.05)
         url = f"redis://mizan:sesame@127.0.0.1:{server.port}"
-        cache = RedisCache(url, prefix="app:", cluster=True)
+        cache = patient(url, prefix="app:", cluster=True)
         async with Engine(world.graph, cache=cache, cache_secret=SECRET, deadline=5.0) as engine:
             assert [(await engine.fetch("user", {"user_id": 5})).status for _ in range(2)] == ["miss", "hit"]
             await engine.call("update_profile", {"user_id": 5, "name": "Eve"})

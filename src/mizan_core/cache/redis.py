@@ -200,6 +200,7 @@ class RedisCache:
                     socket_timeout=None,
                     timeout=self._timeout,
                     max_connections=self._max_connections,
+                    redis_connect_func=self._greeted,
                     **self._options,
                 )
                 self._client = Redis.from_pool(pool)
@@ -305,7 +306,7 @@ class RedisCache:
 
     async def _asked(self, connection: Connection, words: list[tuple[Any, ...]]) -> list[Any]:
         """Ask, and read every reply. A connection that takes too long is closed, which ends the reading."""
-        giving_up = _GivingUp(self._timeout, partial(self._give_up, connection))
+        giving_up = self._giving_up(connection)
         try:
             await connection.send_packed_command(_packed(connection, words), check_health=False)
             replies: list[Any] = []
@@ -317,6 +318,17 @@ class RedisCache:
             return replies
         finally:
             giving_up.cancel()
+
+    async def _greeted(self, connection: Connection) -> None:
+        """The first commands on a connection. A server that accepts it and then says nothing is given up as well."""
+        giving_up = self._giving_up(connection)
+        try:
+            await connection.on_connect()
+        finally:
+            giving_up.cancel()
+
+    def _giving_up(self, connection: Connection) -> "_GivingUp":
+        return _GivingUp(self._timeout, partial(self._give_up, connection))
 
     def _give_up(self, connection: Connection) -> None:
         task = asyncio.create_task(connection.disconnect(nowait=True))
