@@ -45,8 +45,9 @@ class Mizan:
 
     `cache`: a `CacheBackend`, one in memory if left out, or None to compute every bundle. `mwt_keys`: key id to
     secret, the newest last. `authenticate`: given the host's request, the `Identity` of its session or None; left out,
-    Starlette's `scope["user"]` is read. `permissions`: given an `Identity` by token, its permissions. `limits`: the
-    bounds that `Engine` takes, such as `deadline` and `hold`.
+    Starlette's `scope["user"]` is read. `permissions`: given an `Identity` by token, its permissions. `refresh`:
+    whether bundles are sent along with the answers to calls (protocol, section 14). `limits`: the bounds that `Engine`
+    takes, such as `deadline` and `hold`.
 
     Raises `DeclarationError` for settings that cannot work.
     """
@@ -66,6 +67,7 @@ class Mizan:
         max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
         on_cache_failure: Literal["allow", "refuse"] = "allow",
         permissions: PermissionsOf | None = None,
+        refresh: bool = True,
         clock: Clock = time.time,
         **limits: Unpack[Limits],
     ) -> None:
@@ -99,6 +101,7 @@ class Mizan:
             trusted_origins=read_origins(trusted_origins),
             base_url=self.base_url,
             body_limit=BodyLimit(max_body_bytes),
+            refreshes=refresh,
         )
         self._endpoints = endpoints_of(self._service)
         self._canonical: dict[tuple[str | bytes | None, ...], Endpoint] = {}
@@ -121,8 +124,13 @@ class Mizan:
         return cls(graph, **(read | options))
 
     @asynccontextmanager
-    async def lifespan(self, app: object = None) -> AsyncIterator[None]:  # noqa: ARG002  # hosts pass themselves
-        """For the host's `lifespan=`: shutting down waits, within bounds, for mutations that have begun."""
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
+        """For the host's `lifespan=`: shutting down waits, within bounds, for mutations that have begun.
+
+        The host, `app`, is asked for each bundle that is sent along with a call's answer whether its path is allowed.
+        """
+        if callable(app):
+            self._service.path_rules.host = app
         async with self.engine:
             yield
 

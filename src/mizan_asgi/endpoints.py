@@ -14,7 +14,7 @@ from mizan_core.addresses import Query
 from mizan_core.answers import Answer, Bundle, Failure, as_bundle
 from mizan_core.engine import Engine
 from mizan_core.entries import Entry
-from mizan_core.errors import MethodNotAllowed, NotFound, UnsupportedMediaType
+from mizan_core.errors import Forbidden, MethodNotAllowed, NotFound, UnsupportedMediaType
 from mizan_core.fetched import Hit
 from mizan_core.graph import CachePolicy, ContextPlan, Function
 from mizan_core.identity import Identity, permission_key
@@ -25,6 +25,7 @@ from mizan_core.refresh import Mounted, Stale, read_mounted, refresh
 from mizan_core.wire import no_such_context, parse_call
 
 from .auth import TOKEN_HEADERS, Authenticator, check_same_site
+from .path_rules import ASKING, LET_THROUGH, PathRules, Question
 from .requests import (
     BodyLimit,
     HostRequest,
@@ -35,6 +36,7 @@ from .requests import (
     parse_pairs,
     read_arguments,
     read_on,
+    sent_path,
 )
 from .responses import RawHeaders, Reply, Written, bundle_replies, bundle_reply, data_reply, error_reply, script_reply
 from .scripts import SCRIPTS, Script
@@ -67,6 +69,8 @@ class Service:
     trusted_origins: frozenset[str]
     base_url: str
     body_limit: BodyLimit
+    refreshes: bool
+    path_rules: PathRules = field(default_factory=PathRules)
     queries: Memo[_Asked, Query] = field(default_factory=lambda: Memo(REMEMBERED_QUERIES_BYTES))
     told: set[str] = field(default_factory=set)  # the warnings that were logged
     taking_request: frozenset[str] = field(init=False)  # functions that are handed the host's request
@@ -166,19 +170,22 @@ class CallEndpoint:
             ended = await refresh(service.engine.graph, ended, mounted, partial(self._stale_data, scope, receive))
         return data_reply(ended.body, ended.invalidations)
 
-    async def _sender(
-        self, headers: SentHeaders, scope: Scope, receive: Receive
-    ) -> tuple[Identity, tuple[Mounted, ...] | None]:
+    async def _sender(self, headers: SentHeaders, scope: Scope, receive: Receive) -> tuple[Identity, Mounted | None]:
         """Who calls, and what their page shows. Raises `Forbidden` for what another site makes a browser send."""
         caller = await self._service.authenticator.identify(headers, scope, receive)
         if not caller.by_header:
             check_same_site(headers, self._service.trusted_origins)
-        return caller.identity, read_mounted(headers.all(b"x-mizan-mounted"))
+        mounted = headers.all(b"x-mizan-mounted") if self._service.refreshes else ()
+        return caller.identity, read_mounted(mounted)
 
     async def _stale_data(self, scope: Scope, receive: Receive, stale: Stale) -> bytes:
         """The bundle as the client would get it now: who asks is found out anew, for the call may have changed it."""
         endpoint = self._bundles[stale.context]
-        asking = as_get(scope, self._service.base_url, endpoint.place, stale.query)
+        base_url = self._service.base_url
+        asking = as_get(scope, base_url, endpoint.place, stale.query)
+        path = sent_path(scope, base_url, endpoint.place)
+        if not await self._service.path_rules.let_through(scope, path, asking, endpoint):
+            raise Forbidden
         return (await endpoint.fetch(SentHeaders(asking), asking, receive)).body
 
 
@@ -245,6 +252,10 @@ class BundleEndpoint:
 
     async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Written:
         _check_gets(scope)
+        question: Question | None = scope.get(ASKING)
+        if question is not None:
+            question.has_arrived = question.endpoint is self
+            return LET_THROUGH, [], b""
         headers = SentHeaders(scope)
         bundle = await self.fetch(headers, scope, receive)
         query = scope.get("query_string", b"").decode("latin-1")

@@ -12,14 +12,12 @@ from mizan_core.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
 from mizan_core.graph import Function
 from mizan_core.identity import Identity
 from mizan_core.inputs import MAXIMUM_FIELDS, Pairs
+from mizan_core.urls import unquoted
 from mizan_core.watch import Notice
 from mizan_core.wire import as_arguments, parse_json
 
 # What a path may have unencoded (RFC 3986, 3.3); whatever else is encoded in its canonical spelling.
 _PATH_SAFE = "/:@!$&'()*+,;="
-
-# A percent sign that stands for itself, with what follows it.
-_NO_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 # RFC 2046, 5.1.1: at most 70 characters, and no space at its end.
 _BOUNDARY = re.compile(r';[ \t]*boundary=(?:"([^"]{1,70})"|([^\s";,]{1,70}))[ \t]*(?:;|$)', re.IGNORECASE)
@@ -264,6 +262,11 @@ def as_get(scope: Scope, base_url: str, below: str, query: str) -> Scope:
     }
 
 
+def sent_path(scope: Scope, base_url: str, below: str) -> str:
+    """The path that was sent, encoded, with `below` in place of what it has below the mount point."""
+    return raw_path(scope).removesuffix(quote(below_mount(scope, base_url), safe=_PATH_SAFE)) + below
+
+
 def parse_pairs(raw: bytes) -> Pairs:
     """The names and values of a query string or an urlencoded form. Raises `BadRequest` for what is not UTF-8."""
     if raw.count(b"&") > MAXIMUM_FIELDS:  # found at once, where making the pieces would cost as much as they are
@@ -439,16 +442,6 @@ def _pair(piece: bytes) -> tuple[str, str]:
 
 def _decoded(raw: bytes) -> str:
     return _from_utf8(unquoted(raw.replace(b"+", b" ")))
-
-
-def unquoted(raw: bytes) -> bytes:
-    """Percent-decoded: as `urllib.parse.unquote_to_bytes`, without a line of Python for each percent sign."""
-    if b"%" not in raw:
-        return raw
-    # What begins no escape stands for itself. A sign before another sign begins none, as the second pass finds all.
-    whole = raw.replace(b"%%", b"%25%").replace(b"%%", b"%25%")
-    escaped = _NO_ESCAPE.sub(b"%25", whole).replace(b"\\", b"\\\\").replace(b"%", b"\\x")
-    return escaped.decode("unicode_escape").encode("latin-1")
 
 
 def _from_utf8(raw: bytes) -> str:

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterable
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote
 
 from .errors import HeaderError, InvalidValue
 from .invalidation import Invalidation, merge
+from .urls import unquoted
 
 # Proxies and servers commonly refuse header lines between 4 and 8 KiB.
 MAXIMUM_BYTES = 4096
@@ -106,6 +107,6 @@ def _decode_text(text: str, member: str) -> str:
     if not _TEXT.fullmatch(text):
         raise HeaderError(f"{text!r} in {member!r} has a character or a percent sign that does not belong there.")
     try:
-        return unquote_to_bytes(text).decode()
+        return unquoted(text.encode()).decode()
     except UnicodeDecodeError:
         raise HeaderError(f"{text!r} in {member!r} is not UTF-8.") from None

@@ -8,9 +8,9 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
 from typing import TypeAlias
-from urllib.parse import unquote_to_bytes
 
 from .addresses import spell
 from .answers import Answer, Refreshed
@@ -18,6 +18,7 @@ from .errors import BadRequest, CallError
 from .graph import ContextPlan, Graph
 from .inputs import Pairs
 from .invalidation import Invalidation, within
+from .urls import unquoted
 from .values import Json, jsonable
 
 logger = logging.getLogger("mizan")
@@ -30,16 +31,29 @@ MAXIMUM_DATA_BYTES = 256 * 1024
 # What takes longer than this is better fetched beside the answer than waited for with it.
 MAXIMUM_SECONDS = 1.0
 
-# As in `X-Mizan-Invalidate`, without the `&` that separates here and the `+` that forms take for a space.
-_TEXT = re.compile(r"(?:[A-Za-z0-9\-._~!$'()*:@]|%[0-9A-Fa-f]{2})*")
+# Of the mounted bundles of the contexts that a call affects, so many are looked at: more than any page updates at once.
+MAXIMUM_LOOKED_AT = 64
+
+# As in `X-Mizan-Invalidate`, without the `&` that separates here and the `+` that forms take for a space. No piece
+# gives back what it took, so the time to read a line grows with its length.
+_TEXT = r"(?:[A-Za-z0-9\-._~!$'()*:@]|%[0-9A-Fa-f]{2})"
+_PAIR = rf"{_TEXT}++={_TEXT}*+"
+_MEMBER = rf"[ \t]*+(?:{_TEXT}++(?:\?{_PAIR}(?:&{_PAIR})*+)?+)?+[ \t]*+"
+_LINE = re.compile(rf"{_MEMBER}(?:,{_MEMBER})*+")
 
 
 @dataclass(frozen=True, slots=True)
 class Mounted:
-    """A bundle that the caller shows, by its context and the pairs of its query."""
+    """What `X-Mizan-Mounted` says that the caller shows: its line, of which no more is known than that it is one."""
 
-    context: str
-    pairs: Pairs
+    line: str
+
+    def of(self, contexts: Iterable[str]) -> Iterator[tuple[str, Pairs]]:
+        """The bundles of these contexts without repeats, in their order: a context, and the pairs of its query."""
+        found = _bundles_of(tuple(contexts)).finditer(self.line)
+        for context, query in dict.fromkeys((one[1], one[2]) for one in islice(found, MAXIMUM_LOOKED_AT)):
+            pairs = (pair.partition("=") for pair in query.split("&")) if query else ()
+            yield _decoded(context), Pairs((_decoded(name), _decoded(text)) for name, _, text in pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +69,22 @@ Scope: TypeAlias = Mapping[str, str]
 Get: TypeAlias = Callable[[Stale], Awaitable[bytes]]
 
 
-def read_mounted(lines: Sequence[str]) -> tuple[Mounted, ...] | None:
-    """What `X-Mizan-Mounted` names, without repeats; None where there is no such header. Raises `BadRequest`."""
+def read_mounted(lines: Sequence[str]) -> Mounted | None:
+    """What `X-Mizan-Mounted` says; None where there is no such header. Raises `BadRequest`.
+
+    The whole line is looked at in native steps. What it names is read once a call has made something stale.
+    """
     if not lines:
         return None
     if len(lines) > 1 or len(lines[0]) > MAXIMUM_HEADER_BYTES:
         raise BadRequest(f"X-Mizan-Mounted is one line of at most {MAXIMUM_HEADER_BYTES} bytes.")
-    members = (member.strip(" \t") for member in lines[0].split(","))
-    return tuple(map(_mounted, dict.fromkeys(member for member in members if member)))
+    if not _LINE.fullmatch(lines[0]) or not _is_utf8(lines[0]):
+        raise BadRequest("X-Mizan-Mounted has a member that is not of the form context?name=value&name=value.")
+    return Mounted(lines[0])
 
 
 async def refresh(
-    graph: Graph, answer: Answer, mounted: Iterable[Mounted], get: Get, *, seconds: float = MAXIMUM_SECONDS
+    graph: Graph, answer: Answer, mounted: Mounted, get: Get, *, seconds: float = MAXIMUM_SECONDS
 ) -> Answer:
     """The answer along with what it made stale of the mounted bundles.
 
@@ -74,61 +92,60 @@ async def refresh(
     fails, does not fit into the answer or takes longer than `seconds` altogether is left out.
     """
     refreshed: list[Refreshed] = []
-    room = MAXIMUM_DATA_BYTES
+    room, asked = MAXIMUM_DATA_BYTES, 0
+    now = asyncio.get_running_loop().time
+    deadline = now() + seconds
+    scopes = _scopes(graph, answer.invalidations)
     try:
-        async with asyncio.timeout(seconds):
-            for one in islice(_stale(graph, mounted, answer.invalidations), MAXIMUM_BUNDLES):
-                data = await _data(one, get)
+        async with asyncio.timeout_at(deadline):
+            for context, pairs in mounted.of(scopes) if scopes else ():
+                if asked == MAXIMUM_BUNDLES or now() >= deadline:  # what does not wait is not interrupted
+                    break
+                stale = _if_stale(graph.contexts[context], pairs, scopes[context])
+                if stale is None:
+                    continue
+                asked += 1
+                data = await _data(stale, get)
                 if data is not None and len(data) <= room:
                     room -= len(data)
-                    refreshed.append(Refreshed(one.context, one.params, data))
+                    refreshed.append(Refreshed(context, stale.params, data))
     except TimeoutError:
         pass
     return replace(answer, refreshed=tuple(refreshed))
 
 
-def _mounted(member: str) -> Mounted:
-    context, mark, query = member.partition("?")
-    return Mounted(_name(context), Pairs(map(_pair, query.split("&")) if mark else ()))
+@lru_cache(maxsize=256)  # more sets of contexts than an application's functions affect
+def _bundles_of(contexts: tuple[str, ...]) -> re.Pattern[str]:
+    """What finds the members of a line that name one of these contexts. A name may be encoded more than it need be."""
+    names = "|".join("".join(map(_spelled, name.encode())) for name in contexts)
+    return re.compile(rf"(?:^|,)[ \t]*+({names})(?:\?([^, \t]*+))?+(?=[ \t]*+(?:,|$))")
 
 
-def _pair(assignment: str) -> tuple[str, str]:
-    name, sign, text = assignment.partition("=")
-    if not sign:
-        raise _unreadable()
-    return _name(name), _decoded(text)
-
-
-def _name(text: str) -> str:
-    if not text:
-        raise _unreadable()
-    return _decoded(text)
+def _spelled(byte: int) -> str:
+    return rf"(?:{re.escape(chr(byte))}|%(?i:{byte:02x}))"
 
 
 def _decoded(text: str) -> str:
-    if not _TEXT.fullmatch(text):
-        raise _unreadable()
+    return unquoted(text.encode("ascii")).decode()
+
+
+def _is_utf8(line: str) -> bool:
+    """Whether every text of a line is. What separates texts is ASCII, and no part of a longer character."""
     try:
-        return unquote_to_bytes(text).decode()
+        unquoted(line.encode("ascii")).decode()
     except UnicodeDecodeError:
-        raise _unreadable() from None
+        return False
+    return True
 
 
-def _unreadable() -> BadRequest:
-    return BadRequest("X-Mizan-Mounted has a member that is not of the form context?name=value&name=value.")
-
-
-def _stale(graph: Graph, mounted: Iterable[Mounted], invalidations: Sequence[Invalidation]) -> Iterator[Stale]:
-    """Those of the mounted bundles that are out of date. What this graph does not know, or refuses, is passed over."""
+def _scopes(graph: Graph, invalidations: Sequence[Invalidation]) -> dict[str, list[Scope]]:
+    """What went out of date of each context that has a bundle here."""
     scopes: dict[str, list[Scope]] = {}
     for one in invalidations:
-        scopes.setdefault(one.context, []).append(one.texts)
-    for bundle in mounted:
-        plan = graph.contexts.get(bundle.context)
-        if plan is not None and plan.readers and bundle.context in scopes:
-            stale = _if_stale(plan, bundle.pairs, scopes[bundle.context])
-            if stale is not None:
-                yield stale
+        plan = graph.contexts.get(one.context)
+        if plan is not None and plan.readers:
+            scopes.setdefault(one.context, []).append(one.texts)
+    return scopes
 
 
 def _if_stale(plan: ContextPlan, pairs: Pairs, scopes: Iterable[Scope]) -> Stale | None:

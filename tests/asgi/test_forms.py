@@ -1,15 +1,12 @@
 """Forms: decoded for those alone who may call, in steps that are native, and blank where nothing was filled in."""
 
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 from starlette.responses import PlainTextResponse
 
 from mizan_asgi import Mizan
-from mizan_asgi.requests import parse_multipart, parse_pairs, unquoted
+from mizan_asgi.requests import parse_multipart, parse_pairs
 from mizan_core import Identity, build, client
 from mizan_core.errors import BadRequest
 from tests.counting import calls
@@ -66,11 +63,6 @@ class TestTheOrder:
 
 
 class TestDecoding:
-    @given(st.lists(st.sampled_from([b"%", b"%%", b"%4", b"1", b"%41", b"\\", b"\\x41", b"\xff", b"a", b"\n"])))
-    @example([b"%"] * 7)
-    def test_percent_signs_are_read_as_python_reads_them(self, pieces: list[bytes]) -> None:
-        assert unquoted(b"".join(pieces)) == unquote_to_bytes(b"".join(pieces))
-
     @pytest.mark.parametrize("piece", [b"%", b"%4", b"%41", b"%41a", b"+", b"\\", b"%zz"])
     def test_percent_signs_cost_no_calls_each(self, piece: bytes) -> None:
         few, many = (calls(lambda count=count: parse_pairs(b"a=" + piece * count)) for count in (10, 100_000))

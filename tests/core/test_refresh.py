@@ -27,7 +27,8 @@ from mizan_core.refresh import (
     read_mounted,
     refresh,
 )
-from tests.virtual_time import run
+from tests.counting import calls
+from tests.virtual_time import run, stall
 
 
 def broken(value: int) -> int:
@@ -72,7 +73,9 @@ async def refreshed(
         return json.dumps(stale.query).encode()
 
     answer = Answer(None, b"null", tuple(invalidations))
-    ended = await refresh(graph, answer, read_mounted([mounted]) or (), get or name, **options)
+    line = read_mounted([mounted])
+    assert line is not None
+    ended = await refresh(graph, answer, line, get or name, **options)
     assert (ended.result_json, ended.invalidations) == (b"null", tuple(invalidations))
     return list(ended.refreshed or ())
 
@@ -81,21 +84,39 @@ async def queries(mounted: str, *invalidations: Invalidation) -> list[str]:
     return [f"{one.context}?{json.loads(one.data)}" for one in await refreshed(mounted, invalidations or WHOLE)]
 
 
+def named(line: str, *contexts: str) -> list[tuple[str, Pairs]]:
+    """What a line says of these contexts."""
+    mounted = read_mounted([line])
+    assert mounted is not None
+    return [*mounted.of(contexts)]
+
+
 class TestTheHeader:
     def test_it_names_contexts_with_their_canonical_queries(self) -> None:
-        assert read_mounted(["user?user_id=5, inbox ,\torders?customer_id=7&tag=a&tag=b"]) == (
-            Mounted("user", Pairs([("user_id", "5")])),
-            Mounted("inbox", Pairs()),
-            Mounted("orders", Pairs([("customer_id", "7"), ("tag", "a"), ("tag", "b")])),
-        )
+        line = "user?user_id=5, inbox ,\torders?customer_id=7&tag=a&tag=b"
+        assert named(line, "user", "inbox", "orders") == [
+            ("user", Pairs([("user_id", "5")])),
+            ("inbox", Pairs()),
+            ("orders", Pairs([("customer_id", "7"), ("tag", "a"), ("tag", "b")])),
+        ]
+
+    def test_only_members_of_the_contexts_that_are_asked_for_are_read(self) -> None:
+        line = "user?inbox=1, users, box, in%62ox?a=user, user%2Ename, username, user"
+        assert named(line, "user", "inbox") == [
+            ("user", Pairs([("inbox", "1")])),
+            ("inbox", Pairs([("a", "user")])),
+            ("user", Pairs()),
+        ]
+        assert [context for context, _ in named("user%2ename,userxname,user.name", "user.name")] == ["user.name"] * 2
 
     def test_absent_and_empty_are_two_things(self) -> None:
         assert read_mounted([]) is None
-        assert read_mounted([""]) == ()
-        assert read_mounted([" , ,"]) == ()
+        assert named("", "user") == []
+        assert named(" , ,", "user") == []
 
     def test_what_is_named_twice_counts_once(self) -> None:
-        assert read_mounted(["inbox, user?user_id=5,inbox"]) == read_mounted(["inbox,user?user_id=5"])
+        line = "inbox, user?user_id=5,inbox"
+        assert named(line, "user", "inbox") == named("inbox,user?user_id=5", "user", "inbox")
 
     def test_it_has_at_most_4096_bytes(self) -> None:
         assert read_mounted(["a" * MAXIMUM_HEADER_BYTES])
@@ -118,7 +139,13 @@ class TestTheHeader:
         with pytest.raises(BadRequest, match="X-Mizan-Mounted has a member"):
             read_mounted([line])
 
-    @given(st.lists(st.tuples(st.text(min_size=1, max_size=9), st.lists(st.tuples(st.text(min_size=1), st.text())))))
+    @given(
+        st.lists(
+            st.tuples(st.text(min_size=1, max_size=9), st.lists(st.tuples(st.text(min_size=1), st.text()))),
+            min_size=1,
+            max_size=64,
+        )
+    )
     def test_every_text_comes_through(self, bundles: list[tuple[str, list[tuple[str, str]]]]) -> None:
         distinct = list({str(one): one for one in bundles}.values())
         members = [
@@ -127,7 +154,8 @@ class TestTheHeader:
         ]
         line = ", ".join(members)
         if len(line) <= MAXIMUM_HEADER_BYTES:
-            assert read_mounted([line]) == tuple(Mounted(context, Pairs(pairs)) for context, pairs in distinct)
+            expected = [(context, Pairs(pairs)) for context, pairs in distinct]
+            assert named(line, *{context for context, _ in distinct}) == expected
 
     @given(st.text())
     def test_whatever_else_comes_is_read_or_refused(self, line: str) -> None:
@@ -205,6 +233,55 @@ class TestWhatIsStale:
         assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
 
+def shown(count: int, context: str = "user") -> str:
+    return ",".join(f"{context}?user_id={number}" for number in range(count))
+
+
+class TestTheCost:
+    """What a client's page shows is the sender's to make long. Nothing is done for what a call did not affect."""
+
+    def test_a_line_is_checked_in_as_many_calls_however_much_it_names(self) -> None:
+        one, many = shown(1), shown(240)
+        assert len(many) > 3800
+        assert calls(lambda: read_mounted([one])) == calls(lambda: read_mounted([many]))
+        encoded = ["user?user_id=" + "%41" * count for count in (1, 1300)]
+        assert calls(lambda: read_mounted(encoded[:1])) == calls(lambda: read_mounted(encoded[1:]))
+
+    @pytest.mark.parametrize("pieces", [["a", "%41"], ["a,"], [" "], ["a?b=c&"], ["a ", ","], ["a?b=", "%zz"]])
+    def test_what_does_not_follow_the_grammar_is_found_without_going_back(self, pieces: list[str]) -> None:
+        line = ("".join(pieces) * MAXIMUM_HEADER_BYTES)[: MAXIMUM_HEADER_BYTES - 1] + '"'
+        with pytest.raises(BadRequest):
+            read_mounted([line])
+
+    def test_bundles_of_other_contexts_cost_no_calls(self) -> None:
+        few, many = (Mounted(f"inbox, {shown(count)}") for count in (1, 200))
+        assert calls(lambda: [*few.of(["inbox"])]) == calls(lambda: [*many.of(["inbox"])])
+
+    @pytest.mark.parametrize(
+        ("affected", "validated"),
+        [
+            ([], 0),
+            ([Invalidation("user")], 0),
+            ([Invalidation("noted")], 16),
+            ([Invalidation("noted", {"user_id": -1})], 64),
+        ],
+    )
+    def test_only_so_many_bundles_of_what_is_affected_are_validated(
+        self, affected: list[Invalidation], validated: int
+    ) -> None:
+        looked_at: list[int] = []
+
+        @client(context="noted")
+        async def noted(user_id: Annotated[int, AfterValidator(lambda one: looked_at.append(one) or one)]) -> int:
+            return user_id
+
+        async def story() -> None:
+            await refreshed(shown(200, "noted"), affected, graph=build([noted, profile]))
+            assert looked_at == [*range(validated)]
+
+        run(story)
+
+
 class TestLimits:
     def test_at_most_16_bundles_are_looked_at(self) -> None:
         asked: list[str] = []
@@ -260,6 +337,17 @@ class TestLimits:
 
         run(story)
 
+    def test_the_time_is_looked_at_where_nothing_waits(self) -> None:
+        async def get(stale: Stale) -> bytes:
+            stall(0.4)
+            return b"1"
+
+        async def story() -> None:
+            found = await refreshed(shown(10), get=get, seconds=1.0)
+            assert [one.params["user_id"] for one in found] == [0, 1, 2]
+
+        run(story)
+
 
 class TestFailures:
     def test_what_fails_is_left_out_and_only_what_is_unexpected_is_logged(
@@ -310,7 +398,7 @@ class TestTheBody:
                 return (await engine.fetch(stale.context, stale.params)).body
 
             answer = await engine.call("rename", {"user_id": 5, "new": "Eve"})
-            answer = await refresh(engine.graph, answer, read_mounted(["user?user_id=5"]) or (), get)
+            answer = await refresh(engine.graph, answer, Mounted("user?user_id=5"), get)
             assert answer.refreshed == (Refreshed("user", {"user_id": 5}, b'{"name":"Eve"}'),)
 
         run(story)
