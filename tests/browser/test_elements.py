@@ -1,6 +1,7 @@
 """The helper for pages of HTML, in a real browser: what it hears, what it fetches, and what it shows."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from playwright.async_api import Route
@@ -231,6 +232,134 @@ async def test_another_origin_has_no_say(tab: Tab, door: Door) -> None:
     assert await fetched(tab, door) == []
 
 
+RUNNING = """
+  <img class="click" src="/x" onerror="ran.push('img')" onclick="ran.push('click')">
+  <svg onload="ran.push('svg')"><script>ran.push("svg script")</script></svg>
+  <svg><a class="click" xlink:href="javascript:ran.push('xlink')"><text>a</text></a>
+    <a class="click"><animate attributeName="href" values="javascript:ran.push('animate')"/><text>a</text></a>
+    <set attributeName="onload" to="ran.push('set')"/>
+    <use href="data:image/svg+xml,<svg id='x' xmlns='http://www.w3.org/2000/svg'><a onclick='ran.push(0)'/></svg>#x"/>
+  </svg>
+  <script>ran.push("script")</script>
+  <a class="click" href="&#1; java&#10;script:ran.push('href')">a</a>
+  <form action="javascript:ran.push('action')"><button class="click">b</button></form>
+  <form><button class="click" formaction="JavaScript:ran.push('formaction')">b</button></form>
+  <iframe srcdoc="<script>parent.ran.push('srcdoc')</script>"></iframe>
+  <iframe src="javascript:parent.ran.push('iframe')"></iframe>
+  <object data="/control/file?content-type=text/html"></object><embed src="/control/file?content-type=text/html">
+  <meta http-equiv="refresh" content="0;url=/blank/?refreshed"><base href="/elsewhere/">
+  <details open ontoggle="ran.push('toggle')"></details><input autofocus onfocus="ran.push('focus')">
+  <template><img src="/x" onerror="ran.push('template')"></template>
+  <i class="click" hx-on:click="ran.push('hx-on')" data-hx-on:click="ran.push('data-hx-on')">i</i>
+  <i class="click" hx-get="/x/" hx-trigger="click[ran.push('filter')]">i</i>
+  <i class="click" hx-get="/x/" hx-vals="js:{a: ran.push('vals')}" hx-vars="a: ran.push('vars')">i</i>
+"""
+
+# In a form, fields hide the properties and methods that they are called like.
+CLOBBERING = """
+  <form onclick="ran.push('clobbered')" data-mizan="user" data-mizan-src="/profile/7/">
+    <input name="attributes"><input name="getAttributeNames"><input name="getAttribute"><input name="removeAttribute">
+    <input name="matches"><input name="closest"><input name="remove"><input name="dispatchEvent"><input name="dataset">
+    <input name="contains"><input name="isConnected"><input name="replaceChildren"><input name="id">
+  </form>
+"""
+
+
+SET_OFF = """() => {
+  const all = (selector) => document.querySelectorAll(selector);
+  for (const one of all("#shown template")) document.body.append(one.content.cloneNode(true));
+  for (const one of all(".click")) one.dispatchEvent(new MouseEvent("click", { bubbles: true }));
+  return new Promise((done) => Object.assign(new Image(), { onerror: done, src: "/x" }));
+}"""
+
+
+@pytest.mark.parametrize("version", ["htmx.org", "htmx4"])
+async def test_nothing_in_an_answer_runs(tab: Tab, version: str) -> None:
+    await tab.page.add_script_tag(path=package_file(f"{version}/dist/htmx.min.js"))
+    names[5] = f"{RUNNING}<em title='JavaScript: the parts' hx-get='/y/'>end</em>"
+    await shows(tab, element("shown"))
+    await tab.page.evaluate("window.ran = []; addEventListener('submit', (event) => event.preventDefault())")
+    await tab.page.evaluate("import('/api/mizan/elements.js').then(({ invalidate }) => invalidate('user'))")
+    await refreshed(tab, 1)
+    await tab.page.evaluate(SET_OFF)
+    await tab.settled()
+    left = r"/ on\w+=|srcdoc|hx-on|ran\.push|<(script|iframe|object|embed|meta|base)|href=.data:/i"
+    assert await tab.page.evaluate(f"document.body.innerHTML.match({left})") is None
+    assert await tab.page.evaluate("window.ran") == []
+    assert await tab("#shown em").evaluate("(one) => [one.title, one.getAttribute('hx-get')]") == [
+        "JavaScript: the parts",
+        "/y/",
+    ]
+
+
+async def test_forms_whose_fields_are_called_like_methods_hide_nothing_and_stop_nothing(tab: Tab) -> None:
+    names[5] = CLOBBERING
+    await shows(tab, CLOBBERING.replace("onclick", "data-x") + element("shown"))
+    await tab.page.evaluate(RENAME, CLOBBERING)
+    await refreshed(tab, 2)
+    assert (
+        await tab("#shown form").evaluate("(one) => HTMLElement.prototype.hasAttribute.call(one, 'onclick')") is False
+    )
+
+
+async def test_what_shows_as_it_is_stays(tab: Tab) -> None:
+    kept = (
+        '<a href="/there/" class="a">a</a><img src="data:image/gif;base64,R0lGODlhAQABAAAAACw=" alt="on">'
+        '<svg><use href="#icon" style="fill:red"></use><use xlink:href="/icons.svg#icon"></use></svg>'
+        '<form action="/rename/" method="post"><input name="id" value="js: 5"></form><p itemscope=""></p>'
+    )
+    names[5] = kept
+    await shows(tab, element("shown"))
+    await tab.page.evaluate("import('/api/mizan/elements.js').then(({ invalidate }) => invalidate('user'))")
+    await refreshed(tab, 1)
+    assert await tab("#shown > b").inner_html() == kept
+
+
+FILE = "<img src=x onerror=ran=true>"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        f"data:text/html,{FILE}",
+        "blob",
+        "javascript:document.title",
+        "//elsewhere.test/file",
+        "http://elsewhere.test/file",
+        "/control/go?to=http://elsewhere.test/file",
+        "/control/file?content-type=text/plain",
+        "/control/file?content-type=image/svg%2Bxml",
+        "/control/file?content-type=text/html%3B+charset=utf-8&content-disposition=attachment",
+        "http://[",
+    ],
+)
+async def test_html_is_taken_from_pages_of_this_origin_alone(tab: Tab, source: str) -> None:
+    headers = {"Access-Control-Allow-Origin": "*"}
+    asked = []
+
+    async def elsewhere(route: Route) -> None:
+        asked.append(route.request.url)
+        await route.fulfill(headers=headers, content_type="text/html", body=FILE)
+
+    await tab.page.route("http://elsewhere.test/**", elsewhere)
+    if source == "blob":
+        make = "(html) => URL.createObjectURL(new Blob([html], { type: 'text/html' }))"
+        source = await tab.page.evaluate(make, FILE)
+    await shows(tab, element("shown", source=source))
+    await tab.page.evaluate("import('/api/mizan/elements.js').then(({ invalidate }) => invalidate('user'))")
+    await tab.page.wait_for_function("told.includes('error shown')")
+    assert await tab("#shown").inner_html() == "old"
+    assert asked == []
+
+
+async def test_nothing_is_done_for_what_is_to_be_ignored(tab: Tab, door: Door) -> None:
+    await shows(tab, f"<article data-mizan-ignore>{element('written')}</article>{element('shown')}")
+    await tab.page.evaluate(RENAME, "Eve")
+    await until_text(tab("#shown"), "Eve")
+    assert await fetched(tab, door) == ["GET /profile/5/"]
+    assert await tab.page.evaluate("told") == ["stale shown", "refreshed shown"]
+
+
 async def test_of_a_whole_page_the_element_of_the_same_id_is_taken_and_no_script_is_run(tab: Tab) -> None:
     names[5] = '</b><main id="shown"><script>window.ran = true</script><em>new</em></main><b>'
     await shows(tab, element("shown"))
@@ -278,3 +407,115 @@ async def test_beside_the_runtime_it_hears_of_its_calls(tab: Tab, door: Door) ->
     assert await tab.page.evaluate(call) == "Eve"
     await until_text(tab("#shown"), "Eve")
     assert await fetched(tab, door) == ["GET /profile/5/"]
+
+
+CLIENT = """import('/api/mizan/client.js').then(({ createClient }) => {
+  window.client = createClient(%s);
+  window.states = [];
+  client.subscribe("user", { user_id: 5 }, (state) => states.push(state.data?.user_profile.name));
+  return client.load("user", { user_id: 5 });
+})"""
+
+
+async def bundles(tab: Tab) -> list[str]:
+    """What was asked of Mizan since the last time, when everything is at rest."""
+    await tab.settled()
+    sent, tab.sent = tab.sent, []
+    return sent
+
+
+@pytest.mark.parametrize("options", ["", "{ baseUrl: location.origin + '/api/mizan/' }", "{ channel: false }"])
+async def test_a_call_of_a_client_of_the_page_is_heard_once(tab: Tab, door: Door, options: str) -> None:
+    await shows(tab, element("shown"))
+    await tab.page.evaluate(CLIENT % options)
+    assert await bundles(tab) == ["GET user?user_id=5"]
+    await tab.page.evaluate("client.call('rename', { user_id: 5, name: 'Eve' })")
+    await until_text(tab("#shown"), "Eve")
+    assert await bundles(tab) == ["POST rename"], "what it showed came with the answer"
+    assert await fetched(tab, door) == ["GET /profile/5/"]
+
+
+async def test_a_client_of_the_page_hears_what_the_page_does(tab: Tab, door: Door) -> None:
+    await shows(tab, element("shown"))
+    await tab.page.evaluate(CLIENT % "")
+    await tab.page.evaluate(RENAME, "Eve")
+    await tab.page.wait_for_function("states.at(-1) === 'Eve'")
+    assert await bundles(tab) == ["GET user?user_id=5", "POST rename", "GET user?user_id=5"]
+    assert await fetched(tab, door) == ["GET /profile/5/"]
+    await tab.page.evaluate("import('/api/mizan/elements.js').then(({ invalidate }) => invalidate('user'))")
+    assert await bundles(tab) == ["GET user?user_id=5"]
+    assert await fetched(tab, door) == ["GET /profile/5/"]
+
+
+async def test_elements_hear_what_a_client_is_told_by_hand_and_who_asks(tab: Tab, door: Door) -> None:
+    await shows(tab, element("shown") + element("other", "inbox", "/profile/7/"))
+    await tab.page.evaluate(CLIENT % "")
+    await tab.page.evaluate("client.invalidate({ context: 'user', params: { user_id: 5 } })")
+    await refreshed(tab, 1)
+    assert await fetched(tab, door) == ["GET /profile/5/"]
+    await tab.page.evaluate("client.identify()")
+    await refreshed(tab, 2)
+    assert sorted(await fetched(tab, door)) == ["GET /profile/5/", "GET /profile/7/"]
+
+
+async def test_elements_and_clients_of_other_tabs_hear_of_it(window: Window, tab: Tab, door: Door) -> None:
+    there = await window.open(tab.page.url)
+    await shows(there, element("there") + element("other", "user?user_id=7", "/profile/7/"))
+    await shows(tab, element("shown"))
+    await there.page.evaluate(CLIENT % "")
+    await tab.page.evaluate(RENAME, "Eve")
+    await until_text(there("#there"), "Eve")
+    await there.page.wait_for_function("states.at(-1) === 'Eve'")
+    await there.page.evaluate("client.call('rename', { user_id: 5, name: 'Zoe' })")
+    await until_text(tab("#shown"), "Zoe")
+    await until_text(there("#there"), "Zoe")
+    assert await fetched(tab, door) == ["GET /profile/5/"] * 4
+    await there.page.close()
+
+
+async def test_the_channel_may_have_another_name(window: Window, tab: Tab, door: Door) -> None:
+    html = "<!doctype html><html data-mizan-channel='ours'><script type=module src=/api/mizan/elements.js></script>"
+    await tab.page.route("**/ours/", lambda route: route.fulfill(content_type="text/html", body=html))
+    await tab.page.goto(tab.page.url.replace("blank", "ours"))
+    await shows(tab, element("shown"))
+    await tab.page.evaluate(CLIENT % "{ channel: 'ours' }")
+    await tab.page.evaluate("client.invalidate('user')")
+    await until_text(tab("#shown"), "user 5")
+
+
+@pytest.mark.parametrize("event", ["persisted", "history"])
+async def test_a_page_that_comes_from_history_is_refreshed(tab: Tab, door: Door, event: str) -> None:
+    html = f"<!doctype html><script type=module src=/api/mizan/elements.js></script>{element('shown')}"
+    await tab.page.route("**/kept/", lambda route: route.fulfill(content_type="text/html", body=html))
+    blank = tab.page.url
+    await tab.page.goto(blank.replace("blank", "kept"))
+    assert await fetched(tab, door) == []
+    if event == "persisted":
+        await tab.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: false }))")
+        assert await fetched(tab, door) == []
+        await tab.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    else:
+        await tab.page.goto(blank)
+        await tab.page.go_back()
+    await until_text(tab("#shown"), "user 5")
+    assert await fetched(tab, door) == ["GET /profile/5/"]
+
+
+PROBLEM = {"status": 503, "json": {"status": 503, "code": "unavailable"}, "content_type": "application/problem+json"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "fetches"),
+    [
+        ({"status": 502, "body": "Bad Gateway"}, ["GET /profile/5/", "GET /profile/7/"]),
+        (PROBLEM, []),
+        ({"status": 404, "body": "Not here"}, []),
+    ],
+)
+async def test_after_the_answer_of_a_proxy_everything_is_fetched(
+    tab: Tab, door: Door, answer: dict[str, Any], fetches: list[str]
+) -> None:
+    await shows(tab, element("one") + element("other", "inbox", "/profile/7/"))
+    await tab.page.route("**/rename/", lambda route: route.fulfill(**answer))
+    await tab.page.evaluate("fetch('/rename/', { method: 'POST' }).then((one) => one.text())")
+    assert sorted(await fetched(tab, door)) == fetches

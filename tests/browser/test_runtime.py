@@ -25,9 +25,15 @@ SHOW = """async (options) => {
   });
 }"""
 
-# A change by others, as far as the runtime knows.
-UNHEARD = """fetch("/rename/", { method: "POST", body: new URLSearchParams({ user_id: 5, name: "Eve" }) })
-  .then((response) => response.text())"""
+# A page that came with a bundle.
+KEPT = """<!doctype html><body></body><script type="module">
+import { createClient } from "/api/mizan/client.js";
+const params = { user_id: 5 };
+const initial = [{ context: "user", params, data: { user_profile: { name: "as it came" } } }];
+const mizan = createClient({ initial });
+await new Promise((done) => setTimeout(done)); // as in frameworks that draw later
+mizan.subscribe("user", params, ({ data }) => { document.body.textContent = data?.user_profile.name });
+</script>"""
 
 RENAME = "(name) => mizan.call('rename', { user_id: 5, name })"
 
@@ -50,6 +56,12 @@ async def showing(window: Window, url: str, **options: object) -> Tab:
     await tab.page.evaluate(SHOW, options)
     await until_text(tab("body"), "user 5")
     return tab
+
+
+async def unheard(tab: Tab) -> None:
+    """A change by others."""
+    url = tab.page.url.replace("/blank/", "/rename/")
+    assert (await tab.page.request.post(url, form={"user_id": 5, "name": "Eve"})).ok
 
 
 async def test_the_browsers_cache_asks_whether_what_it_has_is_still_current(
@@ -76,7 +88,7 @@ async def test_another_tab_shows_what_was_changed_here(window: Window, url: str,
 
 async def test_what_was_missed_without_a_network_is_fetched_with_it(window: Window, url: str) -> None:
     tab = await showing(window, url, refetchOnReconnect=True)
-    await tab.page.evaluate(UNHEARD)
+    await unheard(tab)
     await tab.page.context.set_offline(True)
     await tab.page.evaluate("mizan.invalidate('user')")
     await tab.page.wait_for_function("mizan.state('user', { user_id: 5 }).error")
@@ -86,9 +98,28 @@ async def test_what_was_missed_without_a_network_is_fetched_with_it(window: Wind
 
 async def test_what_the_window_missed_behind_others_is_fetched_when_it_has_the_focus(window: Window, url: str) -> None:
     tab = await showing(window, url, refetchOnFocus=True)
-    await tab.page.evaluate(UNHEARD)
+    await unheard(tab)
     await tab.page.evaluate("dispatchEvent(new Event('focus'))")
     await until_text(tab("body"), "Eve")
+
+
+async def test_what_was_missed_in_the_back_forward_cache_is_fetched(window: Window, url: str) -> None:
+    tab = await showing(window, url)
+    await unheard(tab)
+    await tab.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    await until_text(tab("body"), "Eve")
+
+
+async def test_what_a_page_from_history_brought_along_is_fetched_again(window: Window, url: str) -> None:
+    tab = await window.open(f"{url}/blank/")
+    await tab.page.route("**/kept/", lambda route: route.fulfill(content_type="text/html", body=KEPT))
+    await tab.page.goto(f"{url}/kept/")
+    await until_text(tab("body"), "as it came")
+    await tab.settled()
+    assert tab.sent == []
+    await tab.page.goto(f"{url}/blank/")
+    await tab.page.go_back()
+    await until_text(tab("body"), "user 5")
 
 
 @pytest.mark.parametrize("exposed", [["X-Mizan-Invalidate", "Content-Location"], []])

@@ -73,7 +73,11 @@ export interface ClientOptions {
   refetchOnFocus?: boolean;
   /** Fetch what is shown again when the browser is online again. Default: false. */
   refetchOnReconnect?: boolean;
-  /** Name of the `BroadcastChannel` that tells other tabs; false for none. Default: "mizan:" and the base URL. */
+  /**
+   * Name of the `BroadcastChannel` that tells other tabs, and `elements.js` on this page; false for none.
+   *
+   * Default: "mizan:" and the base URL, without the page's own origin.
+   */
   channel?: string | false;
   /** Bundles that are known already, from a server-rendered page. */
   initial?: readonly { context: string; params?: Params; data: unknown }[];

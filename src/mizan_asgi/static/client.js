@@ -94,12 +94,15 @@ class Client {
     this.#token = token;
     this.#defaults = defaults;
     this.#keep = keep;
-    this.#listen(channel ?? `mizan:${this.#baseUrl}`);
+    this.#listen(channel ?? channelOf(this.#baseUrl));
+    // What other tabs said while the page was in the back/forward cache did not reach it.
+    this.#on("pageshow", ({ persisted }) => persisted && this.#overtakeTouched(EVERYTHING));
     if (refetchOnFocus) this.#refetchOn("focus");
     if (refetchOnReconnect) this.#refetchOn("online");
     for (const { context, params, data } of initial) {
       const bundle = this.#bundle(context, params);
       bundle.arrive(data, this.#tick());
+      bundle.old = isFromHistory();
       bundle.tell(); // whoever renders in this turn sees it
     }
   }
@@ -137,7 +140,7 @@ class Client {
     const told = (state) => listener(state);
     this.#bundles.delete(bundle.key);
     this.#bundles.set(bundle.key, bundle);
-    if (bundle.error && !bundle.wanted) bundle.expire();
+    if (bundle.old || (bundle.error && !bundle.wanted)) bundle.expire();
     bundle.listeners.add(told);
     this.#look(bundle);
     if (bundle.state === before) guarded(() => told(before));
@@ -275,33 +278,35 @@ class Client {
     });
     headers["Content-Type"] = "application/json";
     headers["X-Mizan-Mounted"] = this.#mounted();
+    // `mizan` is for `elements.js`, which hears the same answer and need not hear of it again.
+    const mizan = { channel: this.#channel?.name, call: Math.random() };
     const sent = this.#tick();
     const url = `${this.#baseUrl}/call/${encode(name)}/`;
-    const answer = await ask(url, { method: "POST", headers, body }).catch((error) => {
-      this.#end(layers, EVERYTHING); // whether it ran is not known
+    const answer = await ask(url, { method: "POST", headers, body, mizan }).catch((error) => {
+      this.#end(layers, mizan, EVERYTHING); // whether it ran is not known
       throw error;
     });
-    return this.#answered(answer, layers, sent);
+    return this.#answered(answer, layers, mizan, sent);
   }
 
-  #answered({ response, body }, layers, sent) {
+  #answered({ response, body }, layers, mizan, sent) {
     const outcome = outcomeOf(response.status, body);
     const invalidations = staleBy(outcome, response, body);
     if (outcome === "refused") {
       this.#withdraw(layers);
-      this.#stale(invalidations);
+      this.#stale(invalidations, mizan);
     } else {
-      this.#end(layers, invalidations, outcome === "done" ? body.refreshed : [], sent);
+      this.#end(layers, mizan, invalidations, outcome === "done" ? body.refreshed : [], sent);
     }
     if (outcome !== "done") throw new MizanError(response.status, body);
     return body.result;
   }
 
   /** A call has ended, or its end is not known: what is fetched from now on shows what came of it. */
-  #end(layers, invalidations, refreshed = [], sent = 0) {
+  #end(layers, mizan, invalidations, refreshed = [], sent = 0) {
     for (const layer of layers) layer.answered = true;
     const current = refreshed.map((one) => this.#refresh(one, sent));
-    this.#stale(invalidations, current);
+    this.#stale(invalidations, mizan, current);
     for (const { bundle } of layers) {
       if (!current.includes(bundle)) this.#overtake(bundle);
     }
@@ -323,10 +328,10 @@ class Client {
     }
   }
 
-  #stale(invalidations, current = []) {
-    if (invalidations?.length === 0) return;
-    this.#overtakeTouched(invalidations, current);
-    this.#channel?.postMessage({ stale: invalidations });
+  #stale(stale, mizan, current = []) {
+    if (stale?.length === 0) return;
+    this.#overtakeTouched(stale, current);
+    this.#channel?.postMessage({ stale, call: mizan?.call });
   }
 
   #overtakeTouched(invalidations, current = []) {
@@ -428,6 +433,7 @@ class Bundle {
   base = undefined; // what the server sent last
   error = undefined;
   settled = false; // whether that, or the error, is the last word
+  old = false; // whether it came with a page that the browser had kept
   layers = []; // changes shown before the server has confirmed them, in the order of their calls
   shown = undefined; // what the server sent, under these changes
   state = UNKNOWN;
@@ -489,6 +495,7 @@ class Bundle {
     this.expire();
     if (JSON.stringify(data) !== JSON.stringify(this.base)) this.base = data; // what shows the same need not be drawn
     this.error = undefined;
+    this.old = false;
     this.moment = moment;
     this.redraw(this.layers.filter((layer) => !layer.answered));
     this.settle((waiter) => waiter.resolve(this.base));
@@ -585,6 +592,19 @@ function spelled(invalidation) {
 /** A bundle's name on the client, and in `X-Mizan-Mounted`. */
 function keyOf(context, query) {
   return encode(context) + (query && `?${query}`);
+}
+
+/** The name of the channel between the tabs of this origin, however the base URL is spelled. */
+function channelOf(baseUrl) {
+  const { location } = globalThis;
+  if (!location?.origin) return `mizan:${baseUrl}`;
+  const { origin, pathname } = new URL(`${baseUrl}/`, globalThis.document?.baseURI ?? location.href);
+  return `mizan:${origin === location.origin ? "" : origin}${pathname.slice(0, -1)}`;
+}
+
+/** Whether the browser may have taken the page as it was from its cache: somebody went back, or reopened a tab. */
+function isFromHistory() {
+  return globalThis.performance?.getEntriesByType?.("navigation")?.[0]?.type === "back_forward";
 }
 
 /** Percent-encoded UTF-8 with only RFC 3986's unreserved characters left as they are. */

@@ -6,7 +6,11 @@
  *     <section data-mizan="user?user_id=5, inbox" data-mizan-src="/profile/5/">...</section>
  *
  * Importing the module is all. It hears `X-Mizan-Invalidate` in every answer of this origin to `fetch` and to
- * XMLHttpRequest, which is what htmx uses. Elements are looked up when something went stale: they may come and go.
+ * XMLHttpRequest, which is what htmx uses, and what clients of this page and other tabs tell over a channel. Elements
+ * are looked up when something went stale: they may come and go.
+ *
+ * Sanitizers of what people write leave `data-*` attributes in place, so anybody may have written such an element.
+ * Therefore HTML is taken from this origin alone, and nothing in it runs.
  */
 
 import { decodeHeader, touches } from "./client.js";
@@ -17,7 +21,7 @@ const EVERYTHING = null;
 /** Requests by these methods change nothing. */
 const SAFE = /^(GET|HEAD|OPTIONS)$/i;
 
-/** A page may load this module twice, under two URLs. */
+/** A page may load this module twice, under two URLs. It holds what the first one does with an invalidation. */
 const INSTALLED = Symbol.for("mizan.elements");
 
 /** Elements to refresh when this turn is over. */
@@ -26,24 +30,31 @@ const due = new Set();
 /** What is being fetched for an element. An answer is shown only if nothing has overtaken it. */
 const requests = new WeakMap();
 
+/** Calls by clients of this page whose answers were heard already, and which their clients will tell of. */
+const heardCalls = new Set();
+
+let channel = null;
+
 if (globalThis.document && !globalThis[INSTALLED]) {
-  globalThis[INSTALLED] = true;
+  globalThis[INSTALLED] = say;
   watchFetch();
   watchXMLHttpRequest();
+  watchChannel();
+  watchHistory();
 }
 
-/** Refresh what these touch: for what a page learns of in another way. */
+/** Refresh what these touch, in other tabs as well: for what a page learns of in another way. */
 export function invalidate(...invalidations) {
-  overtake(invalidations);
+  globalThis[INSTALLED]?.(invalidations);
 }
 
 function watchFetch() {
   const { fetch } = globalThis;
   globalThis.fetch = function (input, init) {
     const answer = fetch.apply(this, arguments);
-    const asked = { method: init?.method ?? input?.method ?? "GET", url: input?.url ?? input };
+    const asked = { method: init?.method ?? input?.method ?? "GET", url: input?.url ?? input, mizan: init?.mizan };
     answer.then(
-      ({ url, redirected, headers }) => heard(asked, url, redirected, () => headers.get("X-Mizan-Invalidate")),
+      ({ url, redirected, status, headers }) => heard(asked, url, redirected, status, (name) => headers.get(name)),
       () => lost(asked),
     );
     return answer;
@@ -61,22 +72,49 @@ function watchXMLHttpRequest() {
   };
 }
 
+/** The channel of the clients of the mount point that this file lies below, unless the page names another. */
+function watchChannel() {
+  if (!globalThis.BroadcastChannel) return;
+  const { origin, pathname } = new URL(".", import.meta.url);
+  const name = `mizan:${origin === location.origin ? "" : origin}${pathname.slice(0, -1)}`;
+  channel = new BroadcastChannel(document.documentElement.dataset.mizanChannel ?? name);
+  channel.onmessage = ({ data: { stale, call, identity } }) => {
+    if (!heardCalls.delete(call)) overtake(identity ? EVERYTHING : stale);
+  };
+}
+
+/** A page from the back/forward cache has slept through what happened; one from history may never have known it. */
+function watchHistory() {
+  const shown = ({ persisted }) => (persisted || isFromHistory()) && overtake(EVERYTHING);
+  addEventListener("pageshow", shown);
+  if (document.readyState === "complete") shown({});
+}
+
+/** Whether the browser may have taken the page as it was from its cache: somebody went back, or reopened a tab. */
+function isFromHistory() {
+  return performance.getEntriesByType("navigation")[0]?.type === "back_forward";
+}
+
 function ended(request, asked) {
   const { status, responseURL } = request;
   if (status === 0) lost(asked);
-  else heard(asked, responseURL, responseURL !== asked.url, () => request.getResponseHeader("X-Mizan-Invalidate"));
+  else heard(asked, responseURL, responseURL !== asked.url, status, (name) => request.getResponseHeader(name));
 }
 
-/** An answer that was redirected has said what it made stale to the browser alone. */
-function heard({ method }, url, redirected, read) {
+/**
+ * An answer that was redirected has said what it made stale to the browser alone, and a proxy says nothing of it when
+ * it answers in place of the server.
+ */
+function heard({ method, mizan }, url, redirected, status, read) {
   if (!isOurs(url)) return;
-  if (redirected && !SAFE.test(method)) overtake(EVERYTHING);
-  else overtake(decoded(read()));
+  const line = read("X-Mizan-Invalidate");
+  const isFromProxy = status >= 500 && line === null && !/^application\/problem\+json/i.test(read("Content-Type"));
+  say((redirected || isFromProxy) && !SAFE.test(method) ? EVERYTHING : decoded(line), mizan);
 }
 
 /** Whether something has changed is not known. */
-function lost({ method, url }) {
-  if (isOurs(url) && !SAFE.test(method)) overtake(EVERYTHING);
+function lost({ method, url, mizan }) {
+  if (isOurs(url) && !SAFE.test(method)) say(EVERYTHING, mizan);
 }
 
 function decoded(line) {
@@ -87,12 +125,20 @@ function decoded(line) {
   }
 }
 
+/** Refresh elements here, and have other tabs and the clients of this page do the same. */
+function say(stale, mizan) {
+  if (stale?.length === 0) return;
+  overtake(stale);
+  if (mizan && mizan.channel === channel?.name) heardCalls.add(mizan.call); // its client says the same there
+  else channel?.postMessage({ stale });
+}
+
 function overtake(invalidations) {
   if (invalidations?.length === 0) return;
-  const elements = [...document.querySelectorAll("[data-mizan]")];
+  const elements = [...document.querySelectorAll("[data-mizan]")].filter((one) => !closest(one, "[data-mizan-ignore]"));
   const stale = elements.filter((element) => shows(element, invalidations));
   // What is being fetched for an element may hold old HTML of those inside of it, whatever it says that it shows.
-  const around = elements.filter((element) => requests.has(element) && stale.some((one) => element.contains(one)));
+  const around = elements.filter((element) => requests.has(element) && stale.some((one) => contains(element, one)));
   for (const element of [...stale, ...around]) {
     requests.get(element)?.abort();
     requests.delete(element);
@@ -103,7 +149,7 @@ function overtake(invalidations) {
 
 function shows(element, invalidations) {
   if (invalidations === EVERYTHING) return true;
-  const bundles = bundlesOf(element.dataset.mizan);
+  const bundles = bundlesOf(attribute(element, "data-mizan"));
   return invalidations.some((one) => bundles.some(({ context, texts }) => touches(withoutLists(one), context, texts)));
 }
 
@@ -126,45 +172,115 @@ function withoutLists(invalidation) {
 function refreshAll() {
   const stale = [...due];
   due.clear();
-  const within = (element) => stale.some((one) => one !== element && one.dataset.mizanSrc && one.contains(element));
-  for (const element of stale.filter((one) => one.isConnected && !within(one))) {
-    if (tell(element, "stale") && element.dataset.mizanSrc) refresh(element);
+  const within = (element) => stale.some((one) => one !== element && sourceOf(one) && contains(one, element));
+  for (const element of stale.filter((one) => contains(document, one) && !within(one))) {
+    if (tell(element, "stale") && sourceOf(element)) refresh(element);
   }
 }
 
 async function refresh(element) {
   const request = new AbortController();
   requests.set(element, request);
-  const end = await get(element.dataset.mizanSrc, request.signal).then(
+  const end = await get(sourceOf(element), request.signal).then(
     (html) => () => show(element, html),
     (error) => () => tell(element, "error", error),
   );
   if (requests.get(element) !== request) return; // it was overtaken
   requests.delete(element);
-  if (element.isConnected) end();
+  if (contains(document, element)) end();
 }
 
-async function get(url, signal) {
-  const response = await fetch(url, { headers: { Accept: "text/html" }, signal });
-  if (!response.ok) throw new Error(`${url} was answered with ${response.status}.`);
+async function get(source, signal) {
+  if (!isOurs(source)) throw new TypeError(`${source} is of another origin, and HTML is taken from this one alone.`);
+  const response = await fetch(source, { headers: { Accept: "text/html" }, mode: "same-origin", signal });
+  if (!isOurs(response.url)) throw new TypeError(`${source} led to another origin.`);
+  if (!response.ok) throw new Error(`${source} was answered with ${response.status}.`);
+  if (!isPage(response)) throw new TypeError(`${source} was not answered with HTML to show.`);
   return response.text();
 }
 
-/** Of a whole page only what is in the element of the same id. Scripts in it are not run. */
+/** What was uploaded as another type, or is to be saved as a file, was never meant to be part of a page. */
+function isPage({ headers }) {
+  const isFile = /^\s*attachment/i.test(headers.get("Content-Disposition"));
+  return /^\s*text\/html\s*(;|$)/i.test(headers.get("Content-Type")) && !isFile;
+}
+
+/** Of a whole page only what is in the element of the same id. */
 function show(element, html) {
   const template = document.createElement("template");
-  template.innerHTML = html;
-  const source = (element.id && template.content.getElementById(element.id)) || template.content;
-  keepingFocus(element, () => element.replaceChildren(...source.childNodes));
-  globalThis.htmx?.process(element);
+  template.innerHTML = html; // parsed without effect: its document belongs to no window
+  disarm(template.content);
+  const id = attribute(element, "id");
+  const source = (id && template.content.getElementById(id)) || template.content;
+  keepingFocus(element, () => Element.prototype.replaceChildren.apply(element, source.childNodes));
+  try {
+    globalThis.htmx?.process(element);
+  } catch (error) {
+    reportError(error); // forms whose fields are called like methods confuse it
+  }
   tell(element, "refreshed");
+}
+
+/** What runs, frames what runs, or changes what the rest of the page does. */
+const ACTIVE = [
+  ...["script", "iframe", "frame", "object", "embed", "applet", "fencedframe", "portal"],
+  ...["base", "meta[http-equiv]", "meta[name]"],
+  ...['[attributeName*="href" i]', '[attributeName^="on" i]'], // animations of SVG that set what is taken away below
+].join();
+
+/** Attributes with texts for people, which may begin with any word. */
+const TEXTUAL = /^(?:title|alt|value|placeholder|label|content|class|id|name|aria-.*)$/;
+
+/**
+ * Take away what would run: what the safe baseline of the HTML Sanitizer API takes away, and what htmx evaluates.
+ *
+ * Methods are those of the prototypes, for in a form, fields may be called like them.
+ */
+function disarm(fragment) {
+  for (const element of fragment.querySelectorAll("*")) {
+    if (matches(element, ACTIVE)) Element.prototype.remove.call(element);
+    if (element instanceof HTMLTemplateElement) disarm(element.content);
+    for (const name of Element.prototype.getAttributeNames.call(element)) {
+      const value = attribute(element, name);
+      const isForeign = /href$/i.test(name) && matches(element, "use") && !isOurs(value);
+      if (isForeign || runs(name, value)) Element.prototype.removeAttribute.call(element, name);
+    }
+  }
+}
+
+function runs(name, value) {
+  const code = value.replace(/[\0-\x20]/g, ""); // as browsers read URLs
+  if (/^on|^srcdoc$|^(?:data-)?hx-(?:on|vars)/i.test(name)) return true;
+  if (/^(?:data-)?hx-/i.test(name) && /js:|javascript:/i.test(code)) return true;
+  if (/^(?:data-)?hx-trigger/i.test(name) && code.includes("[")) return true;
+  return /^(?:javascript|vbscript|js):/i.test(code) && !TEXTUAL.test(name);
+}
+
+function attribute(element, name) {
+  return Element.prototype.getAttribute.call(element, name);
+}
+
+function sourceOf(element) {
+  return attribute(element, "data-mizan-src");
+}
+
+function matches(element, selector) {
+  return Element.prototype.matches.call(element, selector);
+}
+
+function closest(element, selector) {
+  return Element.prototype.closest.call(element, selector);
+}
+
+function contains(node, other) {
+  return Node.prototype.contains.call(node, other);
 }
 
 /** The field that has the focus keeps it, and what was typed, if the new HTML has a field of the same id. */
 function keepingFocus(element, change) {
   const { activeElement: active } = document;
   const { id, value, selectionStart, selectionEnd } = active ?? {};
-  const has = Boolean(id) && element !== active && element.contains(active);
+  const has = Boolean(id) && element !== active && contains(element, active);
   change();
   const again = has && document.getElementById(id);
   if (!again) return;
@@ -175,12 +291,15 @@ function keepingFocus(element, change) {
 
 /** Tell the page, by an event that it may listen to anywhere. False where it wants nothing to be done. */
 function tell(element, what, detail) {
-  return element.dispatchEvent(new CustomEvent(`mizan:${what}`, { bubbles: true, cancelable: true, detail }));
+  const event = new CustomEvent(`mizan:${what}`, { bubbles: true, cancelable: true, detail });
+  return EventTarget.prototype.dispatchEvent.call(element, event);
 }
 
+/** The origin of `blob:` is that of its maker. */
 function isOurs(url) {
   try {
-    return new URL(url, document.baseURI).origin === location.origin;
+    const { origin, protocol } = new URL(url, document.baseURI);
+    return origin === location.origin && protocol === location.protocol;
   } catch {
     return false; // it never left
   }
