@@ -15,6 +15,8 @@ const STATIC = new URL("../../src/mizan_asgi/static/", import.meta.url);
 /** What the runtime may weigh on its way to a browser. */
 const MAXIMUM_BYTES = 6_000;
 
+const GUIDE = readFileSync(new URL("../../docs/guide.md", import.meta.url), "utf8");
+
 test("what users write passes tsc --strict, and what is wrong does not", () => {
   const ran = spawnSync(process.execPath, ["node_modules/typescript/bin/tsc", "--project", "."], { cwd: HERE });
   assert.equal(`${ran.stdout}${ran.stderr}`, "");
@@ -30,17 +32,25 @@ for (const name of readdirSync(STATIC).filter((file) => file.endsWith(".js"))) {
       assert.deepEqual(exportsOf(types).sort(), exportsOf(source).sort());
     });
 
+    test("has no type that strict linters take for a mistake", () => {
+      const types = readFileSync(new URL(name.replace(/\.js$/, ".d.ts"), STATIC), "utf8").replace(/\/\*.*?\*\//gs, "");
+      assert.equal(types.match(/\b(any|Function|Object|String|Number|Boolean|Symbol)\b|\{\s*\}|@ts-|eslint/), null);
+    });
+
     test("imports nothing but what lies beside it", () => {
       for (const [, from] of source.matchAll(/^import .* from "(.*)";$/gm)) assert.match(from, /^\.\/\w+\.js$/);
     });
   });
 }
 
-test("the runtime is small", () => {
-  const source = readFileSync(new URL("client.js", STATIC), "utf8");
+test("the runtime is small, and as small as the guide says", () => {
+  const source = readFileSync(new URL("client.js", STATIC));
   const { code } = transformSync(source, { minify: true, format: "esm" });
   const size = gzipSync(code, { level: 9 }).length;
   assert.ok(size <= MAXIMUM_BYTES, `${size} bytes`);
+  const [small, whole] = [size, source.length].map((one) => `${Math.round(one / 1_000)} kB`);
+  const said = GUIDE.match(/a build step, (\d+ kB) minified and gzipped. `Mizan` serves it as\s+it is written, (\d+ kB),/);
+  assert.deepEqual(said.slice(1), [small, whole]);
 });
 
 function exportsOf(source) {

@@ -1,6 +1,7 @@
 // What users write against `client.d.ts`: compiled, never run. A line that has to be wrong says so.
 
-import { type Client, type State, MizanError, canonical, createClient } from "../../src/mizan_asgi/static/client.js";
+import { type Client, type ClientOptions, type ParamsOf, type State } from "../../src/mizan_asgi/static/client.js";
+import { MizanError, canonical, createClient } from "../../src/mizan_asgi/static/client.js";
 
 interface Profile {
   name: string;
@@ -48,6 +49,31 @@ export async function typed(): Promise<void> {
   canonical({ state, nothing }).trim();
   end();
 }
+
+interface InterfaceOfContexts {
+  user: Contexts["user"];
+}
+
+interface InterfaceOfFunctions {
+  rename: Functions["rename"];
+}
+
+/** Linters prefer interfaces, and an option that is undefined is one that is left out. */
+export async function strict(options: { channel?: string }, signal?: AbortSignal): Promise<void> {
+  const given: ClientOptions = { channel: options.channel, token: undefined, initial: undefined };
+  const typed = createClient<InterfaceOfContexts, InterfaceOfFunctions>(given);
+  const user = await typed.fetch("user", { user_id: 5 }, { signal });
+  await typed.call("rename", { user_id: 5, name: user.user_profile.name }, { signal, optimistic: undefined });
+  typed.invalidate({ context: "user", params: undefined });
+  // @ts-expect-error: there is no such context
+  typed.state("inbox");
+}
+
+export const required: ParamsOf<{ user_id: number; page?: number }> = [{ user_id: 5 }];
+export const optional: ParamsOf<{ page?: number }> = [];
+export const none: ParamsOf<Record<string, never>> = [];
+// @ts-expect-error: one is required
+export const missing: ParamsOf<{ user_id: number }> = [];
 
 export async function untyped(): Promise<void> {
   const anything = createClient();

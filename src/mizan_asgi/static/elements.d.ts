@@ -2,9 +2,9 @@
  * For pages whose HTML comes from the server: importing the module refreshes elements that went stale.
  *
  * `data-mizan` names what an element shows: contexts with queries, separated by commas, as in `X-Mizan-Mounted`.
- * `data-mizan-src` is where its HTML comes from: a page of this origin. Nothing in it runs. Nothing is refreshed in an
- * element with `data-mizan-ignore`. On the element, and bubbling, come the events `mizan:stale`, which may be prevented,
- * `mizan:refreshed` and `mizan:error`, whose `detail` is the error.
+ * `data-mizan-src` is where its HTML comes from: a page of this origin. Nothing in it runs. Nothing is refreshed inside
+ * of an element with `data-mizan-ignore`. On the element, and bubbling, come the events `mizan:stale`, which may be
+ * prevented, `mizan:refreshed` and `mizan:error`, whose `detail` is the error.
  *
  * Other tabs, and clients of this page, hear of it and are heard over their channel: that of the mount point which this
  * module is loaded from, or the one that `data-mizan-channel` of the root element names.

@@ -7,20 +7,20 @@
 /**
  * Parameters of a context, or arguments of a function, by name. Undefined ones are left out, and null parameters too.
  *
- * Values are JSON values, BigInts, Dates, and what has a `toJSON`. Anything else, such as a `File`, a `Map`, an instance
- * of a class or NaN, is refused with a `TypeError`. They are compared by canonical text, so give them in their declared
- * types.
+ * Values are JSON values, BigInts, Dates, and what has a `toJSON`. Anything else, such as a `File`, a `Map`, NaN or an
+ * instance of a class, is refused with a `TypeError`. They are compared by canonical text, so give them in their
+ * declared types.
  */
 export type Params = Readonly<Record<string, unknown>>;
 
-/** What a context takes and answers: a generated client has one entry a context. */
-export type ContextMap = Record<string, { params: object; data: unknown }>;
+/** What each context takes and answers, by name: a type like this, or an interface. */
+export type ContextMap<Name extends PropertyKey = string> = Record<Name, { params: object; data: unknown }>;
 
-/** What a function takes and answers: a generated client has one entry a function. */
-export type FunctionMap = Record<string, { args: object; result: unknown }>;
+/** What each function takes and answers, by name: a type like this, or an interface. */
+export type FunctionMap<Name extends PropertyKey = string> = Record<Name, { args: object; result: unknown }>;
 
 /** An entry of a call's `invalidate` (protocol, section 3). A function stands for its whole context, null for null. */
-export type Invalidation = string | { context: string; params?: Params; function?: string };
+export type Invalidation = string | { context: string; params?: Params | undefined; function?: string | undefined };
 
 /** What a field of the input has against it. */
 export interface FieldError {
@@ -40,8 +40,8 @@ export class MizanError extends Error {
 /**
  * A mounted context as it is now. Immutable: the same object as long as nothing changed.
  *
- * `data` stays while it is fetched again, and beside the `error` of a failed fetch, which goes when the bundle is stale.
- * `loading`: a fetch is under way.
+ * `data` stays while it is fetched again, and beside the `error` of a failed fetch. An error goes when the bundle is
+ * stale. `loading`: a fetch is under way.
  */
 export interface State<Data> {
   readonly data: Data | undefined;
@@ -56,31 +56,33 @@ export interface State<Data> {
  */
 export type Defaults = Readonly<Record<string, Params>>;
 
+type Token = string | null | undefined;
+
 export interface ClientOptions {
   /** Where the server is mounted: a path or an absolute URL. Default: "/api/mizan". */
-  baseUrl?: string;
+  baseUrl?: string | undefined;
   /**
    * Sent as `X-Mizan-Token`; a function is asked before each request, so that it may renew the token.
    *
    * Requests that wait for it ask it once. It may call `mwt_obtain`, which is sent without a token, and nothing else.
    */
-  token?: string | null | (() => string | null | undefined | Promise<string | null | undefined>);
+  token?: Token | (() => Token | Promise<Token>);
   /** Defaults of each context's parameters; a generated client passes them. Those left out are never sent. */
-  defaults?: Defaults;
+  defaults?: Defaults | undefined;
   /** Milliseconds for which a bundle that nobody shows any more is kept. Default: 30 000. */
-  keep?: number;
+  keep?: number | undefined;
   /** Fetch what is shown again when the window gets the focus. Default: false. */
-  refetchOnFocus?: boolean;
+  refetchOnFocus?: boolean | undefined;
   /** Fetch what is shown again when the browser is online again. Default: false. */
-  refetchOnReconnect?: boolean;
+  refetchOnReconnect?: boolean | undefined;
   /**
    * Name of the `BroadcastChannel` that tells other tabs, and `elements.js` on this page; false for none.
    *
    * Default: "mizan:" and the base URL, without the page's own origin.
    */
-  channel?: string | false;
+  channel?: string | false | undefined;
   /** Bundles that are known already, from a server-rendered page. */
-  initial?: readonly { context: string; params?: Params; data: unknown }[];
+  initial?: readonly { context: string; params?: Params | undefined; data: unknown }[] | undefined;
 }
 
 /**
@@ -90,25 +92,25 @@ export interface ClientOptions {
  * the server refuses, it goes at once. `update` returns the new data and leaves the old as it was. It runs again over
  * each answer that arrives meanwhile, which may contain the change already: put in place rather than add.
  */
-export interface Optimistic<C extends ContextMap, K extends keyof C = keyof C> {
+export interface Optimistic<C extends ContextMap<keyof C>, K extends keyof C = keyof C> {
   context: K;
-  params?: C[K]["params"];
+  params?: C[K]["params"] | undefined;
   update: (data: C[K]["data"]) => C[K]["data"];
 }
 
 /** One `Optimistic` for some context, the types of its data following from its name. */
-export type AnyOptimistic<C extends ContextMap> = { [K in keyof C]: Optimistic<C, K> }[keyof C];
+export type AnyOptimistic<C extends ContextMap<keyof C>> = { [K in keyof C]: Optimistic<C, K> }[keyof C];
 
-export interface CallOptions<C extends ContextMap = ContextMap> {
-  optimistic?: AnyOptimistic<C> | readonly AnyOptimistic<C>[];
+export interface CallOptions<C extends ContextMap<keyof C> = ContextMap> {
+  optimistic?: AnyOptimistic<C> | readonly AnyOptimistic<C>[] | undefined;
   /** Aborts the waiting only: the call goes on, and what it makes stale is refreshed. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** Parameters may be left out altogether where none is required. */
-export type ParamsOf<P> = {} extends P ? [params?: P] : [params: P];
+export type ParamsOf<P> = string extends keyof P ? [params?: P] : Partial<P> extends P ? [params?: P] : [params: P];
 
-export interface Client<C extends ContextMap = ContextMap, F extends FunctionMap = FunctionMap> {
+export interface Client<C extends ContextMap<keyof C> = ContextMap, F extends FunctionMap<keyof F> = FunctionMap> {
   /**
    * The bundle from the server, by its canonical URL. Asked twice at once, it is sent once.
    *
@@ -117,7 +119,7 @@ export interface Client<C extends ContextMap = ContextMap, F extends FunctionMap
   fetch<K extends keyof C & string>(
     context: K,
     params?: C[K]["params"],
-    options?: { signal?: AbortSignal },
+    options?: { signal?: AbortSignal | undefined },
   ): Promise<C[K]["data"]>;
   /**
    * The bundle as it is known, or, where it is not or is out of date, from the server. The same promise meanwhile.
@@ -160,9 +162,10 @@ export interface Client<C extends ContextMap = ContextMap, F extends FunctionMap
   close(): void;
 }
 
-export function createClient<C extends ContextMap = ContextMap, F extends FunctionMap = FunctionMap>(
-  options?: ClientOptions,
-): Client<C, F>;
+export function createClient<
+  C extends ContextMap<keyof C> = ContextMap,
+  F extends FunctionMap<keyof F> = FunctionMap,
+>(options?: ClientOptions): Client<C, F>;
 
 /** The canonical text of a value (protocol, section 2). Throws a `TypeError` for what JSON cannot hold. */
 export function canonical(value: unknown): string;
