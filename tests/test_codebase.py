@@ -29,6 +29,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"holds", "flights"},
         {"memory_holds", "backend_holds", "debts", "reclaiming"},
         {"identity", "texts", "json_types", "aliases"},
+        {"host_parameters"},
         {"policies", "keys", "signature", "watch", "collisions", "declared_types", "round_trip"},
         {"declare", "inputs", "tokens"},
         {"graph"},

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from .aliases import TYPE_ALIASES, take_alias
 from .current_call import is_coroutine_function, plain_function
 from .errors import DeclarationError
+from .host_parameters import check_host_parameter
 from .identity import Identity
 from .values import check_name
 
@@ -121,6 +122,8 @@ def _check_parameter(parameter: inspect.Parameter) -> None:
     check_name("parameter", name)
     if name in _INSTANCE and parameter.annotation is inspect.Parameter.empty:
         raise DeclarationError(f"it takes {name!r}, and nobody calls it on an instance; mark a function of the module.")
+    if name != REQUEST:
+        check_host_parameter(name, parameter.default)
     if name != REQUEST and parameter.annotation is inspect.Parameter.empty:
         raise DeclarationError(f"parameter {name!r} has no annotation; without one it cannot be validated.")
     if isinstance(parameter.default, FieldInfo):
@@ -178,6 +181,7 @@ def _inputs(found: Iterable[Input], given_by_host: Sequence[str]) -> dict[str, I
 
 
 def _input(parameter: inspect.Parameter, annotation: Any) -> Input:
+    check_host_parameter(parameter.name, annotation)
     alias, annotation = take_alias(parameter.name, annotation)
     argument = None if alias == parameter.name else parameter.name
     if parameter.default is inspect.Parameter.empty:

@@ -1,0 +1,93 @@
+"""Parameters that a web framework would fill in. Here they would be arguments, which clients send, so they are refused.
+
+Frameworks are known by the names of their modules and classes: the core imports none of them.
+"""
+
+import typing
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from .aliases import TYPE_ALIASES
+from .errors import DeclarationError
+
+_FRAMEWORKS = (
+    *("fastapi.", "starlette.", "litestar.", "django.http.", "django.core.files.", "ninja.", "flask.", "quart."),
+    *("werkzeug.", "aiohttp.web", "sanic.", "falcon.", "blacksheep.", "esmerald."),
+)
+
+# Where markers come from that say by which function a value is found.
+_INJECTORS = (
+    *("fastapi.", "litestar.", "ninja.", "fast_depends.", "faststream.", "taskiq_dependencies.", "dishka."),
+    *("dependency_injector.", "that_depends."),
+)
+_DEPENDENCIES = frozenset(
+    {"Depends", "Security", "Dependant", "Dependency", "DependencyKwarg", "TaskiqDepends", "FromComponent", "Provide"}
+)
+# FastAPI's, for values that come from elsewhere than the arguments. Query, Path, Body and Form mark what clients send.
+_ELSEWHERE = {"Header": "request.headers", "Cookie": "request.cookies"}
+
+_CALLER = "take the caller as `me: Identity`, which authenticate= finds out, or all of the request as `request`"
+
+# By the name of a class of a framework, the remedy.
+_REMEDIES = {
+    "Request": "call it 'request', and it is handed over",
+    "HTTPConnection": "call it 'request', and it is handed over",
+    "HttpRequest": "call it 'request', and it is handed over",
+    "WebSocket": "there are no websockets here; call it 'request' for the host's request",
+    "Response": "return a response from a view, which has a route",
+    "BackgroundTasks": "nothing would run them; do the work in the function, or hand it to a queue of your own",
+    "BackgroundTask": "nothing would run it; do the work in the function, or hand it to a queue of your own",
+    "UploadFile": "read files from the form of `request`, in a view",
+    "SecurityScopes": _CALLER,
+}
+_TAKE_REQUEST = "take all of the request as `request`"
+
+
+def check_host_parameter(name: str, declared: Any) -> None:
+    """Raise `DeclarationError` for an annotation, or a default, by which a framework would fill in a parameter."""
+    for part in _parts(declared):
+        found = _found(part)
+        if found is not None:
+            what, remedy = found
+            raise DeclarationError(f"parameter {name!r} {what}, and as an argument clients would send it; {remedy}.")
+
+
+def _found(part: object) -> tuple[str, str] | None:
+    """What a framework would fill in, and the remedy."""
+    if isinstance(part, type):
+        if not any(_is_from(kind, _FRAMEWORKS) for kind in part.__mro__):
+            return None
+        remedies = (_REMEDIES[kind.__name__] for kind in part.__mro__ if kind.__name__ in _REMEDIES)
+        return f"is a {part.__module__.partition('.')[0]} {part.__name__}", next(remedies, _TAKE_REQUEST)
+    for kind in type(part).__mro__:
+        if kind.__name__ in _DEPENDENCIES and _is_from(kind, _INJECTORS):
+            return f"has {kind.__name__}(...)", _CALLER
+        if kind.__name__ in _ELSEWHERE and _is_from(kind, ("fastapi.",)):
+            return f"has {kind.__name__}(...)", f"read it from {_ELSEWHERE[kind.__name__]}"
+        if kind.__name__ == "File" and _is_from(kind, ("fastapi.",)):
+            return "has File(...)", _REMEDIES["UploadFile"]
+    return None
+
+
+def _is_from(kind: type, modules: tuple[str, ...]) -> bool:
+    return f"{kind.__module__}.".startswith(modules)
+
+
+def _parts(annotation: Any) -> Iterator[object]:
+    """Every type and every marker in an annotation, through unions, containers and other names of a type."""
+    if isinstance(annotation, TYPE_ALIASES):
+        yield from _parts(annotation.__value__)
+    elif isinstance(annotation, typing.NewType):
+        yield from _parts(annotation.__supertype__)
+    elif typing.get_origin(annotation) is Annotated:
+        inner, *markers = typing.get_args(annotation)
+        yield from markers
+        yield from _parts(inner)
+    elif typing.get_origin(annotation) is not None:
+        origin = typing.get_origin(annotation)
+        if isinstance(origin, TYPE_ALIASES):
+            yield from _parts(origin.__value__)
+        for argument in typing.get_args(annotation):
+            yield from _parts(argument)
+    else:
+        yield annotation
