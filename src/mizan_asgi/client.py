@@ -60,7 +60,7 @@ class _Bundle:
     """
 
     context: str
-    texts: Mapping[str, str]
+    texts: Mapping[str, str | None]
     query: str
     url: str
     known: _Known | None = None
@@ -214,10 +214,13 @@ class Client:
         return Subscription(self, self._bundle(context, {**(params or {}), **named}))
 
     def invalidate(self, *invalidations: Invalidation | str) -> None:
-        """Forget what these touch. What of it somebody subscribes to is fetched again."""
+        """Forget what these touch. What of it somebody subscribes to is fetched again.
+
+        A null parameter stands for the bundles where it is null, one that is left out for any value.
+        """
         entries = [Invalidation(one) if isinstance(one, str) else one for one in invalidations]
         for bundle in self._bundles.values():
-            if any(touches(one, bundle.context, bundle.texts) for one in entries):
+            if any(_touches(one, bundle) for one in entries):
                 bundle.overtake()
 
     def identify(self, token: Token | None) -> None:
@@ -317,12 +320,15 @@ class Client:
         except httpx.TransportError:
             self._overtake_all()  # whether it ran, and what it made stale, is not known
             raise
-        answer = _read_object(response) if response.status_code == 200 else {}
+        answer = (_object_of(response) if response.status_code == 200 else None) or {}
         undisturbed = {bundle.url: bundle for bundle, events in mounted.items() if bundle.events == events}
         self._forget(response, answer)
         self._take(answer.get("refreshed"), undisturbed)
         if "result" not in answer:
-            raise read_problem(response.status_code, response.content)
+            error = read_problem(response.status_code, response.content)
+            if error.code == "http_error" and error.status >= 500:
+                self._overtake_all()  # somebody else answered: whether it ran is not known
+            raise error
         return answer["result"]
 
     def _forget(self, response: httpx.Response, answer: Mapping[str, Any]) -> None:
@@ -388,10 +394,17 @@ async def _renew(ask: Callable[[], str | Awaitable[str | None] | None]) -> str |
     return await token if inspect.isawaitable(token) else token
 
 
-def _spell(params: Params, defaults: Params) -> tuple[dict[str, str], str]:
+def _touches(invalidation: Invalidation, bundle: _Bundle) -> bool:
+    nulls = [name for name, value in invalidation.params.items() if value is None]
+    is_null = all(bundle.texts.get(name) is None for name in nulls)  # or not known
+    return is_null and touches(invalidation, bundle.context, bundle.texts)
+
+
+def _spell(params: Params, defaults: Params) -> tuple[dict[str, str | None], str]:
     """The canonical texts of all parameters that are known, and the canonical URL's query (protocol, section 8)."""
     given = {name: jsonable(params[name]) for name in sorted(params) if params[name] is not None}
-    texts = texts_of({**defaults, **given})
+    nulls = {name: None for name, value in defaults.items() if value is None}
+    texts: dict[str, str | None] = {**nulls, **texts_of({**defaults, **given})}
     usual = texts_of(defaults)
     pairs: list[tuple[str, str]] = []
     for name, value in given.items():
@@ -412,13 +425,18 @@ def _read_bundle(response: httpx.Response, known: _Known | None) -> _Known:
 
 def _read_object(response: httpx.Response) -> dict[str, Any]:
     """The JSON object of an answer that went well. Raises `CallError` where somebody else answered."""
+    answer = _object_of(response)
+    if answer is None:
+        raise read_problem(response.status_code, response.content)
+    return answer
+
+
+def _object_of(response: httpx.Response) -> dict[str, Any] | None:
     try:
         answer = parse_json(response.content)
     except BadRequest:
-        answer = None
-    if not isinstance(answer, dict):
-        raise read_problem(response.status_code, response.content)
-    return answer
+        return None
+    return answer if isinstance(answer, dict) else None
 
 
 def _looked_at(task: "asyncio.Task[Any]") -> None:

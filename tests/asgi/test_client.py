@@ -254,6 +254,36 @@ class TestCalling:
             assert await never(shown)
         assert not site.ran
 
+    @pytest.mark.parametrize(("status", "stale"), [(502, True), (200, True), (302, True), (404, False)])
+    async def test_after_an_answer_of_a_proxy_everything_is_fetched_again(
+        self, site: Site, status: int, stale: bool
+    ) -> None:
+        inner = httpx.ASGITransport(site.mizan(cache=None))
+
+        class Proxy(httpx.AsyncBaseTransport):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                answer = await inner.handle_async_request(request)
+                return answer if request.method == "GET" else httpx.Response(status, text="<h1>Bad gateway</h1>")
+
+        async with Client(BASE, transport=Proxy()) as mizan, aclosing(mizan.subscribe("user", user_id=5)) as shown:
+            assert await anext(shown) == ADA
+            with pytest.raises(CallError) as failed:
+                await mizan.call("update_profile", user_id=5, name="Eve")
+            assert failed.value.code == "http_error"
+            if stale:
+                assert (await anext(shown))["user_profile"]["name"] == "Eve"
+            else:
+                await never(shown)
+
+    async def test_a_null_sets_apart_bundles_where_it_is_known(self, wire: Wire) -> None:
+        mizan = Client(BASE, transport=wire, defaults={"user": {"page": 1, "team_id": None}})
+        async with mizan, aclosing(mizan.subscribe("user", user_id=5)) as shown:
+            await anext(shown)
+            for entry, sent in (({"team_id": 3}, 1), ({"team_id": None}, 2), ({"page": None}, 2)):
+                mizan.invalidate(Invalidation("user", entry))
+                await never(shown)
+                assert len(wire.sent) == sent
+
 
 class TestTokens:
     async def test_a_token_is_a_text_or_a_function_that_is_asked_each_time(self, site: Site) -> None:
@@ -546,6 +576,8 @@ class TestSubscribing:
             (Invalidation("user", {"team_id": 3}), True),
             (Invalidation("user", {"user_id": 5, "page": 2}), False),
             (Invalidation("user", {"user_id": 7}), False),
+            (Invalidation("user", {"user_id": 5, "team_id": None}), True),
+            (Invalidation("user", {"user_id": 5, "page": None}), False),
             (Invalidation("users"), False),
         ],
     )
