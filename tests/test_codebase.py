@@ -26,7 +26,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "mizan_core": [
         {"errors", "current_call", "snapshots", "cache.__init__", "cache.backend", "cache.redis_scripts", "urls"},
         {"values", "cache.memory", "cache.guard", "cache.redis", "memo", "pace", "fetched"},
-        {"holds", "flights", "turns"},
+        {"holds", "flights"},
         {"memory_holds", "backend_holds", "debts", "reclaiming"},
         {"identity", "texts", "json_types", "aliases"},
         {"host_parameters"},
@@ -34,7 +34,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"declare", "inputs", "tokens"},
         {"graph"},
         {"build", "invalidation", "guards"},
-        {"header", "wire"},
+        {"header", "wire", "failures"},
         {"manifest", "entries"},
         {"local"},
         {"bundle_cache"},
@@ -55,7 +55,7 @@ FLOORS: dict[str, list[set[str]]] = {
     ],
     "mizan_asgi": [
         {"settings", "importing", "client"},
-        {"requests", "responses", "scripts"},
+        {"requests", "responses", "scripts", "http_errors"},
         {"auth", "path_rules"},
         {"endpoints"},
         {"views"},
@@ -90,7 +90,17 @@ OPTIONAL = {"mizan_core.cache.redis": {"redis"}, "mizan_asgi.client": {"httpx"}}
 
 EXPORTS = [
     *("client", "Context", "Me", "Arg", "Result", "invalidate", "build", "discover", "Graph"),
-    *("Engine", "Answer", "Bundle", "Identity", "ANONYMOUS", "Invalidation", "encode_header", "decode_header"),
+    *(
+        "Engine",
+        "Answer",
+        "Bundle",
+        "Identity",
+        "ANONYMOUS",
+        "Invalidation",
+        "invalidations_of",
+        "encode_header",
+        "decode_header",
+    ),
     *("entry_key", "scope_tag", "canonical", "build_manifest", "manifest_json", "urls_to_purge"),
     *("issue_mwt", "verify_mwt", "permission_key", "CacheBackend", "MemoryCache"),
     *("MizanError", "DeclarationError", "GraphError", "HeaderError", "TokenError", "CallError"),

@@ -6,9 +6,11 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Any, Literal, Self, Unpack
 from urllib.parse import unquote
 
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Route, Router
 from starlette.types import Receive, Scope, Send
@@ -19,12 +21,14 @@ from mizan_core.cache.backend import CacheBackend
 from mizan_core.cache.memory import MemoryCache
 from mizan_core.engine import Engine, Limits, check_graph
 from mizan_core.errors import DeclarationError
+from mizan_core.failures import Errors
 from mizan_core.graph import Graph
 from mizan_core.guards import PermissionsOf
 from mizan_core.tokens import DEFAULT_TTL_SECONDS, Keys, check_keys
 
 from .auth import Authenticate, Authenticator, mwt_obtain_function, read_origins
 from .endpoints import Endpoint, Service, endpoints_of, missing_endpoint
+from .http_errors import told
 from .requests import BodyLimit, before_path, below_mount, is_base
 from .responses import error_reply
 from .settings import Settings, several_workers
@@ -45,9 +49,10 @@ class Mizan:
 
     `cache`: a `CacheBackend`, one in memory if left out, or None to compute every bundle. `mwt_keys`: key id to
     secret, the newest last. `authenticate`: given the host's request, the `Identity` of its session or None; left out,
-    Starlette's `scope["user"]` is read. `permissions`: given an `Identity` by token, its permissions. `refresh`:
-    whether bundles are sent along with the answers to calls (protocol, section 14). `limits`: the bounds that `Engine`
-    takes, such as `deadline` and `hold`.
+    Starlette's `scope["user"]` is read. `permissions`: given an `Identity` by token, its permissions. `errors`: what is
+    told in place of exceptions, as `Engine` takes it; `HTTPException` is told as it stands. `refresh`: whether bundles
+    are sent along with the answers to calls (protocol, section 14). `limits`: the bounds that `Engine` takes, such as
+    `deadline` and `hold`.
 
     Raises `DeclarationError` for settings that cannot work.
     """
@@ -67,6 +72,7 @@ class Mizan:
         max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
         on_cache_failure: Literal["allow", "refuse"] = "allow",
         permissions: PermissionsOf | None = None,
+        errors: Errors = MappingProxyType({}),
         refresh: bool = True,
         clock: Clock = time.time,
         **limits: Unpack[Limits],
@@ -92,6 +98,7 @@ class Mizan:
             cache_secret=cache_secret,
             on_cache_failure=on_cache_failure,
             permissions=permissions,
+            errors=_with_http_errors(errors),
             clock=clock,
             **limits,
         )
@@ -154,7 +161,7 @@ class Mizan:
             except ClientDisconnect:
                 return
             except Exception as error:  # noqa: BLE001  # whatever it is, the client is told what it may know
-                written = error_reply(error).written()
+                written = error_reply(self.engine.errors.told(error)).written()
             if scope["method"] == "HEAD":
                 written = (*written[:2], b"")
         status, headers, body = written
@@ -198,6 +205,11 @@ class Mizan:
 
     def _is_routed(self, scope: Scope) -> bool:
         return any(route.matches(scope)[0] is not Match.NONE for route in self.routes)
+
+
+def _with_http_errors(errors: object) -> Any:
+    """The host's own exceptions beside those of its libraries. What is no mapping is refused by the engine."""
+    return {HTTPException: told, **errors} if isinstance(errors, Mapping) else errors
 
 
 def _path(scope: Scope) -> tuple[str | bytes | None, ...]:

@@ -186,7 +186,10 @@ class CallEndpoint:
         path = sent_path(scope, base_url, endpoint.place)
         if not await self._service.path_rules.let_through(scope, path, asking, endpoint):
             raise Forbidden
-        return (await endpoint.fetch(SentHeaders(asking), asking, receive)).body
+        try:
+            return (await endpoint.fetch(SentHeaders(asking), asking, receive)).body
+        except Exception as error:
+            raise self._service.engine.errors.told(error) from error
 
 
 @dataclass(frozen=True, slots=True, eq=False)

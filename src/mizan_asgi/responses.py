@@ -2,15 +2,17 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from http import HTTPStatus
 from typing import TypeAlias
 
 from starlette.types import Message, Send
 
 from mizan_core.answers import Bundle
-from mizan_core.errors import CallError, InternalError, MethodNotAllowed, Unauthorized
+from mizan_core.errors import CallError, InternalError, MethodNotAllowed
+from mizan_core.failures import blamed
 from mizan_core.header import encode_header
 from mizan_core.invalidation import Invalidation
 from mizan_core.wire import NO_STORE, VARY, problem
@@ -30,6 +32,25 @@ _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", NO_STORE.encode())
 _OF_DATA = (_NO_STORE, _NOSNIFF, _IS_JSON)
 _VARIES = (b"vary", VARY.encode())
+# What edges take for instructions beside `Cache-Control` and its targeted fields.
+_TO_CACHES = frozenset(
+    {
+        *(INVALIDATE_HEADER, b"surrogate-control", b"surrogate-key", b"edge-control", b"x-accel-expires", b"xkey"),
+        *(b"cache-tag", b"cache-tags", b"x-cache-tag", b"x-cache-tags", b"edge-cache-tag", b"x-key", b"x-xkey"),
+    }
+)
+# What a problem document's own headers say, and what the server says of how it is sent.
+_OURS = frozenset(
+    {
+        *(b"content-type", b"content-length", b"content-encoding", b"content-range", b"content-location"),
+        *(b"cache-control", b"expires", b"pragma", b"etag", b"last-modified", b"age", b"cache-status"),
+        *(b"x-content-type-options", b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding"),
+        *(b"te", b"trailer", b"upgrade", b"date"),
+    }
+)
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
+_FIELD = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
+_WITHOUT_BODY = frozenset({204, 205, 304})
 _ENTITY_TAG = re.compile(r'(?:W/)?("[^"]*")')
 
 
@@ -122,15 +143,42 @@ def script_reply(body: bytes, etag: str, *, if_none_match: Iterable[str]) -> Rep
 def error_reply(error: Exception, invalidations: Sequence[Invalidation] = ()) -> Reply:
     """The problem document of any error. What is not a `CallError` is logged, and nothing of it is told."""
     if not isinstance(error, CallError):
-        logger.error("A function failed unexpectedly.", exc_info=error)
+        logger.error("%s failed unexpectedly.", blamed(error) or "A request", exc_info=error)
         error = InternalError()
     told = problem(error)
-    headers = [_NO_STORE, _NOSNIFF, *invalidate_headers(invalidations)]
+    headers = [_NO_STORE, _NOSNIFF, *invalidate_headers(invalidations), *_own_headers(error)]
+    names = {name for name, _ in headers}
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", ", ".join(error.allow).encode("ascii")))
-    if isinstance(error, Unauthorized) or told.status == 401:
+    if told.status == HTTPStatus.UNAUTHORIZED and b"www-authenticate" not in names:
         headers.append((b"www-authenticate", b"Bearer"))
+    if told.status in _WITHOUT_BODY:
+        return Reply(told.status, headers, content_type=None)
     return Reply(told.status, headers, told.body, b"application/problem+json")
+
+
+def speaks_to_caches(name: bytes) -> bool:
+    """Whether a response header, in lower case, tells edges what to keep or to purge, whatever `Cache-Control` says.
+
+    Such are targeted fields, whose names end like this by RFC 9213, and what CDNs and proxies had before.
+    """
+    return name.endswith(b"-cache-control") or name in _TO_CACHES
+
+
+def _own_headers(error: CallError) -> Iterator[tuple[bytes, bytes]]:
+    """The headers that an error brings along, without those that say how the answer is sent and what may be kept."""
+    for name, value in (error.headers or {}).items():
+        try:
+            raw = str(name).lower().encode("ascii"), str(value).encode("latin-1")
+        except UnicodeEncodeError:
+            continue
+        if (
+            _TOKEN.fullmatch(raw[0])
+            and _FIELD.fullmatch(raw[1])
+            and raw[0] not in _OURS
+            and not speaks_to_caches(raw[0])
+        ):
+            yield raw
 
 
 def matches(if_none_match: Iterable[str], etag: str) -> bool:

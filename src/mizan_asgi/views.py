@@ -1,7 +1,7 @@
 """Functions at their own URLs (protocol, section 9): pages, webhooks, and data behind a route."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mizan_core.answers import Answer, Page, page_cache_control
+from mizan_core.answers import Answer, Page, failure_of, page_cache_control
 from mizan_core.engine import Door
 from mizan_core.errors import MethodNotAllowed
 from mizan_core.graph import Function, Graph
@@ -30,7 +30,7 @@ from .requests import (
     read_body,
     replaying,
 )
-from .responses import RawHeaders, Reply, error_reply, invalidate_headers, kept_reply, with_headers
+from .responses import RawHeaders, Reply, error_reply, invalidate_headers, kept_reply, speaks_to_caches, with_headers
 
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
@@ -51,10 +51,14 @@ class FunctionRoute(Route):
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """The response that a view returned, what is to change in its headers, and what went out of date."""
+    """The response that a view returned, what is to change in its headers, and what went out of date.
+
+    `failed` gives the problem document of an error that it raises before anything of it was sent.
+    """
 
     response: Any
     change: Callable[[int, RawHeaders], RawHeaders]
+    failed: Callable[[Exception, Sequence[Invalidation]], Reply]
     invalidations: tuple[Invalidation, ...] = ()
 
     async def send(self, scope: Scope, receive: Receive, send: Send, *, head: bool) -> None:
@@ -71,7 +75,7 @@ class Returned:
         except Exception as error:
             if begun:
                 raise
-            await error_reply(error, self.invalidations).send(send, head=head)
+            await self.failed(error, self.invalidations).send(send, head=head)
 
 
 class FunctionEndpoint:
@@ -90,11 +94,15 @@ class FunctionEndpoint:
         except ClientDisconnect:
             return
         except Exception as error:  # noqa: BLE001  # whatever it is, the client is told what it may know
-            answered = error_reply(error)
+            answered = self._failed(error)
         if isinstance(answered, Reply):
             await answered.send(send, head=head)
         else:
             await answered.send(scope, receive, send, head=head)
+
+    def _failed(self, error: Exception, invalidations: Sequence[Invalidation] = ()) -> Reply:
+        ended = failure_of(self._service.engine.errors, self._function.name, error)
+        return error_reply(ended.error, invalidations)
 
     async def _page(self, scope: Scope, receive: Receive) -> Reply | Returned:
         service = self._service
@@ -117,7 +125,7 @@ class FunctionEndpoint:
             control = page_cache_control(page, 200, canonical_url=canonical)
             return kept_reply(page.result, control, varies=not page.policy.for_everyone)
         complete = isinstance(getattr(page.result, "body", None), bytes)
-        return Returned(page.result, partial(_page_headers, page, canonical and complete))
+        return Returned(page.result, partial(_page_headers, page, canonical and complete), self._failed)
 
     async def _act(self, scope: Scope, receive: Receive) -> Reply | Returned:
         service = self._service
@@ -133,7 +141,7 @@ class FunctionEndpoint:
             return failure_reply(ended)
         told = invalidate_headers(ended.invalidations)
         if self._function.is_view:
-            return Returned(ended.result, partial(_mutation_headers, told), ended.invalidations)
+            return Returned(ended.result, partial(_mutation_headers, told), self._failed, ended.invalidations)
         reply = kept_reply(ended.result_json, NO_STORE, varies=False)
         return Reply(reply.status, [*reply.headers, *told], reply.body)
 
@@ -198,6 +206,7 @@ def _spellings(path: str) -> list[str]:
 
 def _page_headers(page: Page, canonical_url: bool, status: int, headers: RawHeaders) -> RawHeaders:
     """A page's own headers, with the policy of its context where they do not ask for less."""
+    headers = [pair for pair in headers if not speaks_to_caches(pair[0])]
     own = [value.decode("latin-1") for name, value in headers if name == b"cache-control"]
     names = {name for name, _ in headers}
     control = page_cache_control(
@@ -216,5 +225,5 @@ def _page_headers(page: Page, canonical_url: bool, status: int, headers: RawHead
 
 
 def _mutation_headers(told: RawHeaders, status: int, headers: RawHeaders) -> RawHeaders:  # noqa: ARG001
-    kept = [pair for pair in headers if pair[0] != b"cache-control"]
+    kept = [pair for pair in headers if pair[0] != b"cache-control" and not speaks_to_caches(pair[0])]
     return [*kept, (b"cache-control", NO_STORE.encode()), *told]

@@ -26,6 +26,7 @@ from .errors import (
     Unauthorized,
     Unavailable,
 )
+from .failures import invalidations_of
 from .graph import Graph
 from .header import decode_header, encode_header
 from .identity import ANONYMOUS, Identity, permission_key
@@ -74,6 +75,7 @@ __all__ = [
     "encode_header",
     "entry_key",
     "invalidate",
+    "invalidations_of",
     "issue_mwt",
     "manifest_json",
     "permission_key",

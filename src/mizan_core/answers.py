@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from .errors import CallError
+from .failures import ErrorMapping, blame
 from .fetched import Fetched, Fresh, Hit
 from .graph import CachePolicy, Function
 from .invalidation import Invalidation
@@ -55,10 +57,11 @@ class Answer:
 
 @dataclass(slots=True)
 class Failure:
-    """A call that ended in an error, and what went out of date all the same."""
+    """A call that ended in an error, and what went out of date all the same. `function`: the one that failed."""
 
     error: Exception
     invalidations: tuple[Invalidation, ...] = ()
+    function: str | None = None
 
 
 @dataclass(slots=True)
@@ -111,6 +114,14 @@ def answered(function: Function, result: object) -> tuple[Answer, Any]:
     validated = function.validate_result(result, from_attributes=True)
     plain = function.dump_result(validated, mode="json", by_alias=True)
     return Answer(result, encode_json(plain)), validated
+
+
+def failure_of(errors: ErrorMapping, function: str, error: Exception) -> Failure:
+    """A function's error as it is told. What is unexpected is noted to be this function's."""
+    told = errors.told(error)
+    if not isinstance(told, CallError):
+        blame(told, function)
+    return Failure(told, function=function)
 
 
 def as_bundle(fetched: Fetched, policy: CachePolicy, canonical_query: str) -> Bundle:

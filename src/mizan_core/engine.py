@@ -8,10 +8,11 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum, auto
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Literal, Self, TypedDict, TypeVar
 
 from .addresses import Addresses, Query, page_texts
-from .answers import Answer, Bundle, Failure, Health, Page, answered, as_bundle
+from .answers import Answer, Bundle, Failure, Health, Page, answered, as_bundle, failure_of
 from .bundle_cache import DEFAULT_MAX_AGE_SECONDS, BundleCache, Clock, Random
 from .cache.backend import CacheBackend
 from .cache.guard import DEFAULT_DEADLINE_SECONDS
@@ -19,6 +20,7 @@ from .cache.memory import MemoryCache
 from .current_call import current
 from .declare import Context
 from .errors import DeclarationError, Forbidden
+from .failures import ErrorMapping, Errors, carrying
 from .fetched import Computed, Passing, PersonalFailure
 from .graph import ContextPlan, Function, Graph
 from .guards import PermissionsOf, authorise
@@ -71,10 +73,12 @@ class Engine:
     An async context manager that also opens itself on first use. Without `cache`, every bundle is computed.
     `cache_secret`: at least 32 bytes, the same in all processes that share a cache; one is made for a cache in memory.
     `on_cache_failure`: "allow" runs a mutation whose scopes cannot be held, "refuse" answers 503 instead.
-    `permissions`: given an `Identity` that a token vouches for, its permissions. `max_age`: the longest life of what
-    is kept until purged, in seconds. `threads`: how many sync functions run at once. `shutdown`: how long to wait for
-    mutations and for purges that are still owed when closing, in seconds. `deadline`: how long one command of the
-    cache may take, in seconds. `hold`: how long a scope stays held when the process that changes it dies, in seconds.
+    `permissions`: given an `Identity` that a token vouches for, its permissions. `errors`: classes of exceptions, and
+    what is told in place of each: a class of `CallError`s, or a function that is given the exception. `max_age`: the
+    longest life of what is kept until purged, in seconds. `threads`: how many sync functions run at once. `shutdown`:
+    how long to wait for mutations and for purges that are still owed when closing, in seconds. `deadline`: how long one
+    command of the cache may take, in seconds. `hold`: how long a scope stays held when the process that changes it
+    dies, in seconds.
 
     Raises `DeclarationError` for settings that cannot work.
     """
@@ -87,6 +91,7 @@ class Engine:
         cache_secret: str | bytes | None = None,
         on_cache_failure: Literal["allow", "refuse"] = "allow",
         permissions: PermissionsOf | None = None,
+        errors: Errors = MappingProxyType({}),
         max_age: float = DEFAULT_MAX_AGE_SECONDS,
         threads: int = 40,
         shutdown: float = DEFAULT_SHUTDOWN_SECONDS,
@@ -117,11 +122,12 @@ class Engine:
             deadline=deadline,
             hold=hold,
         )
+        self.errors = ErrorMapping(errors)
         self._runner = Runner(threads)
         self._shutdown = shutdown
         self.recall = self._cache.recall  # a hit in memory, for a query's slot, without waiting
         self._mutations = Mutations(
-            graph, self._addresses, self._cache, self._runner, refuses=on_cache_failure == "refuse"
+            graph, self._addresses, self._cache, self._runner, self.errors, refuses=on_cache_failure == "refuse"
         )
 
     async def __aenter__(self) -> Self:
@@ -147,7 +153,8 @@ class Engine:
     async def call(self, name: str, args: Given, *, identity: Identity = ANONYMOUS, request: object = None) -> Answer:
         """Answer a client's call: guarded, and neither private functions nor views.
 
-        Raises `CallError` for refusals and whatever else the function raises.
+        Raises `CallError` for refusals and whatever else the function raises; `invalidations_of` the error tells what
+        went out of date all the same.
         """
         return _raised(await self.attempt(name, args, identity=identity, request=request))
 
@@ -186,7 +193,7 @@ class Engine:
                     return Waiting(self._guarded(function, args, identity, request))
             sent = function.validator.validate(args)
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
-            return Failure(error)
+            return self._failure(error, name)
         caller = Caller(identity, request) if function.is_told_who else NOBODY
         if function.context is not None:
             return Waiting(self._answer_reader(function, sent, caller))
@@ -205,7 +212,7 @@ class Engine:
         try:
             sent = function.validator.validate(args)
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
-            return Failure(error)
+            return self._failure(error, function.name)
         caller = Caller(identity, request)
         if function.context is not None:
             return await self._answer_reader(function, sent, caller)
@@ -220,8 +227,14 @@ class Engine:
         Raises `CallError` for refusals, and whatever else the first reader that fails raises.
         """
         plan = self.plan(context)
-        await self.authorise(plan, identity)
-        return await self.answer(self.query(plan, params, identity), identity=identity, request=request)
+        try:
+            await self.authorise(plan, identity)
+            return await self.answer(self.query(plan, params, identity), identity=identity, request=request)
+        except Exception as error:
+            told = self.errors.told(error)
+            if told is error:
+                raise
+            raise told from told.__cause__
 
     def plan(self, context: str) -> ContextPlan:
         """The context of this name, if it has a bundle. Raises `NotFound`."""
@@ -240,18 +253,12 @@ class Engine:
         """What is asked of a context, and where its answer is kept for this identity. Raises `InvalidInput`."""
         return self._addresses.query(plan, plan.validator.validate(params), identity)
 
-    async def answer(
-        self, query: Query, *, identity: Identity = ANONYMOUS, request: object = None, in_mutation: bool = False
-    ) -> Bundle:
-        """The bundle for whom the guards have let through. Raises whatever the first reader that fails raises.
-
-        `in_mutation`: a mutation's body asks, whose readers may see what it has not committed yet.
-        """
+    async def answer(self, query: Query, *, identity: Identity = ANONYMOUS, request: object = None) -> Bundle:
+        """The bundle for whom the guards have let through. Raises whatever the first reader that fails raises."""
         mutating = current.get()
         if not (mutating is None or mutating is READING):  # what it names is not the mutation's that fetches it
             await held(mutating)
-            work = self.answer(query, identity=identity, request=request, in_mutation=True)
-            return await self._outside_mutations(work)
+            return await self._outside_mutations(self.answer(query, identity=identity, request=request))
         plan, slot = query.plan, query.slot
         kept = slot is not None and (request is None or _is_watched(plan, request))
         compute = (
@@ -264,7 +271,7 @@ class Engine:
             why = _why_uncached(plan) if slot is None else "unwatched-request"
             return as_bundle(Passing(body, etag_of(body), why), plan.policy, query.spelling.query)
         try:
-            fetched = await self._cache.fetch(slot, plan.seconds, compute, plan, alone=in_mutation)
+            fetched = await self._cache.fetch(slot, plan.seconds, compute, plan)
         except PersonalFailure as failure:
             raise failure.error from None
         return as_bundle(fetched, plan.policy, query.spelling.query)
@@ -334,8 +341,11 @@ class Engine:
         try:
             await authorise(function, identity, self._permissions)
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
-            return Failure(error)
+            return self._failure(error, function.name)
         return await self.attempt_admitted(function, args, identity=identity, request=request)
+
+    def _failure(self, error: Exception, function: str) -> Failure:
+        return failure_of(self.errors, function, error)
 
     async def _answer_reader(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
         """A reader called alone: uncached, and nothing is invalidated."""
@@ -343,7 +353,7 @@ class Engine:
             ran = await self._outside_mutations(self._runner.run([(function, sent)], caller))
             return answered(function, ran.results[0])[0]
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
-            return Failure(error)
+            return self._failure(error, function.name)
 
     async def _outside_mutations(self, work: Awaitable[T]) -> T:
         """A reader fetched from a mutation's body is a reader: what it names is not the mutation's."""
@@ -392,7 +402,7 @@ def _secret_for(cache: CacheBackend | None, secret: str | bytes | None, random: 
 
 def _raised(ended: Answer | Failure) -> Answer:
     if isinstance(ended, Failure):
-        raise ended.error
+        raise carrying(ended.error, ended.invalidations)
     return ended
 
 

@@ -66,7 +66,14 @@ class CacheUnavailable(MizanError):
 
 
 class CallError(MizanError):
-    """A refusal that the caller is told: an HTTP status, a stable `code`, and a `detail` to read."""
+    """An error that the caller is told: an HTTP status, a stable `code`, and a `detail` to read.
+
+    Raised by a function, one below 500 is a refusal: nothing happened but what the body had named. `invalidations` is
+    what the call made stale that an engine raised it for. `headers` go along with the answer.
+    """
+
+    invalidations: Sequence[Any] = ()
+    headers: Mapping[str, str] | None = None
 
     def __init__(self, detail: str, *, status: int, code: str) -> None:
         if not 400 <= status <= 599:

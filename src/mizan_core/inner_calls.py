@@ -32,8 +32,8 @@ class Holder(Listener, Protocol):
         """The same, and wait until it is written. Raises `Unavailable` where that is insisted on and fails."""
         ...
 
-    def outcome_of(self, function: Function | None, error: BaseException) -> Outcome:
-        """What a function's error says of what it did."""
+    def outcome_of(self, function: Function | None, outcome: Outcome | BaseException) -> Outcome:
+        """What a result or an error says of what the function did."""
         ...
 
     def purge_late(self, inner: "Inner") -> None:
@@ -106,8 +106,8 @@ class Inner(Mutating):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         current.set(self._outer)
-        outcome = self._noted if error is None else self._holder.outcome_of(self.function, error)
-        self.settle(self._resolved(outcome))
+        outcome = self._noted if error is None else error
+        self.settle(self._resolved(self._holder.outcome_of(self.function, outcome)))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from .addresses import Addresses
-from .answers import Answer, Failure, answered
+from .answers import Answer, Failure, answered, failure_of
 from .backend_holds import BackendHold
 from .bundle_cache import BundleCache, Hold
 from .cache.guard import CacheState
 from .current_call import current
 from .declare import Declaration
 from .errors import CacheUnavailable, CallError, Unavailable
+from .failures import ErrorMapping, cancelled_itself
 from .graph import Function, Graph
 from .holds import Scope
 from .inner_calls import Inner, Reading, arguments_of, identity_of, misplaced
@@ -28,6 +29,8 @@ logger = logging.getLogger("mizan")
 # How long a thread waits for the loop to hold something. A loop that waits for that very thread would never do so.
 THREAD_WAITS_SECONDS = 5.0
 
+CLIENT_ERROR, SERVER_ERROR = 400, 500
+
 T = TypeVar("T")
 
 
@@ -35,16 +38,24 @@ class Mutations:
     """The functions of one graph that are no readers. `refuses`: none runs whose scopes cannot be held."""
 
     def __init__(
-        self, graph: Graph, addresses: Addresses, cache: BundleCache, runner: Runner, *, refuses: bool
+        self,
+        graph: Graph,
+        addresses: Addresses,
+        cache: BundleCache,
+        runner: Runner,
+        errors: ErrorMapping,
+        *,
+        refuses: bool,
     ) -> None:
         self.graph = graph
         self._addresses = addresses
         self._cache = cache
         self._runner = runner
+        self._errors = errors
         self._refuses = refuses
         self._purges = Purges(graph, addresses)
         self._tasks = Tasks()
-        self._pace = Pace(self._tasks)
+        self._pace = Pace(self._tasks, unheard=_unheard)
 
     def __len__(self) -> int:
         """How many mutations and purges are under way."""
@@ -61,20 +72,31 @@ class Mutations:
     ) -> Answer | Failure | Waiting[Answer | Failure]:
         """Run a function: what came of it, or what has to be waited for. `sent` are validated."""
         outer: Mutating | Reading | None = current.get()
-        if outer is None:
-            return self._run(function, sent, caller)
-        if isinstance(outer, Reading):
-            return Failure(misplaced(function.declaration)) if function.affects else self._run(function, sent, caller)
-        if outer.listener.graph is not self.graph:  # its answer can name nothing of this one
-            return self._run(function, sent, caller)
-        return Waiting(self._joined(outer, function, sent, caller))
-
-    def _run(
-        self, function: Function, sent: Mapping[str, object], caller: Caller
-    ) -> Answer | Failure | Waiting[Answer | Failure]:
+        if outer is not None:
+            return self._for_a_body(outer, function, sent, caller)
         if function.affects:
-            return Waiting(self._tasks.finish(self._mutate(function, sent, caller)))
+            return Waiting(self._tasks.finish(self._mutate(function, sent, caller), _unheard))
         return self._pace.run(function, self._act(function, sent, caller))
+
+    def _for_a_body(
+        self, outer: Mutating | Reading, function: Function, sent: Mapping[str, object], caller: Caller
+    ) -> Answer | Failure | Waiting[Answer | Failure]:
+        """Run a function that the body of another one asks for."""
+        if isinstance(outer, Reading):
+            if function.affects:
+                return Failure(misplaced(function.declaration), function=function.name)
+        elif outer.listener.graph is self.graph:  # or its answer could name nothing of this one
+            return Waiting(self._joined(outer, function, sent, caller))
+        return self._begun_alone(outer, function, sent, caller)
+
+    def _begun_alone(
+        self, outer: Mutating | Reading, function: Function, sent: Mapping[str, object], caller: Caller
+    ) -> Answer | Failure | Waiting[Answer | Failure]:
+        current.set(None)
+        try:
+            return self.begin(function, sent, caller)
+        finally:
+            current.set(outer)
 
     async def _joined(
         self, outer: Mutating, function: Function, sent: Mapping[str, object], caller: Caller
@@ -83,7 +105,7 @@ class Mutations:
         inner = Inner(outer, self, function.declaration, function, sent, caller.identity)
         try:
             await self.held(inner)
-            ended = self._run(function, sent, caller)
+            ended = self._begun_alone(outer, function, sent, caller)
             answer = await ended.work if isinstance(ended, Waiting) else ended
         except BaseException:  # it may be running, and ends without telling
             inner.settle(inner.stale)
@@ -106,17 +128,21 @@ class Mutations:
             work = function.call(**sent) if function.is_direct else self._runner.to_the_end(function, sent, caller)
             ended = answered(function, await work)[0]
         except Exception as error:  # noqa: BLE001  # the function is not ours, and what it named is told all the same
-            ended = Failure(error)
+            ended = failure_of(self._errors, function.name, error)
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            ended = failure_of(self._errors, function.name, cancelled_itself(function.name, error))
         finally:
             mutating.has_ended = True
             current.reset(around)
             late = None
-            named = [*mutating.named, *mutating.joined()]
-            if named:  # it is a mutation, whatever it declares, and has a task from now on
+            names = bool(mutating.named or mutating.inners)
+            if names:  # it is a mutation, whatever it declares, and has a task from now on
                 self._pace.waits(function)
-                purge = self._purges.of(merge(named))
+                purge = self._purges.of(merge([*mutating.named, *mutating.joined()]))
                 late = await self._tasks.finish(self._settle(mutating.hold, purge))
-        if named:
+        if names:
             ended = late or ended
             ended.invalidations = purge.invalidations
         return ended
@@ -140,9 +166,14 @@ class Mutations:
             else:
                 work = self._begun(function, sent, caller)
             ended, result = answered(function, await work)
-            outcome = _refused_or_returned(function, result)
+            outcome = _outcome_of_result(function, result)
         except Exception as error:  # noqa: BLE001  # the function is not ours, and its effects are told all the same
-            ended, outcome = Failure(error), Refused() if isinstance(error, CallError) else Unknown()
+            ended = failure_of(self._errors, function.name, error)
+            outcome = Refused() if refused else _outcome_of_error(ended.error)
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            ended = failure_of(self._errors, function.name, cancelled_itself(function.name, error))
         finally:  # also where it was cancelled, which leaves its outcome unknown
             mutating.has_ended = True
             if mutating.named or mutating.inners or not (function.is_determined and isinstance(outcome, Returned)):
@@ -216,9 +247,15 @@ class Mutations:
             return self._addresses.purged(inner.stale)
         return self._purges.determined(inner.function, inner.sent, inner.identity).scopes
 
-    def outcome_of(self, function: Function | None, error: BaseException) -> Outcome:  # noqa: ARG002  # the views' turn comes
-        """What a function's error says of what it did."""
-        return Refused() if isinstance(error, CallError) else Unknown()
+    def outcome_of(self, function: Function | None, outcome: Outcome | BaseException) -> Outcome:
+        """What a result or an error says of what the function did."""
+        if isinstance(outcome, Exception):
+            return _outcome_of_error(self._errors.told(outcome))
+        if isinstance(outcome, BaseException):
+            return Unknown()
+        if isinstance(outcome, Returned) and function is not None:
+            return _outcome_of_result(function, outcome.result)
+        return outcome
 
     def purge_late(self, inner: Inner) -> None:
         """Purge what an inner call made stale that has outlived the call that holds and purges."""
@@ -257,8 +294,29 @@ async def held(mutating: Mutating | Reading) -> None:
         root.hold.begin()  # which it has not, if the function has never waited so far
 
 
-def _refused_or_returned(function: Function, result: object) -> Outcome:
-    """A view refuses by the status of its response."""
-    if function.is_view and 400 <= getattr(result, "status_code", 200) < 500:
-        return Refused()
-    return Returned(result)
+def _unheard(ended: Answer | Failure) -> None:
+    """Log the error of a call whose caller has gone, which nobody else is told of."""
+    if isinstance(ended, Failure):
+        refused = isinstance(_outcome_of_error(ended.error), Refused)
+        level = logging.INFO if refused else logging.ERROR
+        logger.log(level, "%s failed, and its caller had gone.", ended.function, exc_info=ended.error)
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody has cancelled the running task, rather than its function having raised CancelledError."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _outcome_of_error(error: Exception) -> Outcome:
+    """A refusal is the caller's fault. What is the server's may have happened half-way."""
+    refused = isinstance(error, CallError) and CLIENT_ERROR <= error.status < SERVER_ERROR
+    return Refused() if refused else Unknown()
+
+
+def _outcome_of_result(function: Function, result: object) -> Outcome:
+    """A view refuses and fails by the status of its response."""
+    status = getattr(result, "status_code", 200) if function.is_view else 200
+    if status >= SERVER_ERROR:
+        return Unknown()
+    return Refused() if status >= CLIENT_ERROR else Returned(result)

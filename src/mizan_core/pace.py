@@ -38,11 +38,14 @@ class Tasks:
         task.add_done_callback(self._ended)
         return task
 
-    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
-        """What work comes to that is done in a task of its own: a caller who goes away cancels only the waiting."""
+    async def finish(self, work: Coroutine[Any, Any, T], unheard: Callable[[T], object] | None = None) -> T:
+        """What work comes to that is done in a task of its own: a caller who goes away cancels only the waiting.
+
+        What it comes to after that is told to `unheard`.
+        """
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[T] = loop.create_future()
-        task = loop.create_task(self._told(work, ended))
+        task = loop.create_task(self._told(work, ended, unheard))
         if not ended.done():  # as it is where the loop's tasks begin at once
             self._running[ended] = task
         return await ended
@@ -54,12 +57,16 @@ class Tasks:
         _, late = await asyncio.wait(self._running.values(), timeout=seconds)
         return len(late)
 
-    async def _told(self, work: Coroutine[Any, Any, T], ended: "asyncio.Future[T]") -> None:
+    async def _told(
+        self, work: Coroutine[Any, Any, T], ended: "asyncio.Future[T]", unheard: Callable[[T], object] | None
+    ) -> None:
         """Do the work, and tell who waits for it, if they still do, what came of it."""
         try:
             result = await work
             if not ended.done():
                 ended.set_result(result)
+            elif unheard is not None:
+                unheard(result)
         except BaseException as error:
             if not ended.done():
                 ended.set_exception(error)
@@ -77,11 +84,12 @@ class Tasks:
 class Pace:
     """Which work was seen to wait, by whatever stands for it. What has not been seen yet is taken to wait.
 
-    What waits is done in one of `tasks`.
+    What waits is done in one of `tasks`; what it comes to when its caller has gone is told to `unheard`.
     """
 
-    def __init__(self, tasks: Tasks) -> None:
+    def __init__(self, tasks: Tasks, unheard: Callable[[Any], object] | None = None) -> None:
         self._begin = tasks.begin
+        self._unheard = unheard
         self._prompt: dict[Hashable, Callable[[], None]] = {}
         self._patient: set[Hashable] = set()
 
@@ -91,7 +99,7 @@ class Pace:
         if waits is None:
             task = self._begin(work if what in self._patient else self._seen(what, work))
             # Where the loop's tasks begin at once, it may have ended, and nobody is told of that any more.
-            return task.result() if task.done() else Waiting(outlived(task))
+            return task.result() if task.done() else Waiting(outlived(task, self._unheard))
         try:
             awaited = work.send(None)
         except StopIteration as ended:
@@ -127,13 +135,23 @@ def before_waiting(work: Coroutine[Any, Any, T], act: Callable[[], object]) -> G
     return (yield from _rest(work, awaited))
 
 
-async def outlived(task: "asyncio.Task[T]") -> T:
-    """What a task comes to. Whoever waits for it may be cancelled; the task goes on."""
+async def outlived(task: "asyncio.Task[T]", unheard: Callable[[T], object] | None = None) -> T:
+    """What a task comes to. Whoever waits for it may be cancelled; the task goes on, and ends with `unheard`."""
     if not task.done():
         ended: asyncio.Future[None] = task.get_loop().create_future()
         task.add_done_callback(partial(_tell, ended))
-        await ended
+        try:
+            await ended
+        except asyncio.CancelledError:
+            if unheard is not None:
+                task.add_done_callback(partial(_tell_unheard, unheard))
+            raise
     return task.result()
+
+
+def _tell_unheard(unheard: Callable[[T], object], task: "asyncio.Task[T]") -> None:
+    if not task.cancelled() and task.exception() is None:
+        unheard(task.result())
 
 
 def _tell(waiting: "asyncio.Future[None]", _: object) -> None:

@@ -250,6 +250,19 @@ class TestOutcomes:
         refused = not caught and isinstance(error, Conflict)
         assert told(fail, outer(body)) == (*([] if refused else [ONE]), *stale)
 
+    def test_an_inner_call_that_is_cancelled_is_an_unknown_outcome(self) -> None:
+        @client(affects=TICKETS.by_body())
+        async def slow() -> None:
+            await asyncio.Event().wait()
+
+        async def body() -> None:
+            task = asyncio.create_task(slow())
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+
+        assert told(slow, outer(body)) == (ONE, Invalidation("tickets"))
+
     def test_what_an_inner_call_did_stays_where_the_outer_refuses(self) -> None:
         async def body() -> None:
             await close(5)
@@ -440,7 +453,7 @@ class TestHolding:
 
         assert told(outer(body)) == (ONE, FIVE)
         refused = told(outer(body), on_cache_failure="refuse")
-        assert refused == ()
+        assert refused == (ONE,)  # the outer function had begun, and fails with a 503
 
     @pytest.mark.parametrize("mode", ["allow", "refuse"])
     @pytest.mark.parametrize("call", [lambda: close(5), lambda: asyncio.to_thread(reopen, 5)])
@@ -458,7 +471,7 @@ class TestHolding:
             async with Engine(build([*READERS, close, reopen, outer(body)]), cache=cache, on_cache_failure=mode) as one:
                 ended = await one.attempt("close_all", {"org_id": 1})
                 assert isinstance(ended, Failure) == (mode == "refuse")
-                assert ended.invalidations == (() if mode == "refuse" else (ONE, FIVE))
+                assert ended.invalidations == ((ONE,) if mode == "refuse" else (ONE, FIVE))
 
         asyncio.run(story())
 
@@ -488,6 +501,24 @@ class TestReaders:
             engines.append(engine_of(page, outer(lambda: engines[0].fetch("page", {}))))
             with pytest.raises(DeclarationError, match="close changes something, and was called by a function"):
                 await engines[0].call("close_all", {"org_id": 1})
+
+        asyncio.run(story())
+
+    def test_it_may_run_what_changes_nothing(self) -> None:
+        @client
+        async def count() -> int:
+            return 7
+
+        @client(context="page")
+        async def page() -> Any:
+            return (await engines[0].run("count", {})).result
+
+        engines: list[Engine] = []
+
+        async def story() -> None:
+            engines.append(engine_of(page, count, outer(lambda: engines[0].fetch("page", {}))))
+            answer = await engines[0].call("close_all", {"org_id": 1})
+            assert answer.result.body == b'{"page":7}'  # type: ignore[attr-defined]  # it is a bundle
 
         asyncio.run(story())
 
