@@ -26,7 +26,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "mizan_core": [
         {"errors", "current_call", "snapshots", "cache.__init__", "cache.backend", "cache.redis_scripts", "urls"},
         {"values", "cache.memory", "cache.guard", "cache.redis", "memo", "pace", "fetched"},
-        {"holds", "flights"},
+        {"holds", "flights", "turns"},
         {"memory_holds", "backend_holds", "debts", "reclaiming"},
         {"identity", "texts", "json_types", "aliases"},
         {"host_parameters"},

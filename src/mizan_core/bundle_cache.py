@@ -23,6 +23,7 @@ from .local import LocalBundles, Stamped, counting, is_unchanged
 from .memory_holds import MemoryHold, MemoryLedger
 from .pace import Pace, Tasks, Waiting
 from .reclaiming import Reclaiming
+from .turns import Turns
 from .wire import etag_of
 
 # A context whose entries another version of the program makes is taken over at most this often, so that two versions
@@ -85,7 +86,9 @@ class BundleCache:
             self._ledger = BackendLedger(self._backend, self._holds, self._nonces, seconds=hold, max_age=max_age)
         # What is stored, where that shows at once: in memory, where it was found before.
         self.recall: Callable[[Slot], Entry | None] = _nothing if self._local is None else self._local.recall
-        self._pace = Pace(Tasks())
+        tasks = Tasks()
+        self._pace = Pace(tasks)
+        self._turns = Turns(self._pace, tasks)
         self._clock = clock
         self._max_age = max_age
         self._keeps = keeps
@@ -108,11 +111,14 @@ class BundleCache:
         if self._guard is not None:
             await self._guard.aclose()
 
-    async def fetch(self, slot: Slot, seconds: float | None, compute: Compute, readers: Hashable = None) -> Fetched:
+    async def fetch(
+        self, slot: Slot, seconds: float | None, compute: Compute, readers: Hashable = None, *, alone: bool = False
+    ) -> Fetched:
         """The stored bundle, or what `compute` answers, stored for `seconds` (None: until purged) if it may be.
 
         Concurrent misses of one slot compute once, and whoever goes away takes nobody else along. `readers` stands for
         those who compute: what never waited is computed without a task, and anything else outlives its caller in one.
+        Where nothing may be stored, requests share the next computation, except for one that is to compute `alone`.
         """
         found = None if self._local is None else self._local.recall(slot) or self._local.look_up(slot)
         if isinstance(found, Entry):
@@ -122,7 +128,8 @@ class BundleCache:
             if isinstance(looked_up, Hit):
                 return looked_up
             if isinstance(looked_up, _Bypassed):
-                return _passing(await compute(), looked_up.detail)
+                computed = await (compute() if alone else self._turns.take(slot.key, compute, readers))
+                return _passing(computed, looked_up.detail)
             found = looked_up
         stamps, _ = found
         under_way = self._flights.get(slot.key)

@@ -253,12 +253,18 @@ class Engine:
         """What is asked of a context, and where its answer is kept for this identity. Raises `InvalidInput`."""
         return self._addresses.query(plan, plan.validator.validate(params), identity)
 
-    async def answer(self, query: Query, *, identity: Identity = ANONYMOUS, request: object = None) -> Bundle:
-        """The bundle for whom the guards have let through. Raises whatever the first reader that fails raises."""
+    async def answer(
+        self, query: Query, *, identity: Identity = ANONYMOUS, request: object = None, in_mutation: bool = False
+    ) -> Bundle:
+        """The bundle for whom the guards have let through. Raises whatever the first reader that fails raises.
+
+        `in_mutation`: a mutation's body asks, whose readers may see what it has not committed yet.
+        """
         mutating = current.get()
         if not (mutating is None or mutating is READING):  # what it names is not the mutation's that fetches it
             await held(mutating)
-            return await self._outside_mutations(self.answer(query, identity=identity, request=request))
+            work = self.answer(query, identity=identity, request=request, in_mutation=True)
+            return await self._outside_mutations(work)
         plan, slot = query.plan, query.slot
         kept = slot is not None and (request is None or _is_watched(plan, request))
         compute = (
@@ -271,7 +277,7 @@ class Engine:
             why = _why_uncached(plan) if slot is None else "unwatched-request"
             return as_bundle(Passing(body, etag_of(body), why), plan.policy, query.spelling.query)
         try:
-            fetched = await self._cache.fetch(slot, plan.seconds, compute, plan)
+            fetched = await self._cache.fetch(slot, plan.seconds, compute, plan, alone=in_mutation)
         except PersonalFailure as failure:
             raise failure.error from None
         return as_bundle(fetched, plan.policy, query.spelling.query)

@@ -39,6 +39,8 @@ async def commit() -> int:
 async def profile(user_id: int) -> int:
     row: int = await me.get().ask("select")
     me.get().knows[1:] = [row]  # beside what it began with; what it was stamped with shows where it stores it
+    if me.get().process.is_slow:
+        await me.get().ask("think")
     return row
 
 
@@ -84,6 +86,8 @@ class World(NamedTuple):
                 return self, self.acknowledged
             case ("select",):
                 return self, self.row
+            case ("think",):
+                return self, None
             case ("commit",):
                 return self._replace(row=self.row + 1), self.row + 1
             case ("acknowledge", version):
@@ -197,11 +201,12 @@ class AskedCache:
 
 
 class Site(Process):
-    """One of the processes, and those of the actors that are in it."""
+    """One of the processes, and those of the actors that are in it. With `is_slow` its readers look, and then think."""
 
-    def __init__(self, name: str, actors: Sequence[str], first_nonce: int = 0) -> None:
+    def __init__(self, name: str, actors: Sequence[str], first_nonce: int = 0, *, is_slow: bool = False) -> None:
         super().__init__(first_nonce)
         self.name = name
+        self.is_slow = is_slow
         self.actors = [actor for actor in actors if actor.startswith(name)]
         self.engine = Engine(
             GRAPH,
@@ -217,6 +222,7 @@ class Site(Process):
         works: dict[str, Callable[[], Awaitable[None]]] = {
             "reads": self.read,
             "reads again": self.read,
+            "reads too": self.read,
             "renames": partial(self.write, "rename"),
             "renames all": partial(self.write, "rename_all"),
         }
@@ -224,8 +230,11 @@ class Site(Process):
         return {**acting, f"{self.name} settles": self.settle}
 
     def inside(self) -> object:
-        """The computations under way."""
-        return tuple(sorted((key, flight.stamps) for key, flight in self.engine._cache._flights.items()))
+        """The computations under way, and by whom those are waited for of which nothing may be stored."""
+        cache = self.engine._cache
+        flights = sorted((key, flight.stamps) for key, flight in cache._flights.items())
+        turns = [(_waiting(turn), _waiting(turn.following)) for turn in cache._turns._running.values()]
+        return tuple(flights), tuple(turns)
 
     async def read(self) -> None:
         """A read sees at least what had been acknowledged when it began, as late as it can: with its look-up."""
@@ -248,6 +257,10 @@ class Site(Process):
         me.get().knows = ["it is true"]
         bundle = await self.engine.fetch("user", {"user_id": 5})
         assert bundle.status == "hit", f"{self.name} does not cache again"
+
+
+def _waiting(turn: Any) -> tuple[str, ...]:
+    return tuple(sorted(request.context[me].name for request in turn.joined)) if turn is not None else ()
 
 
 def no_fault(world: World, asked: Asked) -> list[Outcome]:
@@ -317,8 +330,8 @@ def _is_settling(asked: Asked) -> bool:
     return asked.actor.endswith("settles")
 
 
-def machines_of(actors: Sequence[str]) -> list[Machine]:
-    return [Machine(partial(Site, process, actors)) for process in ("a", "b")]
+def machines_of(actors: Sequence[str], *, is_slow: bool = False) -> list[Machine]:
+    return [Machine(partial(Site, process, actors, is_slow=is_slow)) for process in ("a", "b")]
 
 
 # Whatever was learned under one fault is true under every other.
@@ -336,6 +349,7 @@ EVERYONE = ("a reads", "b reads", "a renames", "b renames all")
 NESTED_SCOPES = ("b reads", "a renames", "b renames all")
 ONE_SCOPE = ("b reads", "a renames", "b renames")
 ONE_PROCESS = ("a reads", "a reads again", "b renames all")
+THREE_READERS = ("a reads", "a reads again", "a reads too", "b renames")
 
 
 @pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
@@ -343,6 +357,20 @@ ONE_PROCESS = ("a reads", "a reads again", "b renames all")
 @pytest.mark.parametrize("actors", [EVERYONE, ONE_SCOPE, ONE_PROCESS], ids=", ".join)
 def test_no_order_is_stale(actors: tuple[str, ...], fault: Outcomes, warm: bool) -> None:
     assert explore(machines(actors), beginning(warm=warm), fault).states > 80
+
+
+def held_by_the_dead() -> World:
+    """The whole context is held by a process that has died, so that no bundle of it is stored."""
+    backend = HoldingCache()
+    _done(backend.hold(SLOT.tags[:1], "x renames all", 0.0))
+    return World(backend.contents(), dead="x")
+
+
+def test_no_order_is_stale_where_readers_share_the_next_computation() -> None:
+    explored = explore(machines(THREE_READERS, is_slow=True), held_by_the_dead(), no_fault)
+    assert explored.states > 100
+    with without("joining-the-next"), pytest.raises(AssertionError, match="in this order"):
+        explore(machines_of(THREE_READERS, is_slow=True), held_by_the_dead(), no_fault)
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,20 @@ async def a_read_after_a_purge_meets_a_computation_from_before(site: Site) -> by
     return await late
 
 
+async def a_read_of_a_held_scope_meets_a_computation_from_before(site: Site) -> bytes:
+    first, _ = await site.hold(), await site.hold()
+    site.answering.close()
+    early = asyncio.create_task(site.read())
+    await site.answering.reached()
+    site.row = b"new"
+    await first.end(())
+    late = asyncio.create_task(site.read())
+    await settled()
+    site.answering.open()
+    await early
+    return await late
+
+
 # What each safeguard is for: the last read of an order, which has to see the new row.
 ORDERS: dict[str, Callable[[Site], Awaitable[bytes]]] = {
     "stamps": a_reader_is_slower_than_a_purge,
@@ -151,6 +165,7 @@ ORDERS: dict[str, Callable[[Site], Awaitable[bytes]]] = {
     "holds": a_mutation_dies_before_its_purge,
     "last-holder": the_second_of_two_mutations_dies_before_its_purge,
     "joining-by-stamps": a_read_after_a_purge_meets_a_computation_from_before,
+    "joining-the-next": a_read_of_a_held_scope_meets_a_computation_from_before,
 }
 
 

@@ -27,7 +27,7 @@ _FIRST_PROBE_SECONDS = 0.1
 _LAST_PROBE_SECONDS = 0.5
 
 # How often, within the deadline, it is looked for operations that are due.
-_TICKS = 25
+_TICKS = 10
 
 _VERBS = ("get", "set", "delete", "delete_by_prefix", "clear")
 

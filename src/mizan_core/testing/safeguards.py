@@ -11,6 +11,7 @@ from unittest import mock
 from ..bundle_cache import BundleCache
 from ..cache.guard import GuardedHoldingCache
 from ..flights import Flight
+from ..turns import Turns
 
 _store = BundleCache._store
 
@@ -36,6 +37,10 @@ def _joined_by_anybody(flight: Flight, stamps: tuple[bytes, ...]) -> bool:
     return True
 
 
+def _the_one_under_way(turns: Turns, running: Any) -> Any:
+    return running
+
+
 # By name: what is replaced, and by what.
 SAFEGUARDS: dict[str, tuple[type, str, Any]] = {
     "stamps": (BundleCache, "_store", _stored_under_the_stamps_of_now),
@@ -43,6 +48,7 @@ SAFEGUARDS: dict[str, tuple[type, str, Any]] = {
     "holds": (GuardedHoldingCache, "hold", _held_by_nobody),
     "last-holder": (GuardedHoldingCache, "release", _deleted_by_anybody),
     "joining-by-stamps": (Flight, "may_be_joined_with", _joined_by_anybody),
+    "joining-the-next": (Turns, "_to_join", _the_one_under_way),
 }
 
 

@@ -1,0 +1,106 @@
+"""Bundles of which nothing may be stored, computed in turns: requests that come while one runs share the next.
+
+A request must not be answered by a computation that began before it asked, for that may have read what has changed
+since. It may be answered by one that begins later. So at most one computation of a bundle runs and one waits, however
+many requests there are.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+from .fetched import Compute, Computed, PersonalFailure
+from .pace import Pace, Tasks, Waiting
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """A request that waits for a turn, and how to compute its bundle in its own context."""
+
+    compute: Compute
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
+
+
+@dataclass(slots=True, eq=False)
+class _Turn:
+    """A computation. Until it begins, requests join it; it is the first one's that begins.
+
+    `answer` is for all who have joined, `following` the turn after this one. `begun_for`: the request whose
+    computation it is.
+    """
+
+    answer: "asyncio.Future[Computed]"
+    joined: dict[_Request, None] = field(default_factory=dict)
+    begun_for: _Request | None = None
+    following: "_Turn | None" = None
+
+
+class Turns:
+    """The computations under way and waiting, by the keys of their bundles."""
+
+    def __init__(self, pace: Pace, tasks: Tasks) -> None:
+        self._pace = pace
+        self._tasks = tasks
+        self._running: dict[str, _Turn] = {}
+
+    async def take(self, key: str, compute: Compute, readers: Hashable) -> Computed:
+        """What the readers answer, computed from now on. `readers`: as in `BundleCache.fetch`.
+
+        Raises whatever they raise.
+        """
+        loop = asyncio.get_running_loop()
+        running = self._running.get(key)
+        if running is None or running.answer.get_loop() is not loop:
+            turn = self._running[key] = _Turn(loop.create_future())
+            ended = self._pace.run(readers, self._run(key, turn, compute))
+            return await ended.work if isinstance(ended, Waiting) else ended
+        return await self._joined(key, self._to_join(running), _Request(compute), readers)
+
+    def _to_join(self, running: _Turn) -> _Turn:
+        """The turn that begins after now: never the one that is running."""
+        if running.following is None:
+            running.following = _Turn(running.answer.get_loop().create_future())
+        return running.following
+
+    async def _joined(self, key: str, turn: _Turn, me: _Request, readers: Hashable) -> Computed:
+        turn.joined[me] = None
+        try:
+            await asyncio.wait([turn.answer])
+        finally:
+            turn.joined.pop(me, None)  # a turn that nobody waits for does not begin
+        if turn.answer.cancelled():
+            return await self.take(key, me.compute, readers)
+        try:
+            computed = turn.answer.result()
+        except PersonalFailure:
+            if turn.begun_for is me:
+                raise
+            return await me.compute()
+        return await me.compute() if computed.personal and turn.begun_for is not me else computed
+
+    async def _run(self, key: str, turn: _Turn, compute: Compute) -> Computed:
+        """Compute, and tell all who have joined what came of it."""
+        try:
+            computed = await compute()
+            turn.answer.set_result(computed)
+        except asyncio.CancelledError:
+            turn.answer.cancel()
+            raise
+        except BaseException as error:
+            turn.answer.set_exception(error)
+            turn.answer.exception()  # nobody may have joined
+            raise
+        finally:
+            self._end(key, turn)
+        return computed
+
+    def _end(self, key: str, turn: _Turn) -> None:
+        """Begin the turn after this one, if anybody waits for it."""
+        following = turn.following
+        if following is not None and following.joined:
+            self._running[key] = following
+            request = following.begun_for = next(iter(following.joined))
+            request.context.run(self._tasks.begin, self._run(key, following, request.compute))
+        elif self._running.get(key) is turn:
+            del self._running[key]
