@@ -28,7 +28,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"values", "cache.memory", "cache.guard", "cache.redis", "memo", "pace", "fetched"},
         {"holds", "flights", "turns"},
         {"memory_holds", "backend_holds", "debts", "reclaiming"},
-        {"identity", "texts", "json_types", "aliases"},
+        {"identity", "texts", "json_types", "aliases", "result_shapes"},
         {"host_parameters"},
         {"policies", "keys", "signature", "watch", "collisions", "declared_types", "round_trip"},
         {"declare", "inputs", "tokens"},

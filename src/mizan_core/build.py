@@ -44,6 +44,7 @@ from .inputs import (
 )
 from .json_types import unsendable
 from .policies import Anyone, Per, most_private, shortest
+from .result_shapes import result_shape
 from .signature import Input, Signature, mentions, read_signature, sent_names, union_members
 from .texts import ambiguous_texts
 from .values import WITHOUT_TEXT, canonical_json
@@ -535,6 +536,7 @@ def _fingerprint(
             name: [one.default_text, one.required, sorted(one.kinds.own)] for name, one in parameters.items()
         },
         "shapes": shapes,
+        "results": {reader.name: result_shape(reader.result) for reader in readers if reader.result is not None},
     }
     return hashlib.sha256(canonical_json(message).encode()).digest()[:FINGERPRINT_BYTES]
 

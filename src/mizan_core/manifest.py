@@ -97,10 +97,10 @@ def page_url(route: str, texts: Mapping[str, str]) -> str:
 
 
 def _context(plan: ContextPlan, base: str, added: Sequence[str]) -> dict[str, Any]:
-    routes = dict.fromkeys([*_routes((*plan.pages, *plan.readers)), *added])
+    routes = dict.fromkeys([*_routes((*_by_name(plan.pages), *_by_name(plan.readers))), *added])
     user_scoped = plan.policy.per is Per.USER or not _USER_PARAMETERS.isdisjoint(plan.parameters)
     entry: dict[str, Any] = {
-        "functions": [_reader(function) for function in (*plan.readers, *plan.pages)],
+        "functions": [_reader(function) for function in (*_by_name(plan.readers), *_by_name(plan.pages))],
         "endpoints": [f"{base}/ctx/{plan.name}/"] if plan.readers else [],
         "params": list(plan.parameters),
         "per": plan.policy.per.value,
@@ -114,6 +114,10 @@ def _context(plan: ContextPlan, base: str, added: Sequence[str]) -> dict[str, An
     if routes:
         entry["page_routes"] = list(routes)
     return entry | _policy_members(plan.policy.rev, plan.policy.lifetime)
+
+
+def _by_name(functions: Iterable[Function]) -> list[Function]:
+    return sorted(functions, key=lambda one: one.name)
 
 
 def _routes(readers: Iterable[Function]) -> Iterator[str]:

@@ -194,7 +194,7 @@ class TestManifest:
         )
         made = build_manifest(graph, page_routes={"c": ["/added/", "/page/"]})["contexts"]
         assert made["c"]["page_routes"] == ["/page/", "/secret/", "/data/", "/added/"]
-        assert [one["name"] for one in made["c"]["functions"]] == ["plain", "data", "form", "page", "secret"]
+        assert [one["name"] for one in made["c"]["functions"]] == ["data", "form", "plain", "page", "secret"]
         assert {one["name"]: one["path"] for one in made["c"]["functions"]}["page"] == "view"
         assert "page_routes" not in made["d"]
 
@@ -338,3 +338,27 @@ def test_every_stale_bundle_is_purged_and_no_other_where_the_scope_says_which(ov
                 assert [one for _, one in everything if matches(told, one)] == [url]
             elif not over_the_wire:
                 assert len(stale.texts) < 4 or params["author"] == "[b]"
+
+
+def test_a_manifest_does_not_depend_on_the_order_of_declarations() -> None:
+    @client(context="user")
+    async def profile(user_id: int) -> int: ...
+
+    @client(context="user")
+    async def letters(user_id: int, page: int = 1) -> int: ...
+
+    @client(context="user", route="/z/{user_id}/")
+    async def page_z(user_id: int) -> int: ...
+
+    @client(context="user", route="/a/{user_id}/")
+    async def page_a(user_id: int) -> int: ...
+
+    @client(affects=["user", "team"])
+    async def rename(user_id: int) -> None: ...
+
+    @client(context="team")
+    async def members(team_id: int) -> int: ...
+
+    functions = [profile, letters, page_z, page_a, rename, members]
+    texts = {manifest_json(build(order)) for order in (functions, functions[::-1], functions[3:] + functions[:3])}
+    assert len(texts) == 1
