@@ -95,7 +95,7 @@ def kept_reply(body: bytes, cache_control: str, *, varies: bool) -> Reply:
     return Reply(200, [(b"cache-control", cache_control.encode()), *_vary(varies), _NOSNIFF], body)
 
 
-def bundle_reply(bundle: Bundle, *, query: str, canonical_url: bool, if_none_match: Sequence[str]) -> Written:
+def bundle_reply(bundle: Bundle, *, query: str | None, canonical_url: bool, if_none_match: Sequence[str]) -> Written:
     """A bundle, or 304 where the client has it. Only under its canonical URL may anybody keep it.
 
     A client whose query has another spelling is told the canonical one, which is what invalidations go by.
@@ -112,14 +112,14 @@ def bundle_replies(bundle: Bundle) -> tuple[Written, Written]:
     return (200, [*headers, _IS_JSON, _length(bundle.body)], bundle.body), (304, headers, b"")
 
 
-def _bundle_headers(bundle: Bundle, *, query: str, canonical_url: bool) -> RawHeaders:
+def _bundle_headers(bundle: Bundle, *, query: str | None, canonical_url: bool) -> RawHeaders:
     headers = [
         _shared(b"cache-control", bundle.policy) if canonical_url else _NO_STORE,
         (b"etag", bundle.etag.encode()),
         _shared(b"cache-status", bundle.cache_status),
         _NOSNIFF,
     ]
-    if query != bundle.canonical_query:
+    if bundle.canonical_query is not None and query != bundle.canonical_query:
         headers.append((b"content-location", f"?{bundle.canonical_query}".encode()))
     if bundle.varies:
         headers.append(_VARIES)

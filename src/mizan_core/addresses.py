@@ -20,16 +20,22 @@ from .keys import KeyMaker
 from .manifest import canonical_query
 from .memo import Memo
 from .policies import Never, Per
+from .round_trip import read_back
 from .snapshots import copied
 from .values import canonical, jsonable
 
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """The canonical texts of all parameters, and the query of the canonical URL (protocol, sections 2 and 8)."""
+    """The canonical texts of all parameters, and the query of the canonical URL (protocol, sections 2 and 8).
+
+    `query` is None where a value does not come back from its text, so that no URL is canonical. `sent`: the values that
+    the texts stand for, those of defaults left out.
+    """
 
     texts: Mapping[str, str]
-    query: str
+    query: str | None
+    sent: Mapping[str, object]
 
 
 # What no reader can change in place, and so may be handed to one after the other.
@@ -54,29 +60,30 @@ _SHARE_BYTES = 200
 class Query:
     """What was asked of a context and found valid. `slot` is None where the answer is kept nowhere.
 
-    `canonical`: the query of the canonical URL, as it is sent.
+    `canonical`: the query of the canonical URL, as it is sent; None where there is no such URL.
     """
 
     plan: ContextPlan
-    sent: Mapping[str, object]
     spelling: Spelling
-    canonical: bytes
+    canonical: bytes | None
     slot: Slot | None
     calls: Sequence[tuple[Function, Mapping[str, object]]] = field(init=False)  # the readers, and what each is given
 
     def __post_init__(self) -> None:
-        calls = [(reader, _own(reader, _share(reader, self.sent))) for reader in self.plan.readers]
+        calls = [(reader, _own(reader, _share(reader, self.spelling.sent))) for reader in self.plan.readers]
         object.__setattr__(self, "calls", calls)
 
     @property
     def may_be_remembered(self) -> bool:
         """Whether whoever asks the same again gets the same without another validation."""
-        return self.plan.validator.is_pure and all(isinstance(value, _IMMUTABLE) for value in self.sent.values())
+        if self.canonical is None or not self.plan.validator.is_pure:
+            return False
+        return all(isinstance(value, _IMMUTABLE) for value in self.spelling.sent.values())
 
     @property
     def size(self) -> int:
         """About how many bytes it takes."""
-        own = [share for _, share in self.calls if share is not self.sent]
+        own = [share for _, share in self.calls if share is not self.spelling.sent]
         calls = _CALL_BYTES * len(self.calls) + _SHARE_BYTES * len(own)
         tags = 0 if self.slot is None else _TAG_BYTES * len(self.slot.tags)
         return _QUERY_BYTES + tags + calls + 4 * sys.getsizeof(self.spelling.query)
@@ -94,7 +101,14 @@ def spell(plan: ContextPlan, sent: Mapping[str, object]) -> Spelling:
         if text != parameter.default_text:
             members: Any = jsonable(sent[name]) if parameter.is_list else [text]
             pairs.extend((name, canonical(member)) for member in members)
-    return Spelling(texts, canonical_query(pairs))
+        elif name in sent:  # what is computed is what the canonical URL says, which leaves it out
+            sent = {key: value for key, value in sent.items() if key != name}
+    if plan.round_trips:
+        again = read_back(plan.round_trips, sent)
+        if again is None:
+            return Spelling(texts, None, sent)
+        sent = again
+    return Spelling(texts, canonical_query(pairs), sent)
 
 
 def page_texts(function: Function, sent: Mapping[str, object]) -> dict[str, str]:
@@ -118,9 +132,11 @@ class Addresses:
     def query(self, plan: ContextPlan, sent: Mapping[str, object], identity: Identity) -> Query:
         """What was asked and where its answer is kept for this identity. Raises as `spell` does."""
         spelling = spell(plan, sent)
+        if spelling.query is None:  # its texts are those of other values, whose answers they find
+            return Query(plan, spelling, None, None)
         kept = _is_kept(plan.policy, identity)
         slot = self.slot(plan, spelling.texts, identity) if kept else None
-        return Query(plan, sent, spelling, spelling.query.encode("ascii"), slot)
+        return Query(plan, spelling, spelling.query.encode("ascii"), slot)
 
     def slot(self, plan: ContextPlan, texts: Mapping[str, str], identity: Identity) -> Slot:
         """Where the bundle of these parameters is kept for this identity."""

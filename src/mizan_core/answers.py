@@ -69,7 +69,7 @@ class Bundle:
     """A bundle's JSON and what caches may do with it.
 
     `policy` is its `Cache-Control`, `cache_status` its `Cache-Status`; `canonical_query` is the query under which
-    alone an edge may keep it; `varies` says that it depends on who asks.
+    alone an edge may keep it, if there is one; `varies` says that it depends on who asks.
     """
 
     body: bytes
@@ -77,7 +77,7 @@ class Bundle:
     status: Status
     policy: str
     cache_status: str
-    canonical_query: str
+    canonical_query: str | None
     varies: bool
 
 
@@ -124,7 +124,7 @@ def failure_of(errors: ErrorMapping, function: str, error: Exception) -> Failure
     return Failure(told, function=function)
 
 
-def as_bundle(fetched: Fetched, policy: CachePolicy, canonical_query: str) -> Bundle:
+def as_bundle(fetched: Fetched, policy: CachePolicy, canonical_query: str | None) -> Bundle:
     status: Status
     if isinstance(fetched, Hit):
         left = fetched.remaining if isinstance(policy.lifetime, Seconds) else None

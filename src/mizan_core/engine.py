@@ -34,6 +34,7 @@ from .manifest import page_url
 from .mutations import Mutations, held
 from .pace import Waiting
 from .policies import Never, Per
+from .round_trip import read_back
 from .running import NOBODY, Caller, Runner
 from .watch import Watchable
 from .wire import encode_json, etag_of, no_such_context, no_such_function
@@ -274,7 +275,7 @@ class Engine:
         )
         if slot is None or not kept:
             body = (await compute()).body
-            why = _why_uncached(plan) if slot is None else "unwatched-request"
+            why = _why_uncached(query) if slot is None else "unwatched-request"
             return as_bundle(Passing(body, etag_of(body), why), plan.policy, query.spelling.query)
         try:
             fetched = await self._cache.fetch(slot, plan.seconds, compute, plan, alone=in_mutation)
@@ -292,14 +293,17 @@ class Engine:
     ) -> Page:
         """As `page`, for a caller whom `admit` has let through."""
         plan = self.graph.contexts[function.context or ""]
-        sent = function.validator.validate(args)
-        texts = page_texts(function, sent)
+        given = function.validator.validate(args)
+        texts = page_texts(function, given)
+        sent = read_back(function.round_trips, given)
         policy = plan.page_policies[function.name]
         caller = Caller(identity, request)
         slot = self._addresses.page(plan, texts)
         # A purge that is narrower than the page can tell is a purge that it would miss.
-        may_be_kept = all(set(shape) <= set(function.inputs) for shape in plan.shapes) and (
-            policy.per is not Per.USER or identity.is_authenticated
+        may_be_kept = (
+            sent is not None
+            and all(set(shape) <= set(function.inputs) for shape in plan.shapes)
+            and (policy.per is not Per.USER or identity.is_authenticated)
         )
         mutating = current.get()
         if mutating is not None and mutating is not READING:
@@ -308,7 +312,7 @@ class Engine:
         shared = policy.per is not Per.USER and not isinstance(policy.lifetime, Never)
         try:
             ran = await self._outside_mutations(
-                self._runner.run([(function, sent)], caller, policy if shared else None)
+                self._runner.run([(function, given if sent is None else sent)], caller, policy if shared else None)
             )
         except PersonalFailure as failure:
             raise failure.error from None
@@ -355,6 +359,8 @@ class Engine:
 
     async def _answer_reader(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
         """A reader called alone: uncached, and nothing is invalidated."""
+        if function.round_trips:
+            sent = read_back(function.round_trips, sent) or sent
         try:
             ran = await self._outside_mutations(self._runner.run([(function, sent)], caller))
             return answered(function, ran.results[0])[0]
@@ -412,9 +418,11 @@ def _raised(ended: Answer | Failure) -> Answer:
     return ended
 
 
-def _why_uncached(plan: ContextPlan) -> str:
-    """Why this context's answers, or those for nobody in particular, are kept nowhere."""
-    return "never-stored" if isinstance(plan.policy.lifetime, Never) else "anonymous"
+def _why_uncached(query: Query) -> str:
+    """Why the answers of the context, or for nobody in particular, or with such values, are kept nowhere."""
+    if isinstance(query.plan.policy.lifetime, Never):
+        return "never-stored"
+    return "no-canonical-url" if query.canonical is None else "anonymous"
 
 
 def _is_watched(plan: ContextPlan, request: object) -> bool:

@@ -18,6 +18,7 @@ from .current_call import plain_function
 from .declare import Arg, Binding, ByBody, Declaration, Narrowing, Result
 from .inputs import Compiled, Parameter, Validator
 from .policies import Anyone, Guard, Lifetime, Per, Seconds
+from .round_trip import RoundTrips
 from .signature import Signature
 from .snapshots import may_change
 
@@ -81,6 +82,7 @@ class Function:
     mutable: tuple[str, ...] = field(init=False)  # inputs that a body could change in place
     deciding: tuple[str, ...] = field(init=False)  # inputs that say what it makes stale
     fragile: tuple[str, ...] = field(init=False)  # both
+    round_trips: RoundTrips = field(init=False, repr=False)  # inputs that a URL may not give back as they were
 
     def __post_init__(self) -> None:
         declaration, signature = self.declaration, self.signature
@@ -102,6 +104,7 @@ class Function:
             ),
             "deciding": (deciding := tuple(sorted({one.name for one in self._bindings() if isinstance(one, Arg)}))),
             "fragile": tuple(name for name in deciding if name in mutable),
+            "round_trips": _round_trips(self.inputs),
             "takes_more": (takes_more := signature.takes_request or bool(signature.identity_parameters)),
             "is_direct": signature.is_async and not takes_more,
         }
@@ -128,6 +131,10 @@ class Function:
             return self.declaration.per
         identified = self.guard != Anyone() or self.signature.identity_parameters
         return Per.USER if identified else Per.ALL
+
+
+def _round_trips(inputs: Mapping[str, Compiled] | Mapping[str, Parameter]) -> RoundTrips:
+    return {name: one.round_trip for name, one in inputs.items() if one.round_trip is not None}
 
 
 def _awaitable(function: Callable[..., Any], signature: Signature) -> Callable[..., Any]:
@@ -189,6 +196,8 @@ class ContextPlan:
     is_plain: bool = field(init=False)  # readers that take nothing but inputs and no threads, one after the other
     is_shared: bool = field(init=False)  # a stored answer serves more than one user
     seconds: float | None = field(init=False)  # how long an answer is kept; None: until it is purged
+    defaults: Mapping[str, str] = field(init=False)  # the texts of those that are not null
+    round_trips: RoundTrips = field(init=False)  # parameters that a URL may not give back as they were
 
     def __post_init__(self) -> None:
         plain = all(reader.is_async and not reader.takes_more for reader in self.readers)
@@ -196,6 +205,9 @@ class ContextPlan:
         object.__setattr__(self, "is_plain", plain and not self.concurrent)
         object.__setattr__(self, "is_shared", self.policy.per is not Per.USER)
         lifetime = self.policy.lifetime
+        defaults = {name: one.default_text for name, one in self.parameters.items() if one.default_text is not None}
+        object.__setattr__(self, "defaults", defaults)
+        object.__setattr__(self, "round_trips", _round_trips(self.parameters))
         object.__setattr__(self, "seconds", lifetime.seconds if isinstance(lifetime, Seconds) else None)
 
     def known_shape(self, names: Set[str]) -> tuple[str, ...]:

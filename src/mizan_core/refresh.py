@@ -157,7 +157,7 @@ def _if_stale(plan: ContextPlan, pairs: Pairs, scopes: Iterable[Scope]) -> Stale
         _tell(plan.name, error)
         return None
     texts = {name: spelling.texts.get(name) for name in plan.parameters}
-    if not any(within(scope, texts) for scope in scopes):
+    if spelling.query is None or not any(within(scope, texts) for scope in scopes):
         return None
     return Stale(plan.name, named, spelling.query)
 

@@ -6,6 +6,7 @@ most types it always is, which is known at start-up and costs nothing.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, TypeAlias
 
 from pydantic_core import SchemaValidator
@@ -91,6 +92,8 @@ def _is_same(one: object, other: object) -> bool:
     """Whether two values have one type and one text; members of lists pairwise."""
     if type(one) is not type(other) or canonical(one) != canonical(other):
         return False
+    if isinstance(one, Enum):
+        return one is other  # two members may have one text, such as 1 and "1"
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return all(map(_is_same, one, other))
     return True

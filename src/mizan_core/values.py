@@ -26,6 +26,8 @@ NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 # ECMAScript writes a number in full up to this many digits before the point, then with an exponent.
 _FULL_DIGITS = 21
 
+_NO_TIME, _MINUTE, _DAY = datetime.timedelta(0), datetime.timedelta(minutes=1), datetime.timedelta(days=1)
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -128,6 +130,32 @@ def _moment(value: Any) -> Json:
         raise InvalidValue("A moment that is outside of the years 1 to 9999 in UTC has no canonical text.") from error
 
 
+def _time_of_day(value: Any) -> Json:
+    """An aware time in UTC; one that falls on the day before or after there keeps the nearest offset that it can have.
+
+    Python compares such times without going round midnight: 00:30+01:00 is no 23:30Z.
+    """
+    offset = value.utcoffset()
+    if offset is None:
+        return _from_pydantic(value)
+    since_midnight = datetime.timedelta(
+        hours=value.hour, minutes=value.minute, seconds=value.second, microseconds=value.microsecond
+    )
+    in_utc = since_midnight - offset
+    if in_utc < _NO_TIME:
+        shift = -(in_utc // _MINUTE) * _MINUTE
+    elif in_utc >= _DAY:
+        shift = -((in_utc - _DAY) // _MINUTE + 1) * _MINUTE
+    else:
+        shift = _NO_TIME
+    local = (datetime.datetime.min + (in_utc + shift)).time()
+    return _from_pydantic(local.replace(tzinfo=datetime.timezone(shift)))
+
+
+def _complex(value: Any) -> Json:
+    return _from_pydantic(complex(value.real + 0.0, value.imag + 0.0))  # -0.0 + 0.0 is 0.0
+
+
 def _zone(value: Any) -> str:
     if value.key is None:  # read from a file
         raise InvalidValue("A time zone without a name has no canonical text.")
@@ -160,6 +188,8 @@ _PLAIN: tuple[tuple[type | tuple[type, ...], Callable[[Any], Json]], ...] = (
     (Mapping, _object),
     ((set, frozenset), _set),
     (datetime.datetime, _moment),
+    (datetime.time, _time_of_day),
+    (complex, _complex),
     (PurePath, str),
     (ZoneInfo, _zone),
 )

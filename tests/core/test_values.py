@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, SecretStr, TypeAdapter
 
 from mizan_core import DeclarationError, canonical
 from mizan_core.errors import InvalidValue, MizanError
@@ -344,3 +344,20 @@ class TestNames:
             assert not set(name) & set("*[]?,;:/=% \r\n\t")
             assert name.isascii()
             assert 1 <= len(name) <= 64
+
+
+offsets = st.integers(-1439, 1439).map(lambda minutes: datetime.timezone(datetime.timedelta(minutes=minutes)))
+aware_times = st.times(timezones=offsets)
+
+
+@given(aware_times, aware_times)
+def test_aware_times_have_one_text_exactly_if_they_are_equal(one: datetime.time, other: datetime.time) -> None:
+    assert TypeAdapter(datetime.time).validate_python(canonical(one)) == one
+    assert (canonical(one) == canonical(other)) == (one == other)
+
+
+@given(aware_times, offsets)
+def test_a_time_told_with_another_offset_keeps_its_text(one: datetime.time, offset: datetime.timezone) -> None:
+    there = datetime.datetime.combine(datetime.date(2026, 1, 2), one).astimezone(offset).timetz()
+    if there == one:  # neither fell on another day
+        assert canonical(there) == canonical(one)
