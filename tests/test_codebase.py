@@ -24,7 +24,16 @@ SOURCE = ROOT / "src"
 # The floors of both packages, lowest first. A module imports only from floors below its own.
 FLOORS: dict[str, list[set[str]]] = {
     "mizan_core": [
-        {"errors", "current_call", "snapshots", "cache.__init__", "cache.backend", "cache.redis_scripts", "urls"},
+        {
+            "errors",
+            "current_call",
+            "snapshots",
+            "cache.__init__",
+            "cache.backend",
+            "cache.redis_scripts",
+            "urls",
+        },
+        {"cache.redis_url"},
         {"values", "cache.memory", "cache.guard", "cache.redis", "memo", "pace", "fetched"},
         {"holds", "flights", "turns"},
         {"memory_holds", "backend_holds", "debts", "reclaiming"},
@@ -86,7 +95,11 @@ FOREIGN = {
 }
 
 # What a module may import that comes with an extra: nobody imports it who has not asked for it.
-OPTIONAL = {"mizan_core.cache.redis": {"redis"}, "mizan_asgi.client": {"httpx"}}
+OPTIONAL = {
+    "mizan_core.cache.redis": {"redis"},
+    "mizan_core.cache.redis_url": {"redis"},
+    "mizan_asgi.client": {"httpx"},
+}
 
 EXPORTS = [
     *("client", "Context", "Me", "Arg", "Result", "invalidate", "build", "discover", "Graph"),

@@ -11,15 +11,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
-from redis.asyncio import BlockingConnectionPool, Connection, Redis
+from redis.asyncio import Connection, Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import OutOfMemoryError, RedisClusterException, ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
-from ..errors import CacheUnavailable, DeclarationError
+from ..errors import CacheUnavailable
 from .backend import HELD
 from .redis_scripts import HOLD, RELEASE
+from .redis_url import RedisUrl
 
 # Half a second more than the engine's own deadline allows, after which a connection is given up as well.
 DEFAULT_TIMEOUT_SECONDS = 0.5
@@ -68,11 +69,14 @@ class _Batch:
 class RedisCache:
     """A `CacheBackend` in Redis that counts the holders of tags across processes.
 
-    `url`: `redis://`, `rediss://` (TLS) or `unix://`, with user and password if there are any. `prefix`: what every key
-    begins with, so that applications can share a server. `cluster`: the URL is one node of a Redis Cluster; the keys of
-    one look-up may then live on several nodes, which is as correct, since a hit needs every tag to carry the entry's
-    stamp whenever it is read, and takes one round trip to each node. `timeout`: after how many seconds without a reply
-    a connection is closed; an engine with a longer `deadline` needs it as long. `connect_timeout`: in seconds too.
+    `url`: `redis://`, `rediss://` (TLS) or `unix://`, with user and password if there are any; `valkey://` and
+    `valkeys://` are the same. `redis+sentinel://host:26379,host2:26379/mymaster/0`, or the same with `rediss` and the
+    others, asks sentinels where the server is; `?sentinel_username=...&sentinel_password=...` are for them. `prefix`:
+    what every key begins with, so that applications can share a server. `cluster`: the URL is one node of a Redis
+    Cluster; the keys of one look-up may then live on several nodes, which is as correct, since a hit needs every tag to
+    carry the entry's stamp whenever it is read, and takes one round trip to each node. `timeout`: after how many
+    seconds without a reply a connection is closed; an engine with a longer `deadline` needs it as long.
+    `connect_timeout`: in seconds too.
 
     Connects on first use, and again after `aclose`.
     """
@@ -89,14 +93,13 @@ class RedisCache:
         timeout: float = DEFAULT_TIMEOUT_SECONDS,
         connect_timeout: float = DEFAULT_CONNECT_TIMEOUT_SECONDS,
     ) -> None:
-        self._url = url
+        self._url = RedisUrl.read(url, cluster=cluster)
         self._prefix = prefix
         self._cluster = cluster
         self._timeout = timeout
         self._max_connections = max_connections
         self._options: dict[str, Any] = {"socket_connect_timeout": connect_timeout}
-        self._check_url()
-        self._client: Redis | RedisCluster | None = None
+        self._client: Any = None  # a `Redis` or a `RedisCluster`
         self._idle: list[tuple[Connection, float]] = []  # connections, and since when nobody has used them
         self._loop: asyncio.AbstractEventLoop | None = None
         self._initializing = asyncio.Lock()
@@ -159,15 +162,11 @@ class RedisCache:
         self._idle.clear()
         if client is not None:
             await client.aclose()
+            if self._url.sentinels:
+                await client.connection_pool.sentinel_manager.aclose()
 
     def _key(self, key: str) -> str:
         return self._prefix + key
-
-    def _check_url(self) -> None:
-        try:
-            (RedisCluster if self._cluster else BlockingConnectionPool).from_url(self._url)
-        except (ValueError, RedisClusterException) as error:
-            raise DeclarationError(f"RedisCache cannot use this URL: {error}") from None
 
     def _running(self) -> asyncio.AbstractEventLoop:
         """The running loop. What began in another has ended with it."""
@@ -187,18 +186,17 @@ class RedisCache:
             never = Retry(NoBackoff(), 0)
             if self._cluster:  # one connection more, for a scan
                 self._client = RedisCluster.from_url(
-                    self._url,
+                    self._url.url,
                     retry=never,
                     socket_timeout=self._timeout,
                     max_connections=self._max_connections + 1,
                     **self._options,
                 )
             else:  # reads are timed here, once for all that travels together
-                pool = BlockingConnectionPool.from_url(
-                    self._url,
+                pool = self._url.pool(
+                    timeout=self._timeout,
                     retry=never,
                     socket_timeout=None,
-                    timeout=self._timeout,
                     max_connections=self._max_connections,
                     redis_connect_func=self._greeted,
                     **self._options,
