@@ -9,6 +9,7 @@ import { renderToReadableStream, renderToString } from "react-dom/server";
 
 import { createMizan, MizanError } from "./mizan.js";
 import { MizanProvider, useInbox, useInboxSuspense, useOddContext1, useSaveAccount } from "./mizan.react.js";
+import { useInboxParams, useInboxParamsSuspense } from "./mizan.react.js";
 
 const NOWHERE = "http://127.0.0.1:9/awk";
 const KNOWN = [{ context: "inbox", data: { inbox: [1, "letter"] } }];
@@ -97,6 +98,19 @@ test("nothing is shown where the parameters are not known yet", () => {
   const Odd = () => JSON.stringify(useOddContext1(null));
   assert.equal(renderToString(provided(mizan, element(Odd))), "{&quot;loading&quot;:false}");
   mizan.client.close();
+});
+
+test("parameters are told apart as the client does, which refuses what JSON cannot hold", async (t) => {
+  const { mizan, asked } = await answering(t, 200, { inbox_params: 1 });
+  const Params = ({ x }) => JSON.stringify(useInboxParamsSuspense({ x }).data);
+  const page = (x) => streamed(provided(mizan, element(Suspense, null, element(Params, { x }))), { onError() {} });
+  await page(2n ** 60n);
+  assert.deepEqual(asked, [`/awk/ctx/inbox_params/?x=${2n ** 60n}`]);
+  for (const x of [NaN, new Set(), new Map(), new Blob([])]) {
+    const Shown = () => useInboxParams({ x }).loading;
+    assert.throws(() => renderToString(provided(mizan, element(Shown))), { name: "TypeError", message: /^params\.x is / });
+  }
+  assert.equal(asked.length, 1);
 });
 
 test("a mutation is there and not called", () => {

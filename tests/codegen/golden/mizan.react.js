@@ -105,11 +105,16 @@ export function useUnions() {
 
 const NOT_SHOWN = { data: undefined, error: undefined, loading: false };
 
+/** JSON has no BigInts, and makes null of NaN. */
+function spelled(_, value) {
+  return typeof value === "bigint" || typeof value === "number" ? String(value) : value;
+}
+
 function useMizanBundle(name, params) {
   const { client } = useMizan();
-  const key = JSON.stringify(params); // what says the same is the same, whatever object it comes in
+  const key = JSON.stringify(params, spelled); // what says the same is the same, whatever object it comes in
   const store = React.useMemo(() => {
-    const given = JSON.parse(key);
+    const given = params === null ? null : { ...params }; // not what JSON made of it: the client refuses the rest
     return {
       state: () => (given === null ? NOT_SHOWN : client.state(name, given)),
       subscribe: (changed) => (given === null ? () => {} : client.subscribe(name, given, changed)),

@@ -139,11 +139,16 @@ export interface Shown<Name extends keyof Contexts, Data = Contexts[Name]["data"
 
 const NOT_SHOWN = { data: undefined, error: undefined, loading: false };
 
+/** JSON has no BigInts, and makes null of NaN. */
+function spelled(_: string, value: unknown): unknown {
+  return typeof value === "bigint" || typeof value === "number" ? String(value) : value;
+}
+
 function useMizanBundle<Name extends keyof Contexts>(name: Name, params: Contexts[Name]["params"] | null) {
   const { client } = useMizan();
-  const key = JSON.stringify(params); // what says the same is the same, whatever object it comes in
+  const key = JSON.stringify(params, spelled); // what says the same is the same, whatever object it comes in
   const store = React.useMemo(() => {
-    const given: Contexts[Name]["params"] | null = JSON.parse(key);
+    const given = params === null ? null : { ...params }; // not what JSON made of it: the client refuses the rest
     return {
       state: (): State<Contexts[Name]["data"]> => (given === null ? NOT_SHOWN : client.state(name, given)),
       subscribe: (changed: () => void) => (given === null ? () => {} : client.subscribe(name, given, changed)),
