@@ -136,7 +136,13 @@ class FunctionEndpoint:
         function = await service.engine.admit(self._function.name, identity=caller.identity, door=Door.ROUTE)
         args, receive = await self._arguments(headers, scope, receive)
         request = HostRequest(scope, receive, caller.identity)
-        ended = await service.engine.attempt_admitted(function, args, identity=caller.identity, request=request)
+        ended = await service.engine.attempt_admitted(
+            function,
+            args,
+            identity=caller.identity,
+            request=request,
+            may_change=scope["method"] not in _SAFE_METHODS,
+        )
         if not isinstance(ended, Answer):
             return failure_reply(ended)
         told = invalidate_headers(ended.invalidations)

@@ -4,11 +4,13 @@
 mutation makes stale to the answer of that function; outside of an engine it only calls the mutation.
 """
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import ContextVar
+from types import CodeType, ModuleType
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -36,6 +38,47 @@ class CurrentCall(Protocol):
 
 # Read by `invalidate` as well. A task and a thread that a body starts have a copy.
 current: ContextVar[Any] = ContextVar("mizan_current_call", default=None)
+
+
+# Borne by `invalidate`, so that a declaration can tell it in a function's body.
+NAMES_STALE = "__mizan_names_stale__"
+
+
+def names_stale(function: Callable[..., Any]) -> bool:
+    """Whether the function's body, or that of what it wraps, mentions `invalidate`, as far as its code shows that."""
+    return any(
+        _is_naming(_names_known_to(plain), names) for plain in _bodies(function) for names in _names_in(plain.__code__)
+    )
+
+
+def _bodies(function: Callable[..., Any]) -> Iterator[Any]:
+    found: Any = function
+    while found is not None:
+        plain = plain_function(found)
+        if plain is not None:
+            yield plain
+        found = found.func if isinstance(found, functools.partial) else getattr(found, "__wrapped__", None)
+
+
+def _names_known_to(plain: Any) -> Mapping[str, Any]:
+    known = dict(plain.__globals__)
+    for name, cell in zip(plain.__code__.co_freevars, plain.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # it is defined further down
+            known[name] = cell.cell_contents
+    return known
+
+
+def _names_in(code: CodeType) -> Iterator[tuple[str, ...]]:
+    yield (*code.co_names, *code.co_freevars)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names_in(constant)
+
+
+def _is_naming(known: Mapping[str, Any], names: tuple[str, ...]) -> bool:
+    found = [known[name] for name in names if name in known]
+    members = [vars(one)[name] for one in found if isinstance(one, ModuleType) for name in names if name in vars(one)]
+    return any(inspect.getattr_static(one, NAMES_STALE, False) for one in (*found, *members))
 
 
 def joining(function: Callable[..., Any], declared: Callable[[object], Any]) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar, overload
 
-from .current_call import joining, name_of, plain_function, standing_for
+from .current_call import joining, name_of, names_stale, plain_function, standing_for
 from .errors import DeclarationError
 from .policies import AuthCheck, Guard, Lifetime, Per, read_guard, read_lifetime, read_per
 from .signature import Signature, check_parameters, read_signature
@@ -294,6 +294,12 @@ def _declare(
         raise DeclarationError("methods belong to a route; give it route='/...' or drop them.")
     if affects and methods is not None and "GET" in methods:
         raise DeclarationError("a mutation by GET would run whenever somebody follows a link; use POST.")
+    if (context is not None or methods == ("GET",)) and names_stale(function):
+        what = "a reader" if context is not None else "a route with GET"
+        raise DeclarationError(
+            f"it calls invalidate(), and {what} changes nothing, for it runs whenever somebody looks; "
+            "change things in a mutation, or with methods=['POST']."
+        )
     default_methods = ("GET",) if context is not None else ("POST",)
     declaration = Declaration(
         name=name,

@@ -207,9 +207,18 @@ class Engine:
         return function
 
     async def attempt_admitted(
-        self, function: Function, args: Given, *, identity: Identity = ANONYMOUS, request: object = None
+        self,
+        function: Function,
+        args: Given,
+        *,
+        identity: Identity = ANONYMOUS,
+        request: object = None,
+        may_change: bool = True,
     ) -> Answer | Failure:
-        """As `attempt`, for a caller whom `admit` has let through."""
+        """As `attempt`, for a caller whom `admit` has let through.
+
+        Without `may_change`, as for a GET, a body that changes something fails.
+        """
         try:
             sent = function.validator.validate(args)
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
@@ -217,7 +226,7 @@ class Engine:
         caller = Caller(identity, request)
         if function.context is not None:
             return await self._answer_reader(function, sent, caller)
-        ended = self._mutations.begin(function, sent, caller)
+        ended = self._mutations.begin(function, sent, caller, may_change=may_change)
         return await ended.work if isinstance(ended, Waiting) else ended
 
     async def fetch(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, assert_never
 
-from .current_call import InnerCall, current
+from .current_call import NAMES_STALE, InnerCall, current
 from .declare import (
     Arg,
     Binding,
@@ -162,9 +162,12 @@ def invalidate(affected: Context | str | Callable[..., Any], **params: object) -
     if mutating is None or mutating.has_ended:
         raise DeclarationError(
             "invalidate() was called outside of a mutation that an engine runs; "
-            "use 'await engine.invalidate(context, ...)' there, and nothing at all in a reader."
+            "use 'await engine.invalidate(context, ...)' there, and nothing at all in a reader or a route with GET."
         )
     mutating.name(named(mutating.listener.graph, affected, params))
+
+
+setattr(invalidate, NAMES_STALE, True)
 
 
 def named(

@@ -16,7 +16,7 @@ from .errors import CacheUnavailable, CallError, Unavailable
 from .failures import ErrorMapping, cancelled_itself
 from .graph import Function, Graph
 from .holds import Scope
-from .inner_calls import Inner, Reading, arguments_of, identity_of, misplaced
+from .inner_calls import READING, Inner, Reading, arguments_of, identity_of, misplaced
 from .invalidation import Invalidation, Mutating, Outcome, Refused, Returned, Unknown, merge, resolve
 from .memory_holds import MemoryHold
 from .pace import Pace, Tasks, Waiting, before_waiting
@@ -68,15 +68,18 @@ class Mutations:
             logger.error("Closed while %d mutations were still running.", late)
 
     def begin(
-        self, function: Function, sent: Mapping[str, object], caller: Caller
+        self, function: Function, sent: Mapping[str, object], caller: Caller, *, may_change: bool = True
     ) -> Answer | Failure | Waiting[Answer | Failure]:
-        """Run a function: what came of it, or what has to be waited for. `sent` are validated."""
+        """Run a function: what came of it, or what has to be waited for. `sent` are validated.
+
+        Without `may_change`, a body that changes something fails.
+        """
         outer: Mutating | Reading | None = current.get()
         if outer is not None:
             return self._for_a_body(outer, function, sent, caller)
         if function.affects:
             return Waiting(self._tasks.finish(self._mutate(function, sent, caller), _unheard))
-        return self._pace.run(function, self._act(function, sent, caller))
+        return self._pace.run(function, self._act(function, sent, caller, may_change))
 
     def _for_a_body(
         self, outer: Mutating | Reading, function: Function, sent: Mapping[str, object], caller: Caller
@@ -119,10 +122,12 @@ class Mutations:
         if late is not None:
             raise late.error
 
-    async def _act(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
+    async def _act(
+        self, function: Function, sent: Mapping[str, object], caller: Caller, may_change: bool
+    ) -> Answer | Failure:
         """A function that declares to affect nothing: nothing is purged but what its body names."""
         mutating = Mutating(self, asyncio.get_running_loop(), caller.identity)
-        around = current.set(mutating)
+        around = current.set(mutating if may_change else READING)
         ended: Answer | Failure
         try:
             work = function.call(**sent) if function.is_direct else self._runner.to_the_end(function, sent, caller)

@@ -955,9 +955,12 @@ class TestMutations:
     def test_readers_name_nothing_also_when_a_mutation_fetches_them(self) -> None:
         engines: list[Engine] = []
 
+        def helper() -> None:
+            invalidate("page")
+
         @client(context="page")
         async def page() -> int:
-            invalidate("page")
+            helper()
             return 1
 
         @client(context="fine", cache=False)
