@@ -4,8 +4,9 @@ import logging
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any, Literal, Self, Unpack
 from urllib.parse import unquote
@@ -51,8 +52,8 @@ class Mizan:
     secret, the newest last. `authenticate`: given the host's request, the `Identity` of its session or None; left out,
     Starlette's `scope["user"]` is read. `permissions`: given an `Identity` by token, its permissions. `errors`: what is
     told in place of exceptions, as `Engine` takes it; `HTTPException` is told as it stands. `refresh`: whether bundles
-    are sent along with the answers to calls (protocol, section 14). `limits`: the bounds that `Engine` takes, such as
-    `deadline` and `hold`.
+    are sent along with the answers to calls (protocol, section 14). `carry`: context variables that readers see whose
+    answers are kept. `limits`: the bounds that `Engine` takes, such as `deadline` and `hold`.
 
     Raises `DeclarationError` for settings that cannot work.
     """
@@ -74,6 +75,7 @@ class Mizan:
         permissions: PermissionsOf | None = None,
         errors: Errors = MappingProxyType({}),
         refresh: bool = True,
+        carry: Iterable[ContextVar[Any]] = (),
         clock: Clock = time.time,
         **limits: Unpack[Limits],
     ) -> None:
@@ -99,6 +101,7 @@ class Mizan:
             on_cache_failure=on_cache_failure,
             permissions=permissions,
             errors=_with_http_errors(errors),
+            carry=carry,
             clock=clock,
             **limits,
         )

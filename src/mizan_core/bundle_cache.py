@@ -143,7 +143,11 @@ class BundleCache:
         if not isinstance(ended, Waiting):
             return ended
         flight.take_off(self._flights, slot.key, stamps)
-        return await ended.work
+        try:
+            return await ended.work
+        except asyncio.CancelledError:
+            flight.is_left = True
+            raise
 
     async def stamps(self, slot: Slot) -> tuple[bytes, ...] | None:
         """The tags' nonces, added where they are absent; None where nothing may be kept. What `unchanged` compares."""

@@ -5,7 +5,8 @@ import logging
 import math
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from contextvars import ContextVar
 from enum import Enum, auto
 from functools import partial
 from types import MappingProxyType
@@ -17,12 +18,13 @@ from .bundle_cache import DEFAULT_MAX_AGE_SECONDS, BundleCache, Clock, Random
 from .cache.backend import CacheBackend
 from .cache.guard import DEFAULT_DEADLINE_SECONDS
 from .cache.memory import MemoryCache
+from .computations import DEFAULT_READER_TIMEOUT_SECONDS, NOT_COMPUTING, Computation, Computations, computing
 from .current_call import current
 from .declare import Context
 from .errors import DeclarationError, Forbidden
 from .failures import ErrorMapping, Errors, carrying
 from .fetched import Computed, Passing, PersonalFailure
-from .graph import ContextPlan, Function, Graph
+from .graph import CachePolicy, ContextPlan, Function, Graph
 from .guards import PermissionsOf, authorise
 from .holds import DEFAULT_HOLD_SECONDS
 from .identity import ANONYMOUS, Identity
@@ -35,7 +37,7 @@ from .mutations import Mutations, held
 from .pace import Waiting
 from .policies import Never, Per
 from .round_trip import read_back
-from .running import NOBODY, Caller, Runner
+from .running import NOBODY, Caller, Finish, Ran, Runner
 from .watch import Watchable
 from .wire import encode_json, etag_of, no_such_context, no_such_function
 
@@ -66,6 +68,7 @@ class Limits(TypedDict, total=False):
     shutdown: float
     deadline: float
     hold: float
+    reader_timeout: float | None
 
 
 class Engine:
@@ -79,7 +82,9 @@ class Engine:
     longest life of what is kept until purged, in seconds. `threads`: how many sync functions run at once. `shutdown`:
     how long to wait for mutations and for purges that are still owed when closing, in seconds. `deadline`: how long one
     command of the cache may take, in seconds. `hold`: how long a scope stays held when the process that changes it
-    dies, in seconds.
+    dies, in seconds. `reader_timeout`: how long the readers of one answer may take together, in seconds, or None.
+    `carry`: context variables that readers see whose answers are kept; of others they see none that was set for one
+    request.
 
     Raises `DeclarationError` for settings that cannot work.
     """
@@ -98,12 +103,17 @@ class Engine:
         shutdown: float = DEFAULT_SHUTDOWN_SECONDS,
         deadline: float = DEFAULT_DEADLINE_SECONDS,
         hold: float = DEFAULT_HOLD_SECONDS,
+        reader_timeout: float | None = DEFAULT_READER_TIMEOUT_SECONDS,
+        carry: Iterable[ContextVar[Any]] = (),
         clock: Clock = time.time,
         random: Random = os.urandom,
     ) -> None:
         if on_cache_failure not in ("allow", "refuse"):
             raise DeclarationError(f"on_cache_failure={on_cache_failure!r} is neither 'allow' nor 'refuse'.")
-        for name, bound in {"max_age": max_age, "threads": threads, "deadline": deadline, "hold": hold}.items():
+        bounds = {"max_age": max_age, "threads": threads, "deadline": deadline, "hold": hold}
+        if reader_timeout is not None:
+            bounds["reader_timeout"] = reader_timeout
+        for name, bound in bounds.items():
             if not 0 < bound < math.inf:
                 raise DeclarationError(f"{name}={bound!r} has to be a number above 0, and not without end.")
         self.graph = check_graph(graph)
@@ -125,6 +135,8 @@ class Engine:
         )
         self.errors = ErrorMapping(errors)
         self._runner = Runner(threads)
+        self._computations = Computations(reader_timeout, check_carry(carry), reading=READING)
+        self._run = self._computations.run
         self._shutdown = shutdown
         self.recall = self._cache.recall  # a hit in memory, for a query's slot, without waiting
         self._mutations = Mutations(
@@ -264,24 +276,28 @@ class Engine:
         return self._addresses.query(plan, plan.validator.validate(params), identity)
 
     async def answer(
-        self, query: Query, *, identity: Identity = ANONYMOUS, request: object = None, in_mutation: bool = False
+        self,
+        query: Query,
+        *,
+        identity: Identity = ANONYMOUS,
+        request: object = None,
+        asked_by: Computation | None = None,
+        in_mutation: bool = False,
     ) -> Bundle:
         """The bundle for whom the guards have let through. Raises whatever the first reader that fails raises.
 
-        `in_mutation`: a mutation's body asks, whose readers may see what it has not committed yet.
+        `asked_by`: the computation whose reader asks, once it is known that it may wait for this. `in_mutation`: a
+        mutation's body asks, whose readers may see what it has not committed yet.
         """
-        mutating = current.get()
-        if not (mutating is None or mutating is READING):  # what it names is not the mutation's that fetches it
-            await held(mutating)
-            work = self.answer(query, identity=identity, request=request, in_mutation=True)
-            return await self._outside_mutations(work)
+        if asked_by is None and current.get() is not None:
+            return await self._answer_a_function(query, identity, request)
         plan, slot = query.plan, query.slot
         kept = slot is not None and (request is None or _is_watched(plan, request))
-        compute = (
-            partial(_read_plainly, query)
-            if plan.is_plain
-            else partial(self._read, query, Caller(identity, request), shared=kept)
-        )
+        key = _key(query, identity) if slot is None else slot.key
+        if plan.is_plain:
+            compute = partial(self._run, key, asked_by, kept, _read_plainly, query)
+        else:
+            compute = partial(self._run, key, asked_by, kept, self._read, query, identity, request, kept)
         if slot is None or not kept:
             body = (await compute()).body
             why = _why_uncached(query) if slot is None else "unwatched-request"
@@ -291,6 +307,16 @@ class Engine:
         except PersonalFailure as failure:
             raise failure.error from None
         return as_bundle(fetched, plan.policy, query.spelling.query)
+
+    async def _answer_a_function(self, query: Query, identity: Identity, request: object) -> Bundle:
+        """The bundle that the body of a mutation or of a reader asks for."""
+        call = current.get()
+        await held(call)
+        asking = computing.get() or NOT_COMPUTING
+        with self._computations.waiting(asking, _key(query, identity)):
+            return await self.answer(
+                query, identity=identity, request=request, asked_by=asking, in_mutation=call is not READING
+            )
 
     async def page(self, name: str, args: Given, *, identity: Identity = ANONYMOUS, request: object = None) -> Page:
         """Answer a reader's own route. Raises as `fetch` does."""
@@ -315,19 +341,18 @@ class Engine:
             and (policy.per is not Per.USER or identity.is_authenticated)
         )
         mutating = current.get()
-        if mutating is not None and mutating is not READING:
+        if mutating is not None:
             await held(mutating)
         stamps = await self._cache.stamps(slot)
         shared = policy.per is not Per.USER and not isinstance(policy.lifetime, Never)
         try:
-            ran = await self._outside_mutations(
-                self._runner.run([(function, given if sent is None else sent)], caller, policy if shared else None)
+            ran = await self._alone(
+                function, given if sent is None else sent, caller, _of_a_page, policy if shared else None
             )
         except PersonalFailure as failure:
             raise failure.error from None
-        result = ran.results[0]
         return Page(
-            result=result if function.is_view else encode_json(_plain(function, result)),
+            result=ran.results[0],
             policy=policy,
             keepable=may_be_kept and await self._cache.unchanged(slot, stamps),
             personal=ran.personal,
@@ -371,28 +396,35 @@ class Engine:
         if function.round_trips:
             sent = read_back(function.round_trips, sent) or sent
         try:
-            ran = await self._outside_mutations(self._runner.run([(function, sent)], caller))
-            return answered(function, ran.results[0])[0]
+            ran = await self._alone(function, sent, caller, answered)
+            answer: Answer = ran.results[0][0]
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
             return self._failure(error, function.name)
+        return answer
 
-    async def _outside_mutations(self, work: Awaitable[T]) -> T:
-        """A reader fetched from a mutation's body is a reader: what it names is not the mutation's."""
-        if current.get() in (None, READING):
-            return await work
-        around = current.set(READING)
-        try:
-            return await work
-        finally:
-            current.reset(around)
+    async def _alone(
+        self,
+        function: Function,
+        sent: Mapping[str, object],
+        caller: Caller,
+        finish: Finish,
+        shared: CachePolicy | None = None,
+    ) -> Ran:
+        """Run a reader outside of its bundle."""
+        key = function.name, caller.identity.user_id
+        calls = [(function, sent)]
+        return await self._run(
+            key, computing.get(), shared is not None, self._runner.run, calls, caller, finish, shared
+        )
 
-    async def _read(self, query: Query, caller: Caller, *, shared: bool) -> Computed:
+    async def _read(
+        self, computation: Computation, query: Query, identity: Identity, request: object, shared: bool
+    ) -> Computed:
         """Run the readers of a bundle and encode what they answer."""
-        plan = query.plan
-        ran = await self._runner.run(query.calls, caller, plan.policy if shared else None, concurrent=plan.concurrent)
-        results = {
-            reader.name: _plain(reader, result) for reader, result in zip(plan.readers, ran.results, strict=True)
-        }
+        plan, caller = query.plan, Caller(identity, request)
+        policy = plan.policy if shared else None
+        ran = await self._runner.run(computation, query.calls, caller, _plain, policy, concurrent=plan.concurrent)
+        results = {reader.name: result for reader, result in zip(plan.readers, ran.results, strict=True)}
         return Computed(encode_json(results), ran.personal)
 
 
@@ -403,6 +435,14 @@ def check_graph(graph: object) -> Graph:
             f"A graph is what build([...]) or discover('package') makes, and this is a {type(graph).__name__}."
         )
     return graph
+
+
+def check_carry(carry: object) -> tuple[ContextVar[Any], ...]:
+    """The context variables that readers see. Raises `DeclarationError` for anything else."""
+    listed: list[object] = list(carry) if isinstance(carry, Iterable) else [None]
+    if not all(isinstance(one, ContextVar) for one in listed):
+        raise DeclarationError(f"carry={carry!r} is no list of ContextVars; write carry=[the_variable].")
+    return tuple(listed)  # type: ignore[arg-type]  # all of them have been looked at
 
 
 def _secret_for(cache: CacheBackend | None, secret: str | bytes | None, random: Random) -> bytes:
@@ -447,9 +487,22 @@ def _plain(function: Function, result: object) -> Any:
     return function.dump_result(validated, mode="json", by_alias=True)
 
 
-async def _read_plainly(query: Query) -> Computed:
+def _of_a_page(function: Function, result: object) -> object:
+    """What a page answers: the response of a view as it is, or the JSON of data."""
+    return result if function.is_view else encode_json(_plain(function, result))
+
+
+async def _read_plainly(computation: Computation, query: Query) -> Computed:
     """What the readers answer, where none of them is told who asks."""
     results = {}
     for reader, share in query.calls:
+        computation.running = reader.name
         results[reader.name] = _plain(reader, await reader.call(**share))
     return Computed(encode_json(results))
+
+
+def _key(query: Query, identity: Identity) -> Hashable:
+    """Which bundle is computed, whether it is kept or not."""
+    if query.slot is not None:
+        return query.slot.key
+    return query.plan.name, query.spelling.query, identity.user_id

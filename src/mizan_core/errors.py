@@ -18,7 +18,8 @@
         ├── UnsupportedMediaType  415
         ├── InvalidInput          422
         ├── InternalError         500
-        └── Unavailable           503
+        ├── Unavailable           503
+        └── TimedOut              504
 
 What a CallError says goes to the client as it stands (protocol, section 10). Nothing else ever does.
 """
@@ -166,9 +167,15 @@ class InternalError(_KnownCallError):
 
 
 class Unavailable(_KnownCallError):
-    """503: the cache cannot be reached, and the deployment refuses rather than risks stale data."""
+    """503: the cache cannot be reached, and the deployment refuses to risk stale data; or all threads are taken."""
 
     STATUS, CODE, DETAIL = 503, "unavailable", "The cache cannot be reached. Try again shortly."
+
+
+class TimedOut(_KnownCallError):
+    """504: the readers did not answer in time."""
+
+    STATUS, CODE, DETAIL = 504, "timed_out", "This took too long to compute. Try again shortly."
 
 
 def _remade(kind: type[MizanError], args: tuple[object, ...], state: object) -> MizanError:

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 
+from .errors import TimedOut
 from .fetched import Fresh, Passing, PersonalFailure
 
 
@@ -13,6 +14,7 @@ class Flight:
     """
 
     has_taken_off = False
+    is_left = False  # the request that began it has gone away
     stamps: tuple[bytes, ...]
     answer: "asyncio.Future[Fresh | Passing]"
     _flights: "dict[str, Flight]"
@@ -45,7 +47,7 @@ class Flight:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the computation was cancelled, and will never answer."""
+        """Whether those who joined have to compute anew."""
         return self.answer.cancelled()
 
     def land(self, answer: Fresh | Passing) -> None:
@@ -54,9 +56,12 @@ class Flight:
         self.answer.set_result(answer)
 
     def crash(self, error: BaseException) -> None:
-        """The same where there is an error to tell, or a cancellation."""
+        """The same where there is an error to tell, or a cancellation.
+
+        An error after the first request has gone away may be for its session having been closed: it is lost.
+        """
         self._end()
-        if isinstance(error, asyncio.CancelledError):
+        if isinstance(error, asyncio.CancelledError) or (self.is_left and not isinstance(error, TimedOut)):
             self.answer.cancel()
         else:
             self.answer.set_exception(error)

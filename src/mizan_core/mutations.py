@@ -130,8 +130,10 @@ class Mutations:
         around = current.set(mutating if may_change else READING)
         ended: Answer | Failure
         try:
-            work = function.call(**sent) if function.is_direct else self._runner.to_the_end(function, sent, caller)
-            ended = answered(function, await work)[0]
+            if function.is_direct:
+                ended = answered(function, await function.call(**sent))[0]
+            else:
+                ended = (await self._runner.to_the_end(function, sent, caller, answered))[0]
         except Exception as error:  # noqa: BLE001  # the function is not ours, and what it named is told all the same
             ended = failure_of(self._errors, function.name, error)
         except asyncio.CancelledError as error:
@@ -170,7 +172,7 @@ class Mutations:
                 raise Unavailable  # noqa: TRY301  # told as a refusal of the function's own is
             else:
                 work = self._begun(function, sent, caller)
-            ended, result = answered(function, await work)
+            ended, result = answered(function, await work) if function.is_direct else await work
             outcome = _outcome_of_result(function, result)
         except Exception as error:  # noqa: BLE001  # the function is not ours, and its effects are told all the same
             ended = failure_of(self._errors, function.name, error)
@@ -190,8 +192,10 @@ class Mutations:
         return ended
 
     def _begun(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Coroutine[Any, Any, Any]:
-        """The function, which is not left half-way."""
-        return function.call(**sent) if function.is_direct else self._runner.to_the_end(function, sent, caller)
+        """The function, which is not left half-way: what a direct one returns, and what any other has `answered`."""
+        if function.is_direct:
+            return function.call(**sent)  # type: ignore[no-any-return]  # it is a coroutine
+        return self._runner.to_the_end(function, sent, caller, answered)
 
     async def _settle(self, hold: Hold | None, purge: Purge, *, refused: bool = False) -> Failure | None:
         """End the hold and purge; a failure, if that is insisted on and takes too long to be told as a success."""

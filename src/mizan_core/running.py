@@ -4,12 +4,14 @@ import asyncio
 import contextvars
 import inspect
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
+from .computations import Computation
+from .errors import Unavailable
 from .fetched import PersonalFailure
 from .graph import CachePolicy, Function
 from .identity import ANONYMOUS, Identity
@@ -33,6 +35,8 @@ class Caller:
 
 
 _Work: TypeAlias = tuple[Function, Mapping[str, Any]]
+# Makes of what a function returned what is answered.
+Finish: TypeAlias = Callable[[Function, Any], Any]
 
 
 # For functions that are not told who asks.
@@ -47,30 +51,64 @@ class Ran:
     personal: bool
 
 
+# So many calls may wait for a thread, for each thread there is. At 40 threads and 20 ms each, the last waits half a
+# second; with more than that a server that falls behind only falls further.
+_WAITING_PER_THREAD = 25
+
+
+class Threads:
+    """At most `count` threads, and a queue before them that has an end."""
+
+    def __init__(self, count: int, name: str) -> None:
+        self._count = count
+        self._name = name
+        self._pool: ThreadPoolExecutor | None = None
+
+    def start(self, work: Callable[[], T]) -> "asyncio.Future[T]":
+        """Do the work in a thread; cancelled before it has begun, it does not begin. Raises `Unavailable`."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._count, thread_name_prefix=self._name)
+        if self._pool._work_queue.qsize() >= self._count * _WAITING_PER_THREAD:  # noqa: SLF001  # nothing else tells
+            raise Unavailable("Too many calls are waiting for a thread. Try again shortly.")
+        return asyncio.get_running_loop().run_in_executor(self._pool, contextvars.copy_context().run, _raising, work)
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+            self._pool = None
+
+
 class Runner:
-    """Runs functions; sync ones in at most `threads` threads of its own."""
+    """Runs functions; sync ones in threads, `threads` for mutations and as many for all others."""
 
     def __init__(self, threads: int) -> None:
-        self._threads = threads
-        self._pool: ThreadPoolExecutor | None = None
+        self._threads = Threads(threads, "mizan")
+        # Slow readers must not stop what changes something.
+        self._threads_of_mutations = Threads(threads, "mizan-mutation")
 
     async def run(
         self,
+        computation: Computation,
         calls: Sequence[tuple[Function, Mapping[str, object]]],
         caller: Caller,
-        shared: CachePolicy | None = None,
+        finish: Finish,
+        shared: CachePolicy | None,
         *,
         concurrent: bool = False,
     ) -> Ran:
         """Run them one after the other, or side by side if `concurrent`; sync ones share one trip to a thread.
+
+        `finish` makes of each result what is answered. It may take long, or ask a lazy result for more, so it is
+        called where the function ran.
 
         With `shared`, the answer serves other requests too, so it is noticed whether a function looks at what these
         need not have in common. If one then fails after it has looked, the error is raised as a `PersonalFailure`.
         """
         seen: list[tuple[str, str]] = []
         works = [(function, _given(function, arguments, caller, shared, seen)) for function, arguments in calls]
+        run = self._side_by_side if concurrent else self._in_turn
         try:
-            results = await (self._side_by_side(works) if concurrent else self._in_turn(works))
+            results = await run(works, computation, finish)
         except Exception as error:
             if not seen:
                 raise
@@ -81,52 +119,75 @@ class Runner:
         return Ran(results, personal=bool(seen))
 
     def to_the_end(
-        self, function: Function, arguments: Mapping[str, object], caller: Caller
+        self, function: Function, arguments: Mapping[str, object], caller: Caller, finish: Finish
     ) -> Coroutine[Any, Any, Any]:
         """Run one function that must not be left half-way: a cancellation waits for its thread."""
         given = _given(function, arguments, caller, None, [])
-        if not function.is_async:
-            return _outlasting(self._start(partial(function.call, **given)))
-        return function.call(**given)  # type: ignore[no-any-return]  # it is a coroutine
+        if function.is_async:
+            return _finished(function, function.call(**given), finish)
+        threads = self._threads_of_mutations if function.affects else self._threads
+        thread = threads.start(partial(_call, function, given, finish))
+        return self._outlasting(function, thread, finish)
+
+    async def _outlasting(self, function: Function, thread: "asyncio.Future[Any]", finish: Finish) -> Any:
+        return await _from_thread(function, await _outlasting(thread), finish)
 
     def close(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=False)
-            self._pool = None
+        self._threads.close()
+        self._threads_of_mutations.close()
 
-    async def _in_turn(self, works: Sequence[_Work]) -> list[Any]:
+    async def _in_turn(self, works: Sequence[_Work], computation: Computation, finish: Finish) -> list[Any]:
         results: list[Any] = []
         in_threads: list[int] = []
         for place, (function, given) in enumerate(works):
             if function.is_async:
-                results.append(await function.call(**given))
+                computation.running = function.name
+                results.append(finish(function, await function.call(**given)))
             else:
                 results.append(None)
                 in_threads.append(place)
         if in_threads:
-            calls = [partial(works[place][0].call, **works[place][1]) for place in in_threads]
-            answers = await self._start(lambda: [call() for call in calls])
-            for place, answer in zip(in_threads, answers, strict=True):
-                results[place] = await _finished(answer)
+            computation.running = works[in_threads[0]][0].name
+
+            def work() -> None:
+                for place in in_threads:
+                    function, given = works[place]
+                    computation.running = function.name
+                    results[place] = _call(function, given, finish)
+
+            await self._threads.start(work)
+            for place in in_threads:
+                results[place] = await _from_thread(works[place][0], results[place], finish)
         return results
 
-    async def _side_by_side(self, works: Sequence[_Work]) -> list[Any]:
+    async def _side_by_side(self, works: Sequence[_Work], computation: Computation, finish: Finish) -> list[Any]:
+        computation.running = ", ".join(function.name for function, _ in works)
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._one(function, given)) for function, given in works]
+                tasks = [group.create_task(self._one(function, given, finish)) for function, given in works]
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         return [task.result() for task in tasks]
 
-    async def _one(self, function: Function, given: Mapping[str, Any]) -> Any:
+    async def _one(self, function: Function, given: Mapping[str, Any], finish: Finish) -> Any:
         if function.is_async:
-            return await function.call(**given)
-        return await _finished(await self._start(partial(function.call, **given)))
+            return finish(function, await function.call(**given))
+        answer = await self._threads.start(partial(_call, function, given, finish))
+        return await _from_thread(function, answer, finish)
 
-    def _start(self, work: Callable[[], T]) -> "asyncio.Future[T]":
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="mizan")
-        return asyncio.get_running_loop().run_in_executor(self._pool, contextvars.copy_context().run, _raising, work)
+
+async def _finished(function: Function, work: Awaitable[Any], finish: Finish) -> Any:
+    return finish(function, await work)
+
+
+def _call(function: Function, given: Mapping[str, Any], finish: Finish) -> Any:
+    """What a thread does for a function, whose result may be a coroutine of another function's."""
+    result = function.call(**given)
+    return result if inspect.isawaitable(result) else finish(function, result)
+
+
+async def _from_thread(function: Function, answer: Any, finish: Finish) -> Any:
+    return finish(function, await answer) if inspect.isawaitable(answer) else answer
 
 
 def _raising(work: Callable[[], T]) -> T:
@@ -148,12 +209,7 @@ async def _outlasting(thread: "asyncio.Future[T]") -> T:
     if cancelled is not None:
         thread.exception()
         raise cancelled
-    return await _finished(thread.result())
-
-
-async def _finished(answer: T) -> T:
-    """What a sync function answered, which may be a coroutine of another function's."""
-    return await answer if inspect.isawaitable(answer) else answer
+    return thread.result()
 
 
 def _given(

@@ -10,6 +10,7 @@ import contextvars
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
+from .errors import TimedOut
 from .fetched import Compute, Computed, PersonalFailure
 from .pace import Pace, Tasks, Waiting
 
@@ -88,8 +89,13 @@ class Turns:
             turn.answer.cancel()
             raise
         except BaseException as error:
-            turn.answer.set_exception(error)
-            turn.answer.exception()  # nobody may have joined
+            # Without the request that it was begun for, the error may be for its session having been closed.
+            is_left = turn.begun_for is not None and turn.begun_for not in turn.joined
+            if is_left and not isinstance(error, TimedOut):
+                turn.answer.cancel()
+            else:
+                turn.answer.set_exception(error)
+                turn.answer.exception()  # nobody may have joined
             raise
         finally:
             self._end(key, turn)

@@ -1,0 +1,209 @@
+"""What a host set for one request is not seen by readers whose answers others get (protocol, section 8)."""
+
+import asyncio
+import re
+import traceback
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from mizan_core import Context, DeclarationError, Engine, Identity, MemoryCache, build, client
+from tests.virtual_time import run
+
+current_user: ContextVar[str] = ContextVar("current_user", default="nobody")
+trace: ContextVar[str] = ContextVar("trace")
+
+
+def engine_of(*functions: Callable[..., Any], **options: Any) -> Engine:
+    return Engine(build(functions), cache=MemoryCache(), **options)
+
+
+def seen_by(*, sync: bool = False, **declared: Any) -> Callable[..., Any]:
+    if sync:
+
+        @client(context="front", **declared)
+        def front() -> str:
+            return current_user.get()
+
+        return front
+
+    @client(context="front", **declared)
+    async def front_async() -> str:
+        before = current_user.get()
+        await asyncio.sleep(0)
+        return f"{before}" if before == current_user.get() else "changed"
+
+    return front_async
+
+
+async def asked_as(engine: Engine, user: str) -> str:
+    current_user.set(user)
+    bundle = await engine.fetch("front", {}, identity=Identity("1"))
+    return bundle.body.decode()
+
+
+@pytest.mark.parametrize("sync", [False, True])
+@pytest.mark.parametrize(
+    "declared",
+    [{}, {"cache": 5}, {"per": "permissions"}, {"per": "user"}, {"auth": True}, {"auth": True, "per": "all"}],
+)
+def test_a_kept_answer_is_computed_without_what_was_set_for_one_request(sync: bool, declared: dict[str, Any]) -> None:
+    async def story() -> None:
+        engine = engine_of(seen_by(sync=sync, **declared))
+        assert "nobody" in await asked_as(engine, "Ada")
+        assert "nobody" in await asked_as(engine, "Bo")
+
+    run(story)
+
+
+def test_readers_side_by_side_see_nothing_of_it_either() -> None:
+    front = Context("front", concurrent=True)
+
+    @client(context=front)
+    def in_a_thread() -> str:
+        return current_user.get()
+
+    @client(context=front)
+    async def on_the_loop() -> str:
+        return current_user.get()
+
+    async def story() -> None:
+        assert (await asked_as(engine_of(in_a_thread, on_the_loop), "Ada")).count("nobody") == 2
+
+    run(story)
+
+
+def test_a_page_that_is_shared_sees_nothing_of_it_and_one_of_a_user_does() -> None:
+    @client(context="front", route="/front/")
+    async def front() -> str:
+        return current_user.get()
+
+    @client(context="mine", route="/mine/", per="user")
+    async def mine() -> str:
+        return current_user.get()
+
+    async def story() -> None:
+        engine = engine_of(front, mine)
+        current_user.set("Ada")
+        assert (await engine.page("front", {})).result == b'"nobody"'
+        assert (await engine.page("mine", {}, identity=Identity("1"))).result == b'"Ada"'
+
+    run(story)
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_what_is_computed_for_one_request_sees_what_was_set_for_it(sync: bool) -> None:
+    async def story() -> None:
+        engine = engine_of(front := seen_by(sync=sync, cache=False))
+        assert [await asked_as(engine, user) for user in ("Ada", "Bo")] == [
+            f'{{"{front.__name__}":"{user}"}}' for user in ("Ada", "Bo")
+        ]
+        assert (await engine.call(front.__name__, {})).result == "Bo"
+
+    run(story)
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_a_variable_that_is_carried_is_seen_where_it_is_set(sync: bool) -> None:
+    async def story() -> None:
+        engine = engine_of(seen_by(sync=sync), carry=[trace, current_user])
+        assert "Ada" in await asked_as(engine, "Ada")
+        assert "Ada" in await asked_as(engine, "Bo")  # a hit: what is carried has to be the same for all
+
+    run(story)
+
+
+@pytest.mark.parametrize("waits", [0, 1])
+def test_a_variable_that_is_not_there_is_an_error_with_its_remedy(waits: int) -> None:
+    @client(context="front")
+    async def front() -> str:
+        for _ in range(waits):
+            await asyncio.sleep(0)
+        return trace.get()
+
+    async def story() -> None:
+        trace.set("t-1")
+        engine = engine_of(front)
+        with pytest.raises(LookupError) as raised:
+            await engine.fetch("front", {})
+        told = "".join(traceback.format_exception(raised.value))
+        assert re.search(r"front answers more requests than one.*carry=", told)
+        assert (await engine.call("front", {})).result == "t-1"
+
+    run(story)
+
+
+def test_an_ordinary_lookup_error_is_left_as_it_is() -> None:
+    @client(context="front")
+    async def front() -> str:
+        raise KeyError("tag")
+
+    async def story() -> None:
+        with pytest.raises(KeyError) as raised:
+            await engine_of(front).fetch("front", {})
+        assert not hasattr(raised.value, "__notes__")
+
+    run(story)
+
+
+def test_what_a_reader_sets_is_seen_by_its_own_tasks_and_by_nobody_else() -> None:
+    @client(context="front")
+    async def front() -> str:
+        current_user.set("reader")
+        await asyncio.sleep(0)
+        return await asyncio.create_task(later())
+
+    async def later() -> str:
+        return current_user.get()
+
+    async def story() -> None:
+        assert await asked_as(engine_of(front), "Ada") == '{"front":"reader"}'
+        assert current_user.get() == "Ada"
+
+    run(story)
+
+
+@pytest.mark.parametrize("carry", ["trace", trace, [trace, "trace"], None, 5])
+def test_what_cannot_be_carried_is_refused(carry: Any) -> None:
+    with pytest.raises(DeclarationError, match="carry="):
+        engine_of(seen_by(), carry=carry)
+
+
+@dataclass
+class Visit:
+    """A request with a session that ends with it."""
+
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@pytest.mark.parametrize("joining", [1, 3])
+def test_who_joined_is_answered_when_the_first_request_and_its_session_have_gone(joining: int) -> None:
+    ran: list[Visit] = []
+    go_on = asyncio.Event()
+
+    @client(context="front", per="user")
+    async def front(request: Visit) -> str:
+        ran.append(request)
+        await go_on.wait()
+        if request.closed.is_set():
+            raise RuntimeError("The session is closed.")
+        return "news"
+
+    async def story() -> None:
+        engine = engine_of(front)
+        visits = [Visit() for _ in range(1 + joining)]
+        first, *others = [
+            asyncio.create_task(engine.fetch("front", {}, identity=Identity("1"), request=visit)) for visit in visits
+        ]
+        await asyncio.sleep(1)
+        first.cancel()
+        visits[0].closed.set()
+        await asyncio.sleep(1)
+        go_on.set()
+        assert {(await other).body for other in others} == {b'{"front":"news"}'}
+        assert len(ran) == 2
+
+    run(story)
