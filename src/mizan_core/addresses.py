@@ -151,8 +151,8 @@ class Addresses:
         return self.page(plan, texts, key)
 
     def page(self, plan: ContextPlan, texts: Mapping[str, str], key: str = "") -> Slot:
-        """The tags of every known scope that these parameters are in. No scope is named by a null."""
-        tags = [self._tag(plan, shape, texts) for shape in plan.shapes if all(name in texts for name in shape)]
+        """The tags of every known scope that these parameters are in. A parameter without a text is null."""
+        tags = [self._tag(plan, shape, texts) for shape in plan.shapes]
         return Slot(key, tuple(tags), plan.fingerprint)
 
     def purged(self, invalidations: Sequence[Invalidation]) -> tuple[Scope, ...]:
@@ -162,7 +162,7 @@ class Addresses:
         return tuple(dict.fromkeys([self._scope(one) for one in invalidations]))
 
     def _scope(self, invalidation: Invalidation) -> Scope:
-        texts = invalidation.texts
+        texts = invalidation.scope
         named = invalidation.context, *texts.items()
         scope = self._scopes.get(named)
         if scope is None:
@@ -172,9 +172,11 @@ class Addresses:
             self._scopes.put(named, scope, _SCOPE_BYTES + 2 * sum(map(sys.getsizeof, texts.values())))
         return scope
 
-    def _tag(self, plan: ContextPlan, shape: tuple[str, ...], texts: Mapping[str, str]) -> str:
+    def _tag(self, plan: ContextPlan, shape: tuple[str, ...], texts: Mapping[str, str | None]) -> str:
         """The tag of the scope of this shape that these parameters are in."""
-        return self._keys.tag(plan.name, {name: texts[name] for name in shape}) if shape else self._wholes[plan.name]
+        if not shape:
+            return self._wholes[plan.name]
+        return self._keys.tag(plan.name, {name: texts.get(name) for name in shape})
 
 
 def _own(reader: Function, share: Mapping[str, object]) -> Mapping[str, object]:

@@ -109,7 +109,7 @@ class Context:
         object.__setattr__(self, "scopes", tuple(shapes))
         object.__setattr__(self, "concurrent", bool(concurrent))
 
-    def where(self, **bindings: Binding) -> Target:
+    def where(self, /, **bindings: Binding) -> Target:
         """This context, narrowed by exactly these bindings: parameter name to `Arg`, `Result` or `Me`."""
         if not bindings:
             raise DeclarationError(f"Context {self.name!r}: where() without a binding narrows nothing; use whole().")

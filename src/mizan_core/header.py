@@ -19,9 +19,12 @@ def encode_header(invalidations: Iterable[Invalidation]) -> str:
     """The header's value; empty if nothing is out of date.
 
     Where the line would pass 4096 bytes, all entries of a context become the whole context, largest group first. Only
-    a line of nothing but whole contexts may be longer. Raises `HeaderError` for a value that has no text.
+    a line of nothing but whole contexts may be longer. `nulls` of an entry have no text and are left out, which is
+    wider. Raises `HeaderError` for a value that has no text.
     """
     entries = list(invalidations)
+    if any(entry.nulls for entry in entries):
+        entries = list(merge(Invalidation(one.context, one.params, one.function) for one in entries))
     while True:
         texts = [entry.header_entry or _encode_entry(entry) for entry in entries]
         line = ", ".join(texts)

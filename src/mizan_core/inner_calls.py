@@ -120,7 +120,7 @@ class Inner(Mutating):
             return merge([*_whole(graph, self._declaration), *self.named, *self.joined()])
         if isinstance(outcome, Returned):
             outcome = _validated(self.function, outcome.result)
-        stale = resolve(graph, self.function, self.sent, self.identity, outcome, self.named)
+        stale = resolve(graph, self.function, self.sent, self.identity, outcome, self.named, names_all=self.names_all)
         return merge([*stale, *self.joined()])
 
 

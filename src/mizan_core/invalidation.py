@@ -34,12 +34,14 @@ class Invalidation:
     """A context, or one function of it, is out of date for the bundles whose parameters equal `params`.
 
     No parameters mean the whole context. Values are JSON values, or texts where they were read from a header; two
-    invalidations are equal if their canonical texts are (protocol, section 2).
+    invalidations are equal if their canonical texts are (protocol, section 2). A null says nothing of its parameter,
+    except of those in `nulls`, which are null in each of the bundles.
     """
 
     context: str
     params: Mapping[str, object] = field(default_factory=dict)
     function: str | None = None
+    nulls: frozenset[str] = frozenset()
     _texts: dict[str, str] | None = field(default=None, init=False, repr=False)
     # What whoever writes it first leaves here: an entry of the header, and one of `invalidate` in an answer.
     header_entry: str | None = field(default=None, init=False, repr=False)
@@ -47,7 +49,7 @@ class Invalidation:
 
     @property
     def is_whole(self) -> bool:
-        return not self.params or all(value is None for value in self.params.values())
+        return not self.nulls and (not self.params or all(value is None for value in self.params.values()))
 
     @property
     def texts(self) -> Mapping[str, str]:
@@ -56,6 +58,11 @@ class Invalidation:
             object.__setattr__(self, "_texts", texts_of(self.params))
         return self._texts  # type: ignore[return-value]  # it has just been set
 
+    @property
+    def scope(self) -> Mapping[str, str | None]:
+        """What sets bundles apart: the canonical texts, and None for what is null in each of them."""
+        return {**self.texts, **dict.fromkeys(self.nulls)} if self.nulls else self.texts
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Invalidation) and self._identity == other._identity
 
@@ -63,8 +70,8 @@ class Invalidation:
         return hash(self._identity)
 
     @property
-    def _identity(self) -> tuple[str, str | None, frozenset[tuple[str, str]]]:
-        return self.context, self.function, frozenset(self.texts.items())
+    def _identity(self) -> tuple[str, str | None, frozenset[tuple[str, str | None]]]:
+        return self.context, self.function, frozenset(self.scope.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +125,11 @@ class Joined(Protocol):
 class Mutating:
     """What the body of the function that is running has named so far. `loop` is where it began, for `identity`.
 
-    `hold` is the listener's to keep here, and `has_ended` to set when the function has. `inners` are the mutations that
-    the body has called.
+    `names_all`: the body has said that nothing else is stale. `hold` is the listener's to keep here, and `has_ended` to
+    set when the function has. `inners` are the mutations that the body has called.
     """
 
-    __slots__ = ("has_ended", "hold", "identity", "inners", "listener", "loop", "named")
+    __slots__ = ("has_ended", "hold", "identity", "inners", "listener", "loop", "named", "names_all")
 
     def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop, identity: Identity = ANONYMOUS) -> None:
         self.listener = listener
@@ -130,6 +137,7 @@ class Mutating:
         self.identity = identity
         self.has_ended = False
         self.named: list[Invalidation] = []
+        self.names_all = False
         self.inners: list[Joined] = []
         self.hold: Any = None
 
@@ -151,20 +159,40 @@ class Mutating:
             self.listener.hear(self, invalidation)
 
 
-def invalidate(affected: Context | str | Callable[..., Any], **params: object) -> None:
-    """Say in a function's body what it made stale: a context or a reader, narrowed by these parameters.
+class Invalidate:
+    """Says in a function's body what it made stale: `invalidate(Orders, customer_id=7)`.
 
-    A null value, a value that does not fit, and an empty list do not narrow; a list gives an entry per element. Raises
-    `DeclarationError` for a context, reader or parameter that does not exist, and outside of a function that an
-    engine runs.
+    Raises `DeclarationError` outside of a function that an engine runs.
     """
+
+    __slots__ = ()
+
+    def __call__(self, affected: Context | str | Callable[..., Any], /, **params: object) -> None:
+        """A context or a reader is stale, narrowed by these parameters.
+
+        A list gives an entry per element; an empty one, and a value that does not fit, do not narrow. None names the
+        bundles in which a nullable parameter is null. Raises `DeclarationError` for a context, reader or parameter that
+        does not exist.
+        """
+        mutating = _running()
+        mutating.name(named(mutating.listener.graph, affected, params))
+
+    def nothing(self) -> None:
+        """Nothing is stale of what `by_body()` leaves to this body, except for what else it names."""
+        _running().names_all = True
+
+
+invalidate = Invalidate()
+
+
+def _running() -> Mutating:
     mutating: Mutating | None = current.get()
     if mutating is None or mutating.has_ended:
         raise DeclarationError(
             "invalidate() was called outside of a mutation that an engine runs; "
             "use 'await engine.invalidate(context, ...)' there, and nothing at all in a reader or a route with GET."
         )
-    mutating.name(named(mutating.listener.graph, affected, params))
+    return mutating
 
 
 setattr(invalidate, NAMES_STALE, True)
@@ -186,7 +214,15 @@ def named(
         if name not in plan.parameters:
             known = ", ".join(plan.parameters) or "none at all"
             raise DeclarationError(f"Context {plan.name!r} has no parameter {name!r} to narrow by; it has {known}.")
-    return narrow(plan, reader, params)
+    nulls = {name for name, value in params.items() if value is None and plan.parameters[name].kinds.nullable}
+    narrowed = narrow(plan, reader, {name: value for name, value in params.items() if name not in nulls})
+    return [_where_null(one, nulls) for one in narrowed] if nulls else narrowed
+
+
+def _where_null(invalidation: Invalidation, nulls: Iterable[str]) -> Invalidation:
+    """Of these bundles, those in which these parameters are null."""
+    params = {**invalidation.params, **dict.fromkeys(nulls)}
+    return Invalidation(invalidation.context, params, invalidation.function, frozenset(nulls))
 
 
 def resolve(
@@ -196,15 +232,20 @@ def resolve(
     identity: Identity,
     outcome: Outcome,
     body: Sequence[Invalidation] = (),
+    *,
+    names_all: bool = False,
 ) -> tuple[Invalidation, ...]:
     """Everything that a call made stale: declared order, no repeats, whole entries swallowing scoped ones.
 
-    `sent` are the validated arguments that the caller gave, `body` what the function's body named.
+    `sent` are the validated arguments that the caller gave, `body` what the function's body named, which is all of it
+    with `names_all`.
     """
     if isinstance(outcome, Refused):
         return merge(body)
     stale: list[Invalidation] = []
     for affect in function.affects:
+        if names_all and isinstance(affect.narrowing, ByBody) and isinstance(outcome, Returned):
+            continue
         stale += _declared(graph.contexts[affect.context], affect, sent, identity, outcome, body)
     return merge([*stale, *body] if body else stale)
 
@@ -229,11 +270,11 @@ def touches(invalidation: Invalidation, context: str, texts: Mapping[str, str | 
 
     A parameter that `texts` does not know may have any value, so nothing sets the bundle apart; None is a known null.
     """
-    return invalidation.context == context and within(invalidation.texts, texts)
+    return invalidation.context == context and within(invalidation.scope, texts)
 
 
-def within(scope: Mapping[str, str], texts: Mapping[str, str | None]) -> bool:
-    """The same for the texts of an invalidation of the bundle's context."""
+def within(scope: Mapping[str, str | None], texts: Mapping[str, str | None]) -> bool:
+    """The same for the scope of an invalidation of the bundle's context."""
     return all(texts.get(name, text) == text for name, text in scope.items())
 
 

@@ -46,7 +46,7 @@ class KeyMaker:
         message = f'{{"c":{name},{permissions}"p":{canonical_object(texts)},"r":{rev}{user}}}'
         return f"ctx:{context}:{self._hex(message)}"
 
-    def tag(self, context: str, texts: Mapping[str, str]) -> str:
+    def tag(self, context: str, texts: Mapping[str, str | None]) -> str:
         message = f'{{"c":{canonical_string(context)},"s":{canonical_object(texts)}}}'
         return f"tag:{context}:{self._hex(message)}"
 

@@ -70,11 +70,15 @@ def urls_to_purge(manifest: Mapping[str, Any], invalidations: Iterable[Invalidat
         if known is None:
             urls[f"{manifest['base_url']}/ctx/{encode_text(invalidation.context)}/*"] = None
             continue
-        scope = {name: value for name, value in invalidation.params.items() if value is not None}
+        scope = {
+            name: value
+            for name, value in invalidation.params.items()
+            if value is not None or name in invalidation.nulls
+        }
         for endpoint in known["endpoints"]:
             urls[_endpoint_url(endpoint, known, scope)] = None
         for route in known.get("page_routes", ()):
-            urls[page_url(route, {name: canonical(value) for name, value in scope.items()})] = None
+            urls[page_url(route, invalidation.texts)] = None
     return list(urls)
 
 
@@ -193,6 +197,8 @@ def _endpoint_url(endpoint: str, context: Mapping[str, Any], scope: Mapping[str,
     defaults = context.get("defaults", {})
     pairs: list[tuple[str, str]] = []
     for name in context["params"]:
+        if name in scope and scope[name] is None:  # which a URL spells by leaving it out
+            continue
         texts = _spelled(scope[name]) if name in scope else None
         if texts is None:
             return f"{endpoint}*"

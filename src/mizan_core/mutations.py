@@ -184,7 +184,9 @@ class Mutations:
         finally:  # also where it was cancelled, which leaves its outcome unknown
             mutating.has_ended = True
             if mutating.named or mutating.inners or not (function.is_determined and isinstance(outcome, Returned)):
-                stale = resolve(self.graph, function, kept, caller.identity, outcome, mutating.named)
+                stale = resolve(
+                    self.graph, function, kept, caller.identity, outcome, mutating.named, names_all=mutating.names_all
+                )
                 purge = self._purges.of(merge([*stale, *mutating.joined()]) if mutating.inners else stale)
             late = await self._settle(hold, purge, refused=refused)
         ended = late or ended

@@ -65,7 +65,7 @@ class Stale:
     query: str
 
 
-Scope: TypeAlias = Mapping[str, str]
+Scope: TypeAlias = Mapping[str, str | None]
 Get: TypeAlias = Callable[[Stale], Awaitable[bytes]]
 
 
@@ -144,7 +144,7 @@ def _scopes(graph: Graph, invalidations: Sequence[Invalidation]) -> dict[str, li
     for one in invalidations:
         plan = graph.contexts.get(one.context)
         if plan is not None and plan.readers:
-            scopes.setdefault(one.context, []).append(one.texts)
+            scopes.setdefault(one.context, []).append(one.scope)
     return scopes
 
 

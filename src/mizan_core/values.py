@@ -45,10 +45,10 @@ def canonical(value: object) -> str:
     return plain if isinstance(plain, str) else _json_text(plain)
 
 
-def canonical_object(texts: Mapping[str, str]) -> str:
-    """Canonical JSON of an object whose members are all texts."""
+def canonical_object(texts: Mapping[str, str | None]) -> str:
+    """Canonical JSON of an object whose members are all texts, or null."""
     names = sorted(texts) if all(map(str.isascii, texts)) else sorted(texts, key=utf16_order)
-    return f"{{{','.join([f'{canonical_string(name)}:{canonical_string(texts[name])}' for name in names])}}}"
+    return f"{{{','.join([f'{canonical_string(name)}:{_text_or_null(texts[name])}' for name in names])}}}"
 
 
 def canonical_json(value: object) -> str:
@@ -221,6 +221,10 @@ def canonical_string(text: str) -> str:
     """As `JSON.stringify` writes it: control characters and lone surrogates escaped, nothing else."""
     quoted = encode_basestring(text)
     return quoted if quoted.isascii() else _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)
+
+
+def _text_or_null(text: str | None) -> str:
+    return "null" if text is None else canonical_string(text)
 
 
 def _integer(value: int) -> str:

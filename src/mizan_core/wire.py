@@ -222,7 +222,11 @@ def _encode_entry(invalidation: Invalidation) -> bytes:
 
 
 def _entry(invalidation: Invalidation) -> object:
-    params = {name: jsonable(value) for name, value in invalidation.params.items() if value is not None}
+    params = {
+        name: jsonable(value)
+        for name, value in invalidation.params.items()
+        if value is not None or name in invalidation.nulls
+    }
     if invalidation.function is None and not params:
         return invalidation.context
     entry: dict[str, object] = {"context": invalidation.context}
@@ -240,8 +244,12 @@ def _read_entry(entry: object) -> Invalidation:
         case {"context": str(context), **rest}:
             params, function = rest.get("params", {}), rest.get("function")
             if isinstance(params, dict) and (function is None or isinstance(function, str)):
-                return Invalidation(context, params, function)
+                return Invalidation(context, params, function, frozenset(_nulls(params)))
     raise BadRequest("An entry of 'invalidate' cannot be read.")
+
+
+def _nulls(params: Mapping[str, object]) -> Iterable[str]:
+    return (name for name, value in params.items() if value is None)
 
 
 def _title(status: int) -> str:
