@@ -165,8 +165,6 @@ class Invalidate:
     Raises `DeclarationError` outside of a function that an engine runs.
     """
 
-    __slots__ = ()
-
     def __call__(self, affected: Context | str | Callable[..., Any], /, **params: object) -> None:
         """A context or a reader is stale, narrowed by these parameters.
 
@@ -182,6 +180,7 @@ class Invalidate:
         _running().names_all = True
 
 
+setattr(Invalidate, NAMES_STALE, True)
 invalidate = Invalidate()
 
 
@@ -193,9 +192,6 @@ def _running() -> Mutating:
             "use 'await engine.invalidate(context, ...)' there, and nothing at all in a reader or a route with GET."
         )
     return mutating
-
-
-setattr(invalidate, NAMES_STALE, True)
 
 
 def named(
