@@ -277,7 +277,8 @@ class TestTheCost:
 
         async def story() -> None:
             await refreshed(shown(200, "noted"), affected, graph=build([noted, profile]))
-            assert looked_at == [*range(validated)]
+            assert [*dict.fromkeys(looked_at)] == [*range(validated)]
+            assert len(looked_at) <= 2 * validated  # once more from its text, where a validator may read that otherwise
 
         run(story)
 
