@@ -1,5 +1,6 @@
 """`Mizan`: an engine, who asks, and the endpoints, put together as one ASGI application."""
 
+import inspect
 import logging
 import os
 import sys
@@ -25,10 +26,11 @@ from mizan_core.errors import DeclarationError
 from mizan_core.failures import Errors
 from mizan_core.graph import Graph
 from mizan_core.guards import PermissionsOf
+from mizan_core.pace import check_asyncio
 from mizan_core.tokens import DEFAULT_TTL_SECONDS, Keys, check_keys
 
 from .auth import Authenticate, Authenticator, mwt_obtain_function, read_origins
-from .endpoints import Endpoint, Service, endpoints_of, missing_endpoint
+from .endpoints import CallEndpoint, Endpoint, Service, endpoints_of, missing_endpoint
 from .http_errors import told
 from .requests import BodyLimit, before_path, below_mount, is_base
 from .responses import error_reply
@@ -139,6 +141,7 @@ class Mizan:
 
         The host, `app`, is asked for each bundle that is sent along with a call's answer whether its path is allowed.
         """
+        self._service.lifespan.runs = True
         if callable(app):
             self._service.path_rules.host = app
         async with self.engine:
@@ -174,10 +177,13 @@ class Mizan:
 
     def _find(self, scope: Scope) -> tuple[Endpoint, bool]:
         """What answers at this path, and whether that is its canonical spelling. Raises `NotFound`."""
+        check_asyncio()
         place = below_mount(scope, self.base_url).removesuffix("/") + "/"
         endpoint = self._endpoints.get(place)
         if endpoint is None:
             return missing_endpoint(self._service, place), False
+        if isinstance(endpoint, CallEndpoint) and endpoint.may_affect:
+            self._service.check_lifespan()
         before = before_path(scope, place)
         canonical = before is not None and is_base(before, self.base_url, scope)
         if before is not None and not canonical and unquote(before) != self.base_url:
@@ -196,6 +202,7 @@ class Mizan:
         if scope["type"] != "lifespan":
             await send({"type": "websocket.close", "code": 1000, "reason": "There are no websockets here."})
             return
+        self._service.lifespan.runs = True
         await receive()
         async with self.engine:
             await send({"type": "lifespan.startup.complete"})
@@ -230,7 +237,7 @@ def _check_settings(base_url: str, max_body_bytes: int, mwt_ttl: int) -> None:
 
 
 def _warn_of_several_memories(cache: CacheBackend | None) -> None:
-    if isinstance(cache, MemoryCache) and several_workers(os.environ, sys.argv):
+    if isinstance(cache, MemoryCache) and several_workers(os.environ, sys.argv, inspect.currentframe()):
         logger.warning(
             "The cache is in the memory of each process, and several workers were asked for: none of them sees "
             "another's purges, so they will serve old data. Share a cache between them."

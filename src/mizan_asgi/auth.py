@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -26,6 +27,8 @@ Authenticate: TypeAlias = Callable[[Request], Identity | Awaitable[Identity | No
 
 # Where users of common frameworks keep their id, the field's own term first.
 _ID_ATTRIBUTES = ("identity", "id", "pk", "user_id", "username")
+
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?/?")
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -193,13 +196,19 @@ def read_origins(origins: Iterable[str]) -> frozenset[str]:
     """Trusted origins such as `https://app.example.com`. Raises `DeclarationError` for what is no origin."""
     if isinstance(origins, str):
         raise DeclarationError("trusted_origins takes a list of origins, not one text.")
-    read = set()
-    for origin in origins:
-        normal = _normal_origin(origin)
-        if normal is None or urlsplit(origin).path.strip("/"):
-            raise DeclarationError(f"trusted_origins has {origin!r}; an origin is like 'https://app.example.com'.")
-        read.add(normal)
-    return frozenset(read)
+    return frozenset(map(_read_origin, origins))
+
+
+def _read_origin(origin: str) -> str:
+    if "*" in origin:
+        why = "no browser sends an origin with a '*', so it would match none. List each of them"
+    elif not origin.isascii():
+        why = "browsers send it in ASCII, as in 'https://xn--bcher-kva.example'"
+    elif not _ORIGIN.fullmatch(origin) or (normal := _normal_origin(origin)) is None:
+        why = "an origin is like 'https://app.example.com', without a path"
+    else:
+        return normal
+    raise DeclarationError(f"trusted_origins has {origin!r}; {why}.")
 
 
 class IssuedToken(TypedDict):

@@ -60,6 +60,17 @@ _ABOUT_CALLERS = TOKEN_HEADERS | {b"sec-fetch-site", b"origin", b"x-mizan-mounte
 _OF_CALLS = _ABOUT_CALLERS | {b"content-type", b"content-length"}
 
 
+# A logger of its own, to be silenced where no host is meant to run the lifespan, as in tests.
+_of_lifespan = logging.getLogger("mizan.lifespan")
+
+
+@dataclass(slots=True)
+class Lifespan:
+    """Whether a host or a server runs Mizan's lifespan."""
+
+    runs: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """What every endpoint needs."""
@@ -71,6 +82,7 @@ class Service:
     body_limit: BodyLimit
     refreshes: bool
     path_rules: PathRules = field(default_factory=PathRules)
+    lifespan: Lifespan = field(default_factory=Lifespan)
     queries: Memo[_Asked, Query] = field(default_factory=lambda: Memo(REMEMBERED_QUERIES_BYTES))
     told: set[str] = field(default_factory=set)  # the warnings that were logged
     taking_request: frozenset[str] = field(init=False)  # functions that are handed the host's request
@@ -79,11 +91,21 @@ class Service:
         functions = self.engine.graph.functions.values()
         object.__setattr__(self, "taking_request", frozenset(one.name for one in functions if one.takes_request))
 
-    def tell_once(self, warning: str, *values: object) -> None:
+    def tell_once(self, warning: str, *values: object, log: logging.Logger = logger) -> None:
         """Log a warning about how this application is set up, the first time that it shows."""
         if warning not in self.told:
             self.told.add(warning)
-            logger.warning(warning, *values)
+            log.warning(warning, *values)
+
+    def check_lifespan(self) -> None:
+        """Warn, at the first call of a mutation, if nobody runs the lifespan."""
+        if not self.lifespan.runs:
+            self.tell_once(
+                "Nobody runs mizan.lifespan, so shutting down will not wait for mutations that have begun, nor for "
+                "purges that are owed: other processes may be served old data after it. Hand it to the application "
+                "that the server runs, as FastAPI(lifespan=mizan.lifespan) does, or enter it in a lifespan of its own.",
+                log=_of_lifespan,
+            )
 
 
 class Endpoint(Protocol):
@@ -130,6 +152,9 @@ class CallEndpoint:
         self._service = service
         self._name = name
         self._bundles = bundles
+        functions = service.engine.graph.functions
+        called = functions.values() if name is None else [functions[name]] if name in functions else []
+        self.may_affect = any(function.affects for function in called)
 
     def recall(self, scope: Scope) -> None:
         """Nothing is known of a call before it was made."""

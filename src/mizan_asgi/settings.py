@@ -1,10 +1,17 @@
 """Settings from the environment, read here and nowhere else."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import FrameType
 
 from mizan_core.errors import DeclarationError
 from mizan_core.tokens import DEFAULT_TTL_SECONDS
+
+# Servers that start processes, and the variables that tell them how many.
+_SERVERS = frozenset({"uvicorn", "gunicorn", "uvicorn_worker", "hypercorn", "granian"})
+_COUNTS = ("WEB_CONCURRENCY", "UVICORN_WORKERS", "GRANIAN_WORKERS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +44,39 @@ class Settings:
         return settings
 
 
-def several_workers(environ: Mapping[str, str], argv: Sequence[str]) -> bool:
-    """Whether a server was told, in a way that shows, to start several processes."""
-    counts = [environ.get("WEB_CONCURRENCY", "")]
+def several_workers(environ: Mapping[str, str], argv: Sequence[str], frame: FrameType | None = None) -> bool:
+    """Whether a server was told to start several processes: by a variable, by an argument, or in Python.
+
+    What was said in Python, or in a file of the server's, shows in the frames of the server that is about to import
+    the application; `frame` is the innermost.
+    """
+    with contextlib.suppress(ValueError):  # quotes that do not match, which gunicorn itself refuses
+        argv = [*argv, *shlex.split(environ.get("GUNICORN_CMD_ARGS", ""))]
+    counts = [environ.get(name, "") for name in _COUNTS]
     for place, word in enumerate(argv):
         option, equals, value = word.partition("=")
         if option in ("--workers", "-w"):
             counts.append(value if equals else "".join(argv[place + 1 : place + 2]))
         elif word.startswith("-w"):
             counts.append(word.removeprefix("-w"))
-    return any(count.isdecimal() and int(count) > 1 for count in counts)
+    return any(count.isdecimal() and int(count) > 1 for count in counts) or any(map(_is_of_several, _frames(frame)))
+
+
+def _frames(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _is_of_several(frame: FrameType) -> bool:
+    """Whether this is a function of a server that has several processes, or of one that is not the first."""
+    if frame.f_globals.get("__name__", "").partition(".")[0] not in _SERVERS:
+        return False
+    known = frame.f_locals
+    holders = [known[name] for name in ("self", "config", "cfg") if name in known]
+    holders += [getattr(one, name, None) for one in holders for name in ("config", "cfg")]
+    counts = [getattr(one, "workers", None) for one in holders] + [known.get("worker_id")]
+    return any(isinstance(count, int) and count > 1 for count in counts)
 
 
 def _keys(environ: Mapping[str, str]) -> Mapping[str, str] | None:

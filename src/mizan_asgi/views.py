@@ -129,6 +129,8 @@ class FunctionEndpoint:
 
     async def _act(self, scope: Scope, receive: Receive) -> Reply | Returned:
         service = self._service
+        if self._function.affects:
+            service.check_lifespan()
         headers = SentHeaders(scope)
         caller = await service.authenticator.identify(headers, scope, receive)
         if not caller.by_header and (self._function.affects or scope["method"] not in _SAFE_METHODS):

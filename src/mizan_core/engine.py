@@ -34,7 +34,7 @@ from .invalidation import Invalidation, named
 from .keys import MINIMUM_SECRET_BYTES, KeyMaker, check_secret
 from .manifest import page_url
 from .mutations import Mutations, held
-from .pace import Waiting
+from .pace import Waiting, check_asyncio
 from .policies import Never, Per
 from .round_trip import read_back
 from .running import NOBODY, Caller, Finish, Ran, Runner
@@ -144,6 +144,7 @@ class Engine:
         )
 
     async def __aenter__(self) -> Self:
+        check_asyncio()
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -185,6 +186,7 @@ class Engine:
         door: Door = Door.CALL,
     ) -> Answer | Failure:
         """As `call`, with errors returned beside what went out of date before they were raised."""
+        check_asyncio()
         ended = self.begin(name, args, identity=identity, request=request, door=door)
         return await ended.work if isinstance(ended, Waiting) else ended
 
@@ -214,6 +216,7 @@ class Engine:
 
     async def admit(self, name: str, *, identity: Identity = ANONYMOUS, door: Door = Door.CALL) -> Function:
         """Find a function and ask its guard, before anything of its arguments is read. Raises `CallError`."""
+        check_asyncio()
         function = self._find(name, door)
         await authorise(function, identity, self._permissions)
         return function
@@ -248,6 +251,7 @@ class Engine:
 
         Raises `CallError` for refusals, and whatever else the first reader that fails raises.
         """
+        check_asyncio()
         plan = self.plan(context)
         try:
             await self.authorise(plan, identity)
@@ -366,6 +370,7 @@ class Engine:
 
         Raises `DeclarationError` for a context, reader or parameter that does not exist.
         """
+        check_asyncio()
         invalidations = tuple(named(self.graph, affected, params))
         await self._mutations.purge(invalidations)
         return invalidations

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from .errors import DeclarationError
+
 T = TypeVar("T")
 
 
@@ -20,6 +22,18 @@ class Waiting(Generic[T]):
     """Work that has not ended yet."""
 
     work: Awaitable[T]
+
+
+def check_asyncio() -> None:
+    """Raise `DeclarationError` where no event loop of asyncio's runs: under trio, or outside of any loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise DeclarationError(
+            "Mizan runs on asyncio alone, and no event loop of asyncio's is running here. Under trio it cannot run: "
+            "start the server with asyncio, as 'hypercorn --worker-class asyncio' does, and tests with anyio's backend "
+            "'asyncio'."
+        ) from None
 
 
 class Tasks:

@@ -12,10 +12,10 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from mizan_asgi import Mizan
-from mizan_core import Context, Invalidation, build, build_manifest, client, urls_to_purge
+from mizan_core import Context, DeclarationError, Invalidation, build, build_manifest, client, urls_to_purge
 
 from .servers import lifespan, uvicorn_process
-from .site import HOST, PUBLIC, Site, hosting, http, logged, refusal
+from .site import HOST, PUBLIC, Site, hosting, http, logged, raw, refusal
 
 pytestmark = pytest.mark.anyio
 
@@ -201,6 +201,77 @@ class TestMountedElsewhere:
                 assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
             assert (await web.get("/profile/5")).status_code == 200
         assert not logged(caplog)
+
+
+def of_lifespan(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [one.getMessage() for one in caplog.records if one.name == "mizan.lifespan"]
+
+
+class TestWithoutALifespan:
+    async def test_the_first_mutation_tells_once_what_that_costs(
+        self, site: Site, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with http(site.app()) as web:
+            await web.get("/api/mizan/ctx/user/?user_id=5")
+            await web.post("/api/mizan/call/echo/", json={"values": []})
+            await web.get("/profile/5/")
+            assert of_lifespan(caplog) == []
+            for path in ("/api/mizan/call/update_profile/", "/rename/", "/api/mizan/call/"):
+                await web.post(path, json={"user_id": 5, "name": "Eve"})
+        (told,) = of_lifespan(caplog)
+        assert "FastAPI(lifespan=mizan.lifespan)" in told
+
+    async def test_a_view_tells_as_a_call_does(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
+        async with http(site.app()) as web:
+            await web.post("/rename/", json={"user_id": 5, "name": "Eve"})
+        assert len(of_lifespan(caplog)) == 1
+
+    @pytest.mark.parametrize("host", [lambda mizan: mizan, lambda mizan: in_fastapi(mizan, "/api/mizan")])
+    async def test_where_one_runs_nothing_is_told(
+        self, site: Site, caplog: pytest.LogCaptureFixture, host: Callable[[Mizan], Any]
+    ) -> None:
+        app = host(site.mizan())
+        async with lifespan(app), http(app) as web:
+            await web.post("/api/mizan/call/update_profile/", json={"user_id": 5})
+        assert of_lifespan(caplog) == []
+
+    async def test_without_mutations_there_is_nothing_to_wait_for(self, caplog: pytest.LogCaptureFixture) -> None:
+        @client
+        async def ping() -> str:
+            return "pong"
+
+        async with http(hosting(Mizan(build([ping])))) as web:
+            await web.post("/api/mizan/call/", json={"fn": "ping"})
+        assert of_lifespan(caplog) == []
+
+
+class TestWithoutAsyncio:
+    """What a coroutine meets that trio runs: there is no event loop of asyncio's."""
+
+    def test_every_way_in_says_that_it_is_for_asyncio(self, site: Site) -> None:
+        async def entered() -> None:
+            async with mizan.lifespan():
+                raise AssertionError("It started.")
+
+        mizan = site.mizan()
+        engine = mizan.engine
+        for work in (
+            engine.call("echo", {"values": []}),
+            engine.run("echo", {"values": []}),
+            engine.fetch("weather", {}),
+            engine.invalidate("user"),
+            engine.page("profile_page", {"user_id": 5}),
+            entered(),
+        ):
+            with pytest.raises(DeclarationError, match="asyncio alone"):
+                work.send(None)
+
+    def test_a_request_is_answered_500_and_the_log_says_it(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
+        for path in ("/api/mizan/ctx/weather/", "/profile/5/"):
+            with pytest.raises(StopIteration):
+                raw(site.mizan(), "GET", path).send(None)
+        told = [str(one.exc_info and one.exc_info[1]) for one in logged(caplog)]
+        assert ["hypercorn --worker-class asyncio" in one for one in told] == [True, True]
 
 
 async def test_below_a_host_the_routes_are_the_hosts_to_serve(site: Site) -> None:

@@ -1,8 +1,12 @@
 """What a deployment sets, and what is refused before it serves anything."""
 
+import inspect
 import json
 import logging
+import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,7 +33,8 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         "TRUSTED_ORIGINS",
     ):
         monkeypatch.delenv(f"MIZAN_{name}", raising=False)
-    monkeypatch.delenv("WEB_CONCURRENCY", raising=False)
+    for name in ("WEB_CONCURRENCY", "UVICORN_WORKERS", "GRANIAN_WORKERS", "GUNICORN_CMD_ARGS"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "argv", ["server"])
 
 
@@ -144,7 +149,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an origin with a path": ({"trusted_origins": ["https://a.test/x"]}, "trusted_origins"),
     "an origin without a scheme": ({"trusted_origins": ["a.test"]}, "trusted_origins"),
     "the origin null": ({"trusted_origins": ["null"]}, "trusted_origins"),
-    "every origin": ({"trusted_origins": ["*"]}, "trusted_origins"),
+    "every origin": ({"trusted_origins": ["*"]}, "would match none"),
+    "every origin below one": ({"trusted_origins": ["https://*.a.test"]}, "would match none"),
+    "an origin with a query": ({"trusted_origins": ["https://a.test?x"]}, "without a path"),
+    "an origin with a fragment": ({"trusted_origins": ["https://a.test#x"]}, "without a path"),
+    "an origin with a user": ({"trusted_origins": ["https://ada@a.test"]}, "without a path"),
+    "an origin with a space": ({"trusted_origins": ["https://a.test "]}, "without a path"),
+    "an origin with a port that is none": ({"trusted_origins": ["https://a.test:99999"]}, "without a path"),
+    "an origin that is not in ASCII": ({"trusted_origins": ["https://b\u00fccher.test"]}, "xn--"),
     "one text for a list of origins": ({"trusted_origins": "https://a.test"}, "not one text"),
     "no time for a command": ({"deadline": 0}, "deadline=0"),
     "a ttl of nothing": ({"mwt_keys": KEYS, "mwt_ttl": 0}, "ttl"),
@@ -191,12 +203,64 @@ def test_a_function_called_mwt_obtain_is_refused_where_keys_are_set(site: Site) 
         ({}, ["gunicorn", "-w1", "--worker-class=x"], False),
         ({}, ["uvicorn", "--workers"], False),
         ({"WEB_CONCURRENCY": "1"}, ["uvicorn", "--workers", "2"], True),
+        ({"UVICORN_WORKERS": "2"}, [], True),
+        ({"GRANIAN_WORKERS": "2"}, [], True),
+        ({"GUNICORN_CMD_ARGS": "--bind=:80 --workers=2"}, [], True),
+        ({"GUNICORN_CMD_ARGS": "-w 2 --name 'the shop'"}, ["gunicorn", "shop:app"], True),
+        ({"GUNICORN_CMD_ARGS": "-w 1"}, ["gunicorn", "shop:app"], False),
+        ({"GUNICORN_CMD_ARGS": "it's broken"}, ["gunicorn", "-w", "2"], True),
+        ({}, ["fastapi", "run", "--workers", "2"], True),
+        ({}, ["granian", "--workers", "2"], True),
+        ({}, ["hypercorn", "-w", "2"], True),
     ],
 )
 def test_several_workers_show_in_the_environment_or_in_the_arguments(
     environ: dict[str, str], argv: list[str], several: bool
 ) -> None:
     assert several_workers(environ, argv) is several
+
+
+# How servers look that were told in Python, or in a file of theirs, just before they import the application.
+FRAMES = {
+    "gunicorn's worker": ("gunicorn.workers.base", "self.cfg.workers"),
+    "uvicorn's child": ("uvicorn._subprocess", "config.workers"),
+    "hypercorn's child": ("hypercorn.asyncio.run", "config.workers"),
+    "granian's parent, forked": ("granian.server.mp", "self.workers"),
+    "granian's child": ("granian.server.mp", "worker_id"),
+}
+
+
+@pytest.mark.parametrize(("module", "where"), FRAMES.values(), ids=FRAMES)
+@pytest.mark.parametrize(("count", "several"), [(2, True), (1, False)])
+def test_several_workers_show_in_the_frames_of_servers(module: str, where: str, count: int, several: bool) -> None:
+    name, *attributes = where.split(".")
+    value: Any = count
+    for attribute in reversed(attributes):
+        value = SimpleNamespace(**{attribute: value})
+    scope = {"__name__": module, "ask": lambda: several_workers({}, [], inspect.currentframe())}
+    exec(f"def serve({name}):\n    return ask()", scope)  # the frame of a function of such a module
+    assert scope["serve"](value) is several
+    scope["__name__"] = "shop.workers"
+    assert scope["serve"](value) is False
+
+
+@pytest.mark.parametrize(("count", "told"), [(2, True), (1, False)])
+def test_workers_that_uvicorn_is_given_in_python_are_warned_of(tmp_path: Path, count: int, told: bool) -> None:
+    (tmp_path / "shop.py").write_text(
+        "import logging\nfrom mizan_asgi import Mizan\nfrom mizan_core import build\n"
+        "logging.basicConfig()\napp = Mizan(build([]))\n"
+    )
+    (tmp_path / "serve.py").write_text(
+        f"import uvicorn\nif __name__ == '__main__':\n    uvicorn.run('shop:app', port=0, workers={count})\n"
+    )
+    with subprocess.Popen([sys.executable, "serve.py"], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if "Application startup complete" in line:
+                process.terminate()
+        assert any("several workers" in line for line in lines) is told
 
 
 def test_a_cache_in_memory_under_several_workers_is_warned_of_loudly(
