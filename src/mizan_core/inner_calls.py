@@ -63,7 +63,8 @@ class Inner(Mutating):
         self._outer = outer
         self._noted: Outcome = Unknown()
         self._stale: tuple[Invalidation, ...] | None = None
-        outer.inners.append(self)
+        if not outer.root.has_ended:  # a task that goes on after its function may call any number
+            outer.inners.append(self)
 
     @property
     def root(self) -> Mutating:

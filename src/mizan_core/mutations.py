@@ -88,7 +88,7 @@ class Mutations:
         if isinstance(outer, Reading):
             if function.affects:
                 return Failure(misplaced(function.declaration), function=function.name)
-        elif outer.listener.graph is self.graph:  # or its answer could name nothing of this one
+        elif outer.listener.graph is self.graph and not outer.root.has_ended:  # or its answer could not tell
             return Waiting(self._joined(outer, function, sent, caller))
         return self._begun_alone(outer, function, sent, caller)
 

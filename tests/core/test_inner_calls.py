@@ -304,6 +304,30 @@ class TestOutcomes:
 
         asyncio.run(story())
 
+    @pytest.mark.parametrize("way", ["function", "engine"])
+    def test_what_a_task_calls_after_its_function_has_ended_is_purged(self, way: str) -> None:
+        async def story() -> None:
+            gate = asyncio.Event()
+            tasks: list[asyncio.Task[None]] = []
+
+            async def later() -> None:
+                await gate.wait()
+                await (close(5) if way == "function" else engine.run("close", {"ticket_id": 5}))
+
+            async def body() -> None:
+                tasks.append(asyncio.create_task(later()))
+
+            engine = engine_of(outer(body))
+            assert (await engine.call("close_all", {"org_id": 1})).invalidations == (ONE,)
+            await engine.fetch("tickets", {"ticket_id": 5})
+            gate.set()
+            await tasks[0]
+            while len(engine._mutations):
+                await asyncio.sleep(0)
+            assert (await engine.fetch("tickets", {"ticket_id": 5})).status == "miss"
+
+        asyncio.run(story())
+
     def test_what_the_engine_still_runs_for_a_body_is_out_of_date(self) -> None:
         async def story() -> None:
             gate = asyncio.Event()
