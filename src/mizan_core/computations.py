@@ -16,7 +16,9 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from .current_call import current
-from .errors import DeclarationError, TimedOut
+from .errors import CallError, DeclarationError, TimedOut
+from .failures import blame, cancelled_itself, is_cancelled
+from .fetched import PersonalFailure
 
 logger = logging.getLogger("mizan")
 
@@ -108,13 +110,17 @@ class Computations:
             return ended.value  # type: ignore[no-any-return]  # what the coroutine returns
         except BaseException as error:
             computation.has_ended = True
-            _explain(error, computation, shared=shared)
+            told = _told(error, computation, shared=shared)
+            if told is not error:
+                raise told from told.__cause__
             raise
         # Only what suspends can be stuck, and needs a limit.
         try:
             return (yield from self._limited(computation, work, awaited, context))
-        except LookupError as error:
-            _explain(error, computation, shared=shared)
+        except BaseException as error:
+            told = _told(error, computation, shared=shared)
+            if told is not error:
+                raise told from told.__cause__
             raise
         finally:
             computation.has_ended = True
@@ -199,6 +205,17 @@ class Computations:
             computation.expired = True
             logger.error("%s did not answer within %s seconds, and was given up.", computation.running, self._limit)
             computation.task.cancel()
+
+
+def _told(error: BaseException, computation: Computation, *, shared: bool) -> BaseException:
+    """The error with the name of the function that failed, for the log. A CancelledError of its own is a failure."""
+    failed = error.error if isinstance(error, PersonalFailure) else error
+    if isinstance(failed, asyncio.CancelledError):
+        return error if is_cancelled() else cancelled_itself(computation.running, failed)
+    if not isinstance(failed, CallError):
+        blame(failed, computation.running)
+        _explain(failed, computation, shared=shared)
+    return error
 
 
 def _explain(error: BaseException, computation: Computation, *, shared: bool) -> None:

@@ -4,6 +4,7 @@ An error that an engine raises carries what the call made stale, for a host that
 raise one and the same object, so what it carries is never another call's.
 """
 
+import asyncio
 import copy
 import inspect
 import logging
@@ -98,6 +99,12 @@ def blame(error: BaseException, function: str) -> None:
 def blamed(error: BaseException) -> str | None:
     """Which function raised the error, where that is known."""
     return error.__dict__.get(_FUNCTION)
+
+
+def is_cancelled() -> bool:
+    """Whether somebody has cancelled the running task, rather than a function having raised CancelledError."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def cancelled_itself(function: str, error: BaseException) -> RuntimeError:

@@ -13,7 +13,7 @@ from .cache.guard import CacheState
 from .current_call import current
 from .declare import Declaration
 from .errors import CacheUnavailable, CallError, Unavailable
-from .failures import ErrorMapping, cancelled_itself
+from .failures import ErrorMapping, cancelled_itself, is_cancelled
 from .graph import Function, Graph
 from .holds import Scope
 from .inner_calls import READING, Inner, Reading, arguments_of, identity_of, misplaced
@@ -137,7 +137,7 @@ class Mutations:
         except Exception as error:  # noqa: BLE001  # the function is not ours, and what it named is told all the same
             ended = failure_of(self._errors, function.name, error)
         except asyncio.CancelledError as error:
-            if _is_cancelled():
+            if is_cancelled():
                 raise
             ended = failure_of(self._errors, function.name, cancelled_itself(function.name, error))
         finally:
@@ -162,23 +162,24 @@ class Mutations:
         current.set(mutating)
         ended: Answer | Failure
         outcome: Outcome = Unknown()
-        refused = False
+        refused = True  # until the function begins, nothing can have happened
         kept = snapshot(sent, function.fragile) if function.fragile else sent
         try:
             if isinstance(hold, MemoryHold):
                 # Until the function first waits, nobody else has a turn, and nothing need be held.
                 work: Awaitable[Any] = before_waiting(self._begun(function, sent, caller), hold.begin)
-            elif refused := await self._refuses_to_run(hold):
+            elif await self._refuses_to_run(hold):
                 raise Unavailable  # noqa: TRY301  # told as a refusal of the function's own is
             else:
                 work = self._begun(function, sent, caller)
+            refused = False
             ended, result = answered(function, await work) if function.is_direct else await work
             outcome = _outcome_of_result(function, result)
         except Exception as error:  # noqa: BLE001  # the function is not ours, and its effects are told all the same
             ended = failure_of(self._errors, function.name, error)
             outcome = Refused() if refused else _outcome_of_error(ended.error)
         except asyncio.CancelledError as error:
-            if _is_cancelled():
+            if is_cancelled():
                 raise
             ended = failure_of(self._errors, function.name, cancelled_itself(function.name, error))
         finally:  # also where it was cancelled, which leaves its outcome unknown
@@ -311,12 +312,6 @@ def _unheard(ended: Answer | Failure) -> None:
         refused = isinstance(_outcome_of_error(ended.error), Refused)
         level = logging.INFO if refused else logging.ERROR
         logger.log(level, "%s failed, and its caller had gone.", ended.function, exc_info=ended.error)
-
-
-def _is_cancelled() -> bool:
-    """Whether somebody has cancelled the running task, rather than its function having raised CancelledError."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _outcome_of_error(error: Exception) -> Outcome:

@@ -164,16 +164,22 @@ class Runner:
         computation.running = ", ".join(function.name for function, _ in works)
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._one(function, given, finish)) for function, given in works]
+                tasks = [
+                    group.create_task(self._one(function, given, computation, finish)) for function, given in works
+                ]
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         return [task.result() for task in tasks]
 
-    async def _one(self, function: Function, given: Mapping[str, Any], finish: Finish) -> Any:
-        if function.is_async:
-            return finish(function, await function.call(**given))
-        answer = await self._threads.start(partial(_call, function, given, finish))
-        return await _from_thread(function, answer, finish)
+    async def _one(self, function: Function, given: Mapping[str, Any], computation: Computation, finish: Finish) -> Any:
+        try:
+            if function.is_async:
+                return finish(function, await function.call(**given))
+            answer = await self._threads.start(partial(_call, function, given, finish))
+            return await _from_thread(function, answer, finish)
+        except Exception:
+            computation.running = function.name
+            raise
 
 
 async def _finished(function: Function, work: Awaitable[Any], finish: Finish) -> Any:

@@ -127,7 +127,7 @@ async def test_a_get_that_changes_something_fails_when_it_happens(
     assert [one.getMessage() for one in logged(caplog)] == ["x failed unexpectedly."]
 
 
-@pytest.mark.parametrize("act", [naming])
+@pytest.mark.parametrize("act", [naming, lambda user_id: rename(user_id), "engine"])
 @pytest.mark.parametrize("is_async", [True, False])
 async def test_a_reader_that_changes_something_fails_when_it_happens(act: Any, is_async: bool) -> None:
     ran: list[int] = []

@@ -13,6 +13,7 @@ import pytest
 from mizan_core import (
     CallError,
     Conflict,
+    Context,
     DeclarationError,
     Engine,
     Invalidation,
@@ -301,6 +302,56 @@ class TestCancelledErrors:
 
         asyncio.run(story())
 
+    @pytest.mark.parametrize("concurrent", [True, False])
+    @pytest.mark.parametrize("kind", ["prompt", "waiting", "sync"])
+    def test_a_readers_own_is_its_failure(self, kind: str, concurrent: bool) -> None:
+        context = Context("reading", concurrent=concurrent)
+
+        @client(context=context)
+        async def prompt() -> int:
+            raise asyncio.CancelledError
+
+        @client(context=context)
+        async def waiting() -> int:
+            await asyncio.sleep(0)
+            raise asyncio.CancelledError
+
+        @client(context=context)
+        def sync() -> int:
+            raise asyncio.CancelledError
+
+        async def story() -> None:
+            reader = {"prompt": prompt, "waiting": waiting, "sync": sync}[kind]
+            engine = Engine(build([reader]), cache=MemoryCache())
+            for work in (engine.fetch("reading", {}), engine.call(kind, {})):
+                with pytest.raises(RuntimeError, match=f"{kind} raised CancelledError") as caught:
+                    await work
+                assert blamed(caught.value) == kind
+
+        asyncio.run(story())
+
+    def test_a_caller_who_goes_away_cancels_what_is_computed_for_it_alone(self) -> None:
+        ended: list[BaseException] = []
+
+        @client(context="reading", cache=False)
+        async def reading() -> int:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError as error:
+                ended.append(error)
+                raise
+            return 1
+
+        async def story() -> None:
+            asking = asyncio.create_task(Engine(build([reading])).fetch("reading", {}))
+            await asyncio.sleep(0)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+
+        asyncio.run(story())
+        assert len(ended) == 1
+
     @pytest.mark.parametrize("affects", ["page", None])
     @pytest.mark.parametrize("caller_has_gone", [True, False])
     def test_a_task_that_is_cancelled_from_outside_stays_cancelled(
@@ -328,6 +379,38 @@ class TestCancelledErrors:
             await asyncio.wait([tasks[0]])
             with pytest.raises(asyncio.CancelledError):
                 await calling
+
+        asyncio.run(story())
+
+
+class TestBlame:
+    @pytest.mark.parametrize("concurrent", [True, False])
+    @pytest.mark.parametrize("failing", ["first", "second", "third"])
+    def test_the_reader_that_failed_is_named(self, failing: str, concurrent: bool) -> None:
+        context = Context("reading", concurrent=concurrent)
+
+        def fail(name: str) -> int:
+            if name == failing:
+                raise KeyError(name)
+            return 1
+
+        @client(context=context)
+        async def first(request: object) -> int:
+            await asyncio.sleep(0)
+            return fail("first")
+
+        @client(context=context)
+        def second() -> int:
+            return fail("second")
+
+        @client(context=context)
+        def third() -> int:
+            return fail("third")
+
+        async def story() -> None:
+            with pytest.raises(KeyError) as caught:
+                await Engine(build([first, second, third]), cache=MemoryCache()).fetch("reading", {})
+            assert blamed(caught.value) == failing
 
         asyncio.run(story())
 
