@@ -38,7 +38,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"holds", "flights", "turns"},
         {"memory_holds", "backend_holds", "debts", "reclaiming"},
         {"identity", "texts", "json_types", "aliases", "result_shapes"},
-        {"host_parameters"},
+        {"host_parameters", "field_defaults"},
         {"policies", "keys", "signature", "watch", "collisions", "declared_types", "round_trip"},
         {"declare", "inputs", "tokens"},
         {"graph"},

@@ -1,7 +1,7 @@
 """A parameter's alias: the one name by which everyone but the function itself knows it."""
 
 import typing
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Annotated, Any
 
 import typing_extensions
@@ -34,7 +34,7 @@ def take_alias(name: str, annotation: Any) -> tuple[str, Any]:
     fields = [one for one in metadata if isinstance(one, FieldInfo) and _has_alias(one)]
     if not fields:
         return name, annotation
-    plain = [kept for one in metadata for kept in (_without_alias(one) if one in fields else [one])]
+    plain = [kept for one in metadata for kept in (without_options(one, _OPTIONS) if one in fields else [one])]
     return _alias(name, fields[-1]), Annotated[(inner, *plain)] if plain else inner
 
 
@@ -69,7 +69,7 @@ def _has_alias(field: FieldInfo) -> bool:
     return any(getattr(field, option) is not None for option in _OPTIONS)
 
 
-def _without_alias(field: FieldInfo) -> list[Any]:
-    """What else a `Field(...)` says, as annotations."""
-    said = {name: value for name, value in field._attributes_set.items() if name not in _OPTIONS}  # noqa: SLF001  # there is no other way to ask
+def without_options(field: FieldInfo, options: Container[str]) -> list[Any]:
+    """What a `Field(...)` says beside these options, as annotations."""
+    said = {name: value for name, value in field._attributes_set.items() if name not in options}  # noqa: SLF001  # there is no other way to ask
     return [*([FieldInfo(**said)] if said else []), *field.metadata]

@@ -41,6 +41,7 @@ from .inputs import (
     compile_validator,
     kinds_of,
     same_type,
+    text_of_default,
 )
 from .json_types import unsendable
 from .policies import Anyone, Per, most_private, shortest
@@ -212,6 +213,8 @@ class _Build:
     def input(self, declaration: Declaration, one: Input) -> Compiled | None:
         where = f"{declaration.name}: parameter {one.name!r}"
         try:
+            if one.make_default is not None:
+                one = replace(one, default=one.make_default())
             return compile_input(one)
         except MISFIT:
             self.defects.append(f"{where}: its default {one.default!r} is not a {show_type(one.annotation)}")
@@ -511,6 +514,8 @@ def _unspellable(compiled: Compiled) -> str | None:
             f"is a list with the default {one.default!r}, so a URL could not spell the empty list; "
             "let the default be empty or absent"
         )
+    if one.make_default is not None and text_of_default(compiled.adapter, one.make_default()) != compiled.default_text:
+        return "has a default_factory that makes another value each time; let it be null, and make it in the function"
     if kinds.nullable and not one.required and one.default is not None:
         return (
             f"may be null and has the default {one.default!r}, so a URL could not spell null; let the default be None"

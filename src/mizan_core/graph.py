@@ -88,7 +88,7 @@ class Function:
         declaration, signature = self.declaration, self.signature
         facts: dict[str, object] = {
             "name": declaration.name,
-            "call": _by_alias(_awaitable(declaration.function, signature), signature),
+            "call": _as_sent(_awaitable(declaration.function, signature), signature),
             "context": None if declaration.context is None else declaration.context.name,
             "guard": declaration.guard,
             "is_for_clients": not signature.is_view and not declaration.private,
@@ -151,15 +151,17 @@ def _awaitable(function: Callable[..., Any], signature: Signature) -> Callable[.
     return call
 
 
-def _by_alias(function: Callable[..., Any], signature: Signature) -> Callable[..., Any]:
-    """The function, called by the names that clients know its parameters by."""
+def _as_sent(function: Callable[..., Any], signature: Signature) -> Callable[..., Any]:
+    """The function, called by the names that clients know its parameters by, and with the annotations' defaults."""
     renamed = {name: one.argument for name, one in signature.inputs.items() if one.argument is not None}
-    if not renamed:
+    made = {name: one.make_default for name, one in signature.inputs.items() if one.make_default is not None}
+    if not renamed and not made:
         return function
 
     @functools.wraps(function)
     def call(**given: Any) -> Any:
-        return function(**{renamed.get(name, name): value for name, value in given.items()})
+        filled = {**{name: make() for name, make in made.items() if name not in given}, **given}
+        return function(**{renamed.get(name, name): value for name, value in filled.items()})
 
     return call
 

@@ -288,7 +288,7 @@ class Validator:
 def compile_input(one: Input) -> Compiled:
     """Raises as `compile_type` does where the annotation cannot be validated, and one of `MISFIT` for a bad default."""
     adapter = compile_type(one.annotation)
-    default_text = None if one.required else _text_of(adapter, one.default)
+    default_text = None if one.required else text_of_default(adapter, one.default)
     return Compiled(one, adapter, kinds_of(adapter), default_text, round_trip_of(adapter.core_schema))
 
 
@@ -405,7 +405,7 @@ def _is_pure(schema: Any) -> bool:
     return True
 
 
-def _text_of(adapter: TypeAdapter[Any], default: object) -> str | None:
+def text_of_default(adapter: TypeAdapter[Any], default: object) -> str | None:
     value = adapter.validate_python(default)
     return None if value is None else canonical(value)
 

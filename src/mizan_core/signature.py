@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from .aliases import TYPE_ALIASES, take_alias
 from .current_call import is_coroutine_function, plain_function
 from .errors import DeclarationError
+from .field_defaults import MakeDefault, take_default
 from .host_parameters import check_host_parameter
 from .identity import Identity
 from .values import check_name
@@ -33,7 +34,7 @@ class Input:
     """A parameter that the caller fills in. `default` means something only where it is not `required`.
 
     `name` is what everyone but the function calls it: its alias, where it has one. `argument` is then its name in the
-    function's signature.
+    function's signature. `make_default`: the function's signature has no default, and is given what this makes.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Input:
     required: bool
     default: object = None
     argument: str | None = None
+    make_default: MakeDefault | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +185,10 @@ def _inputs(found: Iterable[Input], given_by_host: Sequence[str]) -> dict[str, I
 def _input(parameter: inspect.Parameter, annotation: Any) -> Input:
     check_host_parameter(parameter.name, annotation)
     alias, annotation = take_alias(parameter.name, annotation)
+    make_default, annotation = take_default(parameter.name, annotation)
     argument = None if alias == parameter.name else parameter.name
     if parameter.default is inspect.Parameter.empty:
-        return Input(alias, annotation, required=True, argument=argument)
+        return Input(alias, annotation, make_default is None, argument=argument, make_default=make_default)
     return Input(alias, annotation, required=False, default=parameter.default, argument=argument)
 
 
