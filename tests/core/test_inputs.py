@@ -488,6 +488,17 @@ class TestChoices:
         found = [*parameter(str)._members(alike, as_is=False)]
         assert [(type(one), one) for one in found] == [(type(one), one) for one in [2**61, 1, "1", True, 1.0]]
 
+    @pytest.mark.parametrize("kind", [list, tuple, set])
+    def test_validated_members_are_taken_as_they_are(self, kind: Any) -> None:
+        once = Annotated[str, AfterValidator(lambda text: text if text.startswith("org-") else f"org-{text}")]
+        each = Annotated[str, AfterValidator(lambda text: f"org-{text}")]
+        texts = kind(["org-a", "org-b"])
+        assert parameter(once).choices(texts, at_most=3, as_is=True) == ["org-a", "org-b"]
+        assert parameter(each).choices(texts, at_most=3, as_is=True) == []  # a URL cannot spell them
+        times = kind([datetime.time(10, tzinfo=datetime.UTC), datetime.time(9, tzinfo=datetime.UTC)])
+        told = parameter(datetime.time).choices(times, at_most=3, as_is=True)
+        assert told == ["09:00:00Z", "10:00:00Z"][:: 1 if kind is set else -1]
+
     def test_an_iterator_is_left_to_the_function(self) -> None:
         given = validator(ids=Iterable[int]).validate({"ids": ["1", "2"]})
         assert parameter(int).choices(given["ids"], at_most=3) == []
