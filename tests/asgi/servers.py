@@ -39,7 +39,7 @@ def uvicorn_process(target: str, *options: str) -> Iterator[Served]:
             yield Served(process, next(found[0] for found in started if found), process.stderr)
         finally:
             process.terminate()
-            process.communicate(timeout=20)
+            process.communicate(timeout=50)
 
 
 @asynccontextmanager

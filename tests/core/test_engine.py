@@ -600,7 +600,7 @@ class TestMutations:
         @client(affects="page")
         def write() -> None:
             begun.set()
-            commit.wait(5)
+            commit.wait(50)
             rows["value"] = 2
 
         async def story() -> None:
@@ -629,7 +629,7 @@ class TestMutations:
         @client(affects="page")
         def write() -> None:
             begun.set()
-            commit.wait(5)
+            commit.wait(50)
             rows["value"] = 2
 
         async def story() -> None:
@@ -918,7 +918,7 @@ class TestMutations:
             invalidate(orders, customer_id=1)
             invalidate(orders, customer_id=1)
             named.set()
-            go_on.wait(5)
+            go_on.wait(50)
 
         async def story() -> None:
             engine = engine_of(listed, write)
