@@ -16,6 +16,7 @@ from .cache.memory import MemoryCache
 from .debts import INSIST_SECONDS, Debts
 from .entries import Entry, Slot, read_entry
 from .errors import CacheUnavailable
+from .failures import log_unheard
 from .fetched import Compute, Computed, Fetched, Fresh, Hit, Passing
 from .flights import Flight
 from .holds import DEFAULT_HOLD_SECONDS, Nonces, Renewals, Scope
@@ -87,7 +88,7 @@ class BundleCache:
         # What is stored, where that shows at once: in memory, where it was found before.
         self.recall: Callable[[Slot], Entry | None] = _nothing if self._local is None else self._local.recall
         tasks = Tasks()
-        self._pace = Pace(tasks)
+        self._pace = Pace(tasks, unheard=log_unheard)
         self._turns = Turns(self._pace, tasks)
         self._clock = clock
         self._max_age = max_age

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from .errors import CallError, DeclarationError
+from .fetched import PersonalFailure
 from .invalidation import Invalidation, merge
 
 logger = logging.getLogger("mizan")
@@ -99,6 +100,13 @@ def blame(error: BaseException, function: str) -> None:
 def blamed(error: BaseException) -> str | None:
     """Which function raised the error, where that is known."""
     return error.__dict__.get(_FUNCTION)
+
+
+def log_unheard(ended: object) -> None:
+    """Log a reader's unexpected error where the caller has gone who would have been told."""
+    error = ended.error if isinstance(ended, PersonalFailure) else ended
+    if isinstance(error, Exception) and not isinstance(error, CallError):
+        logger.error("%s failed, and its caller had gone.", blamed(error) or "A reader", exc_info=error)
 
 
 def is_cancelled() -> bool:

@@ -98,7 +98,8 @@ class Tasks:
 class Pace:
     """Which work was seen to wait, by whatever stands for it. What has not been seen yet is taken to wait.
 
-    What waits is done in one of `tasks`; what it comes to when its caller has gone is told to `unheard`.
+    What waits is done in one of `tasks`; what it comes to when its caller has gone, a result or an error, is told to
+    `unheard`.
     """
 
     def __init__(self, tasks: Tasks, unheard: Callable[[Any], object] | None = None) -> None:
@@ -163,9 +164,9 @@ async def outlived(task: "asyncio.Task[T]", unheard: Callable[[T], object] | Non
     return task.result()
 
 
-def _tell_unheard(unheard: Callable[[T], object], task: "asyncio.Task[T]") -> None:
-    if not task.cancelled() and task.exception() is None:
-        unheard(task.result())
+def _tell_unheard(unheard: Callable[[Any], object], task: "asyncio.Task[Any]") -> None:
+    if not task.cancelled():
+        unheard(task.exception() or task.result())
 
 
 def _tell(waiting: "asyncio.Future[None]", _: object) -> None:

@@ -26,7 +26,7 @@ from .errors import (
 from .graph import CachePolicy
 from .invalidation import Invalidation
 from .policies import Never, Seconds, UntilPurged
-from .values import canonical, jsonable
+from .values import canonical, canonical_json, jsonable
 
 NO_STORE = "no-store"
 PRIVATE_NO_STORE = "private, no-store"
@@ -178,7 +178,9 @@ def read_problem(status: int, body: bytes) -> CallError:
     if not 400 <= status <= 599 or not isinstance(document, dict) or not isinstance(document.get("code"), str):
         told = f"The server answered {status} with something else than Mizan says."
         return CallError(told, status=status if 400 <= status <= 599 else 502, code="http_error")
-    code, detail = document["code"], str(document.get("detail", ""))
+    code, detail = document["code"], document.get("detail", "")
+    if not isinstance(detail, str):  # a FastAPI exception may have any JSON here
+        detail = canonical_json(detail)
     known = _BY_CODE.get(code)
     if known is None or status != known.STATUS:
         return CallError(detail, status=status, code=code)

@@ -16,15 +16,19 @@ from mizan_core import (
     Context,
     DeclarationError,
     Engine,
+    Identity,
     Invalidation,
     MemoryCache,
     NotFound,
+    Unavailable,
     build,
     client,
     encode_header,
     invalidate,
     invalidations_of,
+    running,
 )
+from mizan_core.answers import Failure
 from mizan_core.failures import ErrorMapping, blamed
 
 
@@ -446,3 +450,49 @@ class TestCallersWhoHaveGone:
         assert [(one.levelno, one.getMessage()) for one in caplog.records if one.name == "mizan"] == [
             (level, "act failed, and its caller had gone.")
         ]
+
+    @pytest.mark.parametrize("error", [ValueError("x"), Conflict()])
+    @pytest.mark.parametrize("looks", [True, False])
+    def test_a_readers_error_is_logged_too(
+        self, error: Exception, looks: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def story() -> None:
+            gate, begun = asyncio.Event(), asyncio.Event()
+
+            @client(context="reading", per="permissions")
+            async def reading(me: Identity) -> int:
+                if looks:
+                    assert me.user_id == "1"
+                begun.set()
+                await gate.wait()
+                raise error
+
+            async with Engine(build([reading]), cache=MemoryCache()) as engine:
+                asking = asyncio.create_task(engine.fetch("reading", {}, identity=Identity("1")))
+                await begun.wait()
+                asking.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await asking
+                gate.set()
+                for _ in range(9):
+                    await asyncio.sleep(0)
+
+        asyncio.run(story())
+        said = [one.getMessage() for one in caplog.records if one.name == "mizan" and one.exc_info]
+        assert said == (["reading failed, and its caller had gone."] if isinstance(error, ValueError) else [])
+
+
+class TestWhatDidNotBegin:
+    def test_a_mutation_without_a_thread_to_run_in_makes_nothing_stale(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(running, "_WAITING_PER_THREAD", 0)
+
+        @client(affects="page")
+        def act(number: int) -> None: ...
+
+        async def story() -> None:
+            ended = await Engine(build([page, act])).attempt("act", {"number": 5})
+            assert isinstance(ended, Failure)
+            assert isinstance(ended.error, Unavailable)
+            assert ended.invalidations == ()
+
+        asyncio.run(story())

@@ -288,6 +288,10 @@ class TestReadingAnswers:
         assert (read.status, read.code) == (read_as, "http_error")
         assert str(status) in read.detail
 
+    def test_a_detail_that_is_no_text_is_read_as_its_json(self) -> None:
+        read = read_problem(400, b'{"code": "bad_request", "detail": {"reason": [1]}}')
+        assert (type(read), read.detail) == (BadRequest, '{"reason":[1]}')
+
     def test_errors_that_are_no_list_are_none(self) -> None:
         read = read_problem(422, b'{"code": "invalid_input", "errors": {"a": 1}}')
         assert isinstance(read, InvalidInput)
