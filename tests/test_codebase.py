@@ -40,6 +40,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"identity", "texts", "json_types", "aliases", "result_shapes"},
         {"host_parameters", "field_defaults"},
         {"policies", "keys", "signature", "watch", "collisions", "declared_types", "round_trip"},
+        {"checks"},
         {"declare", "inputs", "tokens"},
         {"graph"},
         {"build", "invalidation", "guards"},

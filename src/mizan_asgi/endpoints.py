@@ -171,7 +171,9 @@ class CallEndpoint:
             identity, mounted = await self._sender(SentHeaders(scope), scope, receive)
         limit = service.body_limit
         limit.check(announced)
-        function = None if self._name is None else await service.engine.admit(self._name, identity=identity)
+        function = None
+        if self._name is not None:
+            function, identity = await service.engine.admit(self._name, identity=identity)
         message = await receive()
         body = message.get("body", b"")
         if message.get("more_body") or message["type"] == "http.disconnect" or len(body) > limit.bytes:
@@ -304,10 +306,10 @@ class BundleEndpoint:
         """The bundle for whoever asks. Raises `CallError`, and whatever the first reader that fails raises."""
         service, plan = self._service, self._plan
         caller = await service.authenticator.identify(headers, scope, receive, ask_session=self._ask_session)
-        await service.engine.authorise(plan, caller.identity)
-        query = self._query(scope.get("query_string", b""), caller.identity)
-        request = HostRequest(scope, receive, caller.identity, body=b"") if self._takes_request else None
-        return await service.engine.answer(query, identity=caller.identity, request=request)
+        identity = await service.engine.authorise(plan, caller.identity)
+        query = self._query(scope.get("query_string", b""), identity)
+        request = HostRequest(scope, receive, identity, body=b"") if self._takes_request else None
+        return await service.engine.answer(query, identity=identity, request=request)
 
     def _query(self, raw: bytes, identity: Identity) -> Query:
         """What is asked, remembered or read. Raises `CallError`."""

@@ -77,6 +77,9 @@ class HostRequest:
         self._body = body
         self._own = own
 
+    def known_as(self, identity: Identity) -> "HostRequest":
+        return HostRequest(self._scope, self._receive, identity, body=self._body, own=self._own)
+
     def plain(self) -> "FunctionRequest":
         return FunctionRequest(self._scope, self._receiving(), lambda: self._identity)
 

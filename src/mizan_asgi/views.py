@@ -108,10 +108,10 @@ class FunctionEndpoint:
         service = self._service
         headers = SentHeaders(scope)
         caller = await service.authenticator.identify(headers, scope, receive, ask_session=self._shows_who_asks)
-        function = await service.engine.admit(self._function.name, identity=caller.identity, door=Door.ROUTE)
+        function, identity = await service.engine.admit(self._function.name, identity=caller.identity, door=Door.ROUTE)
         args, receive = await self._arguments(headers, scope, receive)
-        request = HostRequest(scope, receive, caller.identity, own=function.inputs.keys())
-        page = await service.engine.page_admitted(function, args, identity=caller.identity, request=request)
+        request = HostRequest(scope, receive, identity, own=function.inputs.keys())
+        page = await service.engine.page_admitted(function, args, identity=identity, request=request)
         before = before_path(scope, page.path)
         if before:
             service.tell_once(
@@ -135,13 +135,13 @@ class FunctionEndpoint:
         caller = await service.authenticator.identify(headers, scope, receive)
         if not caller.by_header and (self._function.affects or scope["method"] not in _SAFE_METHODS):
             check_same_site(headers, service.trusted_origins)
-        function = await service.engine.admit(self._function.name, identity=caller.identity, door=Door.ROUTE)
+        function, identity = await service.engine.admit(self._function.name, identity=caller.identity, door=Door.ROUTE)
         args, receive = await self._arguments(headers, scope, receive)
-        request = HostRequest(scope, receive, caller.identity)
+        request = HostRequest(scope, receive, identity)
         ended = await service.engine.attempt_admitted(
             function,
             args,
-            identity=caller.identity,
+            identity=identity,
             request=request,
             may_change=scope["method"] not in _SAFE_METHODS,
         )

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar, overload
 
+from .checks import bind_check
 from .current_call import joining, name_of, names_stale, plain_function, standing_for
 from .errors import DeclarationError
-from .policies import AuthCheck, Guard, Lifetime, Per, read_guard, read_lifetime, read_per
+from .policies import AuthCheck, Check, Guard, Lifetime, Per, read_guard, read_lifetime, read_per
 from .signature import Signature, check_parameters, read_signature
 from .values import check_name
 
@@ -195,9 +196,9 @@ def client(
     Bound methods, partials and callable objects are functions too. A mutation that another function's body calls adds
     what it makes stale to that function's answer.
 
-    `auth`: True, "staff", "superuser", or a callable that is given the `Identity`. `private`: not for clients.
-    `route` and `methods`: the function's own URL. `rev`, `cache` (True, False, or seconds) and `per` ("all", "user",
-    "permissions"): a reader's cache policy (protocol, section 6). `name`: what clients call it.
+    `auth`: True, "staff", "superuser", or a callable that is given the `Identity` and, by name, arguments. `private`:
+    not for clients. `route` and `methods`: the function's own URL. `rev`, `cache` (True, False, or seconds) and `per`
+    ("all", "user", "permissions"): a reader's cache policy (protocol, section 6). `name`: what clients call it.
 
     Raises `DeclarationError` with the name, the reason and the remedy.
     """
@@ -307,7 +308,7 @@ def _declare(
         marked=marked,
         context=context,
         affects=affects,
-        guard=guard,
+        guard=bind_check(guard.check, function) if isinstance(guard, Check) else guard,
         private=private,
         route=route,
         methods=() if route is None else methods or default_methods,

@@ -5,7 +5,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from contextvars import ContextVar
 from enum import Enum, auto
 from functools import partial
@@ -25,9 +25,9 @@ from .errors import DeclarationError, Forbidden
 from .failures import ErrorMapping, Errors, carrying
 from .fetched import Computed, Passing, PersonalFailure
 from .graph import CachePolicy, ContextPlan, Function, Graph
-from .guards import PermissionsOf, authorise
+from .guards import PermissionsOf, authorise, checked_arguments, load_permissions
 from .holds import DEFAULT_HOLD_SECONDS
-from .identity import ANONYMOUS, Identity
+from .identity import ANONYMOUS, Identity, permission_key
 from .inner_calls import READING
 from .inputs import Given
 from .invalidation import Invalidation, named
@@ -38,7 +38,7 @@ from .pace import Waiting, check_asyncio
 from .policies import Never, Per
 from .round_trip import read_back
 from .running import NOBODY, Caller, Finish, Ran, Runner
-from .watch import Watchable
+from .watch import Watchable, by_identity, lacks_permissions
 from .wire import encode_json, etag_of, no_such_context, no_such_function
 
 logger = logging.getLogger("mizan")
@@ -209,17 +209,57 @@ class Engine:
             sent = function.validator.validate(args)
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
             return self._failure(error, name)
-        caller = Caller(identity, request) if function.is_told_who else NOBODY
+        caller = NOBODY
+        if function.is_told_who:
+            if function.takes_more and self._permissions is not None and lacks_permissions(identity):
+                return Waiting(self._begin_with_permissions(function, sent, Caller(identity, request)))
+            caller = Caller(identity, request)
         if function.context is not None:
             return Waiting(self._answer_reader(function, sent, caller))
         return self._mutations.begin(function, sent, caller)
 
-    async def admit(self, name: str, *, identity: Identity = ANONYMOUS, door: Door = Door.CALL) -> Function:
-        """Find a function and ask its guard, before anything of its arguments is read. Raises `CallError`."""
+    async def admit(
+        self, name: str, *, identity: Identity = ANONYMOUS, door: Door = Door.CALL
+    ) -> tuple[Function, Identity]:
+        """Find a function and ask its guard, before anything of its arguments is read. Raises `CallError`.
+
+        A guard that takes arguments is asked when they have been validated. The identity comes back with what was
+        loaded of it.
+        """
         check_asyncio()
         function = self._find(name, door)
-        await authorise(function, identity, self._permissions)
-        return function
+        return function, await authorise(function, identity, self._permissions)
+
+    async def _checked(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Caller:
+        """Ask a guard that takes arguments. The caller comes back with what was loaded of the identity."""
+        given = checked_arguments(function, sent, caller.request)
+        identity = await authorise(function, caller.identity, self._permissions, given)
+        return caller if identity is caller.identity else Caller(identity, by_identity(caller.request, identity))
+
+    async def _known(self, caller: Caller) -> Caller:
+        """The caller, as a function may be told that is given the identity or the request."""
+        if self._permissions is None or not lacks_permissions(caller.identity):
+            return caller
+        known = await load_permissions(caller.identity, self._permissions)
+        return Caller(known, by_identity(caller.request, known))
+
+    async def _admitted(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Caller:
+        """Ask what is left of the guard, and get to know what the function is told of the caller."""
+        if function.checked:
+            caller = await self._checked(function, sent, caller)
+        return await self._known(caller) if function.takes_more else caller
+
+    async def _begin_with_permissions(
+        self, function: Function, sent: Mapping[str, object], caller: Caller
+    ) -> Answer | Failure:
+        try:
+            known = await self._known(caller)
+        except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
+            return self._failure(error, function.name)
+        if function.context is not None:
+            return await self._answer_reader(function, sent, known)
+        ended = self._mutations.begin(function, sent, known)
+        return await ended.work if isinstance(ended, Waiting) else ended
 
     async def attempt_admitted(
         self,
@@ -236,9 +276,9 @@ class Engine:
         """
         try:
             sent = function.validator.validate(args)
+            caller = await self._admitted(function, sent, Caller(identity, request))
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
             return self._failure(error, function.name)
-        caller = Caller(identity, request)
         if function.context is not None:
             return await self._answer_reader(function, sent, caller)
         ended = self._mutations.begin(function, sent, caller, may_change=may_change)
@@ -254,7 +294,7 @@ class Engine:
         check_asyncio()
         plan = self.plan(context)
         try:
-            await self.authorise(plan, identity)
+            identity = await self.authorise(plan, identity)
             return await self.answer(self.query(plan, params, identity), identity=identity, request=request)
         except Exception as error:
             told = self.errors.told(error)
@@ -269,11 +309,15 @@ class Engine:
             raise no_such_context()
         return plan
 
-    async def authorise(self, plan: ContextPlan, identity: Identity) -> None:
-        """Ask every reader's guard. Raises as they do."""
+    async def authorise(self, plan: ContextPlan, identity: Identity) -> Identity:
+        """Ask every reader's guard; those that take arguments are asked by `answer`. Raises as they do.
+
+        The identity comes back with what was loaded of it.
+        """
         if not plan.is_open:
             for reader in plan.readers:
-                await authorise(reader, identity, self._permissions)
+                identity = await authorise(reader, identity, self._permissions)
+        return identity
 
     def query(self, plan: ContextPlan, params: Given, identity: Identity) -> Query:
         """What is asked of a context, and where its answer is kept for this identity. Raises `InvalidInput`."""
@@ -296,10 +340,22 @@ class Engine:
         if asked_by is None and current.get() is not None:
             return await self._answer_a_function(query, identity, request)
         plan, slot = query.plan, query.slot
+        if plan.checks_arguments:
+            caller = Caller(identity, request)
+            for reader, share in query.calls:
+                if reader.checked:
+                    caller = await self._checked(reader, share, caller)
+            if caller.identity is not identity:  # kept where a session with these permissions finds it
+                identity, request = caller.identity, caller.request
+                query = self._addresses.query(plan, query.spelling.sent, identity)
+                slot = query.slot
         kept = slot is not None and (request is None or _is_watched(plan, request))
         key = _key(query, identity) if slot is None else slot.key
+        compute: Callable[[], Awaitable[Computed]]
         if plan.is_plain:
             compute = partial(self._run, key, asked_by, kept, _read_plainly, query)
+        elif self._permissions is not None and plan.is_told_who and lacks_permissions(identity):
+            compute = partial(self._compute_with_permissions, key, asked_by, kept, query, identity, request)
         else:
             compute = partial(self._run, key, asked_by, kept, self._read, query, identity, request, kept)
         if slot is None or not kept:
@@ -324,7 +380,7 @@ class Engine:
 
     async def page(self, name: str, args: Given, *, identity: Identity = ANONYMOUS, request: object = None) -> Page:
         """Answer a reader's own route. Raises as `fetch` does."""
-        function = await self.admit(name, identity=identity, door=Door.ROUTE)
+        function, identity = await self.admit(name, identity=identity, door=Door.ROUTE)
         return await self.page_admitted(function, args, identity=identity, request=request)
 
     async def page_admitted(
@@ -336,7 +392,7 @@ class Engine:
         texts = page_texts(function, given)
         sent = read_back(function.round_trips, given)
         policy = plan.page_policies[function.name]
-        caller = Caller(identity, request)
+        caller = await self._admitted(function, given if sent is None else sent, Caller(identity, request))
         slot = self._addresses.page(plan, texts)
         # A purge that is narrower than the page can tell is a purge that it would miss.
         may_be_kept = (
@@ -388,7 +444,7 @@ class Engine:
     async def _guarded(self, function: Function, args: Given, identity: Identity, request: object) -> Answer | Failure:
         """Ask the guard first, which has to be waited for."""
         try:
-            await authorise(function, identity, self._permissions)
+            identity = await authorise(function, identity, self._permissions)
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
             return self._failure(error, function.name)
         return await self.attempt_admitted(function, args, identity=identity, request=request)
@@ -421,6 +477,20 @@ class Engine:
         return await self._run(
             key, computing.get(), shared is not None, self._runner.run, calls, caller, finish, shared
         )
+
+    async def _compute_with_permissions(
+        self, key: Hashable, asked_by: Computation | None, kept: bool, query: Query, identity: Identity, request: object
+    ) -> Computed:
+        """Compute for a token. Where its permissions have changed since it was issued, for this request alone."""
+        known = await self._known(Caller(identity, request))
+        run = self._run(key, asked_by, kept, self._read, query, known.identity, known.request, kept)
+        if query.plan.policy.per is Per.ALL or permission_key(known.identity) == permission_key(identity):
+            return await run
+        try:
+            computed = await run
+        except Exception as error:
+            raise PersonalFailure(error) from error
+        return Computed(computed.body, personal=True)
 
     async def _read(
         self, computation: Computation, query: Query, identity: Identity, request: object, shared: bool

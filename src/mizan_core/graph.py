@@ -17,7 +17,7 @@ from pydantic_core import CoreConfig, SchemaValidator
 from .current_call import plain_function
 from .declare import Arg, Binding, ByBody, Declaration, Narrowing, Result
 from .inputs import Compiled, Parameter, Validator
-from .policies import Anyone, Guard, Lifetime, Per, Seconds
+from .policies import Anyone, Check, Guard, Lifetime, Per, Seconds
 from .round_trip import RoundTrips
 from .signature import Signature
 from .snapshots import may_change
@@ -69,6 +69,7 @@ class Function:
     guard: Guard = field(init=False)
     is_for_clients: bool = field(init=False)  # it can be called by name
     is_open: bool = field(init=False)  # nobody is asked who they are
+    checked: tuple[str, ...] = field(init=False)  # parameters that the guard is given, by their names in Python
     is_view: bool = field(init=False)
     is_async: bool = field(init=False)
     takes_request: bool = field(init=False)
@@ -93,6 +94,7 @@ class Function:
             "guard": declaration.guard,
             "is_for_clients": not signature.is_view and not declaration.private,
             "is_open": declaration.guard == Anyone(),
+            "checked": declaration.guard.arguments if isinstance(declaration.guard, Check) else (),
             "is_view": signature.is_view,
             "is_async": signature.is_async,
             "takes_request": signature.takes_request,
@@ -195,6 +197,8 @@ class ContextPlan:
     fingerprint: bytes  # of the readers, parameters and shapes: processes that differ in it do not share entries
     concurrent: bool
     is_open: bool = field(init=False)  # no reader has a guard
+    checks_arguments: bool = field(init=False)  # a reader's guard is given arguments
+    is_told_who: bool = field(init=False)  # a reader is given the request or the identity
     is_plain: bool = field(init=False)  # readers that take nothing but inputs and no threads, one after the other
     is_shared: bool = field(init=False)  # a stored answer serves more than one user
     seconds: float | None = field(init=False)  # how long an answer is kept; None: until it is purged
@@ -204,6 +208,8 @@ class ContextPlan:
     def __post_init__(self) -> None:
         plain = all(reader.is_async and not reader.takes_more for reader in self.readers)
         object.__setattr__(self, "is_open", all(reader.is_open for reader in self.readers))
+        object.__setattr__(self, "checks_arguments", any(reader.checked for reader in self.readers))
+        object.__setattr__(self, "is_told_who", any(reader.takes_more for reader in self.readers))
         object.__setattr__(self, "is_plain", plain and not self.concurrent)
         object.__setattr__(self, "is_shared", self.policy.per is not Per.USER)
         lifetime = self.policy.lifetime

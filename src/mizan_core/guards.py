@@ -1,44 +1,79 @@
 """Whether an identity may call a function (protocol, sections 3 and 11). Checked on every request, before any cache."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TypeAlias, assert_never
 
 from .errors import DeclarationError, Forbidden, Unauthorized
 from .graph import Function
 from .identity import Identity
-from .policies import Anyone, AuthCheck, Check, SignedIn, Staff, Superuser
-from .watch import watch_identity
+from .policies import Anyone, Check, SignedIn, Staff, Superuser
+from .signature import REQUEST
+from .snapshots import copied
+from .watch import Watchable, lacks_permissions, watch_identity
 
 PermissionsOf: TypeAlias = Callable[[Identity], Iterable[str] | Awaitable[Iterable[str]]]
 
 
-async def authorise(function: Function, identity: Identity, permissions: PermissionsOf | None) -> None:
+async def authorise(
+    function: Function,
+    identity: Identity,
+    permissions: PermissionsOf | None,
+    arguments: Mapping[str, object] | None = None,
+) -> Identity:
     """Raise `Unauthorized` for nobody and `Forbidden` for somebody whom the function's guard does not let through.
 
-    `permissions` loads them for an identity by token, if the guard asks for one.
+    `arguments`: what the guard is given beside the identity; a guard that takes some is only asked with them.
+    `permissions` loads them for an identity by token, if the guard asks for one; with them, it is what comes back.
     """
     match function.guard:
         case Anyone():
-            return
+            return identity
         case SignedIn():
             allowed = identity.is_authenticated
         case Staff():
             allowed = identity.is_authenticated and (identity.staff or identity.superuser)
         case Superuser():
             allowed = identity.is_authenticated and identity.superuser
-        case Check(check=check):
-            allowed = await _checked(function, check, identity, permissions)
+        case Check() as check:
+            if function.checked and arguments is None:
+                return identity
+            allowed, identity = await _checked(function, check, identity, permissions, arguments or {})
         case _ as unreachable:
             assert_never(unreachable)
     if not allowed:
         raise Forbidden if identity.is_authenticated else Unauthorized
+    return identity
 
 
-async def _checked(function: Function, check: AuthCheck, identity: Identity, permissions: PermissionsOf | None) -> bool:
-    if identity.permissions is not None:
-        return await _ask(check, identity)
+def checked_arguments(function: Function, sent: Mapping[str, object], request: object) -> dict[str, object]:
+    """What the function's guard is given: validated arguments with defaults filled in, and what else it names."""
+    values = {name: sent.get(name, one.input.default) for name, one in function.inputs.items()}
+    values = copied(values, function.mutable)  # those of the body are its own
+    named = {one.input.argument or name: values[name] for name, one in function.inputs.items()}
+    given = {name: value for name, value in named.items() if name in function.checked}
+    if REQUEST in function.checked:
+        given[REQUEST] = request.plain() if isinstance(request, Watchable) else request
+    return given
+
+
+async def load_permissions(identity: Identity, permissions: PermissionsOf) -> Identity:
+    """The identity with its single permissions, and with the permission key that a session of the same person has."""
+    loaded = permissions(identity)
+    known = await loaded if inspect.isawaitable(loaded) else loaded
+    return replace(identity, permissions=frozenset(known), permission_key=None)
+
+
+async def _checked(
+    function: Function,
+    check: Check,
+    identity: Identity,
+    permissions: PermissionsOf | None,
+    arguments: Mapping[str, object],
+) -> tuple[bool, Identity]:
+    if not lacks_permissions(identity):
+        return await _ask(check, identity, arguments), identity
     asked: list[str] = []
 
     def notice(name: str) -> None:
@@ -46,22 +81,21 @@ async def _checked(function: Function, check: AuthCheck, identity: Identity, per
             asked.append(name)
 
     try:
-        allowed = await _ask(check, watch_identity(identity, frozenset(), notice))
+        allowed = await _ask(check, watch_identity(identity, frozenset(), notice), arguments)
     except Exception:
         if not asked:
             raise
     if not asked:
-        return allowed
+        return allowed, identity
     if permissions is None:
         raise DeclarationError(
             f"The guard of {function.name} asks for identity.permissions, and a token does not carry them. "
             "Give the app permissions=, a function that loads them."
         )
-    loaded = permissions(identity)
-    known = await loaded if inspect.isawaitable(loaded) else loaded
-    return await _ask(check, replace(identity, permissions=frozenset(known)))
+    loaded = await load_permissions(identity, permissions)
+    return await _ask(check, loaded, arguments), loaded
 
 
-async def _ask(check: AuthCheck, identity: Identity) -> bool:
-    allowed = check(identity)
+async def _ask(check: Check, identity: Identity, arguments: Mapping[str, object]) -> bool:
+    allowed = check(identity, arguments)
     return bool(await allowed if inspect.isawaitable(allowed) else allowed)

@@ -11,12 +11,12 @@ from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from .computations import Computation
-from .errors import Unavailable
+from .errors import DeclarationError, Unavailable
 from .fetched import PersonalFailure
 from .graph import CachePolicy, Function
 from .identity import ANONYMOUS, Identity
 from .policies import Per
-from .watch import Notice, Watchable, WatchableByUser, watch_identity
+from .watch import Notice, Watchable, WatchableByUser, by_identity, lacks_permissions, watch_identity
 
 logger = logging.getLogger("mizan")
 
@@ -105,7 +105,8 @@ class Runner:
         need not have in common. If one then fails after it has looked, the error is raised as a `PersonalFailure`.
         """
         seen: list[tuple[str, str]] = []
-        works = [(function, _given(function, arguments, caller, shared, seen)) for function, arguments in calls]
+        missed: list[Function] = []
+        works = [(function, _given(function, arguments, caller, shared, seen, missed)) for function, arguments in calls]
         run = self._side_by_side if concurrent else self._in_turn
         try:
             results = await run(works, computation, finish)
@@ -114,6 +115,8 @@ class Runner:
                 raise
             _report(seen)
             raise PersonalFailure(error) from error
+        if missed:  # a function has caught the error, and answered as if there were none
+            raise _no_permissions(missed[0])
         if seen:
             _report(seen)
         return Ran(results, personal=bool(seen))
@@ -122,7 +125,7 @@ class Runner:
         self, function: Function, arguments: Mapping[str, object], caller: Caller, finish: Finish
     ) -> Coroutine[Any, Any, Any]:
         """Run one function that must not be left half-way: a cancellation waits for its thread."""
-        given = _given(function, arguments, caller, None, [])
+        given = _given(function, arguments, caller, None, [], [])
         if function.is_async:
             return _finished(function, function.call(**given), finish)
         threads = self._threads_of_mutations if function.affects else self._threads
@@ -224,22 +227,41 @@ def _given(
     caller: Caller,
     shared: CachePolicy | None,
     seen: list[tuple[str, str]],
+    missed: list[Function],
 ) -> Mapping[str, Any]:
     """The arguments, and what else the function takes."""
     if not function.takes_more:
         return arguments
-    signature = function.signature
+    signature, identity = function.signature, caller.identity
     given: dict[str, Any] = dict(arguments)
+    lacks = lacks_permissions(identity)
+    watched = shared is not None and shared.per is Per.PERMISSIONS
 
     def notice(what: str) -> None:
         seen.append((function.name, what))
 
+    def notice_of_identity(attribute: str) -> None:
+        if lacks and attribute == "permissions":
+            missed.append(function)
+            raise _no_permissions(function)
+        if watched and attribute not in _SHARED_ATTRIBUTES:
+            notice(attribute)
+
+    if watched or lacks:
+        identity = watch_identity(identity, frozenset(), notice_of_identity)
     if signature.takes_request:
-        given["request"] = _request(caller.request, None if shared is None else shared.per, notice)
+        request = by_identity(caller.request, identity) if lacks else caller.request
+        given["request"] = _request(request, None if shared is None else shared.per, notice)
     for name in signature.identity_parameters:
-        watched = shared is not None and shared.per is Per.PERMISSIONS
-        given[name] = watch_identity(caller.identity, _SHARED_ATTRIBUTES, notice) if watched else caller.identity
+        given[name] = identity
     return given
+
+
+def _no_permissions(function: Function) -> DeclarationError:
+    return DeclarationError(
+        f"{function.name} asks for identity.permissions, and a token does not carry them. Give the app permissions=, a "
+        "function that loads them."
+    )
 
 
 def _request(request: object, kept_per: Per | None, notice: Notice) -> object:

@@ -94,7 +94,7 @@ def read_signature(function: Callable[..., Any], local_names: Mapping[str, Any])
     except AttributeError as error:  # of a module that may still be on its way in
         raise NameError(str(error)) from error
     parameters = signature_of(function).parameters
-    identities = tuple(name for name in parameters if name != REQUEST and _is_identity(hints[name]))
+    identities = tuple(name for name in parameters if name != REQUEST and is_identity(hints[name]))
     returned = union_members(hints["return"])
     views = [_is_response(member) for member in returned]
     given_by_host = (*identities, *[REQUEST] * (REQUEST in parameters))
@@ -239,7 +239,8 @@ def _filled_in(alias: Any, arguments: tuple[Any, ...]) -> Any:
     return value[tuple(given.get(one, one) for one in named)] if named else value
 
 
-def _is_identity(annotation: Any) -> bool:
+def is_identity(annotation: Any) -> bool:
+    """Whether a parameter is filled in with the caller."""
     named = [member for member in union_members(annotation) if member is not type(None)]
     return len(named) == 1 and named[0] is Identity
 

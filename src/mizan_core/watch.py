@@ -30,6 +30,15 @@ class WatchableByUser(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsIdentity(Protocol):
+    """A request that tells functions who asks."""
+
+    def known_as(self, identity: Identity) -> object:
+        """The same request by this identity."""
+        ...
+
+
 class _WatchedIdentity(Identity):
     """An identity that tells when anything but some attributes is read."""
 
@@ -61,6 +70,9 @@ class _WatchedIdentity(Identity):
         return self.__reduce_ex__(protocol)
 
 
+_WatchedIdentity.__name__ = Identity.__name__  # it is handed to functions that ask for one, and may log what they got
+
+
 def watch_identity(identity: Identity, free: frozenset[str], notice: Notice) -> Identity:
     """The same identity, telling `notice` the name of each attribute that is read and is not free."""
     watched = object.__new__(_WatchedIdentity)
@@ -68,3 +80,14 @@ def watch_identity(identity: Identity, free: frozenset[str], notice: Notice) -> 
     object.__setattr__(watched, "_notice", notice)
     object.__setattr__(watched, "_original", identity)
     return watched
+
+
+def lacks_permissions(identity: Identity) -> bool:
+    """Whether the identity's single permissions are not known, as with a token. Nobody is told of the question."""
+    original = object.__getattribute__(identity, "_original") if type(identity) is _WatchedIdentity else identity
+    return original.permissions is None
+
+
+def by_identity(request: object, identity: Identity) -> object:
+    """The request, telling functions that it is this identity's."""
+    return request.known_as(identity) if isinstance(request, KnowsIdentity) else request

@@ -357,7 +357,7 @@ async def test_for_equals_the_user_id_of_the_identity_is_watched_and_its_permiss
         look(me)
         return "news"
 
-    app = hosting(Mizan(build([front]), mwt_keys=KEYS, clock=Clock()))
+    app = hosting(Mizan(build([front]), mwt_keys=KEYS, clock=Clock(), permissions=lambda _: ()))
     async with http(app, x_mizan_token=token("ada")) as web:
         answers = [await web.get(FRONT) for _ in range(2)]
     assert {answer.headers["cache-control"] for answer in answers} == {

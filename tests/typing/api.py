@@ -112,6 +112,15 @@ async def is_owner(identity: Identity) -> bool:
     return identity.superuser or "orders.own" in (identity.permissions or ())
 
 
+async def is_member(me: Identity, customer_id: int) -> bool:
+    return me.is_authenticated and customer_id > 0
+
+
+@client(context="members", auth=is_member)
+async def members(customer_id: int) -> list[str]:
+    return []
+
+
 @client(affects=Orders.by_body(), auth=is_owner)
 def import_orders(customer_ids: Sequence[int]) -> int:
     for customer_id in customer_ids:
