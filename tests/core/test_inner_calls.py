@@ -373,8 +373,17 @@ class TestArguments:
         assert asyncio.run(asked(value)) == (Invalidation("tickets"),)
 
     def test_what_a_validator_would_change_does_not_narrow(self) -> None:
-        longer = Annotated[int, AfterValidator(lambda value: value + 1)]
-        assert asyncio.run(asked(4, annotation=longer)) == (Invalidation("tickets"),)
+        lower = Annotated[str, AfterValidator(str.lower)]
+
+        @client(context="teams")
+        async def team(team_id: lower) -> str:
+            return team_id
+
+        @client(affects="teams")
+        async def touch(team_id: lower) -> None: ...
+
+        assert told(team, touch, outer(lambda: touch("A"), None)) == (Invalidation("teams"),)
+        assert told(team, touch, outer(lambda: touch("a"), None)) == (Invalidation("teams", {"team_id": "a"}),)
 
     def test_a_default_that_was_not_given_does_not_narrow(self) -> None:
         @client(affects=TICKETS)
