@@ -86,7 +86,7 @@ def test_a_reader_slower_than_a_purge_is_found_without_stamps(
 
 
 @pytest.mark.parametrize(("missing", "found"), [((), set()), (("holds",), {Breach.LEFT_BEHIND})])
-def test_a_process_that_dies_before_its_purge_is_found_without_holds(
+def test_a_death_before_the_purge_is_found_without_holds(
     missing: tuple[str, ...], found: set[Breach], redis: RedisServer, tmp_path: Path
 ) -> None:
     async def story() -> None:

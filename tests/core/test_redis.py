@@ -325,7 +325,7 @@ def test_closing_what_was_never_opened_is_no_error(redis: RedisServer) -> None:
     asyncio.run(RedisCache(redis.url).aclose())
 
 
-def test_of_a_server_that_stands_still_one_command_is_waited_for_and_no_more(world: World) -> None:
+def test_a_server_that_stands_still_is_waited_for_once(world: World) -> None:
     async def story(server: RedisServer) -> None:
         cache = RedisCache(server.url)
         async with Engine(world.graph, cache=cache, cache_secret=SECRET) as engine:
