@@ -204,6 +204,11 @@ class Mizan:
             return
         self._service.lifespan.runs = True
         await receive()
+        try:
+            check_asyncio()
+        except DeclarationError as error:  # a server would go on without a lifespan if this were raised
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
         async with self.engine:
             await send({"type": "lifespan.startup.complete"})
             await receive()

@@ -241,7 +241,7 @@ class Validator:
             return self._validate(given if type(given) is dict else dict(given))
         except ValidationError as error:
             raise self._refusal(_errors_of(error)) from None
-        except OverflowError:  # as Pydantic has it for a timedelta of more days than there can be
+        except (OverflowError, RecursionError):  # a timedelta of more days than there can be, a pattern too deep
             raise InvalidInput("A value is beyond what its type can hold.") from None
 
     def _validate_mixed(self, texts: dict[str, object], values: Mapping[str, object]) -> dict[str, Any]:

@@ -266,6 +266,19 @@ class TestWithoutAsyncio:
             with pytest.raises(DeclarationError, match="asyncio alone"):
                 work.send(None)
 
+    def test_a_server_is_told_that_it_cannot_start(self, site: Site) -> None:
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "lifespan.startup"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        with pytest.raises(StopIteration):
+            site.mizan()({"type": "lifespan"}, receive, send).send(None)
+        assert [(one["type"], "asyncio alone" in one["message"]) for one in sent] == [("lifespan.startup.failed", True)]
+
     def test_a_request_is_answered_500_and_the_log_says_it(self, site: Site, caplog: pytest.LogCaptureFixture) -> None:
         for path in ("/api/mizan/ctx/weather/", "/profile/5/"):
             with pytest.raises(StopIteration):

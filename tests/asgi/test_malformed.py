@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 
 import pytest
 
@@ -245,6 +246,14 @@ async def test_an_argument_that_pydantic_fails_at_with_an_error_of_another_kind_
         refusal(await web.post("/api/mizan/call/wait/", json={"span": beyond_timedelta}), 422, "invalid_input")
         refusal(await web.get(f"/api/mizan/ctx/spans/?span={beyond_timedelta}"), 422, "invalid_input")
     assert not ran
+
+
+async def test_a_pattern_too_deep_to_be_read_is_invalid_input() -> None:
+    @client
+    async def find(pattern: re.Pattern[str]) -> None: ...
+
+    async with http(hosting(Mizan(build([find])))) as web:
+        refusal(await web.post("/api/mizan/call/find/", json={"pattern": "(" * 50_000}), 422, "invalid_input")
 
 
 @pytest.mark.parametrize("chunks", [[b"x" * 101], [b"x" * 60, b"x" * 41], [b"", b"x" * 101]], ids=len)
