@@ -150,6 +150,11 @@ class BundleCache:
             flight.is_left = True
             raise
 
+    def is_wanted(self, key: Hashable) -> bool:
+        """Whether a request waits for the computation of this key, as far as that is known. From any thread."""
+        flight = self._flights.get(key)  # type: ignore[call-overload]  # a key of something else is not found
+        return flight is None or not flight.is_left or flight.waiting > 0
+
     async def stamps(self, slot: Slot) -> tuple[bytes, ...] | None:
         """The tags' nonces, added where they are absent; None where nothing may be kept. What `unchanged` compares."""
         if self._bypassed(slot) is not None:

@@ -134,7 +134,7 @@ class Engine:
             hold=hold,
         )
         self.errors = ErrorMapping(errors)
-        self._runner = Runner(threads)
+        self._runner = Runner(threads, self._cache.is_wanted)
         self._computations = Computations(reader_timeout, check_carry(carry), reading=READING)
         self._run = self._computations.run
         self._shutdown = shutdown

@@ -15,6 +15,7 @@ class Flight:
 
     has_taken_off = False
     is_left = False  # the request that began it has gone away
+    waiting = 0  # how many requests have joined, and have not gone away
     stamps: tuple[bytes, ...]
     answer: "asyncio.Future[Fresh | Passing]"
     _flights: "dict[str, Flight]"
@@ -34,7 +35,11 @@ class Flight:
 
     async def joined(self) -> Fresh | Passing | None:
         """What it answers everyone; None where there is none, or it is for the request that began it."""
-        await asyncio.wait([self.answer])
+        self.waiting += 1
+        try:
+            await asyncio.wait([self.answer])
+        finally:
+            self.waiting -= 1
         if self.is_lost:
             return None
         try:

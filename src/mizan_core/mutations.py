@@ -21,7 +21,7 @@ from .invalidation import Invalidation, Mutating, Outcome, Refused, Returned, Un
 from .memory_holds import MemoryHold
 from .pace import Pace, Tasks, Waiting, before_waiting
 from .purges import Purge, Purges
-from .running import Caller, Runner
+from .running import Caller, NotBegun, Runner, Wanted
 from .snapshots import snapshot
 
 logger = logging.getLogger("mizan")
@@ -32,6 +32,10 @@ THREAD_WAITS_SECONDS = 5.0
 CLIENT_ERROR, SERVER_ERROR = 400, 500
 
 T = TypeVar("T")
+
+
+# What needs no thread begins before its caller can go away.
+_ALWAYS = Wanted()
 
 
 class Mutations:
@@ -77,9 +81,22 @@ class Mutations:
         outer: Mutating | Reading | None = current.get()
         if outer is not None:
             return self._for_a_body(outer, function, sent, caller)
+        if not function.is_async:
+            return self._begin_in_a_thread(function, sent, caller, may_change)
         if function.affects:
             return Waiting(self._tasks.finish(self._mutate(function, sent, caller), _unheard))
         return self._pace.run(function, self._act(function, sent, caller, may_change))
+
+    def _begin_in_a_thread(
+        self, function: Function, sent: Mapping[str, object], caller: Caller, may_change: bool
+    ) -> Answer | Failure | Waiting[Answer | Failure]:
+        """As `begin`. A caller who goes away while the function waits for a thread takes it along."""
+        wanted = Wanted()
+        if function.affects:
+            work = self._tasks.finish(self._mutate(function, sent, caller, wanted), _unheard)
+            return Waiting(wanted.waiting(work))
+        ended = self._pace.run(function, self._act(function, sent, caller, may_change, wanted))
+        return Waiting(wanted.waiting(ended.work)) if isinstance(ended, Waiting) else ended
 
     def _for_a_body(
         self, outer: Mutating | Reading, function: Function, sent: Mapping[str, object], caller: Caller
@@ -123,7 +140,7 @@ class Mutations:
             raise late.error
 
     async def _act(
-        self, function: Function, sent: Mapping[str, object], caller: Caller, may_change: bool
+        self, function: Function, sent: Mapping[str, object], caller: Caller, may_change: bool, wanted: Wanted = _ALWAYS
     ) -> Answer | Failure:
         """A function that declares to affect nothing: nothing is purged but what its body names."""
         mutating = Mutating(self, asyncio.get_running_loop(), caller.identity)
@@ -133,7 +150,7 @@ class Mutations:
             if function.is_direct:
                 ended = answered(function, await function.call(**sent))[0]
             else:
-                ended = (await self._runner.to_the_end(function, sent, caller, answered))[0]
+                ended = (await self._runner.to_the_end(function, sent, caller, answered, wanted))[0]
         except Exception as error:  # noqa: BLE001  # the function is not ours, and what it named is told all the same
             ended = failure_of(self._errors, function.name, error)
         except asyncio.CancelledError as error:
@@ -154,7 +171,9 @@ class Mutations:
             ended.invalidations = purge.invalidations
         return ended
 
-    async def _mutate(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
+    async def _mutate(
+        self, function: Function, sent: Mapping[str, object], caller: Caller, wanted: Wanted = _ALWAYS
+    ) -> Answer | Failure:
         """Hold what the arguments determine, run, resolve what became stale, purge: in that order, to the end."""
         purge = self._purges.determined(function, sent, caller.identity)
         mutating = Mutating(self, asyncio.get_running_loop(), caller.identity)
@@ -167,16 +186,17 @@ class Mutations:
         try:
             if isinstance(hold, MemoryHold):
                 # Until the function first waits, nobody else has a turn, and nothing need be held.
-                work: Awaitable[Any] = before_waiting(self._begun(function, sent, caller), hold.begin)
+                work: Awaitable[Any] = before_waiting(self._begun(function, sent, caller, wanted), hold.begin)
             elif await self._refuses_to_run(hold):
                 raise Unavailable  # noqa: TRY301  # told as a refusal of the function's own is
             else:
-                work = self._begun(function, sent, caller)
+                work = self._begun(function, sent, caller, wanted)
             refused = False
             ended, result = answered(function, await work) if function.is_direct else await work
             outcome = _outcome_of_result(function, result)
         except Exception as error:  # noqa: BLE001  # the function is not ours, and its effects are told all the same
             ended = failure_of(self._errors, function.name, error)
+            refused = refused or isinstance(error, NotBegun)
             outcome = Refused() if refused else _outcome_of_error(ended.error)
         except asyncio.CancelledError as error:
             if is_cancelled():
@@ -194,11 +214,13 @@ class Mutations:
         ended.invalidations = purge.invalidations
         return ended
 
-    def _begun(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Coroutine[Any, Any, Any]:
+    def _begun(
+        self, function: Function, sent: Mapping[str, object], caller: Caller, wanted: Wanted
+    ) -> Coroutine[Any, Any, Any]:
         """The function, which is not left half-way: what a direct one returns, and what any other has `answered`."""
         if function.is_direct:
             return function.call(**sent)  # type: ignore[no-any-return]  # it is a coroutine
-        return self._runner.to_the_end(function, sent, caller, answered)
+        return self._runner.to_the_end(function, sent, caller, answered, wanted)
 
     async def _settle(self, hold: Hold | None, purge: Purge, *, refused: bool = False) -> Failure | None:
         """End the hold and purge; a failure, if that is insisted on and takes too long to be told as a success."""

@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -64,13 +64,18 @@ class Threads:
         self._name = name
         self._pool: ThreadPoolExecutor | None = None
 
-    def start(self, work: Callable[[], T]) -> "asyncio.Future[T]":
-        """Do the work in a thread; cancelled before it has begun, it does not begin. Raises `Unavailable`."""
+    def start(self, work: Callable[[], T], wanted: Callable[[], bool]) -> "asyncio.Future[T]":
+        """Do the work in a thread. Cancelled, or no more wanted before it has begun, it does not begin.
+
+        Raises `Unavailable`, and what is waited for raises `NotBegun`.
+        """
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._count, thread_name_prefix=self._name)
         if self._pool._work_queue.qsize() >= self._count * _WAITING_PER_THREAD:  # noqa: SLF001  # nothing else tells
             raise Unavailable("Too many calls are waiting for a thread. Try again shortly.")
-        return asyncio.get_running_loop().run_in_executor(self._pool, contextvars.copy_context().run, _raising, work)
+        return asyncio.get_running_loop().run_in_executor(
+            self._pool, contextvars.copy_context().run, _begin, work, wanted
+        )
 
     def close(self) -> None:
         if self._pool is not None:
@@ -78,10 +83,35 @@ class Threads:
             self._pool = None
 
 
+class NotBegun(Unavailable):
+    """Nothing waits any more for what a thread was to do."""
+
+    DETAIL = "The request had gone away before this could begin."
+
+
+class Wanted:
+    """Whether a caller still waits. Asked from any thread."""
+
+    is_gone = False
+
+    def __call__(self) -> bool:
+        return not self.is_gone
+
+    async def waiting(self, work: Awaitable[T]) -> T:
+        """Wait for the work as this caller."""
+        try:
+            return await work
+        except asyncio.CancelledError:
+            self.is_gone = True
+            raise
+
+
 class Runner:
     """Runs functions; sync ones in threads, `threads` for mutations and as many for all others."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, is_wanted: Callable[[Hashable], bool]) -> None:
+        """`is_wanted`: whether a request waits for the computation of this key."""
+        self._is_wanted = is_wanted
         self._threads = Threads(threads, "mizan")
         # Slow readers must not stop what changes something.
         self._threads_of_mutations = Threads(threads, "mizan-mutation")
@@ -122,18 +152,28 @@ class Runner:
         return Ran(results, personal=bool(seen))
 
     def to_the_end(
-        self, function: Function, arguments: Mapping[str, object], caller: Caller, finish: Finish
+        self,
+        function: Function,
+        arguments: Mapping[str, object],
+        caller: Caller,
+        finish: Finish,
+        wanted: Wanted,
     ) -> Coroutine[Any, Any, Any]:
-        """Run one function that must not be left half-way: a cancellation waits for its thread."""
+        """Run one function that must not be left half-way: a cancellation waits for its thread.
+
+        One that waits for a thread does not begin once it is no more `wanted`: `NotBegun`.
+        """
         given = _given(function, arguments, caller, None, [], [])
         if function.is_async:
             return _finished(function, function.call(**given), finish)
         threads = self._threads_of_mutations if function.affects else self._threads
-        thread = threads.start(partial(_call, function, given, finish))
-        return self._outlasting(function, thread, finish)
+        thread = threads.start(partial(_call, function, given, finish), wanted)
+        return self._outlasting(function, thread, finish, wanted)
 
-    async def _outlasting(self, function: Function, thread: "asyncio.Future[Any]", finish: Finish) -> Any:
-        return await _from_thread(function, await _outlasting(thread), finish)
+    async def _outlasting(
+        self, function: Function, thread: "asyncio.Future[Any]", finish: Finish, wanted: Wanted
+    ) -> Any:
+        return await _from_thread(function, await _outlasting(thread, wanted), finish)
 
     def close(self) -> None:
         self._threads.close()
@@ -158,7 +198,7 @@ class Runner:
                     computation.running = function.name
                     results[place] = _call(function, given, finish)
 
-            await self._threads.start(work)
+            await self._threads.start(work, partial(self._is_wanted, computation.key))
             for place in in_threads:
                 results[place] = await _from_thread(works[place][0], results[place], finish)
         return results
@@ -178,7 +218,8 @@ class Runner:
         try:
             if function.is_async:
                 return finish(function, await function.call(**given))
-            answer = await self._threads.start(partial(_call, function, given, finish))
+            wanted = partial(self._is_wanted, computation.key)
+            answer = await self._threads.start(partial(_call, function, given, finish), wanted)
             return await _from_thread(function, answer, finish)
         except Exception:
             computation.running = function.name
@@ -199,22 +240,25 @@ async def _from_thread(function: Function, answer: Any, finish: Finish) -> Any:
     return finish(function, await answer) if inspect.isawaitable(answer) else answer
 
 
-def _raising(work: Callable[[], T]) -> T:
-    """What a thread does. No future can be told of a StopIteration, and whoever waits for it would wait for ever."""
+def _begin(work: Callable[[], T], wanted: Callable[[], bool]) -> T:
+    """What a thread does. A future cannot be told of a StopIteration, and what waits for it would wait for ever."""
+    if not wanted():
+        raise NotBegun
     try:
         return work()
     except StopIteration as error:
         raise RuntimeError("A function raised StopIteration.") from error
 
 
-async def _outlasting(thread: "asyncio.Future[T]") -> T:
-    """Wait for a thread, whatever comes."""
+async def _outlasting(thread: "asyncio.Future[T]", wanted: Wanted) -> T:
+    """Wait for a thread that has begun, whatever comes."""
     cancelled: asyncio.CancelledError | None = None
     while not thread.done():
         try:
             await asyncio.wait([thread])
         except asyncio.CancelledError as error:
             cancelled = error
+            wanted.is_gone = True
     if cancelled is not None:
         thread.exception()
         raise cancelled

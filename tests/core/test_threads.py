@@ -100,11 +100,12 @@ class Shop:
 
     def __init__(self) -> None:
         self.begun: list[int] = []
+        self.done: list[str] = []
         self.in_a_thread = threading.Event()
         self.go_on = threading.Event()
 
-    def functions(self) -> list[Callable[..., Any]]:
-        @client(context="shelf")
+    def functions(self, **declared: Any) -> list[Callable[..., Any]]:
+        @client(**({"context": "shelf"} | declared))
         def shelf(number: int) -> int:
             self.begun.append(number)
             self.in_a_thread.set()
@@ -113,13 +114,21 @@ class Shop:
 
         @client(affects="shelf")
         def fill() -> str:
+            self.done.append("fill")
             return "filled"
+
+        @client(affects="shelf")
+        def shelve(number: int) -> None:
+            self.in_a_thread.set()
+            self.go_on.wait()
+            self.done.append("shelve")
 
         @client
         def look() -> str:
+            self.done.append("look")
             return "seen"
 
-        return [shelf, fill, look]
+        return [shelf, fill, shelve, look]
 
     async def ask(self, engine: Engine, count: int) -> list[asyncio.Task[Any]]:
         """So many readers, of which as many as there are threads have begun."""
@@ -156,14 +165,53 @@ class TestQueue:
 
         asyncio.run(story())
 
-    def test_work_that_nobody_waits_for_any_more_does_not_start(self) -> None:
+    @pytest.mark.parametrize("declared", [{}, {"cache": False}, {"context": Context("shelf", concurrent=True)}])
+    def test_readers_that_nobody_waits_for_any_more_do_not_start(self, declared: dict[str, Any]) -> None:
         async def story() -> None:
             shop = Shop()
-            async with engine_of(*shop.functions(), threads=1, reader_timeout=0.3) as engine:
+            async with engine_of(*shop.functions(**declared), threads=1) as engine:
                 asked = await shop.ask(engine, 5)
-                await asyncio.gather(*asked, return_exceptions=True)  # all of them are given up
+                joined = asyncio.create_task(engine.fetch("shelf", {"number": 4}))
+                await asyncio.sleep(0)
+                for one in asked:
+                    one.cancel()
+                await asyncio.wait(asked)
                 shop.go_on.set()
+                await joined
                 await engine.fetch("shelf", {"number": 9})
-                assert shop.begun == [0, 9]
+                assert shop.begun == [0, 4, 9]
+
+        asyncio.run(story())
+
+    @pytest.mark.parametrize("name", ["fill", "look"])
+    def test_a_call_whose_caller_has_gone_does_not_start(self, name: str) -> None:
+        async def story() -> None:
+            shop = Shop()
+            async with engine_of(*shop.functions(), threads=1) as engine:
+                busy = asyncio.create_task(engine.call("shelve" if name == "fill" else "shelf", {"number": 0}))
+                await asyncio.to_thread(shop.in_a_thread.wait)
+                called = asyncio.create_task(engine.call(name, {}))
+                for _ in range(5):  # by then it waits for the thread
+                    await asyncio.sleep(0)
+                called.cancel()
+                await asyncio.wait([called])
+                shop.go_on.set()
+                await busy
+                await engine.call(name, {})  # the same thread, afterwards
+                assert shop.done.count(name) == 1
+
+        asyncio.run(story())
+
+    def test_a_mutation_that_has_begun_in_its_thread_is_not_abandoned(self) -> None:
+        async def story() -> None:
+            shop = Shop()
+            async with engine_of(*shop.functions(), threads=1) as engine:
+                called = asyncio.create_task(engine.call("shelve", {"number": 5}))
+                await asyncio.to_thread(shop.in_a_thread.wait)
+                called.cancel()
+                await asyncio.wait([called])
+                shop.go_on.set()
+                await engine.call("fill", {})  # the same thread, afterwards
+                assert shop.done == ["shelve", "fill"]
 
         asyncio.run(story())
