@@ -228,12 +228,11 @@ def _explain(error: BaseException, computation: Computation, *, shared: bool) ->
         )
 
 
-def _asked_by(asking: Computation, key: Hashable) -> Iterator[str]:
+def _asked_by(asking: Computation, key: Hashable) -> list[str]:
     """The functions that asked for one another, up to the one that computes `key`."""
-    for one in asking.lineage():
-        yield one.running
-        if one.key == key:
-            return
+    lineage = list(asking.lineage())
+    last = [one.key for one in lineage].index(key)
+    return [one.running for one in lineage[: last + 1]]
 
 
 def _circle(names: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """Noticing who-asks: what a reader must not look at when its stored answer serves more than one user (section 8)."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, SupportsIndex, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from .identity import Identity
 
@@ -65,9 +65,6 @@ class _WatchedIdentity(Identity):
 
     def __repr__(self) -> str:
         return str(self.__repr__())
-
-    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
-        return self.__reduce_ex__(protocol)
 
 
 _WatchedIdentity.__name__ = Identity.__name__  # it is handed to functions that ask for one, and may log what they got

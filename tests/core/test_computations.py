@@ -241,6 +241,26 @@ def test_each_computation_has_its_own_limit_and_an_engine_outlives_its_loop() ->
     run(story)
 
 
+def test_a_computation_that_is_closed_closes_its_reader() -> None:
+    closed: list[str] = []
+
+    @client(context="front", cache=False)
+    async def front() -> str:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            closed.append("front")
+        return ""
+
+    async def story() -> None:
+        work = engine_of(front).fetch("front", {})
+        work.send(None)
+        work.close()
+        assert closed == ["front"]
+
+    run(story)
+
+
 class TestCircles:
     """`engine` is what the readers below fetch from."""
 
@@ -318,6 +338,41 @@ class TestCircles:
             assert {type(error) for error in errors} == {DeclarationError}
             assert all("right and left" in str(error) for error in errors)
             assert now() == began
+
+        run(story)
+
+    def test_readers_that_wait_for_one_and_the_same_are_no_circle(self) -> None:
+        go_on = asyncio.Event()
+
+        @client(context="top")
+        async def top() -> str:
+            return "".join(await asyncio.gather(self.fetched("left"), self.fetched("right")))
+
+        @client(context="left")
+        async def left() -> str:
+            return await self.fetched("bottom")
+
+        @client(context="right")
+        async def right() -> str:
+            return await self.fetched("bottom")
+
+        @client(context="bottom")
+        async def bottom() -> str:
+            await go_on.wait()
+            return ""
+
+        @client(context="other")
+        async def other() -> str:
+            return await self.fetched("top")
+
+        async def story() -> None:
+            self.engine = engine_of(top, left, right, bottom, other)
+            asked = [asyncio.create_task(self.fetched("top"))]
+            await asyncio.sleep(1)
+            asked.append(asyncio.create_task(self.fetched("other")))
+            await asyncio.sleep(1)
+            go_on.set()
+            assert all("bottom" in body for body in await asyncio.gather(*asked))
 
         run(story)
 

@@ -207,3 +207,45 @@ def test_who_joined_is_answered_when_the_first_request_and_its_session_have_gone
         assert len(ran) == 2
 
     run(story)
+
+
+def test_who_shares_the_next_computation_is_answered_when_its_request_has_gone() -> None:
+    ran: list[Visit] = []
+    gates = [asyncio.Event() for _ in range(3)]
+    done = asyncio.Event()
+
+    @client(context="front", per="user")
+    async def front(request: Visit) -> str:
+        ran.append(request)
+        await gates[len(ran) - 1].wait()
+        if request.closed.is_set():
+            raise RuntimeError("The session is closed.")
+        return "news"
+
+    @client(affects="front")
+    async def change() -> None:
+        await done.wait()
+
+    async def story() -> None:
+        engine = engine_of(front, change)
+        changing = asyncio.create_task(engine.call("change", {}))
+        visits = [Visit() for _ in range(3)]
+        asked = []
+        for visit in visits:
+            await asyncio.sleep(1)
+            asked.append(asyncio.create_task(engine.fetch("front", {}, identity=Identity("1"), request=visit)))
+        await asyncio.sleep(1)
+        gates[0].set()  # what the first request asked for; the other two share the next computation
+        await asked[0]
+        await asyncio.sleep(1)
+        asked[1].cancel()
+        visits[1].closed.set()
+        await asyncio.sleep(1)
+        gates[1].set()
+        gates[2].set()
+        assert (await asked[2]).body == b'{"front":"news"}'
+        assert ran == visits
+        done.set()
+        await changing
+
+    run(story)
