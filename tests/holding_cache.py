@@ -5,6 +5,11 @@ from typing import Self
 
 from mizan_core import MemoryCache
 from mizan_core.cache.backend import HELD
+from mizan_core.held_tags import ABSENT, HeldTag
+
+# No hold expires by itself, but for those that `expire` is told of.
+_EXPIRES = 1.0
+_SPOILED = b"spoiled"
 
 
 class HoldingCache(MemoryCache):
@@ -25,19 +30,62 @@ class HoldingCache(MemoryCache):
 
     async def hold(self, tags: Sequence[str], holder: str, ttl: float) -> None:
         for tag in tags:
-            self._write(tag, {*self.holders(tag), holder})
+            held = self._held(tag) or HeldTag(self._before(tag))
+            held.hold(holder, _EXPIRES, 0.0)
+            self._write(tag, held)
 
     async def release(self, tags: Sequence[str], holder: str) -> None:
         for tag in tags:
-            self._write(tag, self.holders(tag) - {holder})
+            held = self._held(tag) or HeldTag(None)
+            held.release(holder, 0.0)
+            self._write(tag, held)
+
+    async def restore(self, tags: Sequence[str], holder: str, ttl: float) -> None:
+        for tag in tags:
+            held = self._held(tag)
+            if held is not None:
+                held.restore(holder, 0.0)
+                self._write(tag, held)
+
+    def expire(self, tag: str, holder: str) -> None:
+        """A holder's time is over."""
+        held = self._held(tag)
+        if held is not None and holder in held.holders:
+            held.hold(holder, 0.0, -1.0)
+            held.expire(0.0)
+            self._write(tag, held if held.holders else HeldTag(None))
+
+    def forget_holder(self, tag: str, holder: str) -> None:
+        """The store forgets one hold, as one does that falls back on what it knew earlier."""
+        held = self._held(tag)
+        if held is not None:
+            held.holders.pop(holder, None)
+            self._write(tag, held)
 
     def holders(self, tag: str) -> set[str]:
-        cell = self.cell(tag)
-        return set() if cell is None else holders(bytes(cell.value or b""))
+        held = self._held(tag)
+        return set() if held is None else set(held.holders)
 
-    def _write(self, tag: str, holders: set[str]) -> None:
-        if holders:
-            value = HELD + ",".join(sorted(holders)).encode()
+    def _before(self, tag: str) -> bytes | None:
+        cell = self.cell(tag)
+        return ABSENT if cell is None else bytes(cell.value or b"")
+
+    def _held(self, tag: str) -> HeldTag | None:
+        value = self._before(tag) or b""
+        if not value.startswith(HELD):
+            return None
+        names, _, before = value.removeprefix(HELD).partition(b"~")
+        held = HeldTag(None if before == _SPOILED else before)
+        for holder in names.decode().split(","):
+            held.hold(holder, _EXPIRES, 0.0)
+        return held
+
+    def _write(self, tag: str, held: HeldTag) -> None:
+        value = held.before
+        if held.holders:
+            names = ",".join(sorted(held.holders)).encode()
+            value = HELD + names + b"~" + (_SPOILED if held.before is None else held.before)
+        if value:
             self.put(tag, value, len(value), None)
         else:
             self.forget(tag)
@@ -45,4 +93,4 @@ class HoldingCache(MemoryCache):
 
 def holders(value: bytes) -> set[str]:
     """Who holds the tag that has this value; nobody where it is a nonce."""
-    return set(value.removeprefix(HELD).decode().split(",")) if value.startswith(HELD) else set()
+    return HoldingCache.of([("tag", value)]).holders("tag")

@@ -35,7 +35,7 @@ FLOORS: dict[str, list[set[str]]] = {
         },
         {"cache.redis_url"},
         {"values", "cache.memory", "cache.guard", "cache.redis", "memo", "pace", "fetched"},
-        {"holds", "flights", "turns"},
+        {"holds", "held_tags", "flights", "turns"},
         {"memory_holds", "backend_holds", "debts", "reclaiming"},
         {"identity", "texts", "json_types", "aliases", "result_shapes"},
         {"host_parameters", "field_defaults"},

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
 from typing import Any
 
-from .cache.backend import HELD, CacheBackend, HoldingBackend, together
+from .cache.backend import HELD, CacheBackend, RestoringBackend, together
 from .holds import Nonces, Renewals, Scope
 
 
@@ -63,6 +63,13 @@ class BackendHold:
         if self._tags:
             await self._ledger.release(self._scopes.values(), tuple(self._tags), self._holder or "")
 
+    async def restore(self) -> None:
+        """Let go of everything held, for a mutation that was refused: nothing is purged. Raises `CacheUnavailable`."""
+        self._renewals.discard(self)
+        await self.written()  # a late write would hold what nobody releases
+        if self._holder is not None:
+            await self._ledger.restore(tuple(self._tags), self._holder)
+
     @property
     def owed(self) -> tuple[str, ...]:
         """Every tag that a failed `end` may have left, with the whole contexts, whose shapes could not be asked."""
@@ -99,7 +106,7 @@ class BackendLedger:
     """
 
     def __init__(
-        self, backend: CacheBackend, holds: HoldingBackend, nonces: Nonces, *, seconds: float, max_age: float
+        self, backend: CacheBackend, holds: RestoringBackend, nonces: Nonces, *, seconds: float, max_age: float
     ) -> None:
         self._backend = backend
         self._holds = holds
@@ -134,6 +141,10 @@ class BackendLedger:
     async def renew(self, tags: Sequence[str], holder: str) -> None:
         """Hold these tags for another while."""
         await self._holds.hold(tags, holder, self._seconds)
+
+    async def restore(self, tags: Sequence[str], holder: str) -> None:
+        """Let go of these tags, which get back what they had where nothing can have been written."""
+        await self._holds.restore(tags, holder, self._max_age)
 
     async def release(self, scopes: Iterable[Scope], tags: Sequence[str], holder: str) -> None:
         """Release these tags, and the whole contexts of those scopes whose entries other shapes have made."""
@@ -181,6 +192,10 @@ class LocalHolds:
                 self._backend.delete(*free),
                 *(self._backend.set(tag, self._held(), self._seconds) for tag in tags if tag not in free),
             )
+
+    async def restore(self, tags: Sequence[str], holder: str, ttl: float) -> None:  # noqa: ARG002  # nothing comes back
+        """As `release`: with five verbs no value can be written back that another process may be purging."""
+        await self.release(tags, holder)
 
     def _held(self) -> bytes:
         return HELD + self._nonces.holder().encode("ascii")

@@ -6,11 +6,12 @@ carries the nonces that its tags had before its readers ran. Purging is deleting
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 from .backend_holds import BackendHold, BackendLedger, LocalHolds
-from .cache.backend import HELD, CacheBackend, HoldingBackend, together
+from .cache.backend import HELD, CacheBackend, HoldingBackend, RestoringBackend, together
 from .cache.guard import DEFAULT_DEADLINE_SECONDS, CacheState, GuardedCache, GuardedHoldingCache
 from .cache.memory import MemoryCache
 from .debts import INSIST_SECONDS, Debts
@@ -70,9 +71,9 @@ class BundleCache:
         self._nonces = Nonces(counting(random) if self.is_local else random)
         self._guard = None if self.is_local else _guarded(backend, deadline)
         self._backend: CacheBackend = backend if self._guard is None else self._guard
-        self._holds: HoldingBackend = (
+        self._holds: RestoringBackend = (
             self._backend
-            if isinstance(self._backend, HoldingBackend)
+            if isinstance(self._backend, RestoringBackend)
             else LocalHolds(self._backend, self._nonces, hold)
         )
         self._debts = Debts(self._holds)
@@ -194,6 +195,17 @@ class BundleCache:
                 await asyncio.wait([through], timeout=INSIST_SECONDS)
                 return None if through.done() else error
         return None
+
+    async def restore(self, hold: Hold) -> None:
+        """End the hold of a mutation that was refused and changed nothing: what it held is as good as before.
+
+        A hold whose end does not get through expires.
+        """
+        if isinstance(hold, MemoryHold):
+            hold.restore()
+            return
+        with suppress(CacheUnavailable):
+            await hold.restore()
 
     def reclaim(self, context: str) -> None:
         """Begin to give back the memory of a context that was purged as a whole. Nothing depends on it."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from .cache.backend import HELD
 from .cache.memory import MemoryCache
+from .held_tags import ABSENT, HeldTag
 from .holds import Nonces, Renewals, Scope
 
 
@@ -48,6 +49,13 @@ class MemoryHold:
                 self._ledger.let_go(tag, self._holder)
         self._ledger.purge(scopes, self._holder)
 
+    def restore(self) -> None:
+        """Let go of everything held, for a mutation that was refused: nothing is purged."""
+        if self._tags is not None:
+            self._renewals.discard(self)
+            for tag in self._tags:
+                self._ledger.restore(tag, self._holder)
+
     def _hold(self, scopes: Sequence[Scope]) -> None:
         if self._tags is None:
             self._tags = {}
@@ -70,7 +78,7 @@ class MemoryLedger:
         self._nonces = nonces
         self._seconds = seconds
         self._max_age = max_age
-        self._holders: dict[str, set[str]] = {}
+        self._held: dict[str, HeldTag] = {}
 
     def new_holder(self) -> str:
         """A name that no other hold has."""
@@ -78,9 +86,14 @@ class MemoryLedger:
 
     def hold(self, tags: Iterable[str], holder: str) -> None:
         """Hold these tags, beside whoever holds them already, for another while."""
+        now = self._memory.clock()
         for tag in tags:
-            self._holders.setdefault(tag, set()).add(holder)
-            self._write(tag, holder)
+            held = self._held.get(tag)
+            if held is None:
+                held = self._held[tag] = HeldTag(self._before(tag))
+            self._look_after(tag, held)
+            held.hold(holder, now + self._seconds, now)
+            self._show(tag, held, holder)
 
     def claims(self, scope: Scope) -> bool:
         """Whether the whole context's entries are of this fingerprint, or there are none, and so will be."""
@@ -93,7 +106,7 @@ class MemoryLedger:
     def purge(self, scopes: Iterable[Scope], holder: str) -> None:
         """Purge these scopes, of which nothing is held for this holder any more."""
         for scope in scopes:
-            if scope.tag in self._holders:
+            if scope.tag in self._held:
                 self.let_go(scope.tag, holder)
             else:
                 self._renew(scope)
@@ -102,14 +115,30 @@ class MemoryLedger:
 
     def let_go(self, tag: str, holder: str) -> None:
         """Forget the tag, if nobody else holds it."""
-        others = self._holders.get(tag)
-        if others is not None:
-            others.discard(holder)
-            if others:
-                self._write(tag, holder)
+        held = self._held.get(tag)
+        if held is not None:
+            held.release(holder, self._memory.clock())
+            if held.holders:
+                self._show(tag, held, holder)
                 return
-            del self._holders[tag]
+            del self._held[tag]
         self._memory.forget(tag)
+
+    def restore(self, tag: str, holder: str) -> None:
+        """Let go of a tag whose holder wrote nothing. It gets back what it had, if nobody else can have written."""
+        held = self._held.get(tag)
+        if held is None:  # a purge has met it after its holder expired
+            return
+        self._look_after(tag, held)
+        held.restore(holder, self._memory.clock())
+        if held.holders:
+            self._show(tag, held, holder)
+            return
+        del self._held[tag]
+        if held.before:
+            self._memory.put(tag, held.before, sys.getsizeof(held.before), self._max_age)
+        else:
+            self._memory.forget(tag)
 
     def _renew(self, scope: Scope) -> None:
         """Purge a tag that nobody holds: another nonce does what forgetting it does, and no reader has to add one."""
@@ -126,6 +155,21 @@ class MemoryLedger:
             return False
         return not bytes(cell.value or b"").startswith(HELD)
 
-    def _write(self, tag: str, holder: str) -> None:
-        value = HELD + holder.encode("ascii")
-        self._memory.put(tag, value, sys.getsizeof(value), self._seconds)
+    def _before(self, tag: str) -> bytes | None:
+        cell = self._memory.cell(tag)
+        if cell is None:
+            return ABSENT
+        if self._nonces.made_by(cell.value, b""):
+            return cell.value  # type: ignore[return-value]  # a nonce is bytes
+        return None  # another engine's hold, or no nonce at all
+
+    def _look_after(self, tag: str, held: HeldTag) -> None:
+        """A tag that was evicted or has expired while it was held, or that another engine wrote, gets nothing back."""
+        if held.holders:
+            cell = self._memory.cell(tag)
+            if cell is None or cell.value is not held.shown:
+                held.before = None
+
+    def _show(self, tag: str, held: HeldTag, holder: str) -> None:
+        held.shown = HELD + holder.encode("ascii")
+        self._memory.put(tag, held.shown, sys.getsizeof(held.shown), self._seconds)

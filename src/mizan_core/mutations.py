@@ -209,7 +209,11 @@ class Mutations:
                     self.graph, function, kept, caller.identity, outcome, mutating.named, names_all=mutating.names_all
                 )
                 purge = self._purges.of(merge([*stale, *mutating.joined()]) if mutating.inners else stale)
-            late = await self._settle(hold, purge, refused=refused)
+            if _changed_nothing(outcome, purge):
+                await self._cache.restore(hold)
+                late = None
+            else:
+                late = await self._settle(hold, purge)
         ended = late or ended
         ended.invalidations = purge.invalidations
         return ended
@@ -222,10 +226,9 @@ class Mutations:
             return function.call(**sent)  # type: ignore[no-any-return]  # it is a coroutine
         return self._runner.to_the_end(function, sent, caller, answered, wanted)
 
-    async def _settle(self, hold: Hold | None, purge: Purge, *, refused: bool = False) -> Failure | None:
+    async def _settle(self, hold: Hold | None, purge: Purge) -> Failure | None:
         """End the hold and purge; a failure, if that is insisted on and takes too long to be told as a success."""
-        insist = self._refuses and not refused
-        late = await self._cache.settle(hold or self._cache.hold(()), purge.scopes, insist=insist)
+        late = await self._cache.settle(hold or self._cache.hold(()), purge.scopes, insist=self._refuses)
         if late is not None:
             return Failure(late)
         for context in purge.whole:
@@ -340,6 +343,11 @@ def _outcome_of_error(error: Exception) -> Outcome:
     """A refusal is the caller's fault. What is the server's may have happened half-way."""
     refused = isinstance(error, CallError) and CLIENT_ERROR <= error.status < SERVER_ERROR
     return Refused() if refused else Unknown()
+
+
+def _changed_nothing(outcome: Outcome, purge: Purge) -> bool:
+    """Whether a function was refused, and neither its body nor a mutation that it called named anything."""
+    return isinstance(outcome, Refused) and not purge.invalidations
 
 
 def _outcome_of_result(function: Function, result: object) -> Outcome:

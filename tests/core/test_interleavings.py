@@ -16,7 +16,7 @@ from unittest import mock
 
 import pytest
 
-from mizan_core import ANONYMOUS, Context, Engine, MemoryCache, build, client
+from mizan_core import ANONYMOUS, Conflict, Context, Engine, MemoryCache, build, client
 from mizan_core.bundle_cache import BundleCache
 from mizan_core.cache.guard import GuardedHoldingCache
 from mizan_core.testing.safeguards import without
@@ -30,7 +30,9 @@ USER = Context("user")
 
 
 async def commit() -> int:
-    row: int = await me.get().ask("commit")
+    row: int | None = await me.get().ask("commit")
+    if row is None:
+        raise Conflict("Somebody was faster.")
     me.get().knows = [row]  # what it holds shows where it releases it
     return row
 
@@ -71,6 +73,7 @@ class World(NamedTuple):
     """What the processes share: what is in the cache, a row, and the newest version of it that anybody was told of.
 
     `dead`: which of them has died. `has_forgotten`: the cache has forgotten something that it was told to keep.
+    `refuses`: what comes to a commit may be refused instead.
     """
 
     cells: tuple[tuple[str, bytes], ...] = ()
@@ -78,6 +81,7 @@ class World(NamedTuple):
     acknowledged: int = 0
     dead: str = ""
     has_forgotten: bool = False
+    refuses: bool = False
 
     def after(self, asked: Asked) -> "tuple[World, Any]":
         """The world after a question, and the answer."""
@@ -117,28 +121,27 @@ class World(NamedTuple):
         return self._replace(cells=tuple([cell for cell in self.cells if cell[0] != key]))
 
     def without_holder(self, tag: str, holder: str) -> "World":
+        """As if it had never held the tag."""
         backend = HoldingCache.of(self.cells)
-        _done(backend.release([tag], holder))
+        backend.forget_holder(tag, holder)
         return self._replace(cells=backend.contents())
 
     def after_expiry(self, tag: str) -> "World":
         """Of what the dead hold of a tag."""
-        world = self
+        backend = HoldingCache.of(self.cells)
         for holder in self.holders(tag):
             if holder[0] == self.dead:
-                world = world.without_holder(tag, holder)
-        return world
+                backend.expire(tag, holder)
+        return self._replace(cells=backend.contents())
 
     def seen_by(self, asked: Asked) -> list[str]:
         """The keys without which a step would be another one: whether one goes before any other makes no difference."""
         match asked.question:
             case ("begin",) | ("settle",):
                 keys = [key for key, _ in self.cells]
-            case ("get", *keys) | ("add", *keys, _):
+            case ("get", *keys) | ("add", *keys, _) | ("hold", *keys) | ("restore", *keys):
                 pass
-            case ("hold", *tags):
-                keys = [tag for tag in tags if self.holders(tag)]
-            case ("release", *tags):
+            case ("release" | "purge", *tags):
                 keys = [tag for tag in tags if self.holders(tag) - {asked.actor}]
             case _:
                 keys = []
@@ -159,6 +162,10 @@ def _operation(backend: HoldingCache, asked: Asked) -> Coroutine[Any, Any, Any]:
             return backend.hold(tags, asked.actor, 0.0)
         case ("release", *tags):
             return backend.release(tags, asked.actor)
+        case ("purge", *tags):
+            return backend.release(tags, "")
+        case ("restore", *tags):
+            return backend.restore(tags, asked.actor, 0.0)
     raise NotImplementedError(asked)
 
 
@@ -178,6 +185,8 @@ class AskedCache:
         return list(await me.get().ask("get", *keys))
 
     async def set(self, key: str, value: bytes, ttl: float | None, *, if_absent: bool = False) -> bool:
+        if key not in KEYS:
+            return False  # housekeeping, and not what is looked at
         kept: bool = await me.get().ask("add" if if_absent else "set", key, value)
         if not if_absent:  # the look at the tags that follows decides what caches beyond may keep, and nothing here
             me.get().turn = Turn.AT_ONCE
@@ -197,7 +206,10 @@ class AskedCache:
         await me.get().ask("hold", *tags)
 
     async def release(self, tags: Sequence[str], holder: str) -> None:
-        await me.get().ask("release", *tags)
+        await me.get().ask("release" if holder else "purge", *tags)
+
+    async def restore(self, tags: Sequence[str], holder: str, ttl: float) -> None:
+        await me.get().ask("restore", *tags)
 
 
 class Site(Process):
@@ -216,6 +228,7 @@ class Site(Process):
             clock=lambda: 0.0,
             deadline=1e9,
             hold=1e9,
+            carry=[me],
         )
 
     def works(self) -> dict[str, Callable[[], Awaitable[None]]]:
@@ -225,6 +238,7 @@ class Site(Process):
             "reads too": self.read,
             "renames": partial(self.write, "rename"),
             "renames all": partial(self.write, "rename_all"),
+            "changes elsewhere": self.change,
         }
         acting = {actor: works[actor.removeprefix(f"{self.name} ")] for actor in self.actors}
         return {**acting, f"{self.name} settles": self.settle}
@@ -244,9 +258,19 @@ class Site(Process):
         assert json.loads(bundle.body)["profile"] >= known, f"{me.get().name} {bundle.body!r}, after {known}"
 
     async def write(self, mutation: str) -> None:
-        answer = await self.engine.call(mutation, {"user_id": 5})
+        try:
+            answer = await self.engine.call(mutation, {"user_id": 5})
+        except Conflict:
+            return
         me.get().turn = Turn.AT_ONCE
         await me.get().ask("acknowledge", answer.result)
+
+    async def change(self) -> None:
+        """A write that is no mutation's, and its purge."""
+        row: int | None = await me.get().ask("commit")
+        await self.engine.invalidate("user", user_id=5)
+        me.get().turn = Turn.AT_ONCE
+        await me.get().ask("acknowledge", row or 0)
 
     async def settle(self) -> None:
         """Once all has ended: the truth, and from the cache again."""
@@ -264,19 +288,19 @@ def _waiting(turn: Any) -> tuple[str, ...]:
 
 
 def no_fault(world: World, asked: Asked) -> list[Outcome]:
-    return [_step(world, asked)]
+    return _steps(world, asked)
 
 
 def crash(world: World, asked: Asked) -> list[Outcome]:
     """One of the processes dies, after any of its steps; then what it held expires, before any step that sees it."""
-    return _or_death(world, asked, [_step(world, asked)])
+    return _or_death(world, asked, _steps(world, asked))
 
 
 def eviction(world: World, asked: Asked, *, of_holds: bool = True) -> list[Outcome]:
     """The backend forgets something, once, before any step that sees it; what expires is forgotten as well."""
     forgetting = () if world.has_forgotten else _forgetting(world, asked)
     may = [one for one in forgetting if of_holds or one[1].holds == world.holds]
-    return [_step(world, asked), *(_step(after, asked, f"{what}; ") for what, after in may)]
+    return [*_steps(world, asked), *(_step(after, asked, f"{what}; ") for what, after in may)]
 
 
 def crash_and_eviction(world: World, asked: Asked, *, of_holds: bool = True) -> list[Outcome]:
@@ -290,7 +314,7 @@ def evictions(world: World, asked: Asked) -> list[Outcome]:
     found = []
     while pending:
         before, after = pending.pop()
-        found.append(_step(after, asked, before))
+        found += _steps(after, asked) if after == world else [_step(after, asked, before)]
         for what, later in _forgetting(after, asked):
             if later not in known:
                 known.add(later)
@@ -318,6 +342,12 @@ def _forgetting(world: World, asked: Asked) -> Iterator[tuple[str, World]]:
         for holder in sorted(world.holders(key)) if len(world.holders(key)) > 1 else ():
             after = world.without_holder(key, holder)._replace(has_forgotten=True)
             yield f"that {holder} holds {KEYS[key]} is forgotten", after
+
+
+def _steps(world: World, asked: Asked) -> list[Outcome]:
+    """What may come of a step where nothing goes wrong."""
+    refused = [Outcome(f"{asked.actor}: is refused", world, None)] if asked.question == ("commit",) else []
+    return [_step(world, asked), *(refused if world.refuses else ())]
 
 
 def _step(world: World, asked: Asked, before: str = "") -> Outcome:
@@ -349,7 +379,28 @@ EVERYONE = ("a reads", "b reads", "a renames", "b renames all")
 NESTED_SCOPES = ("b reads", "a renames", "b renames all")
 ONE_SCOPE = ("b reads", "a renames", "b renames")
 ONE_PROCESS = ("a reads", "a reads again", "b renames all")
+A_PURGE = ("b reads", "a renames", "b changes elsewhere")
 THREE_READERS = ("a reads", "a reads again", "a reads too", "b renames")
+
+
+@pytest.mark.parametrize(
+    ("actors", "fault"),
+    [
+        *((actors, fault) for actors in (NESTED_SCOPES, ONE_SCOPE) for fault in (no_fault, crash, eviction)),
+        (A_PURGE, no_fault),  # what dies before that purge, without a hold, leaves old data behind
+        (A_PURGE, eviction),
+    ],
+)
+def test_no_order_is_stale_where_mutations_are_refused(actors: tuple[str, ...], fault: Outcomes) -> None:
+    assert explore(machines(actors), beginning(warm=True)._replace(refuses=True), fault).states > 80
+
+
+@pytest.mark.parametrize("safeguard", ["expired-may-have-written", "purged-while-held", "all-refused", "last-restores"])
+def test_without_a_safeguard_of_refusals_an_order_is_stale(safeguard: str) -> None:
+    world = beginning(warm=True)._replace(refuses=True)
+    fault = no_fault if safeguard in ("all-refused", "purged-while-held") else crash
+    with without(safeguard), pytest.raises(AssertionError, match=r"is refused"):
+        explore(machines_of(A_PURGE if safeguard == "purged-while-held" else ONE_SCOPE), world, fault)
 
 
 @pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mizan_core import ANONYMOUS, Arg, Bundle, Context, Engine, Identity, Me, Result, build, client, invalidate
-from tests.stepping import SteppedCache, Steps, Tokens, explore
+from tests.stepping import SteppedCache, Steps, Tokens, actor, explore
 
 pytestmark = pytest.mark.timeout(300)  # a slow machine takes its time over thousands of runs
 
@@ -165,9 +165,27 @@ async def is_true(engine: Engine, context: str, params: dict[str, int]) -> None:
         assert found == expected, f"{context} {params} for {identity.user_id}: {found}, not {expected}"
 
 
+def stepped(cache: SteppedCache) -> Engine:
+    return Engine(
+        ROWS.graph,
+        cache=cache,
+        cache_secret="s" * 32,
+        random=Tokens(),
+        clock=lambda: 0.0,
+        deadline=1e9,
+        carry=[actor],
+    )
+
+
 def flights_of(engine: Engine) -> object:
-    """The computations under way, which are state that no backend shows."""
-    return sorted((key, flight.stamps) for key, flight in engine._cache._flights.items())
+    """The computations under way, and who waits for those that nothing stores: state that no backend shows."""
+    cache = engine._cache
+    turns = [(key, waiting_for(turn), waiting_for(turn.following)) for key, turn in cache._turns._running.items()]
+    return sorted((key, flight.stamps) for key, flight in cache._flights.items()), sorted(turns)
+
+
+def waiting_for(turn: Any) -> list[str | None]:
+    return sorted(request.context[actor] for request in turn.joined) if turn is not None else []
 
 
 def pairs() -> list[tuple[str, int]]:
@@ -187,9 +205,7 @@ def test_no_read_that_starts_after_a_mutation_was_answered_sees_what_was_true_be
         ROWS.versions.clear()
         ROWS.steps = steps
         cache = SteppedCache(steps)
-        engine = Engine(
-            ROWS.graph, cache=cache, cache_secret="s" * 32, random=Tokens(), clock=lambda: 0.0, deadline=1e9
-        )
+        engine = stepped(cache)
         steps.state = lambda: (cache.contents(), sorted(ROWS.versions.items()), flights_of(engine))
         # What else is in the cache does not meet the reader, so one order of events shows what becomes of it.
         watched = BUNDLES if runs == 0 else [BUNDLES[place]]
@@ -216,9 +232,7 @@ def test_a_read_after_a_mutation_never_joins_a_computation_from_before_it() -> N
         ROWS.versions.clear()
         ROWS.steps = steps
         cache = SteppedCache(steps)
-        engine = Engine(
-            ROWS.graph, cache=cache, cache_secret="s" * 32, random=Tokens(), clock=lambda: 0.0, deadline=1e9
-        )
+        engine = stepped(cache)
         steps.state = lambda: (cache.contents(), sorted(ROWS.versions.items()), flights_of(engine))
 
         async def read() -> None:

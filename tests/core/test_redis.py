@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import re
 import signal
 import ssl
 import time
@@ -22,8 +23,10 @@ from mizan_core import DeclarationError, Engine, Unavailable, build, client
 from mizan_core.answers import Health
 from mizan_core.cache.backend import HELD
 from mizan_core.cache.redis import RedisCache
+from mizan_core.cache.redis_scripts import MAXIMUM_HOLDERS
 from mizan_core.testing import redis_server as servers
 from mizan_core.testing.redis_server import RedisServer, redis_server
+from mizan_core.testing.safeguards import without
 from tests.holding_cache import HoldingCache
 from tests.world import World
 
@@ -168,7 +171,8 @@ async def holders(cache: RedisCache, tag: str) -> list[str] | None:
     if value is None:
         return None
     assert value.startswith(HELD)
-    return [holder.partition("=")[0] for holder in value.removeprefix(HELD).decode().split(",") if holder]
+    listed, _, _ = value.removeprefix(HELD).partition(b"~")
+    return [holder.partition("=")[0] for holder in listed.decode().split(",") if holder]
 
 
 def test_where_every_connection_is_taken_what_comes_meanwhile_shares_the_next_that_is_free() -> None:
@@ -245,19 +249,89 @@ def test_the_last_holder_in_whichever_process_deletes(cache: RedisCache, redis: 
     run(story)
 
 
-def test_the_cache_in_which_interleavings_are_tested_holds_as_redis_does(cache: RedisCache) -> None:
+@pytest.mark.parametrize("missing", [(), ("purged-while-held",), ("all-refused",), ("last-restores",)])
+def test_the_cache_in_which_interleavings_are_tested_holds_as_redis_does(
+    cache: RedisCache, missing: tuple[str, ...]
+) -> None:
     async def story() -> None:
         random = Random(1)
-        tags, tested = ["tag:a", "tag:b"], HoldingCache()
-        for _ in range(500):
-            some, holder = random.choices(tags, k=random.randint(1, 2)), random.choice(["one", "two", "three"])
-            operation = random.choice(["hold", "hold", "release", "add", "set", "delete"])
+        tags, tested, given_back = ["tag:a", "tag:b"], HoldingCache(), 0
+        for _ in range(1_000):
+            some, holder = random.choices(tags, k=random.randint(1, 2)), random.choice(["one", "two", "three", ""])
+            operation = random.choice(["hold", "hold", "restore", "restore", "release", "add", "delete"])
+            operation = operation if holder else "release"
             answers = [await _operate(one, operation, some, holder) for one in (cache, tested)]
             assert answers[0] == answers[1], (operation, some, holder)
             for tag in tags:
                 (redis,), (value,) = await cache.get(tag), await tested.get(tag)
                 held = redis is not None and redis.startswith(HELD)
                 assert value == redis or (held and set(await holders(cache, tag) or ()) == tested.holders(tag))
+                given_back += operation == "restore" and redis == b"nonce"
+        assert given_back > 10
+        await cache.aclose()
+
+    with without(*missing):
+        run(story)
+
+
+# As far in the future as no test runs, in milliseconds since 1970; and in the past.
+_LONG_AFTER, _LONG_BEFORE = b"99999999999999", b"1"
+
+
+@pytest.mark.parametrize(
+    ("held", "after"),
+    [
+        (b"!me=%b,~nonce" % _LONG_AFTER, b"nonce"),
+        (b"!me=%b,~" % _LONG_AFTER, None),
+        (b"!me=%b," % _LONG_AFTER, None),
+        (b"!dead=%b,me=%b,~nonce" % (_LONG_BEFORE, _LONG_AFTER), None),
+        (b"!me=%b,~nonce" % _LONG_BEFORE, None),
+        (b"nonce", b"nonce"),
+        (b"what another program keeps", b"what another program keeps"),
+    ],
+    ids=["refused", "was absent", "without its past", "beside one that expired", "expired", "not held", "foreign"],
+)
+def test_what_a_tag_has_once_its_holder_was_refused(cache: RedisCache, held: bytes, after: bytes | None) -> None:
+    async def story() -> None:
+        await cache.set("tag:a", held, None)
+        await cache.restore(["tag:a"], "me", 30)
+        assert await cache.get("tag:a") == [after]
+        await cache.aclose()
+
+    run(story)
+
+
+def test_a_version_that_knows_no_restoring_leaves_nothing_to_restore(cache: RedisCache) -> None:
+    async def story() -> None:
+        await cache.set("tag:a", b"nonce", 60)
+        await cache.hold(["tag:a"], "me", 30)
+        await cache.hold(["tag:a"], "theirs", 30)
+        (value,) = await cache.get("tag:a")
+        listed = [b"%b=%b," % pair for pair in re.findall(rb"([^=,]*)=(\d+),", (value or b"")[1:])]
+        assert [one.partition(b"=")[0] for one in listed] == [b"me", b"theirs"]  # they read it by this pattern
+        await cache.set("tag:a", HELD + listed[0], 30)  # and write this when theirs is released
+        await cache.restore(["tag:a"], "me", 30)
+        assert await cache.get("tag:a") == [None]
+        await cache.aclose()
+
+    run(story)
+
+
+def test_of_very_many_holders_the_last_ones_only_expire(cache: RedisCache) -> None:
+    async def story() -> None:
+        await cache.set("tag:a", b"nonce", 60)
+        for number in range(3 * MAXIMUM_HOLDERS):
+            await cache.hold(["tag:a"], f"{number:030}", 30)
+        assert len(await holders(cache, "tag:a") or ()) == MAXIMUM_HOLDERS + 1
+        for number in range(3 * MAXIMUM_HOLDERS):
+            await cache.restore(["tag:a"], f"{number:030}", 30)
+        assert await holders(cache, "tag:a") == ["*"]
+        (value,) = await cache.get("tag:a")
+        await cache.set("tag:a", re.sub(rb"=\d+", b"=1", value or b""), 60)  # its time is over
+        await cache.hold(["tag:a"], "me", 30)
+        assert await holders(cache, "tag:a") == ["me"]
+        await cache.restore(["tag:a"], "me", 30)
+        assert await cache.get("tag:a") == [None]
         await cache.aclose()
 
     run(story)
@@ -269,10 +343,12 @@ async def _operate(cache: RedisCache | HoldingCache, operation: str, tags: list[
             await cache.hold(tags, holder, 30)
         case "release":
             await cache.release(tags, holder)
+        case "restore":
+            await cache.restore(tags, holder, 30)
         case "delete":
             return await cache.delete(*tags)
         case _:
-            return await cache.set(tags[0], b"nonce", 30, if_absent=operation == "add")
+            return await cache.set(tags[0], b"nonce", 30, if_absent=True)
     return None
 
 
@@ -423,6 +499,7 @@ def test_what_a_full_server_cannot_hold_is_refused_or_runs_and_is_purged(world: 
         )
         async with engine:
             await engine.fetch("user", {"user_id": 5})
+            await engine.fetch("user", {"user_id": 5})
             server.say("CONFIG", "SET", "maxmemory", "1")
             change = engine.call("update_profile", {"user_id": 5, "name": "Eve"})
             if refuses:
@@ -432,9 +509,9 @@ def test_what_a_full_server_cannot_hold_is_refused_or_runs_and_is_purged(world: 
                 await change
             assert world.ran["update_profile"] == (not refuses)
             assert engine.health() == Health(cache="up", owed_purges=0, running=0)
-            assert (await engine.fetch("user", {"user_id": 5})).status == "bypass"
+            assert (await engine.fetch("user", {"user_id": 5})).status == ("hit" if refuses else "bypass")
             server.say("CONFIG", "SET", "maxmemory", "0")
-            assert (await engine.fetch("user", {"user_id": 5})).status == "miss"
+            assert (await engine.fetch("user", {"user_id": 5})).status == ("hit" if refuses else "miss")
 
     with redis_server("--maxmemory-policy", "noeviction") as server:
         run(lambda: story(server))

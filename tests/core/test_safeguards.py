@@ -4,11 +4,13 @@ A new safeguard gets its order in `ORDERS`.
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from mizan_core import Conflict, Context, Engine, build, client, invalidate
 from mizan_core.bundle_cache import BundleCache, Computed, Slot
 from mizan_core.holds import Scope
 from mizan_core.testing.safeguards import SAFEGUARDS, without
@@ -79,8 +81,7 @@ class Site:
 
     async def die(self, hold: Any) -> None:
         """The mutation's process is gone, and its hold has expired."""
-        if hold.holder in self.backend.holders(TAG):
-            await self.backend.release([TAG], hold.holder)
+        self.backend.expire(TAG, hold.holder)
 
     async def _select(self) -> Computed:
         row = self.row
@@ -158,6 +159,67 @@ async def a_read_of_a_held_scope_meets_a_computation_from_before(site: Site) -> 
     return await late
 
 
+async def a_mutation_is_refused_beside_one_that_died(site: Site) -> bytes:
+    await site.read()
+    dying, refused = await site.hold(), await site.hold()
+    site.row = b"new"
+    await site.die(dying)
+    await refused.restore()
+    return await site.read()
+
+
+async def a_purge_meets_what_a_mutation_holds_that_is_refused(site: Site) -> bytes:
+    await site.read()
+    refused = await site.hold()
+    site.row = b"new"
+    await purge(site.cache, [SCOPE])
+    await refused.restore()
+    return await site.read()
+
+
+async def a_mutation_is_refused_after_another_wrote(site: Site) -> bytes:
+    await site.read()
+    writing, refused = await site.hold(), await site.hold()
+    site.row = b"new"
+    await writing.end(())
+    await refused.restore()
+    return await site.read()
+
+
+async def a_mutation_is_refused_before_another_dies(site: Site) -> bytes:
+    await site.read()
+    dying, refused = await site.hold(), await site.hold()
+    await refused.restore()
+    site.row = b"new"
+    await site.die(dying)
+    return await site.read()
+
+
+async def a_mutation_names_one_context_writes_another_and_is_refused(site: Site) -> bytes:
+    rows, other = Context("rows"), Context("other")
+
+    @client(context=rows)
+    async def row() -> str:
+        return site.row.decode()
+
+    @client(context=other)
+    async def others() -> int:
+        return 0
+
+    @client(affects=[rows, other.by_body()])
+    async def write() -> None:
+        site.row = b"new"
+        invalidate(other)
+        raise Conflict("Too late.")
+
+    async with Engine(build([row, others, write]), cache=HoldingCache(), cache_secret="s" * 32) as engine:
+        await engine.fetch("rows", {})
+        with pytest.raises(Conflict):
+            await engine.call("write", {})
+        body: dict[str, str] = json.loads((await engine.fetch("rows", {})).body)
+    return body["row"].encode()
+
+
 # What each safeguard is for: the last read of an order, which has to see the new row.
 ORDERS: dict[str, Callable[[Site], Awaitable[bytes]]] = {
     "stamps": a_reader_is_slower_than_a_purge,
@@ -166,6 +228,11 @@ ORDERS: dict[str, Callable[[Site], Awaitable[bytes]]] = {
     "last-holder": the_second_of_two_mutations_dies_before_its_purge,
     "joining-by-stamps": a_read_after_a_purge_meets_a_computation_from_before,
     "joining-the-next": a_read_of_a_held_scope_meets_a_computation_from_before,
+    "expired-may-have-written": a_mutation_is_refused_beside_one_that_died,
+    "purged-while-held": a_purge_meets_what_a_mutation_holds_that_is_refused,
+    "all-refused": a_mutation_is_refused_after_another_wrote,
+    "last-restores": a_mutation_is_refused_before_another_dies,
+    "refused-named-nothing": a_mutation_names_one_context_writes_another_and_is_refused,
 }
 
 
@@ -192,7 +259,8 @@ def test_with_all_safeguards_no_order_ends_with_a_stale_read(safeguard: str) -> 
 
 
 def test_every_safeguard_is_back_when_the_block_ends() -> None:
-    before = {name: getattr(owner, attribute) for name, (owner, attribute, _) in SAFEGUARDS.items()}
-    with without(*SAFEGUARDS):
-        assert all(getattr(owner, attribute) is instead for owner, attribute, instead in SAFEGUARDS.values())
-    assert before == {name: getattr(owner, attribute) for name, (owner, attribute, _) in SAFEGUARDS.items()}
+    for name, replaced in SAFEGUARDS.items():
+        before = [getattr(one.owner, one.attribute) for one in replaced]
+        with without(name):
+            assert all(getattr(one.owner, one.attribute) is one.instead for one in replaced)
+        assert before == [getattr(one.owner, one.attribute) for one in replaced]

@@ -58,6 +58,20 @@ class HoldingBackend(Protocol):
         ...
 
 
+@runtime_checkable
+class RestoringBackend(HoldingBackend, Protocol):
+    """A backend that gives a tag back what it had before it was held, where nothing can have been written."""
+
+    def restore(self, tags: Sequence[str], holder: str, ttl: float) -> Awaitable[None]:
+        """Take `holder`, which was refused and wrote nothing, off every tag.
+
+        A tag that is not held any more gets back the value that it had, for `ttl` seconds, if every holder was taken
+        off so, none had expired, and `release` was not called for it meanwhile; otherwise it is deleted, as `release`
+        does. A tag that is not held is left as it is.
+        """
+        ...
+
+
 # What a held tag's value begins with; a nonce never does.
 HELD = b"!"
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from ..errors import CacheUnavailable, DeclarationError
-from .backend import CacheBackend, HoldingBackend, let_go
+from .backend import CacheBackend, HoldingBackend, RestoringBackend, let_go
 
 logger = logging.getLogger("mizan")
 
@@ -272,6 +272,11 @@ class GuardedHoldingCache(GuardedCache):
 
     def release(self, tags: Sequence[str], holder: str) -> Awaitable[None]:
         return self._guarded(self._holding.release, tags, holder)
+
+    def restore(self, tags: Sequence[str], holder: str, ttl: float) -> Awaitable[None]:
+        if isinstance(self._holding, RestoringBackend):
+            return self._guarded(self._holding.restore, tags, holder, ttl)
+        return self.release(tags, holder)
 
 
 def _check_verbs(backend: object) -> None:

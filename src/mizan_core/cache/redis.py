@@ -18,8 +18,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from ..errors import CacheUnavailable
+from . import redis_scripts
 from .backend import HELD
-from .redis_scripts import HOLD, RELEASE
 from .redis_url import RedisUrl
 
 # Half a second more than the engine's own deadline allows, after which a connection is given up as well.
@@ -130,10 +130,13 @@ class RedisCache:
         return self._unlinked([self._key(key) for key in keys])
 
     def hold(self, tags: Sequence[str], holder: str, ttl: float) -> Awaitable[None]:
-        return self._script(HOLD, tags, holder, HELD, int(ttl * 1000))
+        return self._script(redis_scripts.HOLD, tags, holder, HELD, int(ttl * 1000))
 
     def release(self, tags: Sequence[str], holder: str) -> Awaitable[None]:
-        return self._script(RELEASE, tags, holder, HELD)
+        return self._script(redis_scripts.RELEASE, tags, holder, HELD)
+
+    def restore(self, tags: Sequence[str], holder: str, ttl: float) -> Awaitable[None]:
+        return self._script(redis_scripts.RESTORE, tags, holder, HELD, int(ttl * 1000))
 
     async def delete_by_prefix(self, prefix: str) -> int:
         """In small steps with pauses between them, which never block the server nor take more than a share of it."""
