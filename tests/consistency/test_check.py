@@ -61,6 +61,12 @@ def test_a_server_behind_another_kind_of_url_has_no_proxies(tmp_path: Path) -> N
     assert report.faults["cut"] + report.faults["kill"] == 0
 
 
+def test_workers_die_where_nothing_else_fails(redis: RedisServer) -> None:
+    report = checked(Options(redis.url, seconds=0.5, workers=1, clients=2, hold=0.5, faults=("kill",)))
+    assert report.passed
+    assert set(report.faults) <= {"kill", "kill before the purge"}
+
+
 def test_the_report_says_what_was_found_and_what_did_not_come_back() -> None:
     read = Read("card", (1, 0), 4.5, 4.6, "hit", {"1.2": 1})
     stale = Violation(Breach.STALE, read, "1.2", 1, 2, "rename-1", 4.0, documented=False)

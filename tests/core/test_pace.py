@@ -233,6 +233,27 @@ def test_a_task_outlives_who_waits_for_it() -> None:
     virtual_time.run(main)
 
 
+def test_what_nobody_hears_of_is_done_to_its_end() -> None:
+    async def main() -> None:
+        tasks = Tasks()
+        done: list[str] = []
+
+        async def work() -> str:
+            await asyncio.sleep(0.01)
+            done.append("done")
+            return "done"
+
+        for unheard in (None, done.append):
+            waiting = asyncio.create_task(tasks.finish(work(), unheard))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.wait([waiting])
+        assert await tasks.wait(1) == 0
+        assert done == ["done"] * 3  # each work, and what came of the second
+
+    virtual_time.run(main)
+
+
 def test_what_is_said_to_wait_gets_a_task_though_it_did_not() -> None:
     async def story(pace: Pace, tasks: Begun) -> None:
         async def tells() -> None:

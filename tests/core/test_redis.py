@@ -21,12 +21,14 @@ from redis.exceptions import RedisError
 
 from mizan_core import DeclarationError, Engine, Unavailable, build, client
 from mizan_core.answers import Health
+from mizan_core.cache import redis as module
 from mizan_core.cache.backend import HELD
 from mizan_core.cache.redis import RedisCache
 from mizan_core.cache.redis_scripts import MAXIMUM_HOLDERS
 from mizan_core.testing import redis_server as servers
 from mizan_core.testing.redis_server import RedisServer, redis_server
 from mizan_core.testing.safeguards import without
+from tests import virtual_time
 from tests.holding_cache import HoldingCache
 from tests.world import World
 
@@ -834,6 +836,21 @@ def test_a_reply_that_lies_in_the_socket_is_read_after_a_stall(redis: RedisServe
         await cache.aclose()
 
     run(story)
+
+
+def test_a_connection_is_given_up_only_after_the_loop_ran_for_a_while() -> None:
+    ended: list[float] = []
+
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        module._GivingUp(0.1, lambda: ended.append(round(loop.time() - began, 3)))
+        await asyncio.sleep(0.11)
+        virtual_time.stall(3.0)  # within the grace, which begins again
+        await asyncio.sleep(1.0)
+
+    virtual_time.run(story)
+    assert ended == [3.16]
 
 
 def test_a_user_of_a_clusters_access_list_needs_two_commands_more(world: World) -> None:
