@@ -43,6 +43,9 @@ class Watched:
     async def rename(self, client: Client, worker: WorkerProcess, *, doomed: bool = False) -> None:
         await self.traffic.change(client, worker, Kind.RENAME, TEAM, USER, doomed=doomed)
 
+    async def refuse(self, client: Client, worker: WorkerProcess) -> None:
+        await self.traffic.change(client, worker, Kind.REFUSE, TEAM, USER)
+
     def breaches(self) -> set[Breach]:
         with closing(Database(self._database)) as database:
             for operation, row, version in database.commits():
@@ -78,6 +81,30 @@ def test_a_reader_slower_than_a_purge_is_found_without_stamps(
                 await watched.rename(other, worker)
                 pauses.may_go_on.set()
                 await slow
+                await watched.read(one, worker)
+        assert watched.breaches() == found
+
+    with without(*missing):
+        run(story)
+
+
+@pytest.mark.parametrize(("missing", "found"), [((), set()), (("all-refused",), {Breach.STALE})])
+def test_a_refusal_that_undoes_a_purge_is_found_where_one_restores_all(
+    missing: tuple[str, ...], found: set[Breach], redis: RedisServer, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        told, pauses = settings(redis.url, tmp_path), StoppedOnce()
+        watched, worker = Watched(told), WorkerProcess(0, told, lambda incarnation: None)
+        async with listening(Worker(told, pauses)) as worker.port:
+            with closing(Client()) as one, closing(Client()) as other:
+                pauses.stopped.set()  # not the readers
+                assert [await watched.read(one, worker) for _ in range(2)] == ["miss", "hit"]
+                pauses.stopped.clear()
+                refused = asyncio.create_task(watched.refuse(other, worker))
+                await asyncio.to_thread(pauses.stopped.wait)
+                await watched.rename(one, worker)
+                pauses.may_go_on.set()
+                await refused
                 await watched.read(one, worker)
         assert watched.breaches() == found
 

@@ -30,15 +30,17 @@ def test_a_visitor_reads_and_changes_until_it_is_sent_away(redis: RedisServer, t
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_every_kind_of_mutation_is_acknowledged_and_committed(kind: Kind, redis: RedisServer, tmp_path: Path) -> None:
+def test_every_kind_of_mutation_is_committed_or_refused(kind: Kind, redis: RedisServer, tmp_path: Path) -> None:
     async def story() -> None:
         async with fleet(redis.url, tmp_path) as one:
             with closing(Client()) as client:
                 await one.traffic.change(client, one.worker, kind, 1, 2)
             (mutation,) = one.history.mutations
-            assert (mutation.kind, mutation.outcome) == (kind, Ended.ACKNOWLEDGED)
+            refuses = kind is Kind.REFUSE
+            assert (mutation.kind, mutation.outcome) == (kind, Ended.REFUSED if refuses else Ended.ACKNOWLEDGED)
             assert mutation.began < mutation.ended
-            assert mutation.operation in {operation for operation, _, _ in one.database.commits()}
+            committed = {operation for operation, _, _ in one.database.commits()}
+            assert committed == (set() if refuses else {mutation.operation})
 
     run(story)
 
@@ -63,7 +65,10 @@ def test_a_storm_changes_a_card_twice_at_once_or_in_turn_while_it_is_read(redis:
             while len(in_turn) < 2:
                 before = len(one.history.mutations)
                 assert await one.traffic.storm(deadly=False) in range(TEAMS)
-                first, last = one.history.mutations[before:]
+                changes = one.history.mutations[before:]
+                (refused,) = (change for change in changes if change.kind is Kind.REFUSE)
+                assert refused.outcome is Ended.REFUSED
+                first, last = (change for change in changes if change is not refused)
                 assert [first.outcome, last.outcome] == [Ended.ACKNOWLEDGED] * 2
                 in_turn.add(first.ended <= last.began)
             assert one.history.reads

@@ -23,7 +23,7 @@ _CACHED_AGAIN_SECONDS = 60.0
 
 _THINKING_SECONDS = 0.02
 _WRITES = 0.12
-_KINDS = {Kind.RENAME: 50, Kind.RETITLE: 20, Kind.PROMOTE: 15, Kind.TOUCH: 14, Kind.RESET: 1}
+_KINDS = {Kind.RENAME: 50, Kind.RETITLE: 20, Kind.REFUSE: 20, Kind.PROMOTE: 15, Kind.TOUCH: 14, Kind.RESET: 1}
 
 
 # A storm: so many who read, all the time. After a deadly one a team is left alone for a while longer than its hold.
@@ -103,8 +103,8 @@ class Traffic:
                     await self.read(client, self._worker(), self._team(), self._random.choice((None, *range(USERS))))
 
     async def storm(self, *, deadly: bool) -> int | None:
-        """Change a card twice, at once or one after the other, while it is read; if `deadly`, the second change ends
-        with a process that dies between its commit and its purge.
+        """Change a card twice, at once or one after the other, while it is read and a third change is refused; if
+        `deadly`, the second change ends with a process that dies between its commit and its purge.
 
         As soon as it has been changed, others come to every worker, where readers of before may still be under way.
         After a deadly storm nobody changes the card's team until the hold of the dead one has expired, so that what it
@@ -118,11 +118,14 @@ class Traffic:
         kind = self._random.choice((Kind.RENAME, Kind.RENAME, Kind.RETITLE))
         late = tuple(itertools.product(self._workers, (user, None)))
         with ExitStack() as stack:
-            one, other, *others = (stack.enter_context(closing(Client())) for _ in range(2 + _CROWD + len(late)))
+            one, other, refused, *others = (
+                stack.enter_context(closing(Client())) for _ in range(3 + _CROWD + len(late))
+            )
             async with asyncio.TaskGroup() as group:
                 first = group.create_task(self.change(one, self._worker(), kind, team, user))
                 again = partial(self.change, other, self._worker(), kind, team, user, doomed=deadly)
                 last = group.create_task(self._soon_after(first, again) if self._random.random() < 0.5 else again())
+                group.create_task(self.change(refused, self._worker(), Kind.REFUSE, team, user))
                 for client in others[:_CROWD]:
                     group.create_task(self._look_on(client, team, user, last))
                 for client, (worker, whose) in zip(others[_CROWD:], late, strict=True):
@@ -217,7 +220,7 @@ class Traffic:
 
     def _arguments(self, kind: Kind, team: int, user: int) -> dict[str, object]:
         match kind:
-            case Kind.RENAME:
+            case Kind.RENAME | Kind.REFUSE:
                 return {"team": team, "user": user}
             case Kind.RETITLE:
                 return {"team": team}

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from ...cache.guard import DEFAULT_DEADLINE_SECONDS
 from ...cache.redis import DEFAULT_TIMEOUT_SECONDS, RedisCache
 from ...engine import Engine
-from ...errors import Unavailable
+from ...errors import Conflict, Unavailable
 from ..safeguards import without
 from .world import Database, Pauses, World
 
@@ -92,7 +92,7 @@ class Worker:
     async def _call(self, name: str, args: dict[str, object]) -> str:
         try:
             await self.engine.call(name, args)
-        except Unavailable:
+        except (Conflict, Unavailable):
             return "refused"
         except Exception:  # noqa: BLE001  # whatever it was, it may have happened after the commit
             return "unknown"

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from ...build import build
 from ...declare import Context, Result, client
+from ...errors import Conflict
 from ...graph import Graph
 from ...invalidation import invalidate
 
@@ -40,6 +41,7 @@ class Kind(StrEnum):
     RESET = "reset"  # nothing narrows: everything
     PROMOTE = "promote"  # the result names the card
     TOUCH = "touch"  # the body names the cards
+    REFUSE = "refuse"  # as rename, and refused before it changes anything
 
     @property
     def holds(self) -> bool:
@@ -175,7 +177,12 @@ class World:
         async def reset(operation: str) -> None:
             await self._changed(operation, [(team, user) for team in range(TEAMS) for user in range(USERS)])
 
-        return [rename, retitle, reset]
+        @client(affects=[_CARD, _BOARD])
+        def refuse(team: int, user: int, operation: str) -> None:
+            time.sleep(self._pauses())
+            raise Conflict(operation)
+
+        return [rename, retitle, reset, refuse]
 
     def _by_result_and_body(self) -> list[Any]:
         @client(affects=[_CARD.where(team=Result("team"), user=Result("user")), _BOARD.where(team=Result("team"))])
