@@ -116,6 +116,7 @@ class _Deadlines:
         self._tick = seconds / _TICKS
         self._under_way: deque[tuple[float, _Timed]] = deque()  # all may take as long, so the oldest is due next
         self._stalled = 0.0
+        self._allowed = self._seconds + self._tick  # beside the time in which the loop has been stalled so far
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, operation: _Timed) -> None:
@@ -125,7 +126,7 @@ class _Deadlines:
             self._under_way.clear()
         if not self._under_way:
             self._look_again(loop)
-        self._under_way.append((loop.time() - self._stalled + self._seconds + self._tick, operation))
+        self._under_way.append((loop.time() + self._allowed, operation))
 
     def _look_again(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.call_later(self._tick, self._look, loop, loop.time() + self._tick)
@@ -136,12 +137,16 @@ class _Deadlines:
         late = loop.time() - due
         if late > self._tick:
             self._stalled += late
+            self._allowed -= late
         now = loop.time() - self._stalled
-        while self._under_way and (self._under_way[0][1].done() or self._under_way[0][0] <= now):
-            _, operation = self._under_way.popleft()
+        while self._under_way:
+            ends, operation = self._under_way[0]
             if not operation.done():
+                if ends > now:
+                    break
                 operation.set_exception(TimeoutError())
                 operation.exception()  # a caller that has gone away does not retrieve it
+            self._under_way.popleft()
         if self._under_way:
             self._look_again(loop)
 

@@ -234,9 +234,9 @@ class RedisCache:
         self, keys: Sequence[Any], words: Callable[[Sequence[Any]], tuple[Any, ...]], total: Callable[[list[Any]], Any]
     ) -> Awaitable[Any]:
         """One command for all of the keys, or in a cluster one for each, for they may live in different slots."""
-        groups = [[key] for key in keys] if self._cluster else [keys] if keys else []
-        answers = [self._call(words(group), _as_it_is) for group in groups]
-        return _total(answers, total)
+        if keys and not self._cluster:
+            return self._call(words(keys), lambda reply: total([reply]))
+        return _total([self._call(words([key]), _as_it_is) for key in keys], total)
 
     def _send_batch(self) -> None:
         """Send what has been called. Where every connection is taken, whoever gives one back does so."""
