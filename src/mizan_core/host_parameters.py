@@ -26,7 +26,10 @@ _DEPENDENCIES = frozenset(
 # FastAPI's, for values that come from elsewhere than the arguments. Query, Path, Body and Form mark what clients send.
 _ELSEWHERE = {"Header": "request.headers", "Cookie": "request.cookies"}
 
-_CALLER = "take the caller as `me: Identity`, which authenticate= finds out, or all of the request as `request`"
+_CALLER = (
+    "take the caller as `me: Identity`, which authenticate= finds out, or all of the request as `request`, and open "
+    "what else the function needs, such as a database session, in its body"
+)
 
 # By the name of a class of a framework, the remedy.
 _REMEDIES = {
