@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -122,7 +123,11 @@ def test_a_thread_cannot_be_stopped_but_who_waits_for_it_is_told(caplog: pytest.
         with pytest.raises(TimedOut):
             await engine.fetch("front", {"number": 0})
         go_on.set()
-        assert (await engine.fetch("front", {"number": 0})).body == b'{"front":"news"}'
+        answered = None
+        while answered is None:  # a loaded machine may take longer than the limit
+            with suppress(TimedOut):
+                answered = await engine.fetch("front", {"number": 0})
+        assert answered.body == b'{"front":"news"}'
 
     asyncio.run(story())
     assert "front did not answer within 0.2 seconds" in caplog.text
