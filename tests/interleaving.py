@@ -11,6 +11,7 @@ scenario says so where that is the worst moment for it, or where its answer matt
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -220,7 +221,11 @@ def explore(machines: Sequence[Machine], world: Any, outcomes: Outcomes) -> Expl
             for machine in machines:
                 await machine.end()
 
-    return asyncio.run(follow())
+    logging.disable()  # that a process is ended where it stands is no news
+    try:
+        return asyncio.run(follow())
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _because(reason: object, path: dict[State, str], last: str) -> AssertionError:

@@ -510,10 +510,13 @@ def _as_it_looks(world: World) -> object:
 
 def main() -> None:
     """What takes too long for every day: the backend forgets whatever, whenever, as often as it likes."""
-    for actors in (NESTED_SCOPES, ONE_SCOPE, ONE_PROCESS, EVERYONE):
-        for warm in (False, True):
-            explored = explore(machines(actors), beginning(warm=warm), evictions)
-            start = "warm" if warm else "cold"
+    for actors in (NESTED_SCOPES, ONE_SCOPE, A_PURGE, ONE_PROCESS, EVERYONE):
+        for start, world in (
+            ("cold", beginning(warm=False)),
+            ("warm", beginning(warm=True)),
+            ("warm, with refusals", beginning(warm=True)._replace(refuses=True)),
+        ):
+            explored = explore(machines(actors), world, evictions)
             print(f"{', '.join(actors)}, {start}: {explored.states:,} states, none stale", flush=True)
 
 
