@@ -166,10 +166,17 @@ class World:
                 return False
         return True
 
+    def matches_by_body(self, context: str, values: Mapping[str, Any], bundle: Bundle) -> bool:
+        """The same where a body names them, for which a null of a nullable parameter is one of its values."""
+        params = self.contexts[context]
+        nulls = [name for name, value in values.items() if value is None and params[name].nullable]
+        rest = {name: value for name, value in values.items() if name not in nulls}
+        return all(bundle[name] is None for name in nulls) and self.matches(context, rest, bundle)
+
     def is_stale(self, context: str, bundle: Bundle, call: "Call") -> bool:
         """What the protocol says of one bundle after one call."""
         of_body = [values for name, values in call.body if name == context]
-        if any(self.matches(context, values, bundle) for values in of_body):
+        if any(self.matches_by_body(context, values, bundle) for values in of_body):
             return True
         return not isinstance(call.outcome, Refused) and any(
             self._is_hit(context, how, bindings, bundle, call, of_body)
@@ -324,7 +331,7 @@ def invalidations(world: World, call: Call) -> tuple[Invalidation, ...]:
 
 def are_named(context: str, bundle: Bundle, found: Iterable[Invalidation]) -> bool:
     """Whether one of the invalidations names this bundle."""
-    return any(one.context == context and all(bundle[key] == text for key, text in one.texts.items()) for one in found)
+    return any(one.context == context and all(bundle[key] == text for key, text in one.scope.items()) for one in found)
 
 
 @settings(max_examples=80)
@@ -349,7 +356,7 @@ def test_the_origin_keeps_no_stale_bundle_and_loses_no_fresh_one_where_the_scope
         purged = {scope.tag for scope in addresses.purged(found)}
         for context, bundle in world.bundles():
             plan = world.graph.contexts[context]
-            exact = all(tuple(sorted(one.texts)) in plan.shapes for one in found if one.context == context)
+            exact = all(tuple(sorted(one.scope)) in plan.shapes for one in found if one.context == context)
             texts = {name: text for name, text in bundle.items() if text is not None}
             is_dead = not purged.isdisjoint(addresses.page(plan, texts).tags)
             is_stale = world.is_stale(context, bundle, call)
