@@ -256,10 +256,7 @@ class Engine:
             known = await self._known(caller)
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
             return self._failure(error, function.name)
-        if function.context is not None:
-            return await self._answer_reader(function, sent, known)
-        ended = self._mutations.begin(function, sent, known)
-        return await ended.work if isinstance(ended, Waiting) else ended
+        return await self._ended(function, sent, known)
 
     async def attempt_admitted(
         self,
@@ -279,10 +276,7 @@ class Engine:
             caller = await self._admitted(function, sent, Caller(identity, request))
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
             return self._failure(error, function.name)
-        if function.context is not None:
-            return await self._answer_reader(function, sent, caller)
-        ended = self._mutations.begin(function, sent, caller, may_change=may_change)
-        return await ended.work if isinstance(ended, Waiting) else ended
+        return await self._ended(function, sent, caller, may_change=may_change)
 
     async def fetch(
         self, context: str, params: Given, *, identity: Identity = ANONYMOUS, request: object = None
@@ -451,6 +445,15 @@ class Engine:
 
     def _failure(self, error: Exception, function: str) -> Failure:
         return failure_of(self.errors, function, error)
+
+    async def _ended(
+        self, function: Function, sent: Mapping[str, object], caller: Caller, *, may_change: bool = True
+    ) -> Answer | Failure:
+        """What comes of a function whose guard has let the caller through. `sent` are validated."""
+        if function.context is not None:
+            return await self._answer_reader(function, sent, caller)
+        ended = self._mutations.begin(function, sent, caller, may_change=may_change)
+        return await ended.work if isinstance(ended, Waiting) else ended
 
     async def _answer_reader(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
         """A reader called alone: uncached, and nothing is invalidated."""
