@@ -13,7 +13,6 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope
 from typing_extensions import TypedDict
 
-from mizan_core.bundle_cache import Clock
 from mizan_core.declare import client
 from mizan_core.errors import DeclarationError, Forbidden, TokenError, Unauthorized
 from mizan_core.identity import ANONYMOUS, Identity
@@ -23,6 +22,7 @@ from .requests import SentHeaders
 
 logger = logging.getLogger("mizan")
 
+Clock: TypeAlias = Callable[[], float]
 Authenticate: TypeAlias = Callable[[Request], Identity | Awaitable[Identity | None] | None]
 
 # Where users of common frameworks keep their id, the field's own term first.

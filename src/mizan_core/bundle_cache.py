@@ -17,7 +17,6 @@ from .cache.memory import MemoryCache
 from .debts import INSIST_SECONDS, Debts
 from .entries import Entry, Slot, read_entry
 from .errors import CacheUnavailable
-from .failures import log_unheard
 from .fetched import Compute, Computed, Fetched, Fresh, Hit, Passing
 from .flights import Flight
 from .holds import DEFAULT_HOLD_SECONDS, Nonces, Renewals, Scope
@@ -53,7 +52,8 @@ class _Bypassed:
 class BundleCache:
     """Keeps bundles in a backend. `random(n)` gives n bytes, `clock()` seconds since 1970.
 
-    With `keeps=False` (in memory) everything is computed, and tags still tell whether a purge came between.
+    With `keeps=False` (in memory) everything is computed, and tags still tell whether a purge came between. `unheard`
+    is told the result or error of a computation whose caller has gone.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class BundleCache:
         keeps: bool = True,
         deadline: float = DEFAULT_DEADLINE_SECONDS,
         hold: float = DEFAULT_HOLD_SECONDS,
+        unheard: Callable[[object], object] | None = None,
     ) -> None:
         self.is_local = type(backend) is MemoryCache  # in this process's memory, and so never waited for
         self._nonces = Nonces(counting(random) if self.is_local else random)
@@ -89,7 +90,7 @@ class BundleCache:
         # What is stored, where that shows at once: in memory, where it was found before.
         self.recall: Callable[[Slot], Entry | None] = _nothing if self._local is None else self._local.recall
         tasks = Tasks()
-        self._pace = Pace(tasks, unheard=log_unheard)
+        self._pace = Pace(tasks, unheard=unheard)
         self._turns = Turns(self._pace, tasks)
         self._clock = clock
         self._max_age = max_age

@@ -22,7 +22,7 @@ from .computations import DEFAULT_READER_TIMEOUT_SECONDS, NOT_COMPUTING, Computa
 from .current_call import current
 from .declare import Context
 from .errors import DeclarationError, Forbidden
-from .failures import ErrorMapping, Errors, carrying
+from .failures import ErrorMapping, Errors, carrying, log_unheard
 from .fetched import Computed, Passing, PersonalFailure
 from .graph import CachePolicy, ContextPlan, Function, Graph
 from .guards import PermissionsOf, authorise, checked_arguments, load_permissions
@@ -132,6 +132,7 @@ class Engine:
             keeps=cache is not None,
             deadline=deadline,
             hold=hold,
+            unheard=log_unheard,
         )
         self.errors = ErrorMapping(errors)
         self._runner = Runner(threads, self._cache.is_wanted)
