@@ -26,7 +26,7 @@ from mizan_core.errors import DeclarationError
 from mizan_core.failures import Errors
 from mizan_core.graph import Graph
 from mizan_core.guards import PermissionsOf
-from mizan_core.pace import check_asyncio
+from mizan_core.tasks import check_asyncio
 from mizan_core.tokens import DEFAULT_TTL_SECONDS, Keys, check_keys
 
 from .auth import Authenticate, Authenticator, mwt_obtain_function, read_origins

@@ -19,9 +19,9 @@ from mizan_core.fetched import Hit
 from mizan_core.graph import CachePolicy, ContextPlan, Function
 from mizan_core.identity import Identity, permission_key
 from mizan_core.memo import Memo
-from mizan_core.pace import Waiting
 from mizan_core.policies import Per, Seconds
 from mizan_core.refresh import Mounted, Stale, read_mounted, refresh
+from mizan_core.tasks import Waiting
 from mizan_core.wire import no_such_context, parse_call
 
 from .auth import TOKEN_HEADERS, Authenticator, check_same_site

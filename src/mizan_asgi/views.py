@@ -20,16 +20,7 @@ from mizan_core.wire import NO_STORE, PRIVATE_NO_STORE, VARY
 
 from .auth import check_same_site
 from .endpoints import Service, failure_reply, shows_who_asks
-from .requests import (
-    HostRequest,
-    SentHeaders,
-    before_path,
-    limited,
-    parse_pairs,
-    read_arguments,
-    read_body,
-    replaying,
-)
+from .requests import HostRequest, SentHeaders, before_path, limited, parse_pairs, read_arguments, read_body, replaying
 from .responses import RawHeaders, Reply, error_reply, invalidate_headers, kept_reply, speaks_to_caches, with_headers
 
 _SAFE_METHODS = frozenset({"GET", "HEAD"})

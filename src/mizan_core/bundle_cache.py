@@ -22,8 +22,8 @@ from .flights import Flight
 from .holds import DEFAULT_HOLD_SECONDS, Nonces, Renewals, Scope
 from .local import LocalBundles, Stamped, counting, is_unchanged
 from .memory_holds import MemoryHold, MemoryLedger
-from .pace import Pace, Tasks, Waiting
 from .reclaiming import Reclaiming
+from .tasks import Pace, Tasks, Waiting
 from .turns import Turns
 from .wire import etag_of
 

@@ -34,10 +34,10 @@ from .invalidation import Invalidation, named
 from .keys import MINIMUM_SECRET_BYTES, KeyMaker, check_secret
 from .manifest import page_url
 from .mutations import Mutations, held
-from .pace import Waiting, check_asyncio
 from .policies import Never, Per
 from .round_trip import read_back
 from .running import NOBODY, Caller, Finish, Ran, Runner
+from .tasks import Waiting, check_asyncio
 from .watch import Watchable, by_identity, lacks_permissions
 from .wire import encode_json, etag_of, no_such_context, no_such_function
 

@@ -19,10 +19,10 @@ from .holds import Scope
 from .inner_calls import READING, Inner, Reading, arguments_of, identity_of, misplaced
 from .invalidation import Invalidation, Mutating, Outcome, Refused, Returned, Unknown, merge, resolve
 from .memory_holds import MemoryHold
-from .pace import Pace, Tasks, Waiting, before_waiting
 from .purges import Purge, Purges
 from .running import Caller, NotBegun, Runner, Wanted
 from .snapshots import snapshot
+from .tasks import Pace, Tasks, Waiting, before_waiting
 
 logger = logging.getLogger("mizan")
 

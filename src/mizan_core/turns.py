@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from .errors import TimedOut
 from .fetched import Compute, Computed, PersonalFailure
-from .pace import Pace, Tasks, Waiting
+from .tasks import Pace, Tasks, Waiting
 
 
 @dataclass(slots=True, eq=False)

@@ -8,7 +8,7 @@ import pytest
 
 from mizan_core import Context, Engine, MemoryCache, NotFound, build, client
 from mizan_core.fetched import Compute, Computed, PersonalFailure
-from mizan_core.pace import Pace, Tasks
+from mizan_core.tasks import Pace, Tasks
 from mizan_core.turns import Turns
 
 
