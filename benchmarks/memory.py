@@ -17,7 +17,7 @@ import uvloop
 
 from mizan_core import MemoryCache, RedisCache
 from mizan_core.holds import Nonces
-from mizan_core.keys import KeyMaker
+from mizan_core.protocol.keys import KeyMaker
 
 from . import measure
 from .contenders import ours

@@ -26,8 +26,8 @@ from mizan_core.errors import DeclarationError
 from mizan_core.failures import Errors
 from mizan_core.graph import Graph
 from mizan_core.guards import PermissionsOf
+from mizan_core.protocol.tokens import DEFAULT_TTL_SECONDS, Keys, check_keys
 from mizan_core.tasks import check_asyncio
-from mizan_core.tokens import DEFAULT_TTL_SECONDS, Keys, check_keys
 
 from .auth import Authenticate, Authenticator, mwt_obtain_function, read_origins
 from .endpoints import CallEndpoint, Endpoint, Service, endpoints_of, missing_endpoint

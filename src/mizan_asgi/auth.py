@@ -15,8 +15,8 @@ from typing_extensions import TypedDict
 
 from mizan_core.declare import client
 from mizan_core.errors import DeclarationError, Forbidden, TokenError, Unauthorized
-from mizan_core.identity import ANONYMOUS, Identity
-from mizan_core.tokens import Keys, issue_mwt, names_key, verify_mwt
+from mizan_core.protocol.identity import ANONYMOUS, Identity
+from mizan_core.protocol.tokens import Keys, issue_mwt, names_key, verify_mwt
 
 from .requests import SentHeaders
 

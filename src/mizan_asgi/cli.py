@@ -15,12 +15,12 @@ from mizan_core.declared_types import has_bare_type, show_type
 from mizan_core.engine import Engine
 from mizan_core.errors import DeclarationError, MizanError
 from mizan_core.graph import Affect, ContextPlan, Function, Graph, NotNarrowing
-from mizan_core.header import encode_header
-from mizan_core.identity import Identity
-from mizan_core.invalidation import Invalidation
 from mizan_core.manifest import build_manifest, manifest_json, urls_to_purge
-from mizan_core.policies import Never, Seconds
-from mizan_core.tokens import issue_mwt
+from mizan_core.protocol.cache_policy import Never, Seconds
+from mizan_core.protocol.headers import encode_header
+from mizan_core.protocol.identity import Identity
+from mizan_core.protocol.invalidation import Invalidation
+from mizan_core.protocol.tokens import issue_mwt
 
 from .app import Mizan
 from .codegen.client import client_files

@@ -19,13 +19,14 @@ except ImportError as error:
     raise ImportError("mizan_asgi.client needs httpx: pip install 'mizan-asgi[client]'.") from error
 
 from mizan_core.errors import BadRequest, HeaderError
-from mizan_core.header import decode_header, encode_text
-from mizan_core.invalidation import Invalidation, touches
-from mizan_core.keys import texts_of
-from mizan_core.manifest import canonical_query
-from mizan_core.refresh import MAXIMUM_HEADER_BYTES
-from mizan_core.values import canonical, jsonable
-from mizan_core.wire import encode_json, etag_of, parse_json, read_invalidations, read_problem
+from mizan_core.protocol.bodies import encode_json, parse_json, read_invalidations
+from mizan_core.protocol.cache_headers import etag_of
+from mizan_core.protocol.headers import decode_header
+from mizan_core.protocol.invalidation import Invalidation, touches
+from mizan_core.protocol.mounted import MAXIMUM_HEADER_BYTES
+from mizan_core.protocol.problems import read_problem
+from mizan_core.protocol.urls import canonical_query, encode_text
+from mizan_core.protocol.values import canonical, jsonable, texts_of
 
 Params: TypeAlias = Mapping[str, object]
 Token: TypeAlias = str | Callable[[], str | Awaitable[str | None] | None]

@@ -16,13 +16,15 @@ from mizan_core.engine import Engine
 from mizan_core.entries import Entry
 from mizan_core.errors import Forbidden, MethodNotAllowed, NotFound, UnsupportedMediaType
 from mizan_core.fetched import Hit
-from mizan_core.graph import CachePolicy, ContextPlan, Function
-from mizan_core.identity import Identity, permission_key
+from mizan_core.graph import ContextPlan, Function
 from mizan_core.memo import Memo
-from mizan_core.policies import Per, Seconds
-from mizan_core.refresh import Mounted, Stale, read_mounted, refresh
+from mizan_core.protocol.bodies import parse_call
+from mizan_core.protocol.cache_policy import CachePolicy, Per, Seconds
+from mizan_core.protocol.identity import Identity, permission_key
+from mizan_core.protocol.mounted import Mounted, read_mounted
+from mizan_core.protocol.problems import no_such_context
+from mizan_core.refresh import Stale, refresh
 from mizan_core.tasks import Waiting
-from mizan_core.wire import no_such_context, parse_call
 
 from .auth import TOKEN_HEADERS, Authenticator, check_same_site
 from .path_rules import ASKING, LET_THROUGH, PathRules, Question

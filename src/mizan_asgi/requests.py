@@ -10,11 +10,11 @@ from starlette.types import Message, Receive, Scope
 
 from mizan_core.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
 from mizan_core.graph import Function
-from mizan_core.identity import Identity
-from mizan_core.inputs import MAXIMUM_FIELDS, Pairs
-from mizan_core.urls import unquoted
+from mizan_core.inputs import MAXIMUM_FIELDS
+from mizan_core.protocol.bodies import as_arguments, parse_json
+from mizan_core.protocol.identity import Identity
+from mizan_core.protocol.urls import Pairs, unquoted
 from mizan_core.watch import Notice
-from mizan_core.wire import as_arguments, parse_json
 
 # What a path may have unencoded (RFC 3986, 3.3); whatever else is encoded in its canonical spelling.
 _PATH_SAFE = "/:@!$&'()*+,;="

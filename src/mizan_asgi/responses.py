@@ -13,9 +13,10 @@ from starlette.types import Message, Send
 from mizan_core.answers import Bundle
 from mizan_core.errors import CallError, InternalError, MethodNotAllowed
 from mizan_core.failures import blamed
-from mizan_core.header import encode_header
-from mizan_core.invalidation import Invalidation
-from mizan_core.wire import NO_STORE, VARY, problem
+from mizan_core.protocol.cache_headers import NO_STORE, VARY
+from mizan_core.protocol.headers import encode_header
+from mizan_core.protocol.invalidation import Invalidation
+from mizan_core.protocol.problems import problem
 
 logger = logging.getLogger("mizan")
 

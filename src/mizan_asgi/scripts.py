@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mizan_core.wire import etag_of
+from mizan_core.protocol.cache_headers import etag_of
 
 STATIC = Path(__file__).parent / "static"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 from mizan_core.errors import DeclarationError
-from mizan_core.tokens import DEFAULT_TTL_SECONDS
+from mizan_core.protocol.tokens import DEFAULT_TTL_SECONDS
 
 # Servers that start processes, and the variables that tell them how many.
 _SERVERS = frozenset({"uvicorn", "gunicorn", "uvicorn_worker", "hypercorn", "granian"})

@@ -14,9 +14,10 @@ from mizan_core.answers import Answer, Page, failure_of, page_cache_control
 from mizan_core.engine import Door
 from mizan_core.errors import MethodNotAllowed
 from mizan_core.graph import Function, Graph
-from mizan_core.inputs import Given, Mixed, Pairs
-from mizan_core.invalidation import Invalidation
-from mizan_core.wire import NO_STORE, PRIVATE_NO_STORE, VARY
+from mizan_core.inputs import Given, Mixed
+from mizan_core.protocol.cache_headers import NO_STORE, PRIVATE_NO_STORE, VARY
+from mizan_core.protocol.invalidation import Invalidation
+from mizan_core.protocol.urls import Pairs
 
 from .auth import check_same_site
 from .endpoints import Service, failure_reply, shows_who_asks

@@ -28,13 +28,14 @@ from .errors import (
 )
 from .failures import invalidations_of
 from .graph import Graph
-from .header import decode_header, encode_header
-from .identity import ANONYMOUS, Identity, permission_key
-from .invalidation import Invalidation, invalidate
-from .keys import entry_key, scope_tag
+from .invalidation import invalidate
 from .manifest import build_manifest, manifest_json, urls_to_purge
-from .tokens import issue_mwt, verify_mwt
-from .values import canonical
+from .protocol.headers import decode_header, encode_header
+from .protocol.identity import ANONYMOUS, Identity, permission_key
+from .protocol.invalidation import Invalidation
+from .protocol.keys import entry_key, scope_tag
+from .protocol.tokens import issue_mwt, verify_mwt
+from .protocol.values import canonical
 
 if TYPE_CHECKING:
     from .cache.redis import RedisCache as RedisCache

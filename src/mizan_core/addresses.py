@@ -11,18 +11,18 @@ from uuid import UUID
 
 from .entries import Slot
 from .errors import InvalidValue
-from .graph import CachePolicy, ContextPlan, Function, Graph
+from .graph import ContextPlan, Function, Graph
 from .holds import Scope
-from .identity import Identity, permission_key
 from .inputs import Validator
-from .invalidation import Invalidation
-from .keys import KeyMaker
-from .manifest import canonical_query
 from .memo import Memo
-from .policies import Never, Per
+from .protocol.cache_policy import CachePolicy, Never, Per
+from .protocol.identity import Identity, permission_key
+from .protocol.invalidation import Invalidation
+from .protocol.keys import KeyMaker
+from .protocol.urls import canonical_query
+from .protocol.values import canonical, jsonable
 from .round_trip import read_back
 from .snapshots import copied
-from .values import canonical, jsonable
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ from typing import Any, Literal, TypeAlias
 from .errors import CallError
 from .failures import ErrorMapping, blame
 from .fetched import Fetched, Fresh, Hit
-from .graph import CachePolicy, Function
-from .invalidation import Invalidation
-from .policies import Seconds
-from .wire import NO_STORE, PRIVATE, PRIVATE_NO_STORE, cache_control, call_body, encode_json, refreshing_body
+from .graph import Function
+from .protocol.bodies import call_body, encode_json, refreshing_body
+from .protocol.cache_headers import NO_STORE, PRIVATE, PRIVATE_NO_STORE, cache_control
+from .protocol.cache_policy import CachePolicy, Seconds
+from .protocol.invalidation import Invalidation
 
 Status: TypeAlias = Literal["hit", "miss", "bypass"]
 

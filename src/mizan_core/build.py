@@ -30,7 +30,7 @@ from .declare import (
 )
 from .declared_types import same_declared_type, show_type
 from .errors import DeclarationError, GraphError
-from .graph import Affect, CachePolicy, ContextPlan, Function, Graph, NotNarrowing
+from .graph import Affect, ContextPlan, Function, Graph, NotNarrowing
 from .inputs import (
     MISFIT,
     Compiled,
@@ -44,11 +44,12 @@ from .inputs import (
     text_of_default,
 )
 from .json_types import unsendable
-from .policies import Anyone, Per, most_private, shortest
+from .policies import Anyone
+from .protocol.cache_policy import CachePolicy, Per, most_private, shortest
+from .protocol.values import WITHOUT_TEXT, canonical_json
 from .result_shapes import result_shape
 from .signature import Input, Signature, mentions, read_signature, sent_names, union_members
 from .texts import ambiguous_texts
-from .values import WITHOUT_TEXT, canonical_json
 
 # A context's entries depend on one tag per shape, so shapes are few (protocol, section 7).
 MAXIMUM_SHAPES = 16

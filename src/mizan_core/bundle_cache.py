@@ -22,10 +22,10 @@ from .flights import Flight
 from .holds import DEFAULT_HOLD_SECONDS, Nonces, Renewals, Scope
 from .local import LocalBundles, Stamped, counting, is_unchanged
 from .memory_holds import MemoryHold, MemoryLedger
+from .protocol.cache_headers import etag_of
 from .reclaiming import Reclaiming
 from .tasks import Pace, Tasks, Waiting
 from .turns import Turns
-from .wire import etag_of
 
 # A context whose entries another version of the program makes is taken over at most this often, so that two versions
 # side by side both answer, and the one that stays soon has it to itself.

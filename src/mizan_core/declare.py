@@ -5,7 +5,6 @@ refused by `build`.
 """
 
 import inspect
-import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,17 +13,17 @@ from typing import Any, TypeAlias, TypeVar, overload
 from .checks import bind_check
 from .current_call import joining, name_of, names_stale, plain_function, standing_for
 from .errors import DeclarationError
-from .policies import AuthCheck, Check, Guard, Lifetime, Per, read_guard, read_lifetime, read_per
+from .policies import AuthCheck, Check, Guard, read_guard
+from .protocol.cache_policy import Lifetime, Per, read_lifetime, read_per
+from .protocol.urls import ROUTE_PARAMETER, route_parameters
+from .protocol.values import check_name
 from .signature import Signature, check_parameters, read_signature
-from .values import check_name
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 MARK = "__mizan__"
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-# A path parameter as Starlette writes it: its name and, behind a colon, its convertor.
-ROUTE_PARAMETER = re.compile(r"\{([^{}:]*)(?::([^{}]*))?\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,11 +237,6 @@ def declaration_of(function: object) -> Declaration | None:
     # Without asking the object itself: a module may hold one that raises at any question.
     found = inspect.getattr_static(function, MARK, None)
     return found if isinstance(found, Declaration) else None
-
-
-def route_parameters(route: str) -> tuple[str, ...]:
-    """The names between braces, in their order; a convertor behind a colon is left out."""
-    return tuple(match[1] for match in ROUTE_PARAMETER.finditer(route))
 
 
 def check_signature(declaration: Declaration, signature: Signature) -> Iterable[str]:

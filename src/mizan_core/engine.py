@@ -24,22 +24,25 @@ from .declare import Context
 from .errors import DeclarationError, Forbidden
 from .failures import ErrorMapping, Errors, carrying, log_unheard
 from .fetched import Computed, Passing, PersonalFailure
-from .graph import CachePolicy, ContextPlan, Function, Graph
+from .graph import ContextPlan, Function, Graph
 from .guards import PermissionsOf, authorise, checked_arguments, load_permissions
 from .holds import DEFAULT_HOLD_SECONDS
-from .identity import ANONYMOUS, Identity, permission_key
 from .inner_calls import READING
 from .inputs import Given
-from .invalidation import Invalidation, named
-from .keys import MINIMUM_SECRET_BYTES, KeyMaker, check_secret
-from .manifest import page_url
+from .invalidation import named
 from .mutations import Mutations, held
-from .policies import Never, Per
+from .protocol.bodies import encode_json
+from .protocol.cache_headers import etag_of
+from .protocol.cache_policy import CachePolicy, Never, Per
+from .protocol.identity import ANONYMOUS, Identity, permission_key
+from .protocol.invalidation import Invalidation
+from .protocol.keys import MINIMUM_SECRET_BYTES, KeyMaker, check_secret
+from .protocol.problems import no_such_context, no_such_function
+from .protocol.urls import page_url
 from .round_trip import read_back
 from .running import NOBODY, Caller, Finish, Ran, Runner
 from .tasks import Waiting, check_asyncio
 from .watch import Watchable, by_identity, lacks_permissions
-from .wire import encode_json, etag_of, no_such_context, no_such_function
 
 logger = logging.getLogger("mizan")
 

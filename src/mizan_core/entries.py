@@ -7,7 +7,7 @@ from typing import Any
 
 from .cache.memory import Cell, MemoryCache
 from .holds import Nonces
-from .wire import etag_of
+from .protocol.cache_headers import etag_of
 
 _LAYOUT = 1
 _EXPIRY = struct.Struct(">d")

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from .errors import CallError, DeclarationError
 from .fetched import PersonalFailure
-from .invalidation import Invalidation, merge
+from .protocol.invalidation import Invalidation, merge
 
 logger = logging.getLogger("mizan")
 

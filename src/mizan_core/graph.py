@@ -17,7 +17,8 @@ from pydantic_core import CoreConfig, SchemaValidator
 from .current_call import plain_function
 from .declare import Arg, Binding, ByBody, Declaration, Narrowing, Result
 from .inputs import Compiled, Parameter, Validator
-from .policies import Anyone, Check, Guard, Lifetime, Per, Seconds
+from .policies import Anyone, Check, Guard
+from .protocol.cache_policy import CachePolicy, Per, Seconds
 from .round_trip import RoundTrips
 from .signature import Signature
 from .snapshots import may_change
@@ -166,20 +167,6 @@ def _as_sent(function: Callable[..., Any], signature: Signature) -> Callable[...
         return function(**{renamed.get(name, name): value for name, value in filled.items()})
 
     return call
-
-
-@dataclass(frozen=True, slots=True)
-class CachePolicy:
-    """How long an answer is kept, for whom, and whether a guard stands before it (protocol, section 6)."""
-
-    rev: int
-    lifetime: Lifetime
-    per: Per
-    guarded: bool
-    for_everyone: bool = field(init=False)  # caches beyond the origin may keep it
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "for_everyone", self.per is Per.ALL and not self.guarded)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,8 +7,8 @@ from typing import TypeAlias, assert_never
 
 from .errors import DeclarationError, Forbidden, Unauthorized
 from .graph import Function
-from .identity import Identity
 from .policies import Anyone, Check, SignedIn, Staff, Superuser
+from .protocol.identity import Identity
 from .signature import REQUEST
 from .snapshots import copied
 from .watch import Watchable, lacks_permissions, watch_identity

@@ -12,11 +12,12 @@ from .current_call import current
 from .declare import Declaration, Result
 from .errors import DeclarationError
 from .graph import Function, Graph
-from .identity import ANONYMOUS, Identity
 from .inputs import Compiled
-from .invalidation import Invalidation, Listener, Mutating, Outcome, Returned, Unknown, merge, named, resolve
+from .invalidation import Listener, Mutating, Outcome, Returned, Unknown, named, resolve
+from .protocol.identity import ANONYMOUS, Identity
+from .protocol.invalidation import Invalidation, merge
+from .protocol.values import canonical, jsonable
 from .snapshots import snapshot
-from .values import canonical, jsonable
 
 T = TypeVar("T")
 

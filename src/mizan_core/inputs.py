@@ -11,10 +11,11 @@ from typing_extensions import TypedDict
 
 from .collisions import validator_of, without_collisions
 from .errors import InvalidInput, InvalidValue
+from .protocol.urls import Pairs
+from .protocol.values import Json, canonical, jsonable
 from .round_trip import RoundTrip, round_trip_of
 from .signature import Input
 from .texts import for_texts, for_texts_of, needs_json, partial
-from .values import Json, canonical, jsonable
 
 # A problem document lists at most this many errors: it is for reading, and its size is the sender's to choose.
 MAXIMUM_ERRORS = 32
@@ -61,12 +62,6 @@ _BECOMES = {
     "number": frozenset({"integer", "number", "boolean"}),
     "boolean": frozenset({"integer", "number", "boolean"}),
 }
-
-
-class Pairs(tuple[tuple[str, object], ...]):
-    """Names and values as a query string or a form gives them: a name may come more than once."""
-
-    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)

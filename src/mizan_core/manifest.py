@@ -1,18 +1,17 @@
 """What an edge needs to know, as deterministic JSON, and the URLs that follow from it (protocol, section 12)."""
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from .declare import ROUTE_PARAMETER, Arg, Binding, ByBody, ByName, Result
+from .declare import Arg, Binding, ByBody, ByName, Result
 from .errors import DeclarationError
 from .graph import Affect, ContextPlan, Function, Graph
-from .header import encode_text
-from .invalidation import Invalidation
-from .policies import Lifetime, Never, Per, Seconds
+from .protocol.cache_policy import Lifetime, Never, Per, Seconds
+from .protocol.invalidation import Invalidation
+from .protocol.urls import canonical_query, encode_text, page_url
+from .protocol.values import canonical, jsonable
 from .signature import sent_names
-from .values import canonical, jsonable
 
 VERSION = 1
 
@@ -80,24 +79,6 @@ def urls_to_purge(manifest: Mapping[str, Any], invalidations: Iterable[Invalidat
         for route in known.get("page_routes", ()):
             urls[page_url(route, invalidation.texts)] = None
     return list(urls)
-
-
-def canonical_query(texts: Iterable[tuple[str, str]]) -> str:
-    """The query of a canonical URL (protocol, section 8) from its names and texts, in their order."""
-    return "&".join(f"{encode_text(name)}={encode_text(text)}" for name, text in texts)
-
-
-def page_url(route: str, texts: Mapping[str, str]) -> str:
-    """The canonical path of a page for these texts; `*` for a path parameter that they lack."""
-
-    def fill(match: re.Match[str]) -> str:
-        name, convertor = match[1], match[2]
-        if name not in texts:
-            return "*"
-        pieces = texts[name].split("/") if convertor == "path" else [texts[name]]
-        return "/".join(map(encode_text, pieces))
-
-    return ROUTE_PARAMETER.sub(fill, route)
 
 
 def _context(plan: ContextPlan, base: str, added: Sequence[str]) -> dict[str, Any]:

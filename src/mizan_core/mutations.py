@@ -17,8 +17,9 @@ from .failures import ErrorMapping, cancelled_itself, is_cancelled
 from .graph import Function, Graph
 from .holds import Scope
 from .inner_calls import READING, Inner, Reading, arguments_of, identity_of, misplaced
-from .invalidation import Invalidation, Mutating, Outcome, Refused, Returned, Unknown, merge, resolve
+from .invalidation import Mutating, Outcome, Refused, Returned, Unknown, resolve
 from .memory_holds import MemoryHold
+from .protocol.invalidation import Invalidation, merge
 from .purges import Purge, Purges
 from .running import Caller, NotBegun, Runner, Wanted
 from .snapshots import snapshot

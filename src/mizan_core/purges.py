@@ -9,9 +9,10 @@ from .addresses import Addresses
 from .declare import Binding, CallerId
 from .graph import Function, Graph
 from .holds import Scope
-from .identity import Identity
-from .invalidation import Invalidation, Running, resolve
+from .invalidation import Running, resolve
 from .memo import Memo
+from .protocol.identity import Identity
+from .protocol.invalidation import Invalidation
 
 # Mutations of a few thousand users at a time.
 _REMEMBERED_BYTES = 4 * 1024 * 1024

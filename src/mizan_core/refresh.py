@@ -5,55 +5,26 @@ Nothing here can fail a call, which has ended when this begins: what goes wrong 
 
 import asyncio
 import logging
-import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from itertools import islice
 from typing import TypeAlias
 
 from .addresses import spell
 from .answers import Answer, Refreshed
-from .errors import BadRequest, CallError
+from .errors import CallError
 from .graph import ContextPlan, Graph
-from .inputs import Pairs
-from .invalidation import Invalidation, within
-from .urls import unquoted
-from .values import Json, jsonable
+from .protocol.invalidation import Invalidation, within
+from .protocol.mounted import Mounted
+from .protocol.urls import Pairs
+from .protocol.values import Json, jsonable
 
 logger = logging.getLogger("mizan")
 
-# Proxies and servers commonly refuse header lines between 4 and 8 KiB.
-MAXIMUM_HEADER_BYTES = 4096
 # What a person sees at once is fewer bundles than this, and less than this together.
 MAXIMUM_BUNDLES = 16
 MAXIMUM_DATA_BYTES = 256 * 1024
 # What takes longer than this is better fetched beside the answer than waited for with it.
 MAXIMUM_SECONDS = 1.0
-
-# Of the mounted bundles of the contexts that a call affects, so many are looked at: more than any page updates at once.
-MAXIMUM_LOOKED_AT = 64
-
-# As in `X-Mizan-Invalidate`, without the `&` that separates here and the `+` that forms take for a space. No piece
-# gives back what it took, so the time to read a line grows with its length.
-_TEXT = r"(?:[A-Za-z0-9\-._~!$'()*:@]|%[0-9A-Fa-f]{2})"
-_PAIR = rf"{_TEXT}++={_TEXT}*+"
-_MEMBER = rf"[ \t]*+(?:{_TEXT}++(?:\?{_PAIR}(?:&{_PAIR})*+)?+)?+[ \t]*+"
-_LINE = re.compile(rf"{_MEMBER}(?:,{_MEMBER})*+")
-
-
-@dataclass(frozen=True, slots=True)
-class Mounted:
-    """What `X-Mizan-Mounted` says that the caller shows: its line, of which no more is known than that it is one."""
-
-    line: str
-
-    def of(self, contexts: Iterable[str]) -> Iterator[tuple[str, Pairs]]:
-        """The bundles of these contexts without repeats, in their order: a context, and the pairs of its query."""
-        found = _bundles_of(tuple(contexts)).finditer(self.line)
-        for context, query in dict.fromkeys((one[1], one[2]) for one in islice(found, MAXIMUM_LOOKED_AT)):
-            pairs = (pair.partition("=") for pair in query.split("&")) if query else ()
-            yield _decoded(context), Pairs((_decoded(name), _decoded(text)) for name, _, text in pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +38,6 @@ class Stale:
 
 Scope: TypeAlias = Mapping[str, str | None]
 Get: TypeAlias = Callable[[Stale], Awaitable[bytes]]
-
-
-def read_mounted(lines: Sequence[str]) -> Mounted | None:
-    """What `X-Mizan-Mounted` says; None where there is no such header. Raises `BadRequest`.
-
-    The whole line is looked at in native steps. What it names is read once a call has made something stale.
-    """
-    if not lines:
-        return None
-    if len(lines) > 1 or len(lines[0]) > MAXIMUM_HEADER_BYTES:
-        raise BadRequest(f"X-Mizan-Mounted is one line of at most {MAXIMUM_HEADER_BYTES} bytes.")
-    if not _LINE.fullmatch(lines[0]) or not _is_utf8(lines[0]):
-        raise BadRequest("X-Mizan-Mounted has a member that is not of the form context?name=value&name=value.")
-    return Mounted(lines[0])
 
 
 async def refresh(
@@ -112,30 +69,6 @@ async def refresh(
     except TimeoutError:
         pass
     return replace(answer, refreshed=tuple(refreshed))
-
-
-@lru_cache(maxsize=256)  # more sets of contexts than an application's functions affect
-def _bundles_of(contexts: tuple[str, ...]) -> re.Pattern[str]:
-    """What finds the members of a line that name one of these contexts. A name may be encoded more than it need be."""
-    names = "|".join("".join(map(_spelled, name.encode())) for name in contexts)
-    return re.compile(rf"(?:^|,)[ \t]*+({names})(?:\?([^, \t]*+))?+(?=[ \t]*+(?:,|$))")
-
-
-def _spelled(byte: int) -> str:
-    return rf"(?:{re.escape(chr(byte))}|%(?i:{byte:02x}))"
-
-
-def _decoded(text: str) -> str:
-    return unquoted(text.encode("ascii")).decode()
-
-
-def _is_utf8(line: str) -> bool:
-    """Whether every text of a line is. What separates texts is ASCII, and no part of a longer character."""
-    try:
-        unquoted(line.encode("ascii")).decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _scopes(graph: Graph, invalidations: Sequence[Invalidation]) -> dict[str, list[Scope]]:

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 from pydantic_core import SchemaValidator
 
 from .errors import InvalidValue
+from .protocol.values import canonical, jsonable
 from .texts import for_texts
-from .values import canonical, jsonable
 
 # Types each of whose values has one text, which spells just that value. Not among them are texts that are changed
 # when they are read, and values that are equal and have more than one form, such as moments in two zones.

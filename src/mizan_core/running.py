@@ -13,9 +13,9 @@ from typing import Any, TypeAlias, TypeVar
 from .computations import Computation
 from .errors import DeclarationError, Unavailable
 from .fetched import PersonalFailure
-from .graph import CachePolicy, Function
-from .identity import ANONYMOUS, Identity
-from .policies import Per
+from .graph import Function
+from .protocol.cache_policy import CachePolicy, Per
+from .protocol.identity import ANONYMOUS, Identity
 from .watch import Notice, Watchable, WatchableByUser, by_identity, lacks_permissions, watch_identity
 
 logger = logging.getLogger("mizan")

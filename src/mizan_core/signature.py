@@ -16,8 +16,8 @@ from .current_call import is_coroutine_function, plain_function
 from .errors import DeclarationError
 from .field_defaults import MakeDefault, take_default
 from .host_parameters import check_host_parameter
-from .identity import Identity
-from .values import check_name
+from .protocol.identity import Identity
+from .protocol.values import check_name
 
 # A parameter of this name is given the host's request, whatever its annotation.
 REQUEST = "request"

@@ -30,7 +30,6 @@ from mizan_core.inputs import (
     MAXIMUM_LOCATION_LENGTH,
     Kinds,
     Mixed,
-    Pairs,
     Parameter,
     Validator,
     compile_input,
@@ -39,6 +38,7 @@ from mizan_core.inputs import (
     kinds_of,
     same_type,
 )
+from mizan_core.protocol.urls import Pairs
 from mizan_core.signature import Input
 from tests.declaring import reader
 

@@ -33,11 +33,10 @@ from mizan_core.invalidation import (
     Running,
     Unknown,
     current,
-    merge,
     named,
     resolve,
-    touches,
 )
+from mizan_core.protocol.invalidation import merge, touches
 from tests.declaring import mutation, reader
 
 USER, ORDERS, TAGS = Context("user"), Context("orders"), Context("tags")

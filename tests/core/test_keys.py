@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mizan_core import DeclarationError, entry_key, scope_tag
-from mizan_core.keys import KeyMaker, check_secret, texts_of
+from mizan_core.protocol.keys import KeyMaker, check_secret
+from mizan_core.protocol.values import texts_of
 from tests.vectors import Case, load, note
 
 SECRET = "test-pin-secret-that-is-32bytes!"

@@ -28,7 +28,7 @@ from mizan_core import (
     urls_to_purge,
 )
 from mizan_core.addresses import spell
-from mizan_core.manifest import page_url
+from mizan_core.protocol.urls import page_url
 from tests.declaring import mutation, reader
 from tests.world import World
 

@@ -33,7 +33,7 @@ from mizan_core import (
 )
 from mizan_core.addresses import Addresses
 from mizan_core.invalidation import Outcome, Refused, Returned, Running, Unknown, named, resolve
-from mizan_core.keys import KeyMaker
+from mizan_core.protocol.keys import KeyMaker
 from tests.declaring import mutation, reader
 
 

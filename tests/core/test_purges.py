@@ -10,8 +10,8 @@ from pydantic import AfterValidator
 
 from mizan_core import ANONYMOUS, Arg, Context, Engine, Graph, Identity, Me, MemoryCache, build, client
 from mizan_core.invalidation import Running, resolve
+from mizan_core.protocol.bodies import call_body
 from mizan_core.purges import Purge, Purges
-from mizan_core.wire import call_body
 
 USER = Context("user")
 ANYTHING = bool | int | float | str | UUID | None

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mizan_core import ANONYMOUS, DeclarationError, Identity, TokenError, issue_mwt, permission_key, verify_mwt
-from mizan_core.tokens import check_keys
+from mizan_core.protocol.tokens import check_keys
 
 NOW = 1_800_000_000
 OLD, NEW = "old-secret-0123456789abcdef-0123456789", "new-secret-0123456789abcdef-0123456789"

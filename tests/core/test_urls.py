@@ -5,7 +5,7 @@ from urllib.parse import unquote_to_bytes
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mizan_core.urls import unquoted
+from mizan_core.protocol.urls import unquoted
 
 
 @given(st.lists(st.sampled_from([b"%", b"%%", b"%4", b"1", b"%41", b"\\", b"\\x41", b"\xff", b"a", b"\n"])))

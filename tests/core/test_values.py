@@ -23,7 +23,7 @@ from pydantic import BaseModel, SecretStr, TypeAdapter
 
 from mizan_core import DeclarationError, canonical
 from mizan_core.errors import InvalidValue, MizanError
-from mizan_core.values import NAME_PATTERN, canonical_json, check_name, jsonable, utf16_order
+from mizan_core.protocol.values import NAME_PATTERN, canonical_json, check_name, jsonable, utf16_order
 
 UTC = datetime.UTC
 

@@ -19,27 +19,18 @@ from mizan_core.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
-from mizan_core.graph import CachePolicy
-from mizan_core.policies import Never, Per, Seconds, UntilPurged
-from mizan_core.wire import (
-    NO_STORE,
-    PRIVATE,
-    PRIVATE_NO_STORE,
-    VARY,
+from mizan_core.protocol.bodies import (
     as_arguments,
-    cache_control,
     call_body,
     encode_json,
-    etag_of,
     invalidation_json,
-    no_such_context,
-    no_such_function,
     parse_call,
     parse_json,
-    problem,
     read_invalidations,
-    read_problem,
 )
+from mizan_core.protocol.cache_headers import NO_STORE, PRIVATE, PRIVATE_NO_STORE, VARY, cache_control, etag_of
+from mizan_core.protocol.cache_policy import CachePolicy, Never, Per, Seconds, UntilPurged
+from mizan_core.protocol.problems import no_such_context, no_such_function, problem, read_problem
 
 plain_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -19,7 +19,7 @@ from pydantic_core import PydanticSerializationError, core_schema
 from mizan_core.graph import ContextPlan, Function, Graph
 from mizan_core.inputs import Compiled
 from mizan_core.policies import Anyone
-from mizan_core.values import Json, jsonable
+from mizan_core.protocol.values import Json, jsonable
 
 from .names import Names, type_name
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from mizan_core.values import canonical_json
+from mizan_core.protocol.values import canonical_json
 
 _IDENTIFIER = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*", re.ASCII)
 _WORD = re.compile(r"[^\W_]+")

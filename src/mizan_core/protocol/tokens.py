@@ -6,7 +6,7 @@ from typing import Any
 
 import jwt
 
-from .errors import DeclarationError, TokenError
+from ..errors import DeclarationError, TokenError
 from .identity import Identity, permission_key
 from .keys import check_secret
 

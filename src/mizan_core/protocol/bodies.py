@@ -1,48 +1,14 @@
 """Bytes in and out: JSON of results, the body of a call, the one error body, and the policy headers' texts."""
 
-import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from hashlib import sha256
-from http import HTTPStatus
 from typing import Any
 
 import orjson
 from pydantic_core import from_json
 
-from .errors import (
-    BadRequest,
-    CallError,
-    Conflict,
-    Forbidden,
-    InternalError,
-    InvalidInput,
-    NotFound,
-    Unauthorized,
-    Unavailable,
-    UnsupportedMediaType,
-)
-from .graph import CachePolicy
+from ..errors import BadRequest, InvalidInput
 from .invalidation import Invalidation
-from .policies import Never, Seconds, UntilPurged
-from .values import canonical, canonical_json, jsonable
-
-NO_STORE = "no-store"
-PRIVATE_NO_STORE = "private, no-store"
-PRIVATE = "private, no-cache"
-# What identifies the caller, and so what a private answer depends on.
-VARY = "Authorization, Cookie, X-Mizan-Token"
-
-# What "until purged" says to caches that can be purged: a year, the longest that RFC 9111 caches commonly honour.
-YEAR_SECONDS = 31_536_000
-
-_KEPT = "public, max-age=0, must-revalidate, s-maxage="
-_KEPT_UNTIL_PURGED = f"{_KEPT}{YEAR_SECONDS}"
-
-# 128 bits of a SHA-256 are plenty to tell two bodies apart.
-_ETAG_DIGITS = 32
-
+from .values import canonical, jsonable
 
 # What a call without arguments has; never changed, for validation makes a new one.
 _NO_ARGUMENTS: dict[str, Any] = {}
@@ -128,91 +94,6 @@ def refreshing_body(
     return b'{%b"refreshed":%b,"result":%b}' % (stale, bundles, result)
 
 
-def etag_of(body: bytes) -> str:
-    """Weak, since an outer layer may compress the body (RFC 9110, 8.8.1)."""
-    return f'W/"{sha256(body).hexdigest()[:_ETAG_DIGITS]}"'
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """An error as RFC 9457 has it: `application/problem+json`."""
-
-    status: int
-    body: bytes
-
-
-def problem(error: CallError) -> Problem:
-    """The only body an error ever has (protocol, section 10)."""
-    document: dict[str, object] = {
-        "type": "about:blank",
-        "title": _title(error.status),
-        "status": error.status,
-        "code": error.code,
-        "detail": error.detail,
-    }
-    if isinstance(error, InvalidInput) and error.errors:
-        document["errors"] = list(error.errors)
-    try:
-        body = encode_json(document)
-    except (TypeError, ValueError):  # a detail or a message that a function made up and that has no UTF-8
-        body = json.dumps(document, default=str).encode()
-    return Problem(error.status, body)
-
-
-# What a client may want to catch by its class.
-_BY_CODE = {
-    known.CODE: known
-    for known in (
-        *(BadRequest, Unauthorized, Forbidden, NotFound, Conflict),
-        *(UnsupportedMediaType, InvalidInput, InternalError, Unavailable),
-    )
-}
-
-
-def read_problem(status: int, body: bytes) -> CallError:
-    """The error that an answer tells of. Its code is `http_error` where it is no problem document of this protocol."""
-    try:
-        document = parse_json(body)
-    except BadRequest:
-        document = None
-    if not 400 <= status <= 599 or not isinstance(document, dict) or not isinstance(document.get("code"), str):
-        told = f"The server answered {status} with something else than Mizan says."
-        return CallError(told, status=status if 400 <= status <= 599 else 502, code="http_error")
-    code, detail = document["code"], document.get("detail", "")
-    if not isinstance(detail, str):  # a FastAPI exception may have any JSON here
-        detail = canonical_json(detail)
-    known = _BY_CODE.get(code)
-    if known is None or status != known.STATUS:
-        return CallError(detail, status=status, code=code)
-    if known is InvalidInput:
-        errors = document.get("errors")
-        return InvalidInput(detail, errors if isinstance(errors, list) else ())
-    return known(detail)
-
-
-def no_such_function() -> NotFound:
-    return NotFound("There is no function of this name.")
-
-
-def no_such_context() -> NotFound:
-    return NotFound("There is no context of this name.")
-
-
-def cache_control(policy: CachePolicy, remaining: float | None = None) -> str:
-    """`Cache-Control` of a bundle or page that may be kept (protocol, section 8), for at most `remaining` seconds."""
-    lifetime = policy.lifetime
-    if isinstance(lifetime, Never):
-        return NO_STORE
-    if not policy.for_everyone:
-        return PRIVATE
-    if remaining is None and isinstance(lifetime, UntilPurged):
-        return _KEPT_UNTIL_PURGED
-    seconds = lifetime.seconds if isinstance(lifetime, Seconds) else YEAR_SECONDS
-    if remaining is not None:
-        seconds = max(0, min(seconds, math.floor(remaining)))
-    return f"{_KEPT}{seconds}"
-
-
 def _entries(invalidations: Iterable[Invalidation]) -> bytes:
     return b"[%b]" % b",".join([one.json_entry or _encode_entry(one) for one in invalidations])
 
@@ -252,13 +133,6 @@ def _read_entry(entry: object) -> Invalidation:
 
 def _nulls(params: Mapping[str, object]) -> Iterable[str]:
     return (name for name, value in params.items() if value is None)
-
-
-def _title(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Error"
 
 
 def _written_out(value: object) -> object:

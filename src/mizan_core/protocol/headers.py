@@ -2,16 +2,14 @@
 
 import re
 from collections.abc import Iterable
-from urllib.parse import quote
 
-from .errors import HeaderError, InvalidValue
+from ..errors import HeaderError, InvalidValue
 from .invalidation import Invalidation, merge
-from .urls import unquoted
+from .urls import encode_text, unquoted
 
 # Proxies and servers commonly refuse header lines between 4 and 8 KiB.
 MAXIMUM_BYTES = 4096
 
-_UNRESERVED = re.compile(r"[A-Za-z0-9\-._~]*", re.ASCII).fullmatch
 _TEXT = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+:@]|%[0-9A-Fa-f]{2})*")
 
 
@@ -41,11 +39,6 @@ def decode_header(text: str) -> tuple[Invalidation, ...]:
     """What a header says, with values as texts. Raises `HeaderError` naming the piece that does not belong there."""
     members = (member.strip(" \t") for member in text.split(","))
     return tuple(_decode_entry(member) for member in members if member)
-
-
-def encode_text(text: str) -> str:
-    """Percent-encoded UTF-8 with only RFC 3986's unreserved characters left as they are."""
-    return text if _UNRESERVED(text) else quote(text, safe="")
 
 
 def _encode_entry(entry: Invalidation) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from .errors import DeclarationError
+from ..errors import DeclarationError
 from .values import canonical, canonical_json
 
 

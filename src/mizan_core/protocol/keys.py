@@ -3,8 +3,8 @@
 import hmac
 from collections.abc import Mapping
 
-from .errors import DeclarationError
-from .values import canonical, canonical_object, canonical_string
+from ..errors import DeclarationError
+from .values import canonical, canonical_object, canonical_string, texts_of
 
 # HMAC-SHA256 gains nothing beyond the 32 bytes of its digest and loses strength below them (RFC 2104, section 3).
 MINIMUM_SECRET_BYTES = 32
@@ -55,11 +55,6 @@ class KeyMaker:
         mac = self._mac.copy()
         mac.update(message.encode())
         return mac.hexdigest()
-
-
-def texts_of(params: Mapping[str, object]) -> dict[str, str]:
-    """The canonical text of every parameter; null parameters are left out."""
-    return {name: canonical(value) for name, value in params.items() if value is not None}
 
 
 def entry_key(

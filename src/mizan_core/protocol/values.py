@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from pydantic import ImportString, Secret, SecretBytes, SecretStr
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from .errors import DeclarationError, InvalidValue
+from ..errors import DeclarationError, InvalidValue
 
 Json: TypeAlias = bool | int | float | str | list[Any] | dict[str, Any] | None
 
@@ -254,3 +254,8 @@ def _number(value: float) -> str:
         return f"{sign}0.{'0' * -point}{digits}"
     tail = f".{digits[1:]}" if len(digits) > 1 else ""
     return f"{sign}{digits[0]}{tail}e{point - 1:+d}"
+
+
+def texts_of(params: Mapping[str, object]) -> dict[str, str]:
+    """The canonical text of every parameter; null parameters are left out."""
+    return {name: canonical(value) for name, value in params.items() if value is not None}
