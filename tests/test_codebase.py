@@ -15,8 +15,8 @@ import pytest
 import mizan_asgi
 import mizan_core
 from mizan_core import errors
-from mizan_core.declare import client
 from mizan_core.errors import CallError
+from mizan_core.graph.declare import client
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"

@@ -17,14 +17,14 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Route, Router
 from starlette.types import Receive, Scope, Send
 
-from mizan_core.build import build
 from mizan_core.bundle_cache import Clock
 from mizan_core.cache.backend import CacheBackend
 from mizan_core.cache.memory import MemoryCache
 from mizan_core.engine import Engine, Limits, check_graph
 from mizan_core.errors import DeclarationError
 from mizan_core.failures import Errors
-from mizan_core.graph import Graph
+from mizan_core.graph.build import build
+from mizan_core.graph.model import Graph
 from mizan_core.guards import PermissionsOf
 from mizan_core.protocol.tokens import DEFAULT_TTL_SECONDS, Keys, check_keys
 from mizan_core.tasks import check_asyncio

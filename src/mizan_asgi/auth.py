@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope
 from typing_extensions import TypedDict
 
-from mizan_core.declare import client
 from mizan_core.errors import DeclarationError, Forbidden, TokenError, Unauthorized
+from mizan_core.graph.declare import client
 from mizan_core.protocol.identity import ANONYMOUS, Identity
 from mizan_core.protocol.tokens import Keys, issue_mwt, names_key, verify_mwt
 

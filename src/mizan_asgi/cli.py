@@ -10,12 +10,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mizan_core.declare import Arg, Binding, ByBody, ByName, Result, Whole
-from mizan_core.declared_types import has_bare_type, show_type
 from mizan_core.engine import Engine
 from mizan_core.errors import DeclarationError, MizanError
-from mizan_core.graph import Affect, ContextPlan, Function, Graph, NotNarrowing
-from mizan_core.manifest import build_manifest, manifest_json, urls_to_purge
+from mizan_core.graph.declare import Arg, Binding, ByBody, ByName, Result, Whole
+from mizan_core.graph.manifest import build_manifest, manifest_json, urls_to_purge
+from mizan_core.graph.model import Affect, ContextPlan, Function, Graph, NotNarrowing
+from mizan_core.graph.types.declared_types import has_bare_type, show_type
 from mizan_core.protocol.cache_policy import Never, Seconds
 from mizan_core.protocol.headers import encode_header
 from mizan_core.protocol.identity import Identity

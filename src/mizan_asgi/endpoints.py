@@ -16,7 +16,7 @@ from mizan_core.engine import Engine
 from mizan_core.entries import Entry
 from mizan_core.errors import Forbidden, MethodNotAllowed, NotFound, UnsupportedMediaType
 from mizan_core.fetched import Hit
-from mizan_core.graph import ContextPlan, Function
+from mizan_core.graph.model import ContextPlan, Function
 from mizan_core.memo import Memo
 from mizan_core.protocol.bodies import parse_call
 from mizan_core.protocol.cache_policy import CachePolicy, Per, Seconds

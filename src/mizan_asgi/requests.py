@@ -9,8 +9,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope
 
 from mizan_core.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
-from mizan_core.graph import Function
-from mizan_core.inputs import MAXIMUM_FIELDS
+from mizan_core.graph.inputs import MAXIMUM_FIELDS
+from mizan_core.graph.model import Function
 from mizan_core.protocol.bodies import as_arguments, parse_json
 from mizan_core.protocol.identity import Identity
 from mizan_core.protocol.urls import Pairs, unquoted

@@ -3,10 +3,10 @@
 from types import ModuleType
 from typing import TypeAlias
 
-from mizan_core.build import discover
 from mizan_core.engine import Engine
 from mizan_core.errors import DeclarationError
-from mizan_core.graph import Graph
+from mizan_core.graph.discover import discover
+from mizan_core.graph.model import Graph
 
 from .app import Mizan
 from .importing import import_target

@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mizan_core.answers import Answer, Page, failure_of, page_cache_control
 from mizan_core.engine import Door
 from mizan_core.errors import MethodNotAllowed
-from mizan_core.graph import Function, Graph
-from mizan_core.inputs import Given, Mixed
+from mizan_core.graph.inputs import Given, Mixed
+from mizan_core.graph.model import Function, Graph
 from mizan_core.protocol.cache_headers import NO_STORE, PRIVATE_NO_STORE, VARY
 from mizan_core.protocol.invalidation import Invalidation
 from mizan_core.protocol.urls import Pairs

@@ -6,10 +6,8 @@ from mizan_core import Context, Engine, build, client
 from typing import TYPE_CHECKING, Any
 
 from .answers import Answer, Bundle
-from .build import build, discover
 from .cache.backend import CacheBackend
 from .cache.memory import MemoryCache
-from .declare import Arg, Context, Me, Result, client
 from .engine import Engine
 from .errors import (
     BadRequest,
@@ -27,9 +25,12 @@ from .errors import (
     Unavailable,
 )
 from .failures import invalidations_of
-from .graph import Graph
+from .graph.build import build
+from .graph.declare import Arg, Context, Me, Result, client
+from .graph.discover import discover
+from .graph.manifest import build_manifest, manifest_json, urls_to_purge
+from .graph.model import Graph
 from .invalidation import invalidate
-from .manifest import build_manifest, manifest_json, urls_to_purge
 from .protocol.headers import decode_header, encode_header
 from .protocol.identity import ANONYMOUS, Identity, permission_key
 from .protocol.invalidation import Invalidation

@@ -11,9 +11,11 @@ from uuid import UUID
 
 from .entries import Slot
 from .errors import InvalidValue
-from .graph import ContextPlan, Function, Graph
+from .graph.inputs import Validator
+from .graph.model import ContextPlan, Function, Graph
+from .graph.types.round_trip import read_back
+from .graph.types.snapshots import copied
 from .holds import Scope
-from .inputs import Validator
 from .memo import Memo
 from .protocol.cache_policy import CachePolicy, Never, Per
 from .protocol.identity import Identity, permission_key
@@ -21,8 +23,6 @@ from .protocol.invalidation import Invalidation
 from .protocol.keys import KeyMaker
 from .protocol.urls import canonical_query
 from .protocol.values import canonical, jsonable
-from .round_trip import read_back
-from .snapshots import copied
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 from .errors import CallError
 from .failures import ErrorMapping, blame
 from .fetched import Fetched, Fresh, Hit
-from .graph import Function
+from .graph.model import Function
 from .protocol.bodies import call_body, encode_json, refreshing_body
 from .protocol.cache_headers import NO_STORE, PRIVATE, PRIVATE_NO_STORE, cache_control
 from .protocol.cache_policy import CachePolicy, Seconds

@@ -19,17 +19,18 @@ from .cache.backend import CacheBackend
 from .cache.guard import DEFAULT_DEADLINE_SECONDS
 from .cache.memory import MemoryCache
 from .computations import DEFAULT_READER_TIMEOUT_SECONDS, NOT_COMPUTING, Computation, Computations, computing
-from .current_call import current
-from .declare import Context
 from .errors import DeclarationError, Forbidden
 from .failures import ErrorMapping, Errors, carrying, log_unheard
 from .fetched import Computed, Passing, PersonalFailure
-from .graph import ContextPlan, Function, Graph
+from .graph.declare import Context
+from .graph.inputs import Given
+from .graph.model import ContextPlan, Function, Graph
+from .graph.narrowing import named
+from .graph.types.round_trip import read_back
+from .graph.wrapper import current
 from .guards import PermissionsOf, authorise, checked_arguments, load_permissions
 from .holds import DEFAULT_HOLD_SECONDS
 from .inner_calls import READING
-from .inputs import Given
-from .invalidation import named
 from .mutations import Mutations, held
 from .protocol.bodies import encode_json
 from .protocol.cache_headers import etag_of
@@ -39,7 +40,6 @@ from .protocol.invalidation import Invalidation
 from .protocol.keys import MINIMUM_SECRET_BYTES, KeyMaker, check_secret
 from .protocol.problems import no_such_context, no_such_function
 from .protocol.urls import page_url
-from .round_trip import read_back
 from .running import NOBODY, Caller, Finish, Ran, Runner
 from .tasks import Waiting, check_asyncio
 from .watch import Watchable, by_identity, lacks_permissions

@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import TypeAlias, assert_never
 
 from .errors import DeclarationError, Forbidden, Unauthorized
-from .graph import Function
-from .policies import Anyone, Check, SignedIn, Staff, Superuser
+from .graph.access import Anyone, Check, SignedIn, Staff, Superuser
+from .graph.model import Function
+from .graph.signature import REQUEST
+from .graph.types.snapshots import copied
 from .protocol.identity import Identity
-from .signature import REQUEST
-from .snapshots import copied
 from .watch import Watchable, lacks_permissions, watch_identity
 
 PermissionsOf: TypeAlias = Callable[[Identity], Iterable[str] | Awaitable[Iterable[str]]]

@@ -10,19 +10,20 @@ from .answers import Answer, Failure, answered, failure_of
 from .backend_holds import BackendHold
 from .bundle_cache import BundleCache, Hold
 from .cache.guard import CacheState
-from .current_call import current
-from .declare import Declaration
 from .errors import CacheUnavailable, CallError, Unavailable
 from .failures import ErrorMapping, cancelled_itself, is_cancelled
-from .graph import Function, Graph
+from .graph.declare import Declaration
+from .graph.model import Function, Graph
+from .graph.narrowing import Outcome, Refused, Returned, Unknown, resolve
+from .graph.types.snapshots import snapshot
+from .graph.wrapper import current
 from .holds import Scope
 from .inner_calls import READING, Inner, Reading, arguments_of, identity_of, misplaced
-from .invalidation import Mutating, Outcome, Refused, Returned, Unknown, resolve
+from .invalidation import Mutating
 from .memory_holds import MemoryHold
 from .protocol.invalidation import Invalidation, merge
 from .purges import Purge, Purges
 from .running import Caller, NotBegun, Runner, Wanted
-from .snapshots import snapshot
 from .tasks import Pace, Tasks, Waiting, before_waiting
 
 logger = logging.getLogger("mizan")

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from .addresses import spell
 from .answers import Answer, Refreshed
 from .errors import CallError
-from .graph import ContextPlan, Graph
+from .graph.model import ContextPlan, Graph
 from .protocol.invalidation import Invalidation, within
 from .protocol.mounted import Mounted
 from .protocol.urls import Pairs

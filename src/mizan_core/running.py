@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 from .computations import Computation
 from .errors import DeclarationError, Unavailable
 from .fetched import PersonalFailure
-from .graph import Function
+from .graph.model import Function
 from .protocol.cache_policy import CachePolicy, Per
 from .protocol.identity import ANONYMOUS, Identity
 from .watch import Notice, Watchable, WatchableByUser, by_identity, lacks_permissions, watch_identity

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from mizan_asgi.codegen.client import client_files
 from mizan_asgi.codegen.modules import Language
 from mizan_core import Graph, build
-from mizan_core.graph import Function
+from mizan_core.graph.model import Function
 
 from .compiling import complaints, project
 from .random_models import Json, Models

@@ -10,8 +10,8 @@ import pytest
 from pydantic import AfterValidator, BaseModel, Field, Strict
 
 from mizan_core.errors import InvalidInput
-from mizan_core.inputs import Validator, compile_input, compile_validator
-from mizan_core.signature import Input
+from mizan_core.graph.inputs import Validator, compile_input, compile_validator
+from mizan_core.graph.signature import Input
 
 # Python's hash of an integer is its rest by this prime.
 PRIME = 2**61 - 1

@@ -11,8 +11,8 @@ from pydantic import Field
 from starlette.responses import HTMLResponse, Response
 
 from mizan_core import Arg, Context, DeclarationError, Identity, Me, Result, client
-from mizan_core.declare import ByBody, ByName, Declaration, Target, Where, Whole, declaration_of
-from mizan_core.policies import Anyone, Check, SignedIn, Staff, Superuser
+from mizan_core.graph.access import Anyone, Check, SignedIn, Staff, Superuser
+from mizan_core.graph.declare import ByBody, ByName, Declaration, Target, Where, Whole, declaration_of
 from mizan_core.protocol.cache_policy import Never, Per, Seconds, UntilPurged
 from mizan_core.protocol.urls import route_parameters
 from tests.core.test_values import BAD_NAMES, GOOD_NAMES

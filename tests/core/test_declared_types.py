@@ -10,7 +10,7 @@ import pytest
 from pydantic import AfterValidator, Field, PositiveInt, StrictInt, StringConstraints
 from typing_extensions import Doc, TypeAliasType
 
-from mizan_core.declared_types import has_bare_type, same_declared_type, show_type
+from mizan_core.graph.types.declared_types import has_bare_type, same_declared_type, show_type
 
 UserId, TicketId = NewType("UserId", int), NewType("TicketId", int)
 Slug, Tag = TypeAliasType("Slug", str), TypeAliasType("Tag", str)

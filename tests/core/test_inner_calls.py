@@ -34,7 +34,7 @@ from mizan_core import (
     mutations,
 )
 from mizan_core.answers import Failure
-from mizan_core.snapshots import copied, snapshot
+from mizan_core.graph.types.snapshots import copied, snapshot
 from tests import declaring
 
 TICKETS, ORG = Context("tickets"), Context("org")

@@ -25,21 +25,20 @@ from pydantic_core import core_schema
 from typing_extensions import TypeAliasType
 
 from mizan_core import InvalidInput, build
-from mizan_core.inputs import (
+from mizan_core.graph.inputs import (
     MAXIMUM_ERRORS,
     MAXIMUM_LOCATION_LENGTH,
-    Kinds,
     Mixed,
     Parameter,
     Validator,
     compile_input,
     compile_type,
     compile_validator,
-    kinds_of,
     same_type,
 )
+from mizan_core.graph.signature import Input
+from mizan_core.graph.types.json_types import Kinds, kinds_of
 from mizan_core.protocol.urls import Pairs
-from mizan_core.signature import Input
 from tests.declaring import reader
 
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic import AfterValidator
 
 from mizan_core import ANONYMOUS, Arg, Context, Engine, Graph, Identity, Me, MemoryCache, build, client
-from mizan_core.invalidation import Running, resolve
+from mizan_core.graph.narrowing import Running, resolve
 from mizan_core.protocol.bodies import call_body
 from mizan_core.purges import Purge, Purges
 

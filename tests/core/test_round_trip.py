@@ -10,7 +10,7 @@ import pytest
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter
 
 from mizan_core.errors import InvalidValue
-from mizan_core.round_trip import read_back, round_trip_of
+from mizan_core.graph.types.round_trip import read_back, round_trip_of
 
 
 class Color(StrEnum):

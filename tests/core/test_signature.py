@@ -15,8 +15,8 @@ from starlette.responses import HTMLResponse, Response
 from typing_extensions import TypeAliasType
 
 from mizan_core import GraphError, Identity, build, client
-from mizan_core.declare import declaration_of
-from mizan_core.signature import Input, Signature, union_members
+from mizan_core.graph.declare import declaration_of
+from mizan_core.graph.signature import Input, Signature, union_members
 
 if TYPE_CHECKING:
     from somewhere_else import Request

@@ -16,9 +16,9 @@ from typing import Any, TypeAlias
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 from pydantic_core import PydanticSerializationError, core_schema
 
-from mizan_core.graph import ContextPlan, Function, Graph
-from mizan_core.inputs import Compiled
-from mizan_core.policies import Anyone
+from mizan_core.graph.access import Anyone
+from mizan_core.graph.inputs import Compiled
+from mizan_core.graph.model import ContextPlan, Function, Graph
 from mizan_core.protocol.values import Json, jsonable
 
 from .names import Names, type_name

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mizan_core.errors import DeclarationError
-from mizan_core.graph import Graph
+from mizan_core.graph.model import Graph
 
 from .api import describe
 from .browser import TYPE_NAMES, client_module, naming

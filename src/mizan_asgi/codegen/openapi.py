@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mizan_core.graph import Graph
-from mizan_core.manifest import build_manifest
+from mizan_core.graph.manifest import build_manifest
+from mizan_core.graph.model import Graph
 
 from .api import Api, Bundle, Call, Field, Schema, describe, with_references
 from .names import Names

@@ -13,8 +13,8 @@ from ..bundle_cache import BundleCache
 from ..cache import redis_scripts
 from ..cache.guard import GuardedHoldingCache
 from ..flights import Flight
+from ..graph.narrowing import Refused
 from ..held_tags import HeldTag
-from ..invalidation import Refused
 from ..turns import Turns
 
 _store = BundleCache._store

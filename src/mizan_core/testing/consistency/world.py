@@ -15,10 +15,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ...build import build
-from ...declare import Context, Result, client
 from ...errors import Conflict
-from ...graph import Graph
+from ...graph.build import build
+from ...graph.declare import Context, Result, client
+from ...graph.model import Graph
 from ...invalidation import invalidate
 
 TEAMS = 10

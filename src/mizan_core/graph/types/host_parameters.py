@@ -7,8 +7,8 @@ import typing
 from collections.abc import Iterator
 from typing import Annotated, Any
 
+from ...errors import DeclarationError
 from .aliases import TYPE_ALIASES
-from .errors import DeclarationError
 
 _FRAMEWORKS = (
     *("fastapi.", "starlette.", "litestar.", "django.http.", "django.core.files.", "ninja.", "flask.", "quart."),

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar, overload
 
+from ..errors import DeclarationError
+from ..protocol.cache_policy import Lifetime, Per, read_lifetime, read_per
+from ..protocol.urls import ROUTE_PARAMETER, route_parameters
+from ..protocol.values import check_name
+from .access import AuthCheck, Check, Guard, read_guard
 from .checks import bind_check
-from .current_call import joining, name_of, names_stale, plain_function, standing_for
-from .errors import DeclarationError
-from .policies import AuthCheck, Check, Guard, read_guard
-from .protocol.cache_policy import Lifetime, Per, read_lifetime, read_per
-from .protocol.urls import ROUTE_PARAMETER, route_parameters
-from .protocol.values import check_name
 from .signature import Signature, check_parameters, read_signature
+from .wrapper import joining, name_of, names_stale, plain_function, standing_for
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -9,13 +9,14 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, SchemaValidator, to_json
 from typing_extensions import TypedDict
 
-from .collisions import validator_of, without_collisions
-from .errors import InvalidInput, InvalidValue
-from .protocol.urls import Pairs
-from .protocol.values import Json, canonical, jsonable
-from .round_trip import RoundTrip, round_trip_of
+from ..errors import InvalidInput, InvalidValue
+from ..protocol.urls import Pairs
+from ..protocol.values import Json, canonical, jsonable
 from .signature import Input
-from .texts import for_texts, for_texts_of, needs_json, partial
+from .types.collisions import validator_of, without_collisions
+from .types.json_types import Kinds, kinds_of
+from .types.round_trip import RoundTrip, round_trip_of
+from .types.texts import for_texts, for_texts_of, needs_json, partial
 
 # A problem document lists at most this many errors: it is for reading, and its size is the sender's to choose.
 MAXIMUM_ERRORS = 32
@@ -53,16 +54,6 @@ _JSON_SCALARS = frozenset({type(None), bool, int, float, str})
 
 _Validate: TypeAlias = Callable[[dict[str, object]], dict[str, Any]]
 
-_SCALARS = frozenset({"string", "integer", "number", "boolean"})
-
-# Which kinds of value can become which in Pydantic's lax mode.
-_BECOMES = {
-    "string": _SCALARS,
-    "integer": frozenset({"integer", "number", "boolean"}),
-    "number": frozenset({"integer", "number", "boolean"}),
-    "boolean": frozenset({"integer", "number", "boolean"}),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Mixed:
@@ -73,39 +64,6 @@ class Mixed:
 
 
 Given: TypeAlias = Mapping[str, object] | Pairs | Mixed
-
-
-@dataclass(frozen=True, slots=True)
-class Kinds:
-    """JSON types that a value may have; `items` for the members of an array. "any" where Pydantic cannot tell."""
-
-    own: frozenset[str]
-    items: frozenset[str] = frozenset()
-
-    @property
-    def nullable(self) -> bool:
-        return "null" in self.own
-
-    @property
-    def is_list(self) -> bool:
-        return "array" in self.own
-
-    @property
-    def fits_a_url(self) -> bool:
-        """Whether it is a scalar or a list of scalars."""
-        values = self.own - {"null"}
-        if values == {"array"}:
-            return bool(self.items) and self.items <= _SCALARS
-        return bool(values) and values <= _SCALARS
-
-    def can_become(self, other: "Kinds") -> bool:
-        """Whether some value of these kinds, or one of its members, is a value of the others."""
-        if "any" in self.own or "any" in other.own:
-            return True
-        if other.is_list:
-            return self.is_list
-        source = (self.own | self.items) - {"null", "array", "object"}
-        return "any" in source or any(_BECOMES[kind] & other.own for kind in source)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -319,39 +277,6 @@ def compile_validator(root: str, inputs: Iterable[Compiled], required: frozenset
     )
 
 
-def kinds_of(adapter: TypeAdapter[Any], *, serialized: bool = False) -> Kinds:
-    """The JSON types of a type, from its JSON schema."""
-    try:
-        schema = adapter.json_schema(mode="serialization" if serialized else "validation")
-    except Exception:  # noqa: BLE001  # not every type has a JSON schema, and a type's hook may raise anything
-        return Kinds(frozenset({"any"}))
-    return kinds_of_schema(schema, schema.get("$defs", {}))
-
-
-def kinds_of_schema(schema: Mapping[str, Any] | bool, definitions: Mapping[str, Any]) -> Kinds:
-    if isinstance(schema, bool):  # as those are that say no more than whether there may be a value
-        return Kinds(frozenset({"any"}))
-    if "$ref" in schema:
-        name = schema["$ref"].removeprefix("#/$defs/")
-        if name not in definitions:  # a type that contains itself
-            return Kinds(frozenset({"any"}))
-        return kinds_of_schema(definitions[name], {one: definitions[one] for one in definitions if one != name})
-    alternatives = schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf")
-    if alternatives:
-        found = [kinds_of_schema(one, definitions) for one in alternatives]
-        return Kinds(
-            frozenset().union(*(kinds.own for kinds in found)),
-            frozenset().union(*(kinds.items for kinds in found)),
-        )
-    if "type" not in schema:
-        return Kinds(frozenset(_kind_of_value(value) for value in schema.get("enum", [])) or frozenset({"any"}))
-    own = frozenset([schema["type"]] if isinstance(schema["type"], str) else schema["type"])
-    if "array" not in own:
-        return Kinds(own)
-    members = schema.get("prefixItems") or [schema.get("items") or {}]
-    return Kinds(own, frozenset().union(*(kinds_of_schema(member, definitions).own for member in members)))
-
-
 def _reading(adapter: TypeAdapter[Any]) -> Callable[[object], Any]:
     spelled = for_texts(adapter.core_schema)
     validator = adapter.validator if spelled == adapter.core_schema else SchemaValidator(spelled)
@@ -403,19 +328,6 @@ def _is_pure(schema: Any) -> bool:
 def text_of_default(adapter: TypeAdapter[Any], default: object) -> str | None:
     value = adapter.validate_python(default)
     return None if value is None else canonical(value)
-
-
-def _kind_of_value(value: object) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "boolean"
-        case int():
-            return "integer"
-        case float():
-            return "number"
-    return "string"
 
 
 def _problem(location: Iterable[object], message: str, kind: str) -> dict[str, object]:

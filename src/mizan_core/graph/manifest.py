@@ -4,13 +4,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ..errors import DeclarationError
+from ..protocol.cache_policy import Lifetime, Never, Per, Seconds
+from ..protocol.invalidation import Invalidation
+from ..protocol.urls import canonical_query, encode_text, page_url
+from ..protocol.values import canonical, jsonable
 from .declare import Arg, Binding, ByBody, ByName, Result
-from .errors import DeclarationError
-from .graph import Affect, ContextPlan, Function, Graph
-from .protocol.cache_policy import Lifetime, Never, Per, Seconds
-from .protocol.invalidation import Invalidation
-from .protocol.urls import canonical_query, encode_text, page_url
-from .protocol.values import canonical, jsonable
+from .model import Affect, ContextPlan, Function, Graph
 from .signature import sent_names
 
 VERSION = 1

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from .errors import DeclarationError
-from .protocol.identity import Identity
+from ..errors import DeclarationError
+from ..protocol.identity import Identity
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typing_extensions
 from pydantic.fields import FieldInfo
 
-from .errors import DeclarationError
-from .protocol.values import check_name
+from ...errors import DeclarationError
+from ...protocol.values import check_name
 
 # What `type ... = ...` makes from Python 3.12 on, and what stands in for it before.
 TYPE_ALIASES = (typing_extensions.TypeAliasType, getattr(typing, "TypeAliasType", typing_extensions.TypeAliasType))

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .errors import DeclarationError
-from .policies import AuthCheck, Check
+from ..errors import DeclarationError
+from .access import AuthCheck, Check
 from .signature import is_identity, signature_of
 
 _NAMES_IDENTITY = re.compile(r"\bIdentity\b")

@@ -11,13 +11,13 @@ from typing import Annotated, Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from .aliases import TYPE_ALIASES, take_alias
-from .current_call import is_coroutine_function, plain_function
-from .errors import DeclarationError
-from .field_defaults import MakeDefault, take_default
-from .host_parameters import check_host_parameter
-from .protocol.identity import Identity
-from .protocol.values import check_name
+from ..errors import DeclarationError
+from ..protocol.identity import Identity
+from ..protocol.values import check_name
+from .types.aliases import TYPE_ALIASES, take_alias
+from .types.field_defaults import MakeDefault, take_default
+from .types.host_parameters import check_host_parameter
+from .wrapper import is_coroutine_function, plain_function
 
 # A parameter of this name is given the host's request, whatever its annotation.
 REQUEST = "request"

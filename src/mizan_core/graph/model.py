@@ -14,14 +14,14 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic_core import CoreConfig, SchemaValidator
 
-from .current_call import plain_function
+from ..protocol.cache_policy import CachePolicy, Per, Seconds
+from .access import Anyone, Check, Guard
 from .declare import Arg, Binding, ByBody, Declaration, Narrowing, Result
 from .inputs import Compiled, Parameter, Validator
-from .policies import Anyone, Check, Guard
-from .protocol.cache_policy import CachePolicy, Per, Seconds
-from .round_trip import RoundTrips
 from .signature import Signature
-from .snapshots import may_change
+from .types.round_trip import RoundTrips
+from .types.snapshots import may_change
+from .wrapper import plain_function
 
 
 class NotNarrowing(Enum):

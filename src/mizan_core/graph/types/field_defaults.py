@@ -7,8 +7,8 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic.fields import FieldInfo
 
+from ...errors import DeclarationError
 from .aliases import TYPE_ALIASES, without_options
-from .errors import DeclarationError
 
 # Makes the value that a function is given in place of what was not sent.
 MakeDefault: TypeAlias = Callable[[], object]

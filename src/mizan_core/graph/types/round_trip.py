@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 
 from pydantic_core import SchemaValidator
 
-from .errors import InvalidValue
-from .protocol.values import canonical, jsonable
+from ...errors import InvalidValue
+from ...protocol.values import canonical, jsonable
 from .texts import for_texts
 
 # Types each of whose values has one text, which spells just that value. Not among them are texts that are changed

@@ -1,20 +1,19 @@
 """Declarations collected, checked as a whole, and compiled into a `Graph`. All defects are reported together."""
 
 import difflib
-import hashlib
-import importlib
 import itertools
-import pkgutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import Annotated, Any, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
+from ..errors import DeclarationError, GraphError
+from ..protocol.cache_policy import Per
+from ..protocol.values import WITHOUT_TEXT
 from .declare import (
     Arg,
     Binding,
@@ -28,35 +27,23 @@ from .declare import (
     check_signature,
     declaration_of,
 )
-from .declared_types import same_declared_type, show_type
-from .errors import DeclarationError, GraphError
-from .graph import Affect, ContextPlan, Function, Graph, NotNarrowing
 from .inputs import (
     MISFIT,
     Compiled,
-    Kinds,
     Parameter,
     compile_input,
     compile_type,
     compile_validator,
-    kinds_of,
     same_type,
     text_of_default,
 )
-from .json_types import unsendable
-from .policies import Anyone
-from .protocol.cache_policy import CachePolicy, Per, most_private, shortest
-from .protocol.values import WITHOUT_TEXT, canonical_json
-from .result_shapes import result_shape
+from .model import Affect, ContextPlan, Function, Graph, NotNarrowing
+from .plans import MAXIMUM_SHAPES, _always_narrows, _fingerprint, _policy
 from .signature import Input, Signature, mentions, read_signature, sent_names, union_members
-from .texts import ambiguous_texts
-
-# A context's entries depend on one tag per shape, so shapes are few (protocol, section 7).
-MAXIMUM_SHAPES = 16
-
-# Versions of one context that live side by side are few; 64 bits tell them apart.
-FINGERPRINT_BYTES = 8
-
+from .types.declared_types import same_declared_type, show_type
+from .types.json_types import Kinds, kinds_of
+from .types.sendable import unsendable
+from .types.texts import ambiguous_texts
 
 # What is wrong with a type that no client can send, and what to use in its place.
 _UNSENDABLE = {
@@ -71,42 +58,6 @@ _UNSENDABLE = {
 def build(functions: Iterable[Callable[..., Any]]) -> Graph:
     """Check the functions as a whole and compile them. Raises one `GraphError` with every defect found."""
     return _Build(functions).graph()
-
-
-def discover(package: str) -> Graph:
-    """Build the functions of every `clients` module below a package, or of the module itself.
-
-    Import errors of those modules pass through. A package without any marked function is a `GraphError`.
-    """
-    root = importlib.import_module(package)
-    modules = list(_client_modules(root)) if hasattr(root, "__path__") else [root]
-    functions: dict[int, Callable[..., Any]] = {}
-    for module in modules:
-        for member in vars(module).values():
-            if declaration_of(member) is not None:
-                functions.setdefault(id(member), member)
-    if not functions:
-        where = f"a 'clients' module below {package!r}" if hasattr(root, "__path__") else f"module {package!r}"
-        raise GraphError([f"no function marked with @client was found in {where}"])
-    return build(functions.values())
-
-
-def _client_modules(package: ModuleType) -> Iterator[ModuleType]:
-    itself = package.__name__.rpartition(".")[2] == "clients"
-    if itself:
-        yield package
-    for name in _names_below(list(package.__path__), f"{package.__name__}."):
-        if itself or "clients" in name.removeprefix(package.__name__).split("."):
-            yield importlib.import_module(name)
-
-
-def _names_below(folders: Sequence[str], prefix: str) -> Iterator[str]:
-    """The modules below a package, without importing any: `pkgutil.walk_packages` would, and hides those that fail."""
-    for found in pkgutil.iter_modules(folders, prefix):
-        yield found.name
-        if found.ispkg:
-            own = found.name.removeprefix(prefix)
-            yield from _names_below([str(Path(folder, own)) for folder in folders], f"{found.name}.")
 
 
 class _Build:
@@ -524,29 +475,6 @@ def _unspellable(compiled: Compiled) -> str | None:
     return None
 
 
-def _policy(readers: Sequence[Function]) -> CachePolicy:
-    return CachePolicy(
-        rev=max(reader.declaration.rev for reader in readers),
-        lifetime=shortest([reader.declaration.lifetime for reader in readers]),
-        per=most_private([reader.private_to for reader in readers]),
-        guarded=any(reader.guard != Anyone() for reader in readers),
-    )
-
-
-def _fingerprint(
-    readers: Sequence[Function], parameters: Mapping[str, Parameter], shapes: Sequence[tuple[str, ...]]
-) -> bytes:
-    message = {
-        "readers": sorted(reader.name for reader in readers),
-        "parameters": {
-            name: [one.default_text, one.required, sorted(one.kinds.own)] for name, one in parameters.items()
-        },
-        "shapes": shapes,
-        "results": {reader.name: result_shape(reader.result) for reader in readers if reader.result is not None},
-    }
-    return hashlib.sha256(canonical_json(message).encode()).digest()[:FINGERPRINT_BYTES]
-
-
 def _names_a_thing(reader: Function, name: str) -> bool:
     """Whether a reader, if it takes the parameter at all, cannot do without it."""
     compiled = reader.inputs.get(name)
@@ -576,11 +504,6 @@ def _is_one_thing(argument: Compiled, parameter: Compiled, *, exactly: bool = Fa
     """Whether an argument is the parameter's thing, or a collection of them; `exactly`: with the same constraints."""
     one, other = argument.input.annotation, parameter.input.annotation
     return same_declared_type(one, other, constraints=exactly)
-
-
-def _always_narrows(argument: Compiled, parameter: Compiled) -> bool:
-    is_alone = argument.kinds.is_list == parameter.kinds.is_list
-    return argument.input.required and not argument.kinds.nullable and is_alone and parameter.round_trip is None
 
 
 def _divergence(first: Compiled, second: Compiled) -> str | None:

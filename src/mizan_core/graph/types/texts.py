@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import SchemaValidator, core_schema
 
-from .protocol.values import canonical
+from ...protocol.values import canonical
 
 _WITH_MEMBERS = frozenset({"model", "dataclass", "typed-dict"})
 

@@ -1,0 +1,49 @@
+"""Finding the marked functions of a package."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ..errors import GraphError
+from .build import build
+from .declare import declaration_of
+from .model import Graph
+
+
+def discover(package: str) -> Graph:
+    """Build the functions of every `clients` module below a package, or of the module itself.
+
+    Import errors of those modules pass through. A package without any marked function is a `GraphError`.
+    """
+    root = importlib.import_module(package)
+    modules = list(_client_modules(root)) if hasattr(root, "__path__") else [root]
+    functions: dict[int, Callable[..., Any]] = {}
+    for module in modules:
+        for member in vars(module).values():
+            if declaration_of(member) is not None:
+                functions.setdefault(id(member), member)
+    if not functions:
+        where = f"a 'clients' module below {package!r}" if hasattr(root, "__path__") else f"module {package!r}"
+        raise GraphError([f"no function marked with @client was found in {where}"])
+    return build(functions.values())
+
+
+def _client_modules(package: ModuleType) -> Iterator[ModuleType]:
+    itself = package.__name__.rpartition(".")[2] == "clients"
+    if itself:
+        yield package
+    for name in _names_below(list(package.__path__), f"{package.__name__}."):
+        if itself or "clients" in name.removeprefix(package.__name__).split("."):
+            yield importlib.import_module(name)
+
+
+def _names_below(folders: Sequence[str], prefix: str) -> Iterator[str]:
+    """The modules below a package, without importing any: `pkgutil.walk_packages` would, and hides those that fail."""
+    for found in pkgutil.iter_modules(folders, prefix):
+        yield found.name
+        if found.ispkg:
+            own = found.name.removeprefix(prefix)
+            yield from _names_below([str(Path(folder, own)) for folder in folders], f"{found.name}.")

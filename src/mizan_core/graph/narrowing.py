@@ -1,0 +1,166 @@
+"""What a call makes stale (protocol, section 4): pure functions from arguments, result and body to invalidations."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any, TypeAlias, assert_never
+
+from ..errors import DeclarationError
+from ..protocol.identity import Identity
+from ..protocol.invalidation import Invalidation, merge
+from .declare import Arg, Binding, ByBody, ByName, CallerId, Context, Result, Target, Where, Whole, target_of
+from .model import Affect, ContextPlan, Function, Graph
+
+# A list argument gives one entry for each element; beyond this many, refetching everything costs less.
+MAXIMUM_ENTRIES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The function has not ended: only what its arguments determine is known."""
+
+
+@dataclass(slots=True)
+class Returned:
+    """The function ended well, with this result."""
+
+    result: object
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The function refused: nothing happened but what its body had named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The function failed unexpectedly: whatever it may have changed is out of date."""
+
+
+Outcome: TypeAlias = Running | Returned | Refused | Unknown
+
+
+def named(
+    graph: Graph, affected: Context | Target | str | Callable[..., Any], params: Mapping[str, object]
+) -> list[Invalidation]:
+    """The invalidations that a body or a script names. Raises `DeclarationError` where the graph does not know them."""
+    target = target_of(affected)
+    reader = None
+    plan = None if target.reader else graph.contexts.get(target.name)
+    if plan is None:
+        function = graph.functions.get(target.name)
+        if function is None or function.context is None:
+            raise DeclarationError(f"There is no context or reader {target.name!r} to invalidate.")
+        plan, reader = graph.contexts[function.context], function.name
+    for name in params:
+        if name not in plan.parameters:
+            known = ", ".join(plan.parameters) or "none at all"
+            raise DeclarationError(f"Context {plan.name!r} has no parameter {name!r} to narrow by; it has {known}.")
+    nulls = {name for name, value in params.items() if value is None and plan.parameters[name].kinds.nullable}
+    narrowed = narrow(plan, reader, {name: value for name, value in params.items() if name not in nulls})
+    return [_where_null(one, nulls) for one in narrowed] if nulls else narrowed
+
+
+def _where_null(invalidation: Invalidation, nulls: Iterable[str]) -> Invalidation:
+    """Of these bundles, those in which these parameters are null."""
+    params = {**invalidation.params, **dict.fromkeys(nulls)}
+    return Invalidation(invalidation.context, params, invalidation.function, frozenset(nulls))
+
+
+def resolve(
+    graph: Graph,
+    function: Function,
+    sent: Mapping[str, object],
+    identity: Identity,
+    outcome: Outcome,
+    body: Sequence[Invalidation] = (),
+    *,
+    names_all: bool = False,
+) -> tuple[Invalidation, ...]:
+    """Everything that a call made stale: declared order, no repeats, whole entries swallowing scoped ones.
+
+    `sent` are the validated arguments that the caller gave, `body` what the function's body named, which is all of it
+    with `names_all`.
+    """
+    if isinstance(outcome, Refused):
+        return merge(body)
+    stale: list[Invalidation] = []
+    for affect in function.affects:
+        if names_all and isinstance(affect.narrowing, ByBody) and isinstance(outcome, Returned):
+            continue
+        stale += _declared(graph.contexts[affect.context], affect, sent, identity, outcome, body)
+    return merge([*stale, *body] if body else stale)
+
+
+def narrow(
+    plan: ContextPlan, function: str | None, values: Mapping[str, object], as_is: Set[str] = frozenset()
+) -> list[Invalidation]:
+    """One invalidation for each combination of values. What is null or does not fit does not narrow.
+
+    `as_is` names the values that are of their parameters' types already.
+    """
+    if len(values) == 1:
+        ((name, value),) = values.items()
+        choices = plan.parameters[name].choices(value, at_most=MAXIMUM_ENTRIES, as_is=name in as_is)
+        return [Invalidation(plan.name, {name: one}, function) for one in choices] or [
+            Invalidation(plan.name, {}, function)
+        ]
+    scopes: list[dict[str, object]] = [{}]
+    for name in sorted(values):
+        choices = plan.parameters[name].choices(values[name], at_most=MAXIMUM_ENTRIES, as_is=name in as_is)
+        if choices and len(scopes) * len(choices) <= MAXIMUM_ENTRIES:
+            scopes = [scope | {name: choice} for scope in scopes for choice in choices]
+    return [Invalidation(plan.name, scope, function) for scope in scopes]
+
+
+def _declared(
+    plan: ContextPlan,
+    affect: Affect,
+    sent: Mapping[str, object],
+    identity: Identity,
+    outcome: Outcome,
+    body: Sequence[Invalidation],
+) -> list[Invalidation]:
+    match affect.narrowing:
+        case ByName():
+            values = {name: sent.get(name) for name, _ in affect.bindings}
+            return narrow(plan, affect.function, values, affect.as_is)
+        case Whole():
+            return [Invalidation(affect.context, {}, affect.function)]
+        case ByBody():
+            if isinstance(outcome, Running) or (
+                isinstance(outcome, Returned) and any(one.context == affect.context for one in body)
+            ):
+                return []
+            return [Invalidation(affect.context, {}, affect.function)]
+        case Where():
+            return _bound(plan, affect, sent, identity, outcome)
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+def _bound(
+    plan: ContextPlan, affect: Affect, sent: Mapping[str, object], identity: Identity, outcome: Outcome
+) -> list[Invalidation]:
+    """A binding that yields null means whole: what it should have narrowed by is not known."""
+    if isinstance(outcome, Running) and any(isinstance(binding, Result) for _, binding in affect.bindings):
+        return []
+    values = {name: _value(binding, sent, identity, outcome) for name, binding in affect.bindings}
+    if any(value is None for value in values.values()):
+        values = {}
+    return narrow(plan, affect.function, values, affect.as_is)
+
+
+def _value(binding: Binding, sent: Mapping[str, object], identity: Identity, outcome: Outcome) -> object:
+    match binding:
+        case Arg(name=name):
+            return sent.get(name)
+        case CallerId():
+            return identity.user_id
+        case Result(field=name):
+            return _field(outcome.result, name) if isinstance(outcome, Returned) else None
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+def _field(result: object, name: str) -> object:
+    return result.get(name) if isinstance(result, Mapping) else getattr(result, name, None)

@@ -1,0 +1,1 @@
+"""What the declared types of parameters and results say, read from annotations and Pydantic's schemas."""
