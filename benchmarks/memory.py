@@ -16,7 +16,7 @@ import redis.asyncio
 import uvloop
 
 from mizan_core import MemoryCache, RedisCache
-from mizan_core.holds import Nonces
+from mizan_core.cache.tags import Nonces
 from mizan_core.protocol.keys import KeyMaker
 
 from . import measure

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import Self
 
 from mizan_core import MemoryCache
-from mizan_core.cache.backend import HELD
-from mizan_core.held_tags import ABSENT, HeldTag
+from mizan_core.cache.backends.backend import HELD
+from mizan_core.cache.held_tags import ABSENT, HeldTag
 
 # No hold expires by itself, but for those that `expire` is told of.
 _EXPIRES = 1.0

@@ -97,8 +97,8 @@ FOREIGN = {
 
 # What a module may import that comes with an extra: nobody imports it who has not asked for it.
 OPTIONAL = {
-    "mizan_core.cache.redis": {"redis"},
-    "mizan_core.cache.redis_url": {"redis"},
+    "mizan_core.cache.backends.redis": {"redis"},
+    "mizan_core.cache.backends.redis_url": {"redis"},
     "mizan_asgi.client": {"httpx"},
 }
 
@@ -219,7 +219,7 @@ class TestFloors:
     def test_imports_inside_of_functions_and_of_relative_modules_are_seen(self) -> None:
         tree = ast.parse("def f():\n    from ..errors import X\n    from . import memory\n    import a.b\n")
         found = list(imports("mizan_core", "cache.backend", tree))
-        assert found == ["mizan_core.errors", "mizan_core.cache.memory", "a.b"]
+        assert found == ["mizan_core.errors", "mizan_core.cache.backends.memory", "a.b"]
 
 
 class TestExports:

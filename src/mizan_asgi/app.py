@@ -17,9 +17,9 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Route, Router
 from starlette.types import Receive, Scope, Send
 
-from mizan_core.bundle_cache import Clock
-from mizan_core.cache.backend import CacheBackend
-from mizan_core.cache.memory import MemoryCache
+from mizan_core.cache.backends.backend import CacheBackend
+from mizan_core.cache.backends.memory import MemoryCache
+from mizan_core.cache.bundle_cache import Clock
 from mizan_core.engine import Engine, Limits, check_graph
 from mizan_core.errors import DeclarationError
 from mizan_core.failures import Errors
@@ -259,7 +259,7 @@ def _check_secrets_differ(cache_secret: str | bytes | None, keys: Mapping[str, b
 
 def _redis_cache(url: str) -> CacheBackend:
     try:
-        from mizan_core.cache.redis import RedisCache  # noqa: PLC0415  # only who sets a URL needs the extra
+        from mizan_core.cache.backends.redis import RedisCache  # noqa: PLC0415  # only who sets a URL needs the extra
     except ImportError:
         raise DeclarationError("MIZAN_CACHE_REDIS_URL needs the extra: pip install 'mizan-asgi[redis]'.") from None
     return RedisCache(url)

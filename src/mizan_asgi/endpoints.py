@@ -12,10 +12,10 @@ from starlette.types import Receive, Scope
 
 from mizan_core.addresses import Query
 from mizan_core.answers import Answer, Bundle, Failure, as_bundle
+from mizan_core.cache.entries import Entry
+from mizan_core.cache.outcomes import Hit
 from mizan_core.engine import Engine
-from mizan_core.entries import Entry
 from mizan_core.errors import Forbidden, MethodNotAllowed, NotFound, UnsupportedMediaType
-from mizan_core.fetched import Hit
 from mizan_core.graph.model import ContextPlan, Function
 from mizan_core.memo import Memo
 from mizan_core.protocol.bodies import parse_call

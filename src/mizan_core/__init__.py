@@ -6,8 +6,8 @@ from mizan_core import Context, Engine, build, client
 from typing import TYPE_CHECKING, Any
 
 from .answers import Answer, Bundle
-from .cache.backend import CacheBackend
-from .cache.memory import MemoryCache
+from .cache.backends.backend import CacheBackend
+from .cache.backends.memory import MemoryCache
 from .engine import Engine
 from .errors import (
     BadRequest,
@@ -39,7 +39,7 @@ from .protocol.tokens import issue_mwt, verify_mwt
 from .protocol.values import canonical
 
 if TYPE_CHECKING:
-    from .cache.redis import RedisCache as RedisCache
+    from .cache.backends.redis import RedisCache as RedisCache
 
 __all__ = [
     "ANONYMOUS",
@@ -89,7 +89,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "RedisCache":
-        from .cache.redis import RedisCache  # noqa: PLC0415  # who does not use it need not have redis
+        from .cache.backends.redis import RedisCache  # noqa: PLC0415  # who does not use it need not have redis
 
         return RedisCache
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

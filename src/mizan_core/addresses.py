@@ -9,13 +9,13 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from .entries import Slot
+from .cache.slots import Slot
+from .cache.tags import Scope
 from .errors import InvalidValue
 from .graph.inputs import Validator
 from .graph.model import ContextPlan, Function, Graph
 from .graph.types.round_trip import read_back
 from .graph.types.snapshots import copied
-from .holds import Scope
 from .memo import Memo
 from .protocol.cache_policy import CachePolicy, Never, Per
 from .protocol.identity import Identity, permission_key

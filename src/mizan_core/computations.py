@@ -15,9 +15,9 @@ from contextvars import Context, ContextVar
 from functools import partial
 from typing import Any, TypeVar, cast
 
+from .cache.outcomes import PersonalFailure
 from .errors import CallError, DeclarationError, TimedOut
 from .failures import blame, cancelled_itself, is_cancelled
-from .fetched import PersonalFailure
 from .graph.wrapper import current
 
 logger = logging.getLogger("mizan")

@@ -14,14 +14,15 @@ from typing import Any, Literal, Self, TypedDict, TypeVar
 
 from .addresses import Addresses, Query, page_texts
 from .answers import Answer, Bundle, Failure, Health, Page, answered, as_bundle, failure_of
-from .bundle_cache import DEFAULT_MAX_AGE_SECONDS, BundleCache, Clock, Random
-from .cache.backend import CacheBackend
-from .cache.guard import DEFAULT_DEADLINE_SECONDS
-from .cache.memory import MemoryCache
+from .cache.backends.backend import CacheBackend
+from .cache.backends.memory import MemoryCache
+from .cache.bundle_cache import DEFAULT_MAX_AGE_SECONDS, BundleCache, Clock, Random
+from .cache.holds import DEFAULT_HOLD_SECONDS
+from .cache.outcomes import Computed, Passing, PersonalFailure
+from .cache.shared.breaker import DEFAULT_DEADLINE_SECONDS
 from .computations import DEFAULT_READER_TIMEOUT_SECONDS, NOT_COMPUTING, Computation, Computations, computing
 from .errors import DeclarationError, Forbidden
 from .failures import ErrorMapping, Errors, carrying, log_unheard
-from .fetched import Computed, Passing, PersonalFailure
 from .graph.declare import Context
 from .graph.inputs import Given
 from .graph.model import ContextPlan, Function, Graph
@@ -29,7 +30,6 @@ from .graph.narrowing import named
 from .graph.types.round_trip import read_back
 from .graph.wrapper import current
 from .guards import PermissionsOf, authorise, checked_arguments, load_permissions
-from .holds import DEFAULT_HOLD_SECONDS
 from .inner_calls import READING
 from .mutations import Mutations, held
 from .protocol.bodies import encode_json

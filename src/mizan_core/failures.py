@@ -11,8 +11,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
+from .cache.outcomes import PersonalFailure
 from .errors import CallError, DeclarationError
-from .fetched import PersonalFailure
 from .protocol.invalidation import Invalidation, merge
 
 logger = logging.getLogger("mizan")

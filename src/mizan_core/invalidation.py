@@ -5,10 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from .errors import DeclarationError
-from .graph.declare import (
-    Context,
-    Declaration,
-)
+from .graph.declare import Context, Declaration
 from .graph.model import Graph
 from .graph.narrowing import named
 from .graph.wrapper import NAMES_STALE, InnerCall, current

@@ -7,9 +7,11 @@ from typing import Any, TypeVar
 
 from .addresses import Addresses
 from .answers import Answer, Failure, answered, failure_of
-from .backend_holds import BackendHold
-from .bundle_cache import BundleCache, Hold
-from .cache.guard import CacheState
+from .cache.bundle_cache import BundleCache, Hold
+from .cache.in_process.holds import MemoryHold
+from .cache.shared.breaker import CacheState
+from .cache.shared.holds import BackendHold
+from .cache.tags import Scope
 from .errors import CacheUnavailable, CallError, Unavailable
 from .failures import ErrorMapping, cancelled_itself, is_cancelled
 from .graph.declare import Declaration
@@ -17,10 +19,8 @@ from .graph.model import Function, Graph
 from .graph.narrowing import Outcome, Refused, Returned, Unknown, resolve
 from .graph.types.snapshots import snapshot
 from .graph.wrapper import current
-from .holds import Scope
 from .inner_calls import READING, Inner, Reading, arguments_of, identity_of, misplaced
 from .invalidation import Mutating
-from .memory_holds import MemoryHold
 from .protocol.invalidation import Invalidation, merge
 from .purges import Purge, Purges
 from .running import Caller, NotBegun, Runner, Wanted

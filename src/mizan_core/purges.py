@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from .addresses import Addresses
+from .cache.tags import Scope
 from .graph.declare import Binding, CallerId
 from .graph.model import Function, Graph
 from .graph.narrowing import Running, resolve
-from .holds import Scope
 from .memo import Memo
 from .protocol.identity import Identity
 from .protocol.invalidation import Invalidation

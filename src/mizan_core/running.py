@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
+from .cache.outcomes import PersonalFailure
 from .computations import Computation
 from .errors import DeclarationError, Unavailable
-from .fetched import PersonalFailure
 from .graph.model import Function
 from .protocol.cache_policy import CachePolicy, Per
 from .protocol.identity import ANONYMOUS, Identity

@@ -128,7 +128,7 @@ def test_a_redis_url_makes_the_cache_a_shared_one(graph: Graph, monkeypatch: pyt
 def test_a_redis_url_without_the_extra_says_what_to_install(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIZAN_CACHE_SECRET", CACHE)
     monkeypatch.setenv("MIZAN_CACHE_REDIS_URL", "redis://localhost")
-    monkeypatch.setitem(sys.modules, "mizan_core.cache.redis", None)
+    monkeypatch.setitem(sys.modules, "mizan_core.cache.backends.redis", None)
     with pytest.raises(DeclarationError, match=r"pip install 'mizan-asgi\[redis\]'"):
         Mizan.from_env(graph)
 

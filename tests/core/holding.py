@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from mizan_core.bundle_cache import BundleCache, Hold
-from mizan_core.holds import Scope
-from mizan_core.memory_holds import MemoryHold
+from mizan_core.cache.bundle_cache import BundleCache, Hold
+from mizan_core.cache.in_process.holds import MemoryHold
+from mizan_core.cache.tags import Scope
 
 
 async def begin(hold: Hold) -> None:

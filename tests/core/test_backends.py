@@ -8,7 +8,7 @@ import pytest
 
 from examples.backends.sqlite import SqliteCache
 from mizan_core import CacheBackend, MemoryCache
-from mizan_core.cache.redis import RedisCache
+from mizan_core.cache.backends.redis import RedisCache
 from mizan_core.testing.redis_server import RedisServer
 
 Make = Callable[[], CacheBackend]

@@ -30,13 +30,13 @@ from mizan_core import (
     Unauthorized,
     Unavailable,
     build,
-    bundle_cache,
     client,
-    debts,
     invalidate,
 )
 from mizan_core.answers import Failure, Health
-from mizan_core.cache import guard
+from mizan_core.cache import bundle_cache
+from mizan_core.cache.shared import breaker as guard
+from mizan_core.cache.shared import owed_purges as debts
 from mizan_core.errors import CacheUnavailable
 from tests.core.holding import begin, end
 from tests.virtual_time import run

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from mizan_core import Engine, MemoryCache, build, client
-from mizan_core.cache import guard as module
-from mizan_core.cache.backend import together
-from mizan_core.cache.guard import CacheState, GuardedCache
+from mizan_core.cache.backends.backend import together
+from mizan_core.cache.shared import breaker as module
+from mizan_core.cache.shared.breaker import CacheState, GuardedCache
 from mizan_core.errors import CacheUnavailable
 from tests.virtual_time import run, stall
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from mizan_core import Context, Engine, MemoryCache, build, client, invalidate
-from mizan_core import holds as module
-from mizan_core.bundle_cache import BundleCache, Computed
-from mizan_core.cache.backend import HELD
-from mizan_core.entries import Slot
-from mizan_core.holds import Scope
+from mizan_core.cache import tags as module
+from mizan_core.cache.backends.backend import HELD
+from mizan_core.cache.bundle_cache import BundleCache, Computed
+from mizan_core.cache.slots import Slot
+from mizan_core.cache.tags import Scope
 from tests.core.holding import begin, end, purge
 from tests.virtual_time import run
 

@@ -17,8 +17,8 @@ from unittest import mock
 import pytest
 
 from mizan_core import ANONYMOUS, Conflict, Context, Engine, MemoryCache, build, client
-from mizan_core.bundle_cache import BundleCache
-from mizan_core.cache.guard import GuardedHoldingCache
+from mizan_core.cache.bundle_cache import BundleCache
+from mizan_core.cache.shared.breaker import GuardedHoldingCache
 from mizan_core.testing.safeguards import without
 from tests.holding_cache import HoldingCache, holders
 from tests.interleaving import Exploration, Outcome, Outcomes, explore

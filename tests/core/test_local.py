@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from mizan_core import Engine, MemoryCache, build, client
-from mizan_core.entries import Entry, Slot, read_entry
-from mizan_core.holds import Nonces
-from mizan_core.local import LocalBundles, Stamped, counting, is_unchanged
+from mizan_core.cache.entries import Entry, read_entry
+from mizan_core.cache.in_process.store import LocalBundles, Stamped, counting, is_unchanged
+from mizan_core.cache.slots import Slot
+from mizan_core.cache.tags import Nonces
 
 ME, OTHER = b"me......", b"other..."
 WHOLE, FIVE = "tag:user:whole", "tag:user:5"

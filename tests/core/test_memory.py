@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pytest
 
 from mizan_core import DeclarationError, MemoryCache
-from mizan_core.entries import Entry
+from mizan_core.cache.entries import Entry
 
 
 class Clock:

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from mizan_core import debts as module
-from mizan_core.debts import Debts
+from mizan_core.cache.shared import owed_purges as module
+from mizan_core.cache.shared.owed_purges import Debts
 from mizan_core.errors import CacheUnavailable
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from mizan_core import DeclarationError, Engine
-from mizan_core.cache.redis import RedisCache
-from mizan_core.cache.redis_url import RedisUrl
+from mizan_core.cache.backends.redis import RedisCache
+from mizan_core.cache.backends.redis_url import RedisUrl
 from mizan_core.testing.redis_server import RedisServer, free_port, redis_binary, redis_server
 from tests.world import World
 

@@ -20,10 +20,10 @@ from mizan_core import (
     client,
     invalidate,
 )
-from mizan_core.bundle_cache import BundleCache, Hold
-from mizan_core.cache.backend import HELD, CacheBackend
-from mizan_core.held_tags import ABSENT, HeldTag
-from mizan_core.holds import Scope
+from mizan_core.cache.backends.backend import HELD, CacheBackend
+from mizan_core.cache.bundle_cache import BundleCache, Hold
+from mizan_core.cache.held_tags import ABSENT, HeldTag
+from mizan_core.cache.tags import Scope
 from mizan_core.testing.redis_server import RedisServer
 from tests.core.holding import begin, purge
 from tests.holding_cache import HoldingCache

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from mizan_core import Conflict, Context, Engine, build, client, invalidate
-from mizan_core.bundle_cache import BundleCache, Computed, Slot
-from mizan_core.holds import Scope
+from mizan_core.cache.bundle_cache import BundleCache, Computed, Slot
+from mizan_core.cache.tags import Scope
 from mizan_core.testing.safeguards import SAFEGUARDS, without
 from tests.core.holding import purge
 from tests.holding_cache import HoldingCache

@@ -7,9 +7,9 @@ from contextvars import ContextVar
 import pytest
 
 from mizan_core import Context, Engine, MemoryCache, NotFound, build, client
-from mizan_core.fetched import Compute, Computed, PersonalFailure
+from mizan_core.cache.outcomes import Compute, Computed, PersonalFailure
+from mizan_core.cache.turns import Turns
 from mizan_core.tasks import Pace, Tasks
-from mizan_core.turns import Turns
 
 
 def run(story: Callable[[], Awaitable[None]]) -> None:

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 from .. import mutations
-from ..bundle_cache import BundleCache
-from ..cache import redis_scripts
-from ..cache.guard import GuardedHoldingCache
-from ..flights import Flight
+from ..cache.backends import redis_scripts
+from ..cache.bundle_cache import BundleCache
+from ..cache.held_tags import HeldTag
+from ..cache.shared.breaker import GuardedHoldingCache
+from ..cache.single_flight import Flight
+from ..cache.turns import Turns
 from ..graph.narrowing import Refused
-from ..held_tags import HeldTag
-from ..turns import Turns
 
 _store = BundleCache._store
 

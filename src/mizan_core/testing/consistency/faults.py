@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from dataclasses import dataclass
 from typing import Protocol
 
-from ...cache.redis import RedisCache
+from ...cache.backends.redis import RedisCache
 from ..redis_server import RedisServer
 from .proxy import Proxy
 

@@ -14,8 +14,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
-from ...cache.guard import DEFAULT_DEADLINE_SECONDS
-from ...cache.redis import DEFAULT_TIMEOUT_SECONDS, RedisCache
+from ...cache.backends.redis import DEFAULT_TIMEOUT_SECONDS, RedisCache
+from ...cache.shared.breaker import DEFAULT_DEADLINE_SECONDS
 from ...engine import Engine
 from ...errors import Conflict, Unavailable
 from ..safeguards import without

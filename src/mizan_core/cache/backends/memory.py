@@ -12,7 +12,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
-from ..errors import DeclarationError
+from ...errors import DeclarationError
 
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from enum import StrEnum
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from ..errors import CacheUnavailable, DeclarationError
-from .backend import CacheBackend, HoldingBackend, RestoringBackend, let_go
+from ...errors import CacheUnavailable, DeclarationError
+from ..backends.backend import CacheBackend, HoldingBackend, RestoringBackend, let_go
 
 logger = logging.getLogger("mizan")
 

@@ -10,9 +10,9 @@ import contextvars
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-from .errors import TimedOut
-from .fetched import Compute, Computed, PersonalFailure
-from .tasks import Pace, Tasks, Waiting
+from ..errors import TimedOut
+from ..tasks import Pace, Tasks, Waiting
+from .outcomes import Compute, Computed, PersonalFailure
 
 
 @dataclass(slots=True, eq=False)

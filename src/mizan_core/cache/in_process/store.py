@@ -8,9 +8,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from .cache.memory import Cell, MemoryCache
-from .entries import ENTRY_BYTES, Entry, Kept, Slot
-from .holds import Nonces
+from ..backends.memory import Cell, MemoryCache
+from ..entries import Entry
+from ..slots import Kept, Slot
+from ..tags import Nonces
 
 _COUNTER_BYTES = 7
 
@@ -91,3 +92,7 @@ def counting(random: Callable[[int], bytes]) -> Callable[[int], bytes]:
     numbers = itertools.count()
     prefix = random(Nonces.RANDOM_BYTES - _COUNTER_BYTES)
     return lambda count: (prefix + next(numbers).to_bytes(_COUNTER_BYTES, "big"))[-count:]
+
+
+# What an entry in memory costs beside its body: itself, its stamps and ETag, and the headers that are made of it.
+ENTRY_BYTES = 1_000

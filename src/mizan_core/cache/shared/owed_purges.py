@@ -5,8 +5,8 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 
-from .cache.backend import HoldingBackend
-from .errors import CacheUnavailable
+from ...errors import CacheUnavailable
+from ..backends.backend import HoldingBackend
 
 logger = logging.getLogger("mizan")
 

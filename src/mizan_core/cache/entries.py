@@ -2,19 +2,15 @@
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from .cache.memory import Cell, MemoryCache
-from .holds import Nonces
-from .protocol.cache_headers import etag_of
+from ..protocol.cache_headers import etag_of
+from .tags import Nonces
 
 _LAYOUT = 1
 _EXPIRY = struct.Struct(">d")
 _ETAG_BYTES = len(etag_of(b""))
-
-# What an entry in memory costs beside its body: itself, its stamps and ETag, and the headers that are made of it.
-ENTRY_BYTES = 1_000
 
 
 @dataclass(slots=True, eq=False)
@@ -51,32 +47,6 @@ def read_entry(raw: bytes, found: Sequence[bytes | None], fingerprint: bytes) ->
         return None
     (expires,) = _EXPIRY.unpack_from(raw, len(head))
     return Entry(stamps, expires, raw[etag_at:body_at].decode("latin-1"), raw[body_at:])
-
-
-@dataclass(slots=True, eq=False)
-class Kept:
-    """Where in this process's memory an entry was found: its cell, and those of its tags with what they have to say.
-
-    The entry itself is reached through its cell alone, so that it goes when the cache lets it go.
-    """
-
-    memory: MemoryCache
-    cell: Cell
-    tags: tuple[tuple[Cell, bytes], ...]
-
-
-@dataclass(slots=True, eq=False)
-class Slot:
-    """Where a bundle is kept: its entry's key and the tags of every scope that it is part of, the whole context first.
-
-    `fingerprint` stands for the shapes of those scopes: entries made under others are not served. `kept`: where in
-    this process's memory it was found last.
-    """
-
-    key: str
-    tags: tuple[str, ...]
-    fingerprint: bytes
-    kept: Kept | None = field(default=None, init=False, repr=False)
 
 
 def _head(stamps: Sequence[bytes]) -> bytes:

@@ -5,8 +5,9 @@ from collections import defaultdict
 from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
 from typing import Any
 
-from .cache.backend import HELD, CacheBackend, RestoringBackend, together
-from .holds import Nonces, Renewals, Scope
+from ..backends.backend import HELD, CacheBackend, RestoringBackend, together
+from ..holds import Renewals
+from ..tags import Nonces, Scope
 
 
 class BackendHold:

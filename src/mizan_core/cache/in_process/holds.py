@@ -3,10 +3,11 @@
 import sys
 from collections.abc import Iterable, Sequence
 
-from .cache.backend import HELD
-from .cache.memory import MemoryCache
-from .held_tags import ABSENT, HeldTag
-from .holds import Nonces, Renewals, Scope
+from ..backends.backend import HELD
+from ..backends.memory import MemoryCache
+from ..held_tags import ABSENT, HeldTag
+from ..holds import Renewals
+from ..tags import Nonces, Scope
 
 
 class MemoryHold:

@@ -17,7 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from ..errors import CacheUnavailable
+from ...errors import CacheUnavailable
 from . import redis_scripts
 from .backend import HELD
 from .redis_url import RedisUrl

@@ -15,7 +15,7 @@ from redis.asyncio.sentinel import (
 )
 from redis.exceptions import RedisClusterException
 
-from ..errors import DeclarationError
+from ...errors import DeclarationError
 
 _DEFAULT_SENTINEL_PORT = 26379
 # What Redis's own example of a sentinel's configuration calls the server that it watches.

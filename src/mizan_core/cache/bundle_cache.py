@@ -10,21 +10,23 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
-from .backend_holds import BackendHold, BackendLedger, LocalHolds
-from .cache.backend import HELD, CacheBackend, HoldingBackend, RestoringBackend, together
-from .cache.guard import DEFAULT_DEADLINE_SECONDS, CacheState, GuardedCache, GuardedHoldingCache
-from .cache.memory import MemoryCache
-from .debts import INSIST_SECONDS, Debts
-from .entries import Entry, Slot, read_entry
-from .errors import CacheUnavailable
-from .fetched import Compute, Computed, Fetched, Fresh, Hit, Passing
-from .flights import Flight
-from .holds import DEFAULT_HOLD_SECONDS, Nonces, Renewals, Scope
-from .local import LocalBundles, Stamped, counting, is_unchanged
-from .memory_holds import MemoryHold, MemoryLedger
-from .protocol.cache_headers import etag_of
-from .reclaiming import Reclaiming
-from .tasks import Pace, Tasks, Waiting
+from ..errors import CacheUnavailable
+from ..protocol.cache_headers import etag_of
+from ..tasks import Pace, Tasks, Waiting
+from .backends.backend import HELD, CacheBackend, HoldingBackend, RestoringBackend, together
+from .backends.memory import MemoryCache
+from .entries import Entry, read_entry
+from .holds import DEFAULT_HOLD_SECONDS, Renewals
+from .in_process.holds import MemoryHold, MemoryLedger
+from .in_process.store import LocalBundles, Stamped, counting, is_unchanged
+from .outcomes import Compute, Computed, Fetched, Fresh, Hit, Passing
+from .shared.breaker import DEFAULT_DEADLINE_SECONDS, CacheState, GuardedCache, GuardedHoldingCache
+from .shared.holds import BackendHold, BackendLedger, LocalHolds
+from .shared.owed_purges import INSIST_SECONDS, Debts
+from .shared.reclaiming import Reclaiming
+from .single_flight import Flight
+from .slots import Slot
+from .tags import Nonces, Scope
 from .turns import Turns
 
 # A context whose entries another version of the program makes is taken over at most this often, so that two versions

@@ -3,8 +3,8 @@
 import asyncio
 from dataclasses import replace
 
-from .errors import TimedOut
-from .fetched import Fresh, Passing, PersonalFailure
+from ..errors import TimedOut
+from .outcomes import Fresh, Passing, PersonalFailure
 
 
 class Flight:

@@ -1,0 +1,1 @@
+"""The cache in a backend that processes share: every step may wait, and may fail."""
