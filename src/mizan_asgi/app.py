@@ -20,12 +20,12 @@ from starlette.types import Receive, Scope, Send
 from mizan_core.cache.backends.backend import CacheBackend
 from mizan_core.cache.backends.memory import MemoryCache
 from mizan_core.cache.bundle_cache import Clock
-from mizan_core.engine import Engine, Limits, check_graph
+from mizan_core.engine.authorisation import PermissionsOf
+from mizan_core.engine.engine import Engine, Limits, check_graph
+from mizan_core.engine.failures import Errors
 from mizan_core.errors import DeclarationError
-from mizan_core.failures import Errors
 from mizan_core.graph.build import build
 from mizan_core.graph.model import Graph
-from mizan_core.guards import PermissionsOf
 from mizan_core.protocol.tokens import DEFAULT_TTL_SECONDS, Keys, check_keys
 from mizan_core.tasks import check_asyncio
 

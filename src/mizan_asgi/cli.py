@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mizan_core.engine import Engine
+from mizan_core.engine.engine import Engine
 from mizan_core.errors import DeclarationError, MizanError
 from mizan_core.graph.declare import Arg, Binding, ByBody, ByName, Result, Whole
 from mizan_core.graph.manifest import build_manifest, manifest_json, urls_to_purge

@@ -10,11 +10,12 @@ from typing import Any, Protocol, TypeAlias
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from mizan_core.addresses import Query
-from mizan_core.answers import Answer, Bundle, Failure, as_bundle
 from mizan_core.cache.entries import Entry
 from mizan_core.cache.outcomes import Hit
-from mizan_core.engine import Engine
+from mizan_core.engine.answers import Answer, Bundle, Failure, as_bundle
+from mizan_core.engine.bundle_requests import Query
+from mizan_core.engine.engine import Engine
+from mizan_core.engine.refresh import Stale, refresh
 from mizan_core.errors import Forbidden, MethodNotAllowed, NotFound, UnsupportedMediaType
 from mizan_core.graph.model import ContextPlan, Function
 from mizan_core.memo import Memo
@@ -23,7 +24,6 @@ from mizan_core.protocol.cache_policy import CachePolicy, Per, Seconds
 from mizan_core.protocol.identity import Identity, permission_key
 from mizan_core.protocol.mounted import Mounted, read_mounted
 from mizan_core.protocol.problems import no_such_context
-from mizan_core.refresh import Stale, refresh
 from mizan_core.tasks import Waiting
 
 from .auth import TOKEN_HEADERS, Authenticator, check_same_site

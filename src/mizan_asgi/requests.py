@@ -8,13 +8,13 @@ from urllib.parse import quote
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope
 
+from mizan_core.engine.privacy import Notice
 from mizan_core.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
 from mizan_core.graph.inputs import MAXIMUM_FIELDS
 from mizan_core.graph.model import Function
 from mizan_core.protocol.bodies import as_arguments, parse_json
 from mizan_core.protocol.identity import Identity
 from mizan_core.protocol.urls import Pairs, unquoted
-from mizan_core.watch import Notice
 
 # What a path may have unencoded (RFC 3986, 3.3); whatever else is encoded in its canonical spelling.
 _PATH_SAFE = "/:@!$&'()*+,;="
@@ -54,7 +54,7 @@ _LOGGED_AS: Mapping[str, str] = {
 
 
 class HostRequest:
-    """The host's request on its way to a function; see `mizan_core.watch.Watchable`.
+    """The host's request on its way to a function; see `mizan_core.engine.privacy.Watchable`.
 
     `body`: what has been read of the request already, to be read again. `own`: the function's inputs, whose path
     parameters are its own; all others are those of the host's mount.

@@ -10,9 +10,9 @@ from typing import TypeAlias
 
 from starlette.types import Message, Send
 
-from mizan_core.answers import Bundle
+from mizan_core.engine.answers import Bundle
+from mizan_core.engine.failures import blamed
 from mizan_core.errors import CallError, InternalError, MethodNotAllowed
-from mizan_core.failures import blamed
 from mizan_core.protocol.cache_headers import NO_STORE, VARY
 from mizan_core.protocol.headers import encode_header
 from mizan_core.protocol.invalidation import Invalidation

@@ -3,7 +3,7 @@
 from types import ModuleType
 from typing import TypeAlias
 
-from mizan_core.engine import Engine
+from mizan_core.engine.engine import Engine
 from mizan_core.errors import DeclarationError
 from mizan_core.graph.discover import discover
 from mizan_core.graph.model import Graph

@@ -10,8 +10,8 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mizan_core.answers import Answer, Page, failure_of, page_cache_control
-from mizan_core.engine import Door
+from mizan_core.engine.answers import Answer, Page, failure_of, page_cache_control
+from mizan_core.engine.engine import Door
 from mizan_core.errors import MethodNotAllowed
 from mizan_core.graph.inputs import Given, Mixed
 from mizan_core.graph.model import Function, Graph

@@ -5,10 +5,12 @@ from mizan_core import Context, Engine, build, client
 
 from typing import TYPE_CHECKING, Any
 
-from .answers import Answer, Bundle
 from .cache.backends.backend import CacheBackend
 from .cache.backends.memory import MemoryCache
-from .engine import Engine
+from .engine.answers import Answer, Bundle
+from .engine.current_call import invalidate
+from .engine.engine import Engine
+from .engine.failures import invalidations_of
 from .errors import (
     BadRequest,
     CallError,
@@ -24,13 +26,11 @@ from .errors import (
     Unauthorized,
     Unavailable,
 )
-from .failures import invalidations_of
 from .graph.build import build
 from .graph.declare import Arg, Context, Me, Result, client
 from .graph.discover import discover
 from .graph.manifest import build_manifest, manifest_json, urls_to_purge
 from .graph.model import Graph
-from .invalidation import invalidate
 from .protocol.headers import decode_header, encode_header
 from .protocol.identity import ANONYMOUS, Identity, permission_key
 from .protocol.invalidation import Invalidation

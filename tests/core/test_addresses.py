@@ -6,7 +6,7 @@ import tracemalloc
 import pytest
 
 from mizan_core import ANONYMOUS, Context, Engine, Graph, MemoryCache, build, client
-from mizan_core.addresses import Query
+from mizan_core.engine.bundle_requests import Query
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 

@@ -33,10 +33,10 @@ from mizan_core import (
     client,
     invalidate,
 )
-from mizan_core.answers import Failure, Health
 from mizan_core.cache import bundle_cache
 from mizan_core.cache.shared import breaker as guard
 from mizan_core.cache.shared import owed_purges as debts
+from mizan_core.engine.answers import Failure, Health
 from mizan_core.errors import CacheUnavailable
 from tests.core.holding import begin, end
 from tests.virtual_time import run

@@ -26,10 +26,10 @@ from mizan_core import (
     encode_header,
     invalidate,
     invalidations_of,
-    running,
 )
-from mizan_core.answers import Failure
-from mizan_core.failures import ErrorMapping, blamed
+from mizan_core.engine import runner as running
+from mizan_core.engine.answers import Failure
+from mizan_core.engine.failures import ErrorMapping, blamed
 
 
 @client(context="page")

@@ -31,9 +31,9 @@ from mizan_core import (
     build,
     client,
     invalidate,
-    mutations,
 )
-from mizan_core.answers import Failure
+from mizan_core.engine import mutations
+from mizan_core.engine.answers import Failure
 from mizan_core.graph.types.snapshots import copied, snapshot
 from tests import declaring
 

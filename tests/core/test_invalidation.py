@@ -24,8 +24,8 @@ from mizan_core import (
     decode_header,
     invalidate,
 )
+from mizan_core.engine.current_call import Mutating, current
 from mizan_core.graph.narrowing import MAXIMUM_ENTRIES, Outcome, Refused, Returned, Running, Unknown, named, resolve
-from mizan_core.invalidation import Mutating, current
 from mizan_core.protocol.invalidation import merge, touches
 from tests.declaring import mutation, reader
 

@@ -27,7 +27,7 @@ from mizan_core import (
     manifest_json,
     urls_to_purge,
 )
-from mizan_core.addresses import spell
+from mizan_core.engine.bundle_requests import spell
 from mizan_core.protocol.urls import page_url
 from tests.declaring import mutation, reader
 from tests.world import World

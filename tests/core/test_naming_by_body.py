@@ -22,10 +22,10 @@ from mizan_core import (
     scope_tag,
     urls_to_purge,
 )
+from mizan_core.engine.refresh import refresh
 from mizan_core.protocol.bodies import call_body
 from mizan_core.protocol.invalidation import touches
 from mizan_core.protocol.mounted import read_mounted
-from mizan_core.refresh import refresh
 from tests.holding_cache import HoldingCache
 
 ARTICLES = Context("articles", scopes=[("tag",), ("author", "tag")])

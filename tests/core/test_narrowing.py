@@ -31,7 +31,7 @@ from mizan_core import (
     decode_header,
     encode_header,
 )
-from mizan_core.addresses import Addresses
+from mizan_core.engine.cache_keys import Addresses
 from mizan_core.graph.narrowing import Outcome, Refused, Returned, Running, Unknown, named, resolve
 from mizan_core.protocol.keys import KeyMaker
 from tests.declaring import mutation, reader

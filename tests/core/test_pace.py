@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mizan_core import Engine, MemoryCache, build, client
-from mizan_core.answers import Answer
+from mizan_core.engine.answers import Answer
 from mizan_core.errors import CacheUnavailable
 from mizan_core.tasks import Pace, Tasks, Waiting, before_waiting, outlived
 from tests import virtual_time

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mizan_core import DeclarationError, Engine, Identity, MemoryCache, build, client, permission_key
-from mizan_core.engine import Door
+from mizan_core.engine.engine import Door
 
 STORED = frozenset({"read", "write"})
 SESSION = Identity("ada", permissions=STORED)

@@ -9,9 +9,9 @@ import pytest
 from pydantic import AfterValidator
 
 from mizan_core import ANONYMOUS, Arg, Context, Engine, Graph, Identity, Me, MemoryCache, build, client
+from mizan_core.engine.purge_plans import Purge, Purges
 from mizan_core.graph.narrowing import Running, resolve
 from mizan_core.protocol.bodies import call_body
-from mizan_core.purges import Purge, Purges
 
 USER = Context("user")
 ANYTHING = bool | int | float | str | UUID | None

@@ -20,11 +20,11 @@ from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import RedisError
 
 from mizan_core import DeclarationError, Engine, Unavailable, build, client
-from mizan_core.answers import Health
 from mizan_core.cache.backends import redis as module
 from mizan_core.cache.backends.backend import HELD
 from mizan_core.cache.backends.redis import RedisCache
 from mizan_core.cache.backends.redis_scripts import MAXIMUM_HOLDERS
+from mizan_core.engine.answers import Health
 from mizan_core.testing import redis_server as servers
 from mizan_core.testing.redis_server import RedisServer, redis_server
 from mizan_core.testing.safeguards import without

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from pydantic import AfterValidator
 
 from mizan_core import BadRequest, Context, Engine, Forbidden, Invalidation, build, client
-from mizan_core.answers import Answer, Refreshed
+from mizan_core.engine.answers import Answer, Refreshed
+from mizan_core.engine.refresh import MAXIMUM_BUNDLES, MAXIMUM_DATA_BYTES, MAXIMUM_SECONDS, Stale, refresh
 from mizan_core.graph.model import Graph
 from mizan_core.protocol.mounted import MAXIMUM_HEADER_BYTES, Mounted, read_mounted
 from mizan_core.protocol.urls import Pairs, encode_text
-from mizan_core.refresh import MAXIMUM_BUNDLES, MAXIMUM_DATA_BYTES, MAXIMUM_SECONDS, Stale, refresh
 from tests.counting import calls
 from tests.virtual_time import run, stall
 

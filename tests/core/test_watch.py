@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from mizan_core import ANONYMOUS, Arg, Conflict, Context, Engine, Identity, MemoryCache, NotFound, build, client
-from mizan_core.answers import Page, page_cache_control
+from mizan_core.engine.answers import Page, page_cache_control
+from mizan_core.engine.privacy import Notice, watch_identity
 from mizan_core.errors import Unauthorized
 from mizan_core.protocol.cache_policy import CachePolicy, Never, Per, Seconds, UntilPurged
-from mizan_core.watch import Notice, watch_identity
 from tests.virtual_time import run
 
 PUBLIC = "public, max-age=0, must-revalidate, s-maxage=31536000"

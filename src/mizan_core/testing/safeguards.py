@@ -8,13 +8,13 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 from unittest import mock
 
-from .. import mutations
 from ..cache.backends import redis_scripts
 from ..cache.bundle_cache import BundleCache
 from ..cache.held_tags import HeldTag
 from ..cache.shared.breaker import GuardedHoldingCache
 from ..cache.single_flight import Flight
 from ..cache.turns import Turns
+from ..engine import mutations
 from ..graph.narrowing import Refused
 
 _store = BundleCache._store

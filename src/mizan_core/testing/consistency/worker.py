@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from ...cache.backends.redis import DEFAULT_TIMEOUT_SECONDS, RedisCache
 from ...cache.shared.breaker import DEFAULT_DEADLINE_SECONDS
-from ...engine import Engine
+from ...engine.engine import Engine
 from ...errors import Conflict, Unavailable
 from ..safeguards import without
 from .world import Database, Pauses, World

@@ -15,11 +15,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ...engine.current_call import invalidate
 from ...errors import Conflict
 from ...graph.build import build
 from ...graph.declare import Context, Result, client
 from ...graph.model import Graph
-from ...invalidation import invalidate
 
 TEAMS = 10
 USERS = 5

@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TypeAlias, assert_never
 
-from .errors import DeclarationError, Forbidden, Unauthorized
-from .graph.access import Anyone, Check, SignedIn, Staff, Superuser
-from .graph.model import Function
-from .graph.signature import REQUEST
-from .graph.types.snapshots import copied
-from .protocol.identity import Identity
-from .watch import Watchable, lacks_permissions, watch_identity
+from ..errors import DeclarationError, Forbidden, Unauthorized
+from ..graph.access import Anyone, Check, SignedIn, Staff, Superuser
+from ..graph.model import Function
+from ..graph.signature import REQUEST
+from ..graph.types.snapshots import copied
+from ..protocol.identity import Identity
+from .privacy import Watchable, lacks_permissions, watch_identity
 
 PermissionsOf: TypeAlias = Callable[[Identity], Iterable[str] | Awaitable[Iterable[str]]]
 

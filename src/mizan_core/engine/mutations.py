@@ -5,26 +5,26 @@ import logging
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
-from .addresses import Addresses
+from ..cache.bundle_cache import BundleCache, Hold
+from ..cache.in_process.holds import MemoryHold
+from ..cache.shared.breaker import CacheState
+from ..cache.shared.holds import BackendHold
+from ..cache.tags import Scope
+from ..errors import CacheUnavailable, CallError, Unavailable
+from ..graph.declare import Declaration
+from ..graph.model import Function, Graph
+from ..graph.narrowing import Outcome, Refused, Returned, Unknown, resolve
+from ..graph.types.snapshots import snapshot
+from ..graph.wrapper import current
+from ..protocol.invalidation import Invalidation, merge
+from ..tasks import Pace, Tasks, Waiting, before_waiting
 from .answers import Answer, Failure, answered, failure_of
-from .cache.bundle_cache import BundleCache, Hold
-from .cache.in_process.holds import MemoryHold
-from .cache.shared.breaker import CacheState
-from .cache.shared.holds import BackendHold
-from .cache.tags import Scope
-from .errors import CacheUnavailable, CallError, Unavailable
+from .cache_keys import Addresses
+from .current_call import Mutating
 from .failures import ErrorMapping, cancelled_itself, is_cancelled
-from .graph.declare import Declaration
-from .graph.model import Function, Graph
-from .graph.narrowing import Outcome, Refused, Returned, Unknown, resolve
-from .graph.types.snapshots import snapshot
-from .graph.wrapper import current
 from .inner_calls import READING, Inner, Reading, arguments_of, identity_of, misplaced
-from .invalidation import Mutating
-from .protocol.invalidation import Invalidation, merge
-from .purges import Purge, Purges
-from .running import Caller, NotBegun, Runner, Wanted
-from .tasks import Pace, Tasks, Waiting, before_waiting
+from .purge_plans import Purge, Purges
+from .runner import Caller, NotBegun, Runner, Wanted
 
 logger = logging.getLogger("mizan")
 

@@ -1,4 +1,4 @@
-"""From validated values to the one place of an answer: its texts, its canonical query, its entry's key, its tags."""
+"""What was asked of a context, found valid: its texts and its canonical query."""
 
 import datetime
 import sys
@@ -9,20 +9,14 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from .cache.slots import Slot
-from .cache.tags import Scope
-from .errors import InvalidValue
-from .graph.inputs import Validator
-from .graph.model import ContextPlan, Function, Graph
-from .graph.types.round_trip import read_back
-from .graph.types.snapshots import copied
-from .memo import Memo
-from .protocol.cache_policy import CachePolicy, Never, Per
-from .protocol.identity import Identity, permission_key
-from .protocol.invalidation import Invalidation
-from .protocol.keys import KeyMaker
-from .protocol.urls import canonical_query
-from .protocol.values import canonical, jsonable
+from ..cache.slots import Slot
+from ..errors import InvalidValue
+from ..graph.inputs import Validator
+from ..graph.model import ContextPlan, Function
+from ..graph.types.round_trip import read_back
+from ..graph.types.snapshots import copied
+from ..protocol.urls import canonical_query
+from ..protocol.values import canonical, jsonable
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +38,18 @@ _IMMUTABLE = (
     *(datetime.date, datetime.time, datetime.timedelta),
 )
 
-# Mutations of a few thousand users at a time.
-_REMEMBERED_SCOPES_BYTES = 2 * 1024 * 1024
-_SCOPE_BYTES = 800
 
 # What a remembered query costs beside its texts, about (tests/core/test_addresses.py measures it): itself, a scope that
 # it is in, a reader's place in it, and what a reader is given that does not take all parameters.
 _QUERY_BYTES = 1_000
+
+
 _TAG_BYTES = 200
+
+
 _CALL_BYTES = 70
+
+
 _SHARE_BYTES = 200
 
 
@@ -120,65 +117,6 @@ def page_texts(function: Function, sent: Mapping[str, object]) -> dict[str, str]
     return {name: text for name, text in texts.items() if text is not None}
 
 
-class Addresses:
-    """Keys and tags under one secret, for the shapes that one graph knows."""
-
-    def __init__(self, graph: Graph, keys: KeyMaker) -> None:
-        self._graph = graph
-        self._keys = keys
-        self._wholes = {name: keys.tag(name, {}) for name in graph.contexts}
-        self._scopes: Memo[tuple[object, ...], Scope] = Memo(_REMEMBERED_SCOPES_BYTES)
-
-    def query(self, plan: ContextPlan, sent: Mapping[str, object], identity: Identity) -> Query:
-        """What was asked and where its answer is kept for this identity. Raises as `spell` does."""
-        spelling = spell(plan, sent)
-        if spelling.query is None:  # its texts are those of other values, whose answers they find
-            return Query(plan, spelling, None, None)
-        kept = _is_kept(plan.policy, identity)
-        slot = self.slot(plan, spelling.texts, identity) if kept else None
-        return Query(plan, spelling, spelling.query.encode("ascii"), slot)
-
-    def slot(self, plan: ContextPlan, texts: Mapping[str, str], identity: Identity) -> Slot:
-        """Where the bundle of these parameters is kept for this identity."""
-        policy = plan.policy
-        key = self._keys.entry(
-            plan.name,
-            texts,
-            user_id=identity.user_id if policy.per is Per.USER else None,
-            permission_key=None if policy.per is Per.ALL else permission_key(identity),
-            rev=policy.rev,
-        )
-        return self.page(plan, texts, key)
-
-    def page(self, plan: ContextPlan, texts: Mapping[str, str], key: str = "") -> Slot:
-        """The tags of every known scope that these parameters are in. A parameter without a text is null."""
-        tags = [self._tag(plan, shape, texts) for shape in plan.shapes]
-        return Slot(key, tuple(tags), plan.fingerprint)
-
-    def purged(self, invalidations: Sequence[Invalidation]) -> tuple[Scope, ...]:
-        """What to purge: for each invalidation the largest known scope around it."""
-        if len(invalidations) == 1:
-            return (self._scope(invalidations[0]),)
-        return tuple(dict.fromkeys([self._scope(one) for one in invalidations]))
-
-    def _scope(self, invalidation: Invalidation) -> Scope:
-        texts = invalidation.scope
-        named = invalidation.context, *texts.items()
-        scope = self._scopes.get(named)
-        if scope is None:
-            plan = self._graph.contexts[invalidation.context]
-            tag = self._tag(plan, plan.known_shape(texts.keys()), texts)
-            scope = Scope(tag, self._wholes[plan.name], plan.fingerprint)
-            self._scopes.put(named, scope, _SCOPE_BYTES + 2 * sum(map(sys.getsizeof, texts.values())))
-        return scope
-
-    def _tag(self, plan: ContextPlan, shape: tuple[str, ...], texts: Mapping[str, str | None]) -> str:
-        """The tag of the scope of this shape that these parameters are in."""
-        if not shape:
-            return self._wholes[plan.name]
-        return self._keys.tag(plan.name, {name: texts.get(name) for name in shape})
-
-
 def _own(reader: Function, share: Mapping[str, object]) -> Mapping[str, object]:
     """What no other reader of the bundle can change."""
     return copied(share, reader.mutable) if reader.mutable else share
@@ -190,10 +128,6 @@ def _share(reader: Function, sent: Mapping[str, object]) -> Mapping[str, object]
         return sent
     share = {name: value for name, value in sent.items() if name in reader.inputs}
     return share | dict.fromkeys(reader.required - share.keys())
-
-
-def _is_kept(policy: CachePolicy, identity: Identity) -> bool:
-    return not isinstance(policy.lifetime, Never) and (policy.per is not Per.USER or identity.is_authenticated)
 
 
 def _text(validator: Validator, name: str, value: object) -> str | None:

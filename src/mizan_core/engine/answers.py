@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from .cache.outcomes import Fetched, Fresh, Hit
-from .errors import CallError
+from ..cache.outcomes import Fetched, Fresh, Hit
+from ..errors import CallError
+from ..graph.model import Function
+from ..protocol.bodies import call_body, encode_json, refreshing_body
+from ..protocol.cache_headers import NO_STORE, PRIVATE, PRIVATE_NO_STORE, cache_control
+from ..protocol.cache_policy import CachePolicy, Seconds
+from ..protocol.invalidation import Invalidation
 from .failures import ErrorMapping, blame
-from .graph.model import Function
-from .protocol.bodies import call_body, encode_json, refreshing_body
-from .protocol.cache_headers import NO_STORE, PRIVATE, PRIVATE_NO_STORE, cache_control
-from .protocol.cache_policy import CachePolicy, Seconds
-from .protocol.invalidation import Invalidation
 
 Status: TypeAlias = Literal["hit", "miss", "bypass"]
 

@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from .addresses import spell
+from ..errors import CallError
+from ..graph.model import ContextPlan, Graph
+from ..protocol.invalidation import Invalidation, within
+from ..protocol.mounted import Mounted
+from ..protocol.urls import Pairs
+from ..protocol.values import Json, jsonable
 from .answers import Answer, Refreshed
-from .errors import CallError
-from .graph.model import ContextPlan, Graph
-from .protocol.invalidation import Invalidation, within
-from .protocol.mounted import Mounted
-from .protocol.urls import Pairs
-from .protocol.values import Json, jsonable
+from .bundle_requests import spell
 
 logger = logging.getLogger("mizan")
 

@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from .addresses import Addresses
-from .cache.tags import Scope
-from .graph.declare import Binding, CallerId
-from .graph.model import Function, Graph
-from .graph.narrowing import Running, resolve
-from .memo import Memo
-from .protocol.identity import Identity
-from .protocol.invalidation import Invalidation
+from ..cache.tags import Scope
+from ..graph.declare import Binding, CallerId
+from ..graph.model import Function, Graph
+from ..graph.narrowing import Running, resolve
+from ..memo import Memo
+from ..protocol.identity import Identity
+from ..protocol.invalidation import Invalidation
+from .cache_keys import Addresses
 
 # Mutations of a few thousand users at a time.
 _REMEMBERED_BYTES = 4 * 1024 * 1024

@@ -15,10 +15,10 @@ from contextvars import Context, ContextVar
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from .cache.outcomes import PersonalFailure
-from .errors import CallError, DeclarationError, TimedOut
+from ..cache.outcomes import PersonalFailure
+from ..errors import CallError, DeclarationError, TimedOut
+from ..graph.wrapper import current
 from .failures import blame, cancelled_itself, is_cancelled
-from .graph.wrapper import current
 
 logger = logging.getLogger("mizan")
 

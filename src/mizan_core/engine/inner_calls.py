@@ -8,17 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-from .errors import DeclarationError
-from .graph.declare import Declaration, Result
-from .graph.inputs import Compiled
-from .graph.model import Function, Graph
-from .graph.narrowing import Outcome, Returned, Unknown, named, resolve
-from .graph.types.snapshots import snapshot
-from .graph.wrapper import current
-from .invalidation import Listener, Mutating
-from .protocol.identity import ANONYMOUS, Identity
-from .protocol.invalidation import Invalidation, merge
-from .protocol.values import canonical, jsonable
+from ..errors import DeclarationError
+from ..graph.declare import Declaration, Result
+from ..graph.inputs import Compiled
+from ..graph.model import Function, Graph
+from ..graph.narrowing import Outcome, Returned, Unknown, named, resolve
+from ..graph.types.snapshots import snapshot
+from ..graph.wrapper import current
+from ..protocol.identity import ANONYMOUS, Identity
+from ..protocol.invalidation import Invalidation, merge
+from ..protocol.values import canonical, jsonable
+from .current_call import Listener, Mutating
 
 T = TypeVar("T")
 

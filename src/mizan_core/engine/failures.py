@@ -11,9 +11,9 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from .cache.outcomes import PersonalFailure
-from .errors import CallError, DeclarationError
-from .protocol.invalidation import Invalidation, merge
+from ..cache.outcomes import PersonalFailure
+from ..errors import CallError, DeclarationError
+from ..protocol.invalidation import Invalidation, merge
 
 logger = logging.getLogger("mizan")
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from .protocol.identity import Identity
+from ..protocol.identity import Identity
 
 Notice: TypeAlias = Callable[[str], None]
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
-from .cache.outcomes import PersonalFailure
+from ..cache.outcomes import PersonalFailure
+from ..errors import DeclarationError, Unavailable
+from ..graph.model import Function
+from ..protocol.cache_policy import CachePolicy, Per
+from ..protocol.identity import ANONYMOUS, Identity
 from .computations import Computation
-from .errors import DeclarationError, Unavailable
-from .graph.model import Function
-from .protocol.cache_policy import CachePolicy, Per
-from .protocol.identity import ANONYMOUS, Identity
-from .watch import Notice, Watchable, WatchableByUser, by_identity, lacks_permissions, watch_identity
+from .privacy import Notice, Watchable, WatchableByUser, by_identity, lacks_permissions, watch_identity
 
 logger = logging.getLogger("mizan")
 

@@ -12,37 +12,38 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, Self, TypedDict, TypeVar
 
-from .addresses import Addresses, Query, page_texts
+from ..cache.backends.backend import CacheBackend
+from ..cache.backends.memory import MemoryCache
+from ..cache.bundle_cache import DEFAULT_MAX_AGE_SECONDS, BundleCache, Clock, Random
+from ..cache.holds import DEFAULT_HOLD_SECONDS
+from ..cache.outcomes import Computed, Passing, PersonalFailure
+from ..cache.shared.breaker import DEFAULT_DEADLINE_SECONDS
+from ..errors import DeclarationError, Forbidden
+from ..graph.declare import Context
+from ..graph.inputs import Given
+from ..graph.model import ContextPlan, Function, Graph
+from ..graph.narrowing import named
+from ..graph.types.round_trip import read_back
+from ..graph.wrapper import current
+from ..protocol.bodies import encode_json
+from ..protocol.cache_headers import etag_of
+from ..protocol.cache_policy import CachePolicy, Never, Per
+from ..protocol.identity import ANONYMOUS, Identity, permission_key
+from ..protocol.invalidation import Invalidation
+from ..protocol.keys import MINIMUM_SECRET_BYTES, KeyMaker, check_secret
+from ..protocol.problems import no_such_context, no_such_function
+from ..protocol.urls import page_url
+from ..tasks import Waiting, check_asyncio
 from .answers import Answer, Bundle, Failure, Health, Page, answered, as_bundle, failure_of
-from .cache.backends.backend import CacheBackend
-from .cache.backends.memory import MemoryCache
-from .cache.bundle_cache import DEFAULT_MAX_AGE_SECONDS, BundleCache, Clock, Random
-from .cache.holds import DEFAULT_HOLD_SECONDS
-from .cache.outcomes import Computed, Passing, PersonalFailure
-from .cache.shared.breaker import DEFAULT_DEADLINE_SECONDS
+from .authorisation import PermissionsOf, authorise, checked_arguments, load_permissions
+from .bundle_requests import Query, page_texts
+from .cache_keys import Addresses
 from .computations import DEFAULT_READER_TIMEOUT_SECONDS, NOT_COMPUTING, Computation, Computations, computing
-from .errors import DeclarationError, Forbidden
 from .failures import ErrorMapping, Errors, carrying, log_unheard
-from .graph.declare import Context
-from .graph.inputs import Given
-from .graph.model import ContextPlan, Function, Graph
-from .graph.narrowing import named
-from .graph.types.round_trip import read_back
-from .graph.wrapper import current
-from .guards import PermissionsOf, authorise, checked_arguments, load_permissions
 from .inner_calls import READING
 from .mutations import Mutations, held
-from .protocol.bodies import encode_json
-from .protocol.cache_headers import etag_of
-from .protocol.cache_policy import CachePolicy, Never, Per
-from .protocol.identity import ANONYMOUS, Identity, permission_key
-from .protocol.invalidation import Invalidation
-from .protocol.keys import MINIMUM_SECRET_BYTES, KeyMaker, check_secret
-from .protocol.problems import no_such_context, no_such_function
-from .protocol.urls import page_url
-from .running import NOBODY, Caller, Finish, Ran, Runner
-from .tasks import Waiting, check_asyncio
-from .watch import Watchable, by_identity, lacks_permissions
+from .privacy import Watchable, by_identity, lacks_permissions
+from .runner import NOBODY, Caller, Finish, Ran, Runner
 
 logger = logging.getLogger("mizan")
 

@@ -1,0 +1,1 @@
+"""Graph and cache joined: calls, bundles and pages answered."""

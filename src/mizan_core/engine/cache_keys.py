@@ -1,0 +1,81 @@
+"""From validated values to the one place of an answer: its texts, its canonical query, its entry's key, its tags."""
+
+import sys
+from collections.abc import Mapping, Sequence
+
+from ..cache.slots import Slot
+from ..cache.tags import Scope
+from ..graph.model import ContextPlan, Graph
+from ..memo import Memo
+from ..protocol.cache_policy import CachePolicy, Never, Per
+from ..protocol.identity import Identity, permission_key
+from ..protocol.invalidation import Invalidation
+from ..protocol.keys import KeyMaker
+from .bundle_requests import Query, spell
+
+# Mutations of a few thousand users at a time.
+_REMEMBERED_SCOPES_BYTES = 2 * 1024 * 1024
+_SCOPE_BYTES = 800
+
+
+class Addresses:
+    """Keys and tags under one secret, for the shapes that one graph knows."""
+
+    def __init__(self, graph: Graph, keys: KeyMaker) -> None:
+        self._graph = graph
+        self._keys = keys
+        self._wholes = {name: keys.tag(name, {}) for name in graph.contexts}
+        self._scopes: Memo[tuple[object, ...], Scope] = Memo(_REMEMBERED_SCOPES_BYTES)
+
+    def query(self, plan: ContextPlan, sent: Mapping[str, object], identity: Identity) -> Query:
+        """What was asked and where its answer is kept for this identity. Raises as `spell` does."""
+        spelling = spell(plan, sent)
+        if spelling.query is None:  # its texts are those of other values, whose answers they find
+            return Query(plan, spelling, None, None)
+        kept = _is_kept(plan.policy, identity)
+        slot = self.slot(plan, spelling.texts, identity) if kept else None
+        return Query(plan, spelling, spelling.query.encode("ascii"), slot)
+
+    def slot(self, plan: ContextPlan, texts: Mapping[str, str], identity: Identity) -> Slot:
+        """Where the bundle of these parameters is kept for this identity."""
+        policy = plan.policy
+        key = self._keys.entry(
+            plan.name,
+            texts,
+            user_id=identity.user_id if policy.per is Per.USER else None,
+            permission_key=None if policy.per is Per.ALL else permission_key(identity),
+            rev=policy.rev,
+        )
+        return self.page(plan, texts, key)
+
+    def page(self, plan: ContextPlan, texts: Mapping[str, str], key: str = "") -> Slot:
+        """The tags of every known scope that these parameters are in. A parameter without a text is null."""
+        tags = [self._tag(plan, shape, texts) for shape in plan.shapes]
+        return Slot(key, tuple(tags), plan.fingerprint)
+
+    def purged(self, invalidations: Sequence[Invalidation]) -> tuple[Scope, ...]:
+        """What to purge: for each invalidation the largest known scope around it."""
+        if len(invalidations) == 1:
+            return (self._scope(invalidations[0]),)
+        return tuple(dict.fromkeys([self._scope(one) for one in invalidations]))
+
+    def _scope(self, invalidation: Invalidation) -> Scope:
+        texts = invalidation.scope
+        named = invalidation.context, *texts.items()
+        scope = self._scopes.get(named)
+        if scope is None:
+            plan = self._graph.contexts[invalidation.context]
+            tag = self._tag(plan, plan.known_shape(texts.keys()), texts)
+            scope = Scope(tag, self._wholes[plan.name], plan.fingerprint)
+            self._scopes.put(named, scope, _SCOPE_BYTES + 2 * sum(map(sys.getsizeof, texts.values())))
+        return scope
+
+    def _tag(self, plan: ContextPlan, shape: tuple[str, ...], texts: Mapping[str, str | None]) -> str:
+        """The tag of the scope of this shape that these parameters are in."""
+        if not shape:
+            return self._wholes[plan.name]
+        return self._keys.tag(plan.name, {name: texts.get(name) for name in shape})
+
+
+def _is_kept(policy: CachePolicy, identity: Identity) -> bool:
+    return not isinstance(policy.lifetime, Never) and (policy.per is not Per.USER or identity.is_authenticated)
