@@ -29,13 +29,17 @@ from mizan_core.graph.model import Graph
 from mizan_core.protocol.tokens import DEFAULT_TTL_SECONDS, Keys, check_keys
 from mizan_core.tasks import check_asyncio
 
-from .auth import Authenticate, Authenticator, mwt_obtain_function, read_origins
-from .endpoints import CallEndpoint, Endpoint, Service, endpoints_of, missing_endpoint
-from .http_errors import told
-from .requests import BodyLimit, before_path, below_mount, is_base
-from .responses import error_reply
+from .http.bodies import BodyLimit
+from .http.calls import CallEndpoint
+from .http.cross_site import read_origins
+from .http.host_errors import told
+from .http.identity import Authenticate, Authenticator, mwt_obtain_function
+from .http.pages import routes_of
+from .http.paths import before_path, below_mount, is_base
+from .http.responses import error_reply
+from .http.routing import endpoints_of, missing_endpoint
+from .http.service import Endpoint, Service
 from .settings import Settings, several_workers
-from .views import routes_of
 
 logger = logging.getLogger("mizan")
 

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from mizan_asgi import Mizan
-from mizan_asgi.http_errors import HttpError
+from mizan_asgi.http.host_errors import HttpError
 from mizan_core import CallError, Conflict, DeclarationError, NotFound, Unavailable, build, client, encode_header
 from mizan_core import invalidations_of as carried_by
 

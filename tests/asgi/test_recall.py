@@ -11,8 +11,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount
 
-from mizan_asgi import Mizan, endpoints
+from mizan_asgi import Mizan
 from mizan_asgi import app as app_module
+from mizan_asgi.http import service as endpoints
 from mizan_core import Identity, MemoryCache, build, client
 
 from .site import KEYS, PUBLIC, Clock, Site, http, token

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mizan_asgi.scripts import STATIC
+from mizan_asgi.http.scripts import STATIC
 
 from .site import Site, http, refusal
 

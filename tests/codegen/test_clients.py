@@ -8,8 +8,8 @@ from typing import Annotated
 import pytest
 from pydantic import Field, create_model
 
+from mizan_asgi.cli.files import write
 from mizan_asgi.codegen.client import client_files
-from mizan_asgi.codegen.files import write
 from mizan_asgi.codegen.modules import Language
 from mizan_asgi.codegen.openapi import openapi
 from mizan_core import Context, build, client

@@ -7,8 +7,7 @@ from mizan_core.graph.model import Graph
 
 from .api import describe
 from .browser import TYPE_NAMES, client_module, naming
-from .files import WRITTEN_BY
-from .modules import Language, render
+from .modules import WRITTEN_BY, Language, render
 from .names import literal
 from .react import react_module
 

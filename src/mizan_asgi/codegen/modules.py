@@ -60,3 +60,7 @@ def _file(
 ) -> str:
     texts = [header, *(of_code(part) if isinstance(part, Code) else of_declared(part) for part in parts)]
     return "\n\n".join(filter(None, texts)) + "\n"
+
+
+# How the line begins that says by which command a file was written.
+WRITTEN_BY = "// Written by "

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from mizan_core.errors import DeclarationError
 
-# How the line begins that says by which command a file was written.
-WRITTEN_BY = "// Written by "
+from ..codegen.modules import WRITTEN_BY
 
 
 def out_of_date(folder: Path, files: Mapping[str, bytes]) -> list[str]:

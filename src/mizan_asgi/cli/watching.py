@@ -22,7 +22,7 @@ _ELSEWHERE = tuple(
     | {Path(__file__).resolve().parents[1], Path(mizan_core.graph.model.__file__).resolve().parent}
 )
 
-_PROGRAM = "from mizan_asgi.cli import main; main()"
+_PROGRAM = "from mizan_asgi.cli.commands import main; main()"
 
 # When a file was changed last and how long it is, or that it is gone.
 Stamp: TypeAlias = tuple[int, int] | None

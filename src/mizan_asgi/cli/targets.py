@@ -8,7 +8,7 @@ from mizan_core.errors import DeclarationError
 from mizan_core.graph.discover import discover
 from mizan_core.graph.model import Graph
 
-from .app import Mizan
+from ..app import Mizan
 from .importing import import_target
 
 Found: TypeAlias = Mizan | Engine | Graph

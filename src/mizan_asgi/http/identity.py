@@ -2,11 +2,9 @@
 
 import inspect
 import logging
-import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
 
 from starlette.authentication import AuthCredentials, UnauthenticatedUser
 from starlette.requests import Request
@@ -18,7 +16,7 @@ from mizan_core.graph.declare import client
 from mizan_core.protocol.identity import ANONYMOUS, Identity
 from mizan_core.protocol.tokens import Keys, issue_mwt, names_key, verify_mwt
 
-from .requests import SentHeaders
+from .sent_headers import SentHeaders
 
 logger = logging.getLogger("mizan")
 
@@ -27,10 +25,6 @@ Authenticate: TypeAlias = Callable[[Request], Identity | Awaitable[Identity | No
 
 # Where users of common frameworks keep their id, the field's own term first.
 _ID_ATTRIBUTES = ("identity", "id", "pk", "user_id", "username")
-
-_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?/?")
-
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,41 +170,6 @@ def host_identity(scope: Scope) -> Identity:
     )
 
 
-def check_same_site(headers: SentHeaders, trusted_origins: frozenset[str]) -> None:
-    """Raise `Forbidden` for what a browser sends on behalf of another site."""
-    sites, origins = headers.all(b"sec-fetch-site"), headers.all(b"origin")
-    if len(origins) > 1 or len(sites) > 1:
-        raise Forbidden("The request says more than once where it comes from.")
-    origin = _normal_origin(origins[0]) if origins else None
-    if origin is not None and origin in trusted_origins:
-        return
-    if sites:
-        allowed = sites[0] in ("same-origin", "none")
-    else:
-        allowed = not origins or (origin is not None and _names_host(origin, headers))
-    if not allowed:
-        raise Forbidden("The request comes from another site.")
-
-
-def read_origins(origins: Iterable[str]) -> frozenset[str]:
-    """Trusted origins such as `https://app.example.com`. Raises `DeclarationError` for what is no origin."""
-    if isinstance(origins, str):
-        raise DeclarationError("trusted_origins takes a list of origins, not one text.")
-    return frozenset(map(_read_origin, origins))
-
-
-def _read_origin(origin: str) -> str:
-    if "*" in origin:
-        why = "no browser sends an origin with a '*', so it would match none. List each of them"
-    elif not origin.isascii():
-        why = "browsers send it in ASCII, as in 'https://xn--bcher-kva.example'"
-    elif not _ORIGIN.fullmatch(origin) or (normal := _normal_origin(origin)) is None:
-        why = "an origin is like 'https://app.example.com', without a path"
-    else:
-        return normal
-    raise DeclarationError(f"trusted_origins has {origin!r}; {why}.")
-
-
 class IssuedToken(TypedDict):
     """What `mwt_obtain` answers; `expires_in` in seconds."""
 
@@ -249,20 +208,3 @@ def _user_id(user: object) -> Any:
         f"The host's user is a {type(user).__name__}, which has none of {', '.join(_ID_ATTRIBUTES)}. "
         "Give the app authenticate=, a function from the request to an Identity."
     )
-
-
-def _normal_origin(origin: str) -> str | None:
-    """Scheme, host and port in one spelling; None for `null` and whatever else is no origin."""
-    try:
-        parts = urlsplit(origin)
-        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
-    except ValueError:
-        return None
-    return f"{parts.scheme}://{parts.hostname}:{port}" if parts.scheme and parts.hostname and port else None
-
-
-def _names_host(origin: str, headers: SentHeaders) -> bool:
-    """Whether the origin is the request's own host; the scheme may be a proxy's business, so it gives the port only."""
-    hosts = headers.all(b"host")
-    scheme = urlsplit(origin).scheme
-    return len(hosts) == 1 and _normal_origin(f"{scheme}://{hosts[0]}") == origin

@@ -19,10 +19,13 @@ from mizan_core.protocol.cache_headers import NO_STORE, PRIVATE_NO_STORE, VARY
 from mizan_core.protocol.invalidation import Invalidation
 from mizan_core.protocol.urls import Pairs
 
-from .auth import check_same_site
-from .endpoints import Service, failure_reply, shows_who_asks
-from .requests import HostRequest, SentHeaders, before_path, limited, parse_pairs, read_arguments, read_body, replaying
+from .bodies import limited, parse_pairs, read_arguments, read_body, replaying
+from .cross_site import check_same_site
+from .host_request import HostRequest
+from .paths import before_path
 from .responses import RawHeaders, Reply, error_reply, invalidate_headers, kept_reply, speaks_to_caches, with_headers
+from .sent_headers import SentHeaders
+from .service import Service, failure_reply, shows_who_asks
 
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 

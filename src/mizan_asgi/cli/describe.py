@@ -1,0 +1,108 @@
+"""What `mizan check` prints."""
+
+from collections.abc import Iterator
+
+from mizan_core.graph.declare import Arg, Binding, ByBody, ByName, Result, Whole
+from mizan_core.graph.model import Affect, ContextPlan, Function, Graph, NotNarrowing
+from mizan_core.graph.types.declared_types import has_bare_type, show_type
+from mizan_core.protocol.cache_policy import Never, Seconds
+
+# What anything may be called by.
+_SAYS_NOTHING = frozenset({"id", "pk", "name", "slug", "uuid", "key", "code"})
+
+
+def _describe_context(plan: ContextPlan) -> str:
+    parameters = ", ".join(
+        name if parameter.required else f"{name}={'null' if parameter.default_text is None else parameter.default_text}"
+        for name, parameter in plan.parameters.items()
+    )
+    lines = [f"context {plan.name}({parameters})", f"  kept     {_describe_policy(plan)}"]
+    if plan.readers:
+        lines.append(f"  bundle   {', '.join(reader.name for reader in plan.readers)}")
+    lines += [f"  page     {_describe_page(plan, page)}" for page in plan.pages]
+    shapes = ", ".join("+".join(shape) if shape else "whole" for shape in plan.shapes)
+    return "\n".join([*lines, f"  scopes   {shapes}", ""])
+
+
+def _describe_policy(plan: ContextPlan) -> str:
+    match plan.policy.lifetime:
+        case Never():
+            return "never"
+        case Seconds(seconds=seconds):
+            kept = f"{seconds} s"
+        case _:
+            kept = "until purged"
+    whom = {"all": "everyone", "user": "each user", "permissions": "each permission set"}[plan.policy.per.value]
+    guarded = ", behind a guard" if plan.policy.guarded else ""
+    return f"{kept}, for {whom}{guarded}" + (f", rev {plan.policy.rev}" if plan.policy.rev else "")
+
+
+def _describe_page(plan: ContextPlan, page: Function) -> str:
+    missing = sorted({name for shape in plan.shapes for name in shape if name not in page.inputs})
+    note = f"  (at no edge: it lacks {', '.join(missing)}, by which the context is narrowed)" if missing else ""
+    return f"{page.name} {page.declaration.route or '(no route)'}{note}"
+
+
+def _describe_mutation(graph: Graph, function: Function) -> str:
+    private = " (private)" if function.declaration.private else ""
+    lines = [f"mutation {function.name}({', '.join(function.inputs)}){private}"]
+    for affect in function.affects:
+        plan = graph.contexts[affect.context]
+        reader = f"/{affect.function}" if affect.function else ""
+        lines.append(f"  {affect.context}{reader}: {_describe_affect(plan, affect)}")
+        lines += [f"    {_describe_passed_over(plan, function, *one)}" for one in affect.passed_over]
+    return "\n".join([*lines, *(f"  WARNING: {one}" for one in _describe_bare_names(function)), ""])
+
+
+def _describe_affect(plan: ContextPlan, affect: Affect) -> str:
+    if isinstance(affect.narrowing, ByBody):
+        return "narrowed by its body"
+    if isinstance(affect.narrowing, Whole):
+        return "WHOLE, as declared"
+    if affect.bindings:
+        return f"narrowed by {', '.join(_describe_binding(name, binding) for name, binding in affect.bindings)}"
+    if not plan.parameters:
+        return "whole, for it has no parameters"
+    if affect.passed_over:
+        return "WHOLE"
+    names = [name for name, parameter in plan.parameters.items() if parameter.is_name]
+    if not names:
+        return "WHOLE: none of its parameters is required; see .where(...)"
+    return f"WHOLE: no argument is called {' or '.join(names)}; see .where(...)"
+
+
+def _describe_passed_over(plan: ContextPlan, function: Function, name: str, why: NotNarrowing) -> str:
+    """Why an argument does not narrow, and how to say that it should."""
+    where = f'.where({name}=Arg("{name}"))'
+    if why is NotNarrowing.OPTIONAL:
+        return f"{name} does not narrow: it is optional in {plan.name}, a filter; if it should, declare {where}"
+    argument, parameter = (show_type(one.annotation) for one in (function.inputs[name].input, plan.parameters[name]))
+    return (
+        f"{name} does not narrow: {argument} here, {parameter} in {plan.name}; "
+        f"if both are one thing, give them one type or declare {where}"
+    )
+
+
+def _describe_bare_names(function: Function) -> Iterator[str]:
+    """Arguments that narrow several contexts by a name that says of nothing what it is."""
+    narrowed: dict[str, list[str]] = {}
+    for affect in function.affects:
+        for name, _ in affect.bindings if isinstance(affect.narrowing, ByName) else ():
+            if name in _SAYS_NOTHING and has_bare_type(function.inputs[name].input.annotation):
+                narrowed.setdefault(name, []).append(affect.context)
+    for name, contexts in narrowed.items():
+        distinct = list(dict.fromkeys(contexts))
+        if len(distinct) > 1:
+            yield (
+                f"one {name} narrows {' and '.join(distinct)}; "
+                "if these are different things, give each a NewType or declare .where(...)"
+            )
+
+
+def _describe_binding(name: str, binding: Binding) -> str:
+    match binding:
+        case Arg(name=argument):
+            return name if argument == name else f"{name} = argument {argument}"
+        case Result(field=field):
+            return f"{name} = {field} of the result"
+    return f"{name} = the caller"

@@ -1,0 +1,127 @@
+"""Calls: `/call/` and `/call/{name}/` (protocol, section 3)."""
+
+from collections.abc import Mapping
+from functools import partial
+
+from starlette.types import Receive, Scope
+
+from mizan_core.engine.answers import Answer, Failure
+from mizan_core.engine.refresh import Stale, refresh
+from mizan_core.errors import Forbidden, MethodNotAllowed, UnsupportedMediaType
+from mizan_core.protocol.bodies import parse_call
+from mizan_core.protocol.identity import Identity
+from mizan_core.protocol.mounted import Mounted, read_mounted
+from mizan_core.tasks import Waiting
+
+from .bodies import is_json, media_type, read_arguments, read_on
+from .bundles import BundleEndpoint
+from .cross_site import check_same_site
+from .host_request import HostRequest
+from .identity import TOKEN_HEADERS
+from .paths import as_get, sent_path
+from .responses import RawHeaders, Written, data_reply
+from .sent_headers import SentHeaders
+from .service import Service, failure_reply
+
+# What tells of the caller and of the page that calls; without it there is only the host's session to ask.
+_ABOUT_CALLERS = TOKEN_HEADERS | {b"sec-fetch-site", b"origin", b"x-mizan-mounted"}
+
+
+_OF_CALLS = _ABOUT_CALLERS | {b"content-type", b"content-length"}
+
+
+class CallEndpoint:
+    """`/call/{name}/`, or `/call/`, where the body says which function is called."""
+
+    def __init__(self, service: Service, name: str | None, bundles: "Mapping[str, BundleEndpoint]") -> None:
+        self.place = "/call/" if name is None else f"/call/{name}/"
+        self._service = service
+        self._name = name
+        self._bundles = bundles
+        functions = service.engine.graph.functions
+        called = functions.values() if name is None else [functions[name]] if name in functions else []
+        self.may_affect = any(function.affects for function in called)
+
+    def recall(self, scope: Scope) -> None:
+        """Nothing is known of a call before it was made."""
+
+    async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Written:  # noqa: ARG002
+        service = self._service
+        if scope["method"] != "POST":
+            raise MethodNotAllowed(["POST"])
+        is_usual, announced = _glance(scope["headers"])
+        mounted = None
+        if is_usual:
+            identity = service.authenticator.in_scope(scope) or await service.authenticator.session(scope, receive)
+        else:
+            identity, mounted = await self._sender(SentHeaders(scope), scope, receive)
+        limit = service.body_limit
+        limit.check(announced)
+        function = None
+        if self._name is not None:
+            function, identity = await service.engine.admit(self._name, identity=identity)
+        message = await receive()
+        body = message.get("body", b"")
+        if message.get("more_body") or message["type"] == "http.disconnect" or len(body) > limit.bytes:
+            body = await read_on(message, receive, limit)
+        ended: Answer | Failure | Waiting[Answer | Failure]
+        if function is None:
+            if not is_usual:
+                _check_json(SentHeaders(scope), body)
+            called, args = parse_call(body)
+            request = HostRequest(scope, receive, identity, body=body) if called in service.taking_request else None
+            ended = service.engine.begin(called, args, identity=identity, request=request)
+            if isinstance(ended, Waiting):
+                ended = await ended.work
+        else:
+            sent = read_arguments(SentHeaders(scope), body, function)
+            request = HostRequest(scope, receive, identity, body=body) if function.takes_request else None
+            ended = await service.engine.attempt_admitted(function, sent, identity=identity, request=request)
+        if not isinstance(ended, Answer):
+            return failure_reply(ended).written()
+        if mounted is not None:
+            ended = await refresh(service.engine.graph, ended, mounted, partial(self._stale_data, scope, receive))
+        return data_reply(ended.body, ended.invalidations)
+
+    async def _sender(self, headers: SentHeaders, scope: Scope, receive: Receive) -> tuple[Identity, Mounted | None]:
+        """Who calls, and what their page shows. Raises `Forbidden` for what another site makes a browser send."""
+        caller = await self._service.authenticator.identify(headers, scope, receive)
+        if not caller.by_header:
+            check_same_site(headers, self._service.trusted_origins)
+        mounted = headers.all(b"x-mizan-mounted") if self._service.refreshes else ()
+        return caller.identity, read_mounted(mounted)
+
+    async def _stale_data(self, scope: Scope, receive: Receive, stale: Stale) -> bytes:
+        """The bundle as the client would get it now: who asks is found out anew, for the call may have changed it."""
+        endpoint = self._bundles[stale.context]
+        base_url = self._service.base_url
+        asking = as_get(scope, base_url, endpoint.place, stale.query)
+        path = sent_path(scope, base_url, endpoint.place)
+        if not await self._service.path_rules.let_through(scope, path, asking, endpoint):
+            raise Forbidden
+        try:
+            return (await endpoint.fetch(SentHeaders(asking), asking, receive)).body
+        except Exception as error:
+            raise self._service.engine.errors.told(error) from error
+
+
+def _glance(headers: RawHeaders) -> tuple[bool, bytes | None]:
+    """Whether a call is JSON and says nothing of its caller; the Content-Length it announces. Most are that usual."""
+    media = announced = None
+    is_usual = True
+    for name, value in headers:
+        if name in _OF_CALLS:
+            if name == b"content-length":
+                announced = value
+            elif name == b"content-type" and media is None:
+                media = value
+            else:
+                is_usual = False
+    return is_usual and media == b"application/json", announced
+
+
+def _check_json(headers: SentHeaders, body: bytes) -> None:
+    if body and not is_json(media_type(headers)):
+        raise UnsupportedMediaType(
+            "Send a call as JSON with Content-Type: application/json, or a form to /call/{name}/."
+        )
