@@ -6,7 +6,6 @@ import inspect
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,87 +19,6 @@ from mizan_core.graph.declare import client
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
-
-# The floors of both packages, lowest first. A module imports only from floors below its own.
-FLOORS: dict[str, list[set[str]]] = {
-    "mizan_core": [
-        {
-            "errors",
-            "current_call",
-            "snapshots",
-            "cache.__init__",
-            "cache.backend",
-            "cache.redis_scripts",
-            "urls",
-        },
-        {"cache.redis_url"},
-        {"values", "cache.memory", "cache.guard", "cache.redis", "memo", "pace", "fetched"},
-        {"holds", "held_tags", "flights", "turns"},
-        {"memory_holds", "backend_holds", "debts", "reclaiming"},
-        {"identity", "texts", "json_types", "aliases", "result_shapes"},
-        {"host_parameters", "field_defaults"},
-        {"policies", "keys", "signature", "watch", "collisions", "declared_types", "round_trip"},
-        {"checks"},
-        {"declare", "inputs", "tokens"},
-        {"graph"},
-        {"build", "invalidation", "guards"},
-        {"header", "wire", "failures"},
-        {"manifest", "entries"},
-        {"local", "computations"},
-        {"bundle_cache"},
-        {"addresses", "answers", "running"},
-        {"refresh", "purges", "inner_calls"},
-        {"mutations"},
-        {"engine"},
-        {"testing.__init__", "testing.redis_server", "testing.safeguards"},
-        {"testing.consistency.__init__", "testing.consistency.world", "testing.consistency.proxy"},
-        {"testing.consistency.worker", "testing.consistency.history", "testing.consistency.faults"},
-        {"testing.consistency.fleet"},
-        {"testing.consistency.traffic"},
-        {"testing.consistency.trouble"},
-        {"testing.consistency.check"},
-        {"testing.consistency.report"},
-        {"testing.consistency.__main__"},
-        {"__init__"},
-    ],
-    "mizan_asgi": [
-        {"settings", "importing", "client"},
-        {"requests", "responses", "scripts", "http_errors"},
-        {"auth", "path_rules"},
-        {"endpoints"},
-        {"views"},
-        {"app"},
-        {"targets", "codegen.__init__", "codegen.names", "codegen.modules", "codegen.files", "codegen.watching"},
-        {"codegen.api"},
-        {"codegen.types", "codegen.openapi"},
-        {"codegen.browser", "codegen.react"},
-        {"codegen.client"},
-        {"cli"},
-        {"__init__"},
-    ],
-}
-
-# What a package may import besides the standard library and itself.
-FOREIGN = {
-    "mizan_core": {"pydantic", "pydantic_core", "jwt", "orjson", "typing_extensions"},
-    "mizan_asgi": {
-        "mizan_core",
-        "pydantic",
-        "pydantic_core",
-        "starlette",
-        "python_multipart",
-        "typer",
-        "click",
-        "typing_extensions",
-    },
-}
-
-# What a module may import that comes with an extra: nobody imports it who has not asked for it.
-OPTIONAL = {
-    "mizan_core.cache.backends.redis": {"redis"},
-    "mizan_core.cache.backends.redis_url": {"redis"},
-    "mizan_asgi.client": {"httpx"},
-}
 
 EXPORTS = [
     *("client", "Context", "Me", "Arg", "Result", "invalidate", "build", "discover", "Graph"),
@@ -146,80 +64,6 @@ SIGNATURES = {
     "MemoryCache": "max_bytes",
     "CallError": "detail * status code",
 }
-
-
-def modules(package: str) -> Iterator[tuple[str, ast.Module]]:
-    """Every module of a package by its name in the table of floors, parsed."""
-    for path in sorted((SOURCE / package).rglob("*.py")):
-        name = ".".join(path.relative_to(SOURCE / package).with_suffix("").parts)
-        yield name, ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-
-
-def imports(package: str, module: str, tree: ast.Module) -> Iterator[str]:
-    """The full names of what a module imports, at its top or anywhere inside."""
-    here = [package, *module.split(".")]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = ".".join([*here[: -node.level], *filter(None, [node.module])]) if node.level else node.module or ""
-            for alias in node.names:
-                inner = SOURCE.joinpath(*base.split("."), f"{alias.name}.py")
-                yield f"{base}.{alias.name}" if inner.exists() else base
-
-
-def floor_of(package: str, module: str) -> int | None:
-    return next((number for number, floor in enumerate(FLOORS[package]) if module in floor), None)
-
-
-EVERY_MODULE = [(package, name, tree) for package in FLOORS for name, tree in modules(package)]
-every_module = pytest.mark.parametrize(
-    ("package", "module", "tree"), EVERY_MODULE, ids=[f"{package}.{name}" for package, name, _ in EVERY_MODULE]
-)
-
-
-class TestFloors:
-    @every_module
-    def test_a_module_stands_on_a_floor_and_imports_only_from_floors_below(
-        self, package: str, module: str, tree: ast.Module
-    ) -> None:
-        floor = floor_of(package, module)
-        assert floor is not None, f"{package}.{module} is not in the table of floors"
-        for imported in imports(package, module, tree):
-            top, _, inner = imported.partition(".")
-            if top == package:
-                assert inner, f"{package}.{module} imports the root of its own package"
-                below = floor_of(package, inner)
-                assert below is not None, f"{imported} is not in the table of floors"
-                assert below < floor, f"{package}.{module} on floor {floor} imports {imported} on floor {below}"
-
-    @every_module
-    def test_a_module_imports_only_what_its_package_may(self, package: str, module: str, tree: ast.Module) -> None:
-        for imported in imports(package, module, tree):
-            top = imported.partition(".")[0]
-            allowed = {package} | FOREIGN[package] | OPTIONAL.get(f"{package}.{module}", set())
-            assert top in allowed or top in sys.stdlib_module_names, f"{package}.{module} imports {imported}"
-            assert imported != "mizan_core", f"{package}.{module} imports the root of mizan_core"
-
-    @every_module
-    def test_the_core_never_reads_the_environment(self, package: str, module: str, tree: ast.Module) -> None:
-        if package == "mizan_core":
-            names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-            names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
-            assert not names & {"environ", "environb", "getenv", "getenvb"}
-
-    @every_module
-    def test_a_module_says_what_it_is_for(self, package: str, module: str, tree: ast.Module) -> None:
-        assert ast.get_docstring(tree), f"{package}.{module} has no docstring"
-
-    def test_every_module_of_the_table_is_there(self) -> None:
-        listed = {(package, module) for package, floors in FLOORS.items() for floor in floors for module in floor}
-        assert listed == {(package, module) for package, module, _ in EVERY_MODULE}
-
-    def test_imports_inside_of_functions_and_of_relative_modules_are_seen(self) -> None:
-        tree = ast.parse("def f():\n    from ..errors import X\n    from . import memory\n    import a.b\n")
-        found = list(imports("mizan_core", "cache.backend", tree))
-        assert found == ["mizan_core.errors", "mizan_core.cache.backends.memory", "a.b"]
 
 
 class TestExports:

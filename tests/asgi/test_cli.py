@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse
 from typer.testing import CliRunner, Result
 
 from mizan_asgi import Mizan
-from mizan_asgi.cli.commands import cli, main
+from mizan_asgi.cli import cli, main
 from mizan_core import (
     Arg,
     Context,

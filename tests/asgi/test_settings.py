@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mizan_asgi import Mizan
-from mizan_asgi.cli.importing import import_target
+from mizan_asgi.cli.targets import import_target
 from mizan_asgi.settings import Settings, several_workers
 from mizan_core import DeclarationError, Graph, GraphError, Identity, MemoryCache, build, client, issue_mwt
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mizan_asgi.cli.commands import cli
+from mizan_asgi.cli import cli
 
 from .compiling import complaints, project
 
@@ -25,7 +25,7 @@ def blocks(name: str, heading: str) -> dict[str, str]:
 
 def generate(folder: Path, module: str, source: str, *words: str) -> str:
     (folder / f"{module}.py").write_text(source)
-    program = "from mizan_asgi.cli.commands import main; main()"
+    program = "from mizan_asgi.cli import main; main()"
     command = [sys.executable, "-c", program, "generate", *words]
     return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from mizan_asgi.cli.commands import cli
+from mizan_asgi.cli import cli
 from mizan_asgi.cli.files import write
 from mizan_core.errors import DeclarationError
 
@@ -106,7 +106,7 @@ def test_scripts_may_import_the_runtime_from_where_a_mizan_serves_it(tmp_path: P
 def test_two_processes_write_the_same(tmp_path: Path) -> None:
     written = []
     for seed in ("1", "2"):
-        program = "from mizan_asgi.cli.commands import main; main()"
+        program = "from mizan_asgi.cli import main; main()"
         command = [sys.executable, "-c", program, "generate", "ts", TARGET, "--out", tmp_path / seed, "--react"]
         subprocess.run(command, check=True, env={"PYTHONHASHSEED": seed}, capture_output=True)
         written.append({path.name: path.read_bytes() for path in (tmp_path / seed).iterdir()})

@@ -8,7 +8,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from typer.testing import CliRunner
 
-from mizan_asgi.cli.commands import cli
+from mizan_asgi.cli import cli
 from mizan_asgi.codegen.openapi import openapi
 from mizan_core import Context, Identity, build, client
 

@@ -12,14 +12,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from mizan_asgi.cli.commands import cli
+from mizan_asgi.cli import cli
 from mizan_asgi.cli.watching import noting_sources, watch
 from mizan_core import GraphError
 
 # The processes of pytest-xdist ignore Ctrl-C, and so would what they start.
-PROGRAM = (
-    "import signal as s; s.signal(s.SIGINT, s.default_int_handler); from mizan_asgi.cli.commands import main; main()"
-)
+PROGRAM = "import signal as s; s.signal(s.SIGINT, s.default_int_handler); from mizan_asgi.cli import main; main()"
 ARGUMENTS = ["generate", "ts", "shop", "--out", "web"]
 CLIENTS = """
 from mizan_core import client

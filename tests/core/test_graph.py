@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse
 from typing_extensions import TypedDict
 
 from mizan_core import Arg, Context, Graph, GraphError, Identity, Me, Result, build, client, discover
-from mizan_core.graph import access as policies
+from mizan_core.protocol import cache_policy as policies
 from mizan_core.protocol.cache_policy import CachePolicy, Per, Seconds, UntilPurged
 from tests.declaring import function, mutation, reader
 from tests.world import World

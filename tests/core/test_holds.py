@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mizan_core import Context, Engine, MemoryCache, build, client, invalidate
-from mizan_core.cache import tags as module
+from mizan_core.cache import holds as module
 from mizan_core.cache.backends.backend import HELD
 from mizan_core.cache.bundle_cache import BundleCache, Computed
 from mizan_core.cache.slots import Slot

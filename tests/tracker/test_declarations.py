@@ -2,7 +2,7 @@
 
 from typer.testing import CliRunner
 
-from mizan_asgi.cli.commands import cli
+from mizan_asgi.cli import cli
 
 from .world import GRAPH
 

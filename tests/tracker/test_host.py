@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from examples.tracker import clients
 from examples.tracker.app import STATIC
-from mizan_asgi.cli.commands import cli
+from mizan_asgi.cli import cli
 
 from .world import DEVELOPER, LEAD, VIEWER, Tracker
 

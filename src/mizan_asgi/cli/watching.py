@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-import mizan_core.graph.model
+import mizan_core.errors
 
 # Soon enough for whoever has just saved a file, and nothing that a laptop's battery notices.
 POLL_SECONDS = 0.3
@@ -19,10 +19,10 @@ POLL_SECONDS = 0.3
 # What is not a project's own.
 _ELSEWHERE = tuple(
     {Path(path).resolve() for name, path in sysconfig.get_paths().items() if name.endswith(("stdlib", "lib"))}
-    | {Path(__file__).resolve().parents[1], Path(mizan_core.graph.model.__file__).resolve().parent}
+    | {Path(__file__).resolve().parents[1], Path(mizan_core.errors.__file__).resolve().parent}
 )
 
-_PROGRAM = "from mizan_asgi.cli.commands import main; main()"
+_PROGRAM = "from mizan_asgi.cli import main; main()"
 
 # When a file was changed last and how long it is, or that it is gone.
 Stamp: TypeAlias = tuple[int, int] | None

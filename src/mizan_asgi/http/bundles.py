@@ -7,9 +7,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope
 
-from mizan_core.cache.entries import Entry
-from mizan_core.cache.outcomes import Hit
-from mizan_core.engine.answers import Bundle, as_bundle
+from mizan_core.engine.answers import Bundle, StoredBundle, hit_of
 from mizan_core.engine.bundle_requests import Query
 from mizan_core.graph.model import ContextPlan
 from mizan_core.protocol.cache_policy import Per, Seconds
@@ -138,9 +136,9 @@ class BundleEndpoint:
                 self._service.queries.put(asked, query, query.size + 2 * len(raw))
         return query
 
-    def _write(self, entry: Entry, query: Query) -> _WrittenHit:
+    def _write(self, entry: StoredBundle, query: Query) -> _WrittenHit:
         remaining = entry.expires - self._now()
-        bundle = as_bundle(Hit(entry.body, entry.etag, remaining), self._plan.policy, query.spelling.query)
+        bundle = hit_of(entry, remaining, self._plan.policy, query.spelling.query)
         whole, unchanged = bundle_replies(bundle)
         until = entry.expires - math.floor(remaining)
         etag = bundle.etag.encode()

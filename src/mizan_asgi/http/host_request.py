@@ -1,6 +1,6 @@
 """The host's request as functions see it."""
 
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Set
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request

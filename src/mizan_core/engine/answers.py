@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from ..cache.outcomes import Fetched, Fresh, Hit
 from ..errors import CallError
@@ -82,6 +82,19 @@ class Bundle:
     varies: bool
 
 
+class StoredBundle(Protocol):
+    """A stored entry as the layers above the cache see it. `written`: a place for what such a layer makes of it."""
+
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def etag(self) -> str: ...
+    @property
+    def expires(self) -> float: ...
+
+    written: Any
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """What a reader's own route answers.
@@ -123,6 +136,11 @@ def failure_of(errors: ErrorMapping, function: str, error: Exception) -> Failure
     if not isinstance(told, CallError):
         blame(told, function)
     return Failure(told, function=function)
+
+
+def hit_of(stored: StoredBundle, remaining: float, policy: CachePolicy, canonical_query: str | None) -> Bundle:
+    """The answer of a stored entry that is good for `remaining` seconds."""
+    return as_bundle(Hit(stored.body, stored.etag, remaining), policy, canonical_query)
 
 
 def as_bundle(fetched: Fetched, policy: CachePolicy, canonical_query: str | None) -> Bundle:
