@@ -1,4 +1,5 @@
-# `make demo`, `make test` and `make bench`. Each sets up what it needs in .venv or .venv-bench and nowhere else.
+# `make demo`, `make test`, `make docs` and `make bench`. Each sets up what it needs in .venv, .venv-docs or .venv-bench,
+# and nowhere else.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -7,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # What the tests need of npm, where Node is present.
 NODE_PACKAGES := $(if $(shell command -v npm),tests/js/node_modules/.installed)
 
-.PHONY: demo test bench lint types tests coverage javascript browser screenshots exhaustive consistency format clean
+.PHONY: demo test docs bench lint types tests coverage javascript browser screenshots exhaustive consistency format clean
 
 demo: .venv/.demo
 	$(BIN)/python -m examples.tracker
@@ -77,12 +78,21 @@ bench: .venv-bench/.bench
 		--editable '.[redis]' --requirement benchmarks/requirements.txt
 	touch $@
 
+# The documents as a site, into site/. A broken link or an unknown name fails; with --quiet it would not.
+docs: .venv-docs/.docs
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+
+.venv-docs/.docs: docs/requirements.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --requirement docs/requirements.txt
+	touch $@
+
 format: .venv/.dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 clean:
-	rm -rf .venv .venv-bench tests/js/node_modules .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-docs .venv-bench site tests/js/node_modules .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

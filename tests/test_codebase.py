@@ -1,9 +1,7 @@
-"""The codebase itself: which module may import which, what is exported, and what the documentation shows."""
+"""The codebase itself: which module may import which, and what is exported."""
 
-import ast
 import importlib
 import inspect
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +11,6 @@ import pytest
 
 import mizan_asgi
 import mizan_core
-from mizan_core import errors
-from mizan_core.errors import CallError
-from mizan_core.graph.declare import client
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
@@ -107,64 +102,3 @@ class TestExports:
         program = f"import sys, {package}; print(*sorted(set(sys.modules) & {absent!r}))"
         ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         assert ran.stdout.split() == []
-
-
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks() -> list[tuple[str, str]]:
-    """Every block of Python in the documents, with where it begins."""
-    found = []
-    for path in DOCUMENTS:
-        text = path.read_text(encoding="utf-8")
-        found += [(f"{path.name}:{text.count(chr(10), 0, one.start()) + 2}", one[1]) for one in FENCE.finditer(text)]
-    return found
-
-
-def is_file(block: str) -> bool:
-    """Whether a block is a whole file, as its first line then says."""
-    return re.match(r"# [\w/]+\.py\n", block) is not None
-
-
-BLOCKS = blocks()
-FILES = [(where, block) for where, block in BLOCKS if is_file(block)]
-
-
-class TestDocuments:
-    def test_the_readme_shows_a_whole_file_of_python(self) -> None:
-        assert any(where.startswith("README.md") for where, _ in FILES)
-
-    @pytest.mark.parametrize(("where", "block"), BLOCKS, ids=[where for where, _ in BLOCKS])
-    def test_a_block_of_python_compiles(self, where: str, block: str) -> None:
-        compile(block, where, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-
-    @pytest.mark.parametrize(("where", "block"), BLOCKS, ids=[where for where, _ in BLOCKS])
-    def test_a_block_imports_only_names_that_are_there(self, where: str, block: str) -> None:
-        for node in ast.walk(ast.parse(block)):
-            if isinstance(node, ast.ImportFrom) and node.module in ("mizan_core", "mizan_asgi"):
-                exported = {*importlib.import_module(node.module).__all__, "RedisCache"}
-                assert {alias.name for alias in node.names} <= exported
-
-    @pytest.mark.parametrize(("where", "block"), FILES, ids=[where for where, _ in FILES])
-    def test_a_block_that_is_a_whole_file_runs(self, where: str, block: str, tmp_path: Path) -> None:
-        file = tmp_path / "block.py"
-        file.write_text(block, encoding="utf-8")
-        ran = subprocess.run(
-            [sys.executable, "-W", "error", file], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=30
-        )
-        assert ran.returncode == 0, ran.stderr
-
-    def test_every_option_of_client_is_in_the_readmes_table(self) -> None:
-        readme = DOCUMENTS[0].read_text(encoding="utf-8")
-        options = [one.name for one in inspect.signature(client).parameters.values() if one.kind is one.KEYWORD_ONLY]
-        assert [name for name in options if f"\n| `{name}` |" not in readme] == []
-
-    def test_every_error_code_and_every_variable_is_in_the_guide(self) -> None:
-        guide = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
-        known: list[Any] = [one for one in vars(errors).values() if inspect.isclass(one) and issubclass(one, CallError)]
-        codes = {(one.CODE, one.STATUS) for one in known if hasattr(one, "CODE")}
-        assert len(codes) == 12
-        assert [code for code, status in codes if f"| `{code}` | {status} |" not in guide] == []
-        variables = set(re.findall(r"MIZAN_[A-Z_]*[A-Z]", (SOURCE / "mizan_asgi" / "settings.py").read_text()))
-        assert [name for name in variables if f"| `{name}` |" not in guide] == []

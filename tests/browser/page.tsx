@@ -32,7 +32,7 @@ function Badges(props: { id: string; user_id: number }): React.ReactNode {
   return <p id={props.id}>{data.user_badges.join(", ")}</p>;
 }
 
-/** Tries again as the guide says. */
+/** Tries again as docs/how-to/typed-clients.md says. */
 class Boundary extends React.Component<{ retry: () => void; children: React.ReactNode }, { error: Error | null }> {
   override state = { error: null };
 

@@ -1,26 +1,16 @@
 """What the documents show of typed clients is generated and compiled as it stands there."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 from mizan_asgi.cli import cli
 
+from ..documents.pages import DOCS, ROOT, first_of_each_language
 from .compiling import complaints, project
 
-ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"^```(python|console|tsx?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 IMPORT = 'import { createMizan } from "./mizan.js";\n'
-
-
-def blocks(name: str, heading: str) -> dict[str, str]:
-    """The first block of each language below a heading."""
-    _, _, text = (ROOT / name).read_text(encoding="utf-8").partition(f"\n## {heading}\n")
-    found: dict[str, str] = {}
-    for block in BLOCK.finditer(text.partition("\n## ")[0]):
-        found.setdefault(block[1], block[2])
-    return found
+PAGE = DOCS / "how-to" / "typed-clients.md"
 
 
 def generate(folder: Path, module: str, source: str, *words: str) -> str:
@@ -30,8 +20,8 @@ def generate(folder: Path, module: str, source: str, *words: str) -> str:
     return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
-def test_the_guides_example_says_what_happens_and_compiles(tmp_path: Path) -> None:
-    shown = blocks("docs/guide.md", "Typed clients")
+def test_the_pages_example_says_what_happens_and_compiles(tmp_path: Path) -> None:
+    shown = first_of_each_language(PAGE)
     command, _, answer = shown["console"].partition("\n")
     words = command.removeprefix("$ mizan generate ").split()
     assert generate(tmp_path, "shop", shown["python"], *words) == answer
@@ -42,7 +32,7 @@ def test_the_guides_example_says_what_happens_and_compiles(tmp_path: Path) -> No
 
 
 def test_the_readmes_example_compiles(tmp_path: Path) -> None:
-    shown = blocks("README.md", "A first app")
+    shown = first_of_each_language(ROOT / "README.md", below="A first app")
     generate(tmp_path, "app", shown["python"], "ts", "app:mizan", "--out", ".")
     files = {name: (tmp_path / name).read_bytes() for name in ("mizan.ts", "client.js", "client.d.ts")}
     folder = tmp_path / "project"
@@ -50,8 +40,8 @@ def test_the_readmes_example_compiles(tmp_path: Path) -> None:
     assert complaints(folder) == ""
 
 
-def test_every_verb_and_option_of_generating_is_in_the_guide() -> None:
-    guide = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+def test_every_verb_and_option_of_generating_is_on_the_page() -> None:
+    page = PAGE.read_text(encoding="utf-8")
     assert {"generate", "openapi"} <= {command.callback.__name__ for command in cli.registered_commands}
     for words in (
         "mizan generate ts",
@@ -62,4 +52,4 @@ def test_every_verb_and_option_of_generating_is_in_the_guide() -> None:
         "--watch",
         "--runtime",
     ):
-        assert words in guide
+        assert words in page

@@ -15,7 +15,7 @@ const STATIC = new URL("../../src/mizan_asgi/static/", import.meta.url);
 /** What the runtime may weigh on its way to a browser. */
 const MAXIMUM_BYTES = 6_000;
 
-const GUIDE = readFileSync(new URL("../../docs/guide.md", import.meta.url), "utf8");
+const PAGE = readFileSync(new URL("../../docs/how-to/browser.md", import.meta.url), "utf8");
 
 test("what users write passes tsc --strict, and what is wrong does not", () => {
   const ran = spawnSync(process.execPath, ["node_modules/typescript/bin/tsc", "--project", "."], { cwd: HERE });
@@ -43,13 +43,13 @@ for (const name of readdirSync(STATIC).filter((file) => file.endsWith(".js"))) {
   });
 }
 
-test("the runtime is small, and as small as the guide says", () => {
+test("the runtime is small, and as small as its page says", () => {
   const source = readFileSync(new URL("client.js", STATIC));
   const { code } = transformSync(source, { minify: true, format: "esm" });
   const size = gzipSync(code, { level: 9 }).length;
   assert.ok(size <= MAXIMUM_BYTES, `${size} bytes`);
   const [small, whole] = [size, source.length].map((one) => `${Math.round(one / 1_000)} kB`);
-  const said = GUIDE.match(/a build step, (\d+ kB) minified and gzipped. `Mizan` serves it as\s+it is written, (\d+ kB),/);
+  const said = PAGE.match(/a build step, (\d+ kB) minified and gzipped. `Mizan` serves it as\s+it is written, (\d+ kB),/);
   assert.deepEqual(said.slice(1), [small, whole]);
 });
 

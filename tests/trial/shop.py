@@ -1,4 +1,4 @@
-"""A back office for the orders of several organisations, as a newcomer would write it from README and guide."""
+"""A back office for the orders of several organisations, as a newcomer would write it from README and how-to pages."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""An application as a newcomer writes it from the README and the guide: no read differs from one of no cache."""
+"""An application as a newcomer writes it from the README and the how-to pages: no read differs from one of no cache."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

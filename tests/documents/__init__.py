@@ -1,0 +1,1 @@
+"""The documents: every block of code in them runs."""
