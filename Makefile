@@ -26,7 +26,7 @@ tests: .venv/.dev $(NODE_PACKAGES)
 	$(BIN)/pytest -n 2
 
 # What enumerates every order of events adds no line to what is covered, and would take its time under measurement.
-ENUMERATIONS := tests/core/test_promise.py tests/core/test_interleavings.py
+ENUMERATIONS := tests/cache/test_promise.py tests/cache/test_interleavings.py
 
 coverage: .venv/.dev $(NODE_PACKAGES)
 	$(BIN)/pytest -n 2 $(ENUMERATIONS)
@@ -52,7 +52,7 @@ screenshots: .venv/.dev
 
 # Ten minutes of trouble in which no read may be stale, then a minute without each safeguard, in which one should be.
 # These minutes depend on chance and are no test: an order of events that shows each safeguard is made in
-# tests/core/test_safeguards.py.
+# tests/cache/test_safeguards.py.
 SAFEGUARDS = $(shell $(BIN)/python -c 'from mizan_core.testing.safeguards import SAFEGUARDS; print(*SAFEGUARDS)')
 
 consistency: .venv/.dev
@@ -65,7 +65,7 @@ consistency: .venv/.dev
 # Every order of two readers and two mutations, where the cache forgets whatever it likes as often as it likes, and not
 # once, which is what `make test` has the time for. Eight minutes, if nothing else runs, and 2.2 GB.
 exhaustive: .venv/.dev
-	$(BIN)/python -m tests.core.test_interleavings
+	$(BIN)/python -m tests.cache.test_interleavings
 
 # Needs wrk and redis-server as well. OPTIONS=--quick takes a first look; NAMES="hit miss" measures these alone, and
 # leaves what is written as it is.

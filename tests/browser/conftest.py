@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, async_playwright
 
 from examples.tracker.app import authenticate, hosting
 from mizan_asgi import Mizan
-from tests.asgi.servers import listening
+from tests.http.servers import listening
 from tests.tracker.conftest import filled, small
 from tests.tracker.world import GRAPH
 
@@ -23,12 +24,7 @@ from .pages import Window
 __all__ = ["filled", "small"]  # fixtures of the tracker's own tests
 
 
-@pytest.fixture(scope="package")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="package")
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def browser() -> AsyncIterator[Browser]:
     found = executable()
     if found is None:
@@ -42,7 +38,7 @@ async def browser() -> AsyncIterator[Browser]:
         await browser.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="package")
 async def window(browser: Browser) -> AsyncIterator[Window]:
     """A window of somebody who has never been here."""
     context: BrowserContext = await browser.new_context(viewport={"width": 1440, "height": 900}, locale="en")
@@ -53,7 +49,7 @@ async def window(browser: Browser) -> AsyncIterator[Window]:
     assert window.errors == []
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="package")
 async def tracker(small: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
     """Where a tracker of this test's own is served."""
     monkeypatch.setenv("TRACKER_DB", str(small))

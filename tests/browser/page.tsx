@@ -1,4 +1,4 @@
-// A page in React over `tests.asgi.site`: one user shown twice, another once, a part that suspends, and a form.
+// A page in React over `tests.http.site`: one user shown twice, another once, a part that suspends, and a form.
 
 import * as React from "react";
 import { createRoot } from "react-dom/client";

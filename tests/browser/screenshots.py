@@ -10,7 +10,7 @@ from playwright.async_api import Browser, async_playwright
 
 from examples.tracker.app import authenticate, hosting
 from mizan_asgi import Mizan
-from tests.asgi.servers import listening
+from tests.http.servers import listening
 from tests.tracker.world import GRAPH, LEAD
 
 from .chromium import FLAGS, executable

@@ -4,15 +4,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Route
 
-from tests.asgi.servers import listening
+from tests.http.servers import listening
 from tests.js.site import Door, Hold, names, site
 from tests.node import package_file
 
 from .pages import Tab, Window, until_text
-
-pytestmark = pytest.mark.anyio
 
 # Says so in `told` when an element has been refreshed, or could not be.
 TOLD = """() => {
@@ -33,7 +32,7 @@ def door() -> Door:
     return site()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="package")
 async def tab(window: Window, door: Door) -> AsyncIterator[Tab]:
     """An empty page of a site that has loaded the helper."""
     async with listening(door) as (host, port):
@@ -76,6 +75,7 @@ async def fetched(tab: Tab, door: Door) -> list[str]:
     return asked
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_an_answer_to_fetch_refreshes_exactly_what_it_touches(tab: Tab, door: Door) -> None:
     await shows(
         tab,
@@ -90,6 +90,7 @@ async def test_an_answer_to_fetch_refreshes_exactly_what_it_touches(tab: Tab, do
     assert [await tab(f"#{one}").inner_html() for one in ("all", "other", "else")] == ["<b>Eve</b>", "old", "old"]
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_an_answer_to_xmlhttprequest_refreshes_too_and_elements_may_come_later(tab: Tab, door: Door) -> None:
     xhr = """([method, url, body]) => new Promise((done) => {
       const request = new XMLHttpRequest();
@@ -107,6 +108,7 @@ async def test_an_answer_to_xmlhttprequest_refreshes_too_and_elements_may_come_l
     assert await fetched(tab, door) == ["GET /profile/5/"]
 
 
+@pytest.mark.asyncio(loop_scope="package")
 @pytest.mark.parametrize("version", ["htmx.org", "htmx4"])
 async def test_htmx_refreshes_what_it_does_not_swap_itself(tab: Tab, door: Door, version: str) -> None:
     await tab.page.add_script_tag(path=package_file(f"{version}/dist/htmx.min.js"))
@@ -123,6 +125,7 @@ async def test_htmx_refreshes_what_it_does_not_swap_itself(tab: Tab, door: Door,
     assert sorted(await fetched(tab, door)) == ["GET /profile/5/", "GET /profile/5/?p"]
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_what_htmx_is_to_do_in_new_html_works(tab: Tab) -> None:
     await tab.page.add_script_tag(path=package_file("htmx.org/dist/htmx.min.js"))
     names[5] = '<i hx-get="/profile/7/" hx-trigger="click">more</i>'
@@ -132,6 +135,7 @@ async def test_what_htmx_is_to_do_in_new_html_works(tab: Tab) -> None:
     await until_text(tab("#shown i"), "user 7")
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_an_answer_that_was_overtaken_is_never_shown(tab: Tab, door: Door) -> None:
     await shows(tab, element("shown"))
     await tab.watch("#shown")
@@ -146,6 +150,7 @@ async def test_an_answer_that_was_overtaken_is_never_shown(tab: Tab, door: Door)
     assert await tab.page.evaluate("told") == ["stale shown", "stale shown", "refreshed shown"]
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_what_is_around_a_stale_element_and_on_its_way_is_fetched_again(tab: Tab, door: Door) -> None:
     await shows(tab, element("around", "inbox", inside=element("inside")))
     await tab.watch("#around")
@@ -159,6 +164,7 @@ async def test_what_is_around_a_stale_element_and_on_its_way_is_fetched_again(ta
     assert await tab.seen("#around") == ["old", "Eve"]
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_a_burst_is_one_request_and_what_is_inside_comes_with_what_is_around(tab: Tab, door: Door) -> None:
     await shows(tab, element("around", inside=element("inside")))
     burst = "import('/api/mizan/elements.js').then(({ invalidate }) => { invalidate('user'); invalidate('user') })"
@@ -167,6 +173,7 @@ async def test_a_burst_is_one_request_and_what_is_inside_comes_with_what_is_arou
     assert await fetched(tab, door) == ["GET /profile/5/"]
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_an_element_that_was_removed_meanwhile_is_left_alone(tab: Tab, door: Door) -> None:
     await shows(tab, element("gone") + element("stays"))
     first = held(door, "GET /profile/5/")
@@ -183,6 +190,7 @@ async def test_an_element_that_was_removed_meanwhile_is_left_alone(tab: Tab, doo
     assert "error gone" not in await tab.page.evaluate("told")
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_what_cannot_be_fetched_leaves_what_was_shown_and_is_told(tab: Tab) -> None:
     await shows(tab, element("shown", source="/nowhere/") + element("prevented"))
     prevent = "document.querySelector('#prevented').addEventListener('mizan:stale', (event) => event.preventDefault())"
@@ -193,6 +201,7 @@ async def test_what_cannot_be_fetched_leaves_what_was_shown_and_is_told(tab: Tab
     assert [await tab(one).inner_text() for one in ("#shown", "#prevented")] == ["old", "old"]
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_where_an_answer_was_lost_or_redirected_everything_is_fetched(tab: Tab, door: Door) -> None:
     await shows(tab, element("one") + element("other", "inbox", "/profile/7/"))
     both = ["GET /profile/5/", "GET /profile/7/"]
@@ -219,6 +228,7 @@ async def test_where_an_answer_was_lost_or_redirected_everything_is_fetched(tab:
     assert await fetched(tab, door) == []
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_another_origin_has_no_say(tab: Tab, door: Door) -> None:
     await shows(tab, element("shown"))
     headers = {
@@ -273,6 +283,7 @@ SET_OFF = """() => {
 }"""
 
 
+@pytest.mark.asyncio(loop_scope="package")
 @pytest.mark.parametrize("version", ["htmx.org", "htmx4"])
 async def test_nothing_in_an_answer_runs(tab: Tab, version: str) -> None:
     await tab.page.add_script_tag(path=package_file(f"{version}/dist/htmx.min.js"))
@@ -292,6 +303,7 @@ async def test_nothing_in_an_answer_runs(tab: Tab, version: str) -> None:
     ]
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_forms_whose_fields_are_called_like_methods_hide_nothing_and_stop_nothing(tab: Tab) -> None:
     names[5] = CLOBBERING
     await shows(tab, CLOBBERING.replace("onclick", "data-x") + element("shown"))
@@ -302,6 +314,7 @@ async def test_forms_whose_fields_are_called_like_methods_hide_nothing_and_stop_
     )
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_what_shows_as_it_is_stays(tab: Tab) -> None:
     kept = (
         '<a href="/there/" class="a">a</a><img src="data:image/gif;base64,R0lGODlhAQABAAAAACw=" alt="on">'
@@ -318,6 +331,7 @@ async def test_what_shows_as_it_is_stays(tab: Tab) -> None:
 FILE = "<img src=x onerror=ran=true>"
 
 
+@pytest.mark.asyncio(loop_scope="package")
 @pytest.mark.parametrize(
     "source",
     [
@@ -352,6 +366,7 @@ async def test_html_is_taken_from_pages_of_this_origin_alone(tab: Tab, source: s
     assert asked == []
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_nothing_is_done_for_what_is_to_be_ignored(tab: Tab, door: Door) -> None:
     await shows(tab, f"<article data-mizan-ignore>{element('written')}</article>{element('shown')}")
     await tab.page.evaluate(RENAME, "Eve")
@@ -360,6 +375,7 @@ async def test_nothing_is_done_for_what_is_to_be_ignored(tab: Tab, door: Door) -
     assert await tab.page.evaluate("told") == ["stale shown", "refreshed shown"]
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_of_a_whole_page_the_element_of_the_same_id_is_taken_and_no_script_is_run(tab: Tab) -> None:
     names[5] = '</b><main id="shown"><script>window.ran = true</script><em>new</em></main><b>'
     await shows(tab, element("shown"))
@@ -369,6 +385,7 @@ async def test_of_a_whole_page_the_element_of_the_same_id_is_taken_and_no_script
     assert await tab.page.evaluate("window.ran") is None
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_the_field_that_has_the_focus_keeps_it_and_what_was_typed(tab: Tab) -> None:
     names[5] = 'new <input id="field" value="from the server">'
     await shows(tab, element("shown", inside='<input id="field"> <input id="gone">'))
@@ -380,6 +397,7 @@ async def test_the_field_that_has_the_focus_keeps_it_and_what_was_typed(tab: Tab
     assert await tab.page.evaluate(f"{state}(document.activeElement)") == ["field", "typed", 1, 3]
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_lists_do_not_set_elements_apart(tab: Tab, door: Door) -> None:
     await shows(tab, element("shown", "orders?customer_id=5&tags=a&tags=b"))
     call = """(params) => import('/api/mizan/elements.js').then(({ invalidate }) =>
@@ -392,6 +410,7 @@ async def test_lists_do_not_set_elements_apart(tab: Tab, door: Door) -> None:
         assert await fetched(tab, door) == ["GET /profile/5/"]
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_loaded_twice_it_works_once(tab: Tab, door: Door) -> None:
     await shows(tab, element("shown"))
     await tab.page.evaluate("import('/api/mizan/elements.js#again')")
@@ -400,6 +419,7 @@ async def test_loaded_twice_it_works_once(tab: Tab, door: Door) -> None:
     assert await fetched(tab, door) == ["GET /profile/5/"]
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_beside_the_runtime_it_hears_of_its_calls(tab: Tab, door: Door) -> None:
     await shows(tab, element("shown"))
     call = """import('/api/mizan/client.js').then(({ createClient }) =>
@@ -424,6 +444,7 @@ async def bundles(tab: Tab) -> list[str]:
     return sent
 
 
+@pytest.mark.asyncio(loop_scope="package")
 @pytest.mark.parametrize("options", ["", "{ baseUrl: location.origin + '/api/mizan/' }", "{ channel: false }"])
 async def test_a_call_of_a_client_of_the_page_is_heard_once(tab: Tab, door: Door, options: str) -> None:
     await shows(tab, element("shown"))
@@ -435,6 +456,7 @@ async def test_a_call_of_a_client_of_the_page_is_heard_once(tab: Tab, door: Door
     assert await fetched(tab, door) == ["GET /profile/5/"]
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_a_client_of_the_page_hears_what_the_page_does(tab: Tab, door: Door) -> None:
     await shows(tab, element("shown"))
     await tab.page.evaluate(CLIENT % "")
@@ -447,6 +469,7 @@ async def test_a_client_of_the_page_hears_what_the_page_does(tab: Tab, door: Doo
     assert await fetched(tab, door) == ["GET /profile/5/"]
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_elements_hear_what_a_client_is_told_by_hand_and_who_asks(tab: Tab, door: Door) -> None:
     await shows(tab, element("shown") + element("other", "inbox", "/profile/7/"))
     await tab.page.evaluate(CLIENT % "")
@@ -458,6 +481,7 @@ async def test_elements_hear_what_a_client_is_told_by_hand_and_who_asks(tab: Tab
     assert sorted(await fetched(tab, door)) == ["GET /profile/5/", "GET /profile/7/"]
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_elements_and_clients_of_other_tabs_hear_of_it(window: Window, tab: Tab, door: Door) -> None:
     there = await window.open(tab.page.url)
     await shows(there, element("there") + element("other", "user?user_id=7", "/profile/7/"))
@@ -473,6 +497,7 @@ async def test_elements_and_clients_of_other_tabs_hear_of_it(window: Window, tab
     await there.page.close()
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_the_channel_may_have_another_name(window: Window, tab: Tab, door: Door) -> None:
     html = "<!doctype html><html data-mizan-channel='ours'><script type=module src=/api/mizan/elements.js></script>"
     await tab.page.route("**/ours/", lambda route: route.fulfill(content_type="text/html", body=html))
@@ -483,6 +508,7 @@ async def test_the_channel_may_have_another_name(window: Window, tab: Tab, door:
     await until_text(tab("#shown"), "user 5")
 
 
+@pytest.mark.asyncio(loop_scope="package")
 @pytest.mark.parametrize("event", ["persisted", "history"])
 async def test_a_page_that_comes_from_history_is_refreshed(tab: Tab, door: Door, event: str) -> None:
     html = f"<!doctype html><script type=module src=/api/mizan/elements.js></script>{element('shown')}"
@@ -504,6 +530,7 @@ async def test_a_page_that_comes_from_history_is_refreshed(tab: Tab, door: Door,
 PROBLEM = {"status": 503, "json": {"status": 503, "code": "unavailable"}, "content_type": "application/problem+json"}
 
 
+@pytest.mark.asyncio(loop_scope="package")
 @pytest.mark.parametrize(
     ("answer", "fetches"),
     [

@@ -4,20 +4,19 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount, Route
 
 from mizan_asgi.codegen.client import client_files
 from mizan_asgi.codegen.modules import Language
-from tests.asgi.servers import listening
-from tests.asgi.site import Site
 from tests.codegen.compiling import complaints, project
+from tests.http.servers import listening
+from tests.http.site import Site
 from tests.node import run_tool
 
 from .pages import Tab, Window, until_text
-
-pytestmark = pytest.mark.anyio
 
 PAGE = Path(__file__).with_name("page.tsx")
 HTML = '<!doctype html><title>React</title><div id="root"></div><script type="module" src="/page.js"></script>'
@@ -35,7 +34,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return (folder / "page.js").read_bytes()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="package")
 async def tab(window: Window, site: Site, script: bytes) -> AsyncIterator[Tab]:
     routes = [
         Mount("/api/mizan", site.mizan()),
@@ -55,6 +54,7 @@ async def shown(tab: Tab) -> list[str]:
     return [await tab(f"#{name}").inner_text() for name in ("one", "same", "other", "badges")]
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_strict_mode_mounts_twice_and_each_bundle_is_fetched_once(tab: Tab, site: Site) -> None:
     await tab("#badges").wait_for()
     await tab.settled()
@@ -64,6 +64,7 @@ async def test_strict_mode_mounts_twice_and_each_bundle_is_fetched_once(tab: Tab
     assert site.ran["user_profile"] == 2
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_a_mutation_refreshes_every_component_that_shows_it_and_no_other(tab: Tab) -> None:
     await tab("#badges").wait_for()
     await tab.settled()
@@ -78,6 +79,7 @@ async def test_a_mutation_refreshes_every_component_that_shows_it_and_no_other(t
     assert await tab.page.evaluate("window.renders.other") == before
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_an_optimistic_edit_on_a_slow_network_does_not_flicker(tab: Tab) -> None:
     await tab("#badges").wait_for()
     for name in ("one", "same", "waiting", "progress"):
@@ -95,6 +97,7 @@ async def test_an_optimistic_edit_on_a_slow_network_does_not_flicker(tab: Tab) -
     assert await tab.seen("#waiting") == [None], "what is refreshed does not suspend"
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_a_refusal_is_taken_back_and_told(tab: Tab, site: Site) -> None:
     await tab("#badges").wait_for()
     await tab.watch("#one")
@@ -106,6 +109,7 @@ async def test_a_refusal_is_taken_back_and_told(tab: Tab, site: Site) -> None:
     assert await tab.seen("#one") == ["Ada", "Eve", "Ada"]
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_the_error_of_a_call_is_gone_while_the_next_one_runs(tab: Tab) -> None:
     await tab("#badges").wait_for()
     await tab.page.route("**/call/**", lambda route: route.fulfill(status=403, json={"code": "forbidden"}), times=1)
@@ -118,6 +122,7 @@ async def test_the_error_of_a_call_is_gone_while_the_next_one_runs(tab: Tab) -> 
         held.let_go()
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_asking_again_in_vain_is_told_by_the_hook_and_by_nothing_else(tab: Tab, window: Window) -> None:
     await tab("#badges").wait_for()
     problem = {"status": 409, "code": "conflict", "title": "Not now"}
@@ -128,6 +133,7 @@ async def test_asking_again_in_vain_is_told_by_the_hook_and_by_nothing_else(tab:
     assert window.errors == [], "a rejection that nobody handles"
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_an_error_boundary_that_tries_again_shows_what_came(tab: Tab, window: Window) -> None:
     await tab("#badges").wait_for()
     failing = "**/ctx/**user_id=9"

@@ -4,16 +4,15 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from mizan_core import Identity, issue_mwt
-from tests.asgi.servers import listening
+from tests.http.servers import listening
 from tests.js.site import KEYS, Door, names, site
 
 from .pages import Tab, Window, until_text
-
-pytestmark = pytest.mark.anyio
 
 SHOW = """async (options) => {
   const { createClient } = await import(`${options.baseUrl ?? "/api/mizan"}/client.js`);
@@ -44,7 +43,7 @@ def door() -> Door:
     return site()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="package")
 async def url(door: Door) -> AsyncIterator[str]:
     async with listening(door) as (host, port):
         yield f"http://{host}:{port}"
@@ -64,6 +63,7 @@ async def unheard(tab: Tab) -> None:
     assert (await tab.page.request.post(url, form={"user_id": 5, "name": "Eve"})).ok
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_the_browsers_cache_asks_whether_what_it_has_is_still_current(
     window: Window, url: str, door: Door
 ) -> None:
@@ -77,6 +77,7 @@ async def test_the_browsers_cache_asks_whether_what_it_has_is_still_current(
     assert (await tab.page.evaluate("mizan.fetch('user', { user_id: 5 })"))["user_profile"]["name"] == "Eve"
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_another_tab_shows_what_was_changed_here(window: Window, url: str, door: Door) -> None:
     here, there = await showing(window, url), await showing(window, url)
     door.log.clear()
@@ -86,6 +87,7 @@ async def test_another_tab_shows_what_was_changed_here(window: Window, url: str,
     assert [one["target"] for one in door.log] == ["POST /call/rename/", "GET /ctx/user/?user_id=5"]
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_what_was_missed_without_a_network_is_fetched_with_it(window: Window, url: str) -> None:
     tab = await showing(window, url, refetchOnReconnect=True)
     await unheard(tab)
@@ -96,6 +98,7 @@ async def test_what_was_missed_without_a_network_is_fetched_with_it(window: Wind
     await until_text(tab("body"), "Eve")
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_what_the_window_missed_behind_others_is_fetched_when_it_has_the_focus(window: Window, url: str) -> None:
     tab = await showing(window, url, refetchOnFocus=True)
     await unheard(tab)
@@ -103,6 +106,7 @@ async def test_what_the_window_missed_behind_others_is_fetched_when_it_has_the_f
     await until_text(tab("body"), "Eve")
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_what_was_missed_in_the_back_forward_cache_is_fetched(window: Window, url: str) -> None:
     tab = await showing(window, url)
     await unheard(tab)
@@ -110,6 +114,7 @@ async def test_what_was_missed_in_the_back_forward_cache_is_fetched(window: Wind
     await until_text(tab("body"), "Eve")
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_what_a_page_from_history_brought_along_is_fetched_again(window: Window, url: str) -> None:
     tab = await window.open(f"{url}/blank/")
     await tab.page.route("**/kept/", lambda route: route.fulfill(content_type="text/html", body=KEPT))
@@ -122,6 +127,7 @@ async def test_what_a_page_from_history_brought_along_is_fetched_again(window: W
     await until_text(tab("body"), "user 5")
 
 
+@pytest.mark.asyncio(loop_scope="package")
 @pytest.mark.parametrize("exposed", [["X-Mizan-Invalidate", "Content-Location"], []])
 async def test_from_another_origin_it_works_and_what_cors_hides_may_be_anything(
     window: Window, url: str, exposed: list[str]

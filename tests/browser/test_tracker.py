@@ -1,18 +1,17 @@
 """The tracker in a real browser: what its page asks the network for, and what it shows meanwhile."""
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Route
 
 from tests.tracker.world import DEVELOPER, LEAD
 
 from .pages import Tab, Window, sign_in, until_text
 
-pytestmark = pytest.mark.anyio
-
 NEW = "A new title"
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="package")
 async def tab(window: Window, tracker: str) -> Tab:
     """A lead who looks at the first issue of the first project, which is somebody else's."""
     tab = await window.open(f"{tracker}/#/p/1")
@@ -40,6 +39,7 @@ async def without_mounted(route: Route) -> None:
     await route.fallback(headers=headers)
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_an_edit_in_one_panel_refreshes_the_others_and_nothing_else_is_fetched(tab: Tab) -> None:
     issue_id = await issue_of(tab)
     await rename(tab)
@@ -52,6 +52,7 @@ async def test_an_edit_in_one_panel_refreshes_the_others_and_nothing_else_is_fet
     assert tab.sent == ["POST rename_issue"]
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_from_a_server_that_sends_nothing_along_exactly_the_named_bundles_are_fetched(tab: Tab) -> None:
     issue_id = await issue_of(tab)
     await tab.page.route("**/call/**", without_mounted)
@@ -63,6 +64,7 @@ async def test_from_a_server_that_sends_nothing_along_exactly_the_named_bundles_
     assert await tab(f"#recent-{issue_id}").inner_text() == NEW
 
 
+@pytest.mark.asyncio(loop_scope="package")
 @pytest.mark.parametrize("along", [True, False])
 async def test_an_optimistic_edit_on_a_slow_network_does_not_flicker(tab: Tab, along: bool) -> None:
     issue_id = await issue_of(tab)
@@ -87,6 +89,7 @@ async def test_an_optimistic_edit_on_a_slow_network_does_not_flicker(tab: Tab, a
         assert await tab.seen(one) == [before, NEW]
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_what_others_change_meanwhile_is_shown_under_an_optimistic_edit(tab: Tab, window: Window) -> None:
     issue_id = await issue_of(tab)
     before = await tab(f"#row-{issue_id}").inner_text()
@@ -105,6 +108,7 @@ async def test_what_others_change_meanwhile_is_shown_under_an_optimistic_edit(ta
     assert await tab.seen(f"#row-{issue_id}") == [before, NEW]
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_a_change_that_others_cause_to_be_fetched_before_its_answer_is_not_shown_twice(
     tab: Tab, window: Window
 ) -> None:
@@ -125,6 +129,7 @@ async def test_a_change_that_others_cause_to_be_fetched_before_its_answer_is_not
     assert await tab("#comments-title").inner_text() == f"{comments + 1} comment" + "s" * (comments > 0)
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_a_refused_edit_is_taken_back_and_says_why(tab: Tab) -> None:
     issue_id = await issue_of(tab)
     before = await tab(f"#row-{issue_id}").inner_text()
@@ -143,6 +148,7 @@ async def test_a_refused_edit_is_taken_back_and_says_why(tab: Tab) -> None:
     assert tab.sent == ["POST rename_issue"]
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_another_tab_fetches_exactly_what_it_shows_of_what_went_stale(tab: Tab, window: Window) -> None:
     issue_id = await issue_of(tab)
     other = await window.open(tab.page.url)
@@ -165,6 +171,7 @@ async def test_another_tab_fetches_exactly_what_it_shows_of_what_went_stale(tab:
     assert set(other.sent) == set(stale), "the work of somebody else is not on this page"
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_signing_out_forgets(tab: Tab, window: Window) -> None:
     other = await window.open(tab.page.url)
     mine = await tab("#work-list a").all_inner_texts()
@@ -192,6 +199,7 @@ async def test_signing_out_forgets(tab: Tab, window: Window) -> None:
         assert not [text for text in seen[1:] if text and mine[0] in text], "what one person saw is never shown again"
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_whatever_a_lead_does_comes_back_with_the_answer(tab: Tab) -> None:
     issue_id = await issue_of(tab)
     row = f"#board-list li:has(#row-{issue_id})"
@@ -230,6 +238,7 @@ async def test_whatever_a_lead_does_comes_back_with_the_answer(tab: Tab) -> None
     ]
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_what_cannot_be_fetched_says_so_and_can_be_tried_again(window: Window, tracker: str) -> None:
     tab = await window.open("about:blank")
     await tab.page.route("**/ctx/projects/", lambda route: route.abort())
@@ -241,6 +250,7 @@ async def test_what_cannot_be_fetched_says_so_and_can_be_tried_again(window: Win
     assert await tab("#projects .error").count() == 0
 
 
+@pytest.mark.asyncio(loop_scope="package")
 async def test_it_works_by_keyboard_and_with_a_narrow_screen(window: Window, tracker: str) -> None:
     tab = await window.open(tracker)
     await tab("#board-list a").first.focus()

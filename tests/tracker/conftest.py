@@ -5,15 +5,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from examples.tracker import seed
 
 from .world import SECRET, SMALL, Tracker
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +32,7 @@ def small(filled: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(filled, tmp_path / "tracker.db"))
 
 
-@pytest.fixture
+@pytest_asyncio.fixture
 async def tracker(small: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Tracker]:
     monkeypatch.setenv("TRACKER_DB", str(small))
     monkeypatch.setenv("TRACKER_WEBHOOK_SECRET", SECRET)

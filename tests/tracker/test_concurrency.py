@@ -14,8 +14,6 @@ from mizan_core import CallError
 from .truth import Truth
 from .world import LEAD, Tracker
 
-pytestmark = pytest.mark.anyio
-
 # How long the second move gets to read too early, if nothing keeps it from reading.
 EVERY_CHANCE = 0.2
 
@@ -35,6 +33,7 @@ class Pausing:
             await self.through[project_id].wait()
 
 
+@pytest.mark.asyncio
 async def test_two_moves_of_one_issue_leave_no_board_stale(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
     issue = tracker.issue(project_id=1)
     pausing = Pausing([2, 3], clients._unarchived)
@@ -52,6 +51,7 @@ async def test_two_moves_of_one_issue_leave_no_board_stale(tracker: Tracker, mon
     assert issue["id"] in await on_board(tracker, 3)
 
 
+@pytest.mark.asyncio
 async def test_after_a_crowd_of_readers_and_writers_every_bundle_is_true(tracker: Tracker) -> None:
     rng = random.Random(7)
     issues = tracker.watched_issues[:12]

@@ -16,9 +16,8 @@ from mizan_core import CallError, Conflict, Forbidden, InvalidInput, NotFound, U
 
 from .world import ADMIN, DEVELOPER, LEAD, SECRET, VIEWER, Tracker
 
-pytestmark = pytest.mark.anyio
 
-
+@pytest.mark.asyncio
 async def test_a_new_title_changes_the_issue_its_board_and_its_assignees_list_and_no_count(tracker: Tracker) -> None:
     issue = tracker.issue()
     async with tracker.watched() as seen:
@@ -26,6 +25,7 @@ async def test_a_new_title_changes_the_issue_its_board_and_its_assignees_list_an
     assert seen.stale == seen.changed == {f"issue {issue['id']}", "board 1", f"work {issue['assignee_id']}"}
 
 
+@pytest.mark.asyncio
 async def test_a_new_status_changes_the_counts_as_well(tracker: Tracker) -> None:
     issue = tracker.issue("open")
     async with tracker.watched() as seen:
@@ -34,6 +34,7 @@ async def test_a_new_status_changes_the_counts_as_well(tracker: Tracker) -> None
     assert seen.stale == seen.changed == expected
 
 
+@pytest.mark.asyncio
 async def test_an_issue_of_nobody_changes_nobodys_list(tracker: Tracker) -> None:
     issue = tracker.issue("open", assigned=False)
     async with tracker.watched() as seen:
@@ -41,6 +42,7 @@ async def test_an_issue_of_nobody_changes_nobodys_list(tracker: Tracker) -> None
     assert seen.stale == seen.changed == {f"issue {issue['id']}", "board 1", "projects", "workload"}
 
 
+@pytest.mark.asyncio
 async def test_an_assignment_changes_the_lists_of_whoever_had_it_and_of_whoever_gets_it(tracker: Tracker) -> None:
     issue = tracker.issue()
     async with tracker.watched() as seen:
@@ -49,6 +51,7 @@ async def test_an_assignment_changes_the_lists_of_whoever_had_it_and_of_whoever_
     assert seen.stale == seen.changed == {f"issue {issue['id']}", "board 1", "workload", *lists}
 
 
+@pytest.mark.asyncio
 async def test_an_assignment_to_nobody_changes_one_list(tracker: Tracker) -> None:
     issue = tracker.issue()
     async with tracker.watched() as seen:
@@ -57,6 +60,7 @@ async def test_an_assignment_to_nobody_changes_one_list(tracker: Tracker) -> Non
     assert seen.stale == seen.changed == expected
 
 
+@pytest.mark.asyncio
 async def test_taking_an_issue_changes_the_callers_list_and_that_of_whoever_had_it(tracker: Tracker) -> None:
     issue = tracker.issue()
     async with tracker.watched() as seen:
@@ -65,6 +69,7 @@ async def test_taking_an_issue_changes_the_callers_list_and_that_of_whoever_had_
     assert seen.stale == seen.changed == {f"issue {issue['id']}", "board 1", "workload", *lists}
 
 
+@pytest.mark.asyncio
 async def test_a_move_changes_both_boards_and_the_list_that_shows_the_key(tracker: Tracker) -> None:
     issue = tracker.issue(project_id=1)
     async with tracker.watched() as seen:
@@ -73,6 +78,7 @@ async def test_a_move_changes_both_boards_and_the_list_that_shows_the_key(tracke
     assert seen.stale == seen.changed == expected
 
 
+@pytest.mark.asyncio
 async def test_a_comment_changes_the_issue_and_the_count_on_its_board(tracker: Tracker) -> None:
     issue = tracker.issue()
     async with tracker.watched() as seen:
@@ -81,6 +87,7 @@ async def test_a_comment_changes_the_issue_and_the_count_on_its_board(tracker: T
     assert answer.invalidations[0].function == "issue_comments"
 
 
+@pytest.mark.asyncio
 async def test_a_changed_comment_changes_one_reader(tracker: Tracker) -> None:
     comment = tracker.comment_of(VIEWER)
     told = {"issue_id": comment["issue_id"], "comment_id": comment["id"], "text": "What I meant is this."}
@@ -90,6 +97,7 @@ async def test_a_changed_comment_changes_one_reader(tracker: Tracker) -> None:
     assert [(one.context, one.function) for one in answer.invalidations] == [("issue", "issue_comments")]
 
 
+@pytest.mark.asyncio
 async def test_closing_several_changes_each_issue_and_each_board_and_each_list(tracker: Tracker) -> None:
     issues = [tracker.issue(project_id=1), tracker.issue("active", project_id=2)]
     async with tracker.watched() as seen:
@@ -103,6 +111,7 @@ async def test_closing_several_changes_each_issue_and_each_board_and_each_list(t
     ]
 
 
+@pytest.mark.asyncio
 async def test_archiving_changes_every_list_and_no_issue(tracker: Tracker) -> None:
     async with tracker.watched() as seen:
         await tracker.call("archive_project", project_id=2)
@@ -112,6 +121,7 @@ async def test_archiving_changes_every_list_and_no_issue(tracker: Tracker) -> No
     assert {"projects", "workload"} <= seen.changed
 
 
+@pytest.mark.asyncio
 async def test_unarchiving_brings_the_lists_back(tracker: Tracker) -> None:
     await tracker.call("archive_project", project_id=2)
     async with tracker.watched() as seen:
@@ -119,6 +129,7 @@ async def test_unarchiving_brings_the_lists_back(tracker: Tracker) -> None:
     assert {"projects", "workload"} <= seen.changed <= seen.stale
 
 
+@pytest.mark.asyncio
 async def test_a_reported_issue_changes_the_board_and_the_counts(tracker: Tracker) -> None:
     async with tracker.web(DEVELOPER) as web, tracker.watched() as seen:
         answer = await web.post("/p/2/report/", data={"title": "A new one"})
@@ -128,6 +139,7 @@ async def test_a_reported_issue_changes_the_board_and_the_counts(tracker: Tracke
     assert seen.stale == seen.changed == {"board 2", "projects", "workload"}
 
 
+@pytest.mark.asyncio
 async def test_a_merged_fix_changes_what_closing_the_issue_by_hand_does(tracker: Tracker) -> None:
     issue = tracker.issue("active", project_id=3)
     async with tracker.web() as web, tracker.watched() as seen:
@@ -137,6 +149,7 @@ async def test_a_merged_fix_changes_what_closing_the_issue_by_hand_does(tracker:
     assert seen.stale == seen.changed == expected
 
 
+@pytest.mark.asyncio
 async def test_what_is_refused_changes_nothing(tracker: Tracker) -> None:
     refused: list[tuple[str, int, dict[str, object], type[CallError]]] = [
         ("rename_issue", VIEWER, {"issue_id": 1, "title": "Mine now"}, Forbidden),
@@ -159,6 +172,7 @@ async def test_what_is_refused_changes_nothing(tracker: Tracker) -> None:
     assert seen.changed == set()
 
 
+@pytest.mark.asyncio
 async def test_an_archived_project_changes_no_more(tracker: Tracker) -> None:
     issue = tracker.issue(project_id=2)
     await tracker.call("archive_project", project_id=2)
@@ -174,6 +188,7 @@ async def test_an_archived_project_changes_no_more(tracker: Tracker) -> None:
     assert seen.changed == set()
 
 
+@pytest.mark.asyncio
 async def test_a_comment_is_changed_only_under_its_own_issue_and_by_its_author(tracker: Tracker) -> None:
     comment = tracker.comment_of(VIEWER)
     other = next(issue_id for issue_id in tracker.truth.issues if issue_id != comment["issue_id"])
@@ -184,6 +199,7 @@ async def test_a_comment_is_changed_only_under_its_own_issue_and_by_its_author(t
         await tracker.call("edit_comment", by=DEVELOPER, issue_id=comment["issue_id"], **told)
 
 
+@pytest.mark.asyncio
 async def test_somebody_elses_list_is_for_staff(tracker: Tracker) -> None:
     async with tracker.web() as web:
         assert (await web.get("/api/mizan/ctx/work/?person_id=5")).status_code == Unauthorized().status
@@ -193,6 +209,7 @@ async def test_somebody_elses_list_is_for_staff(tracker: Tracker) -> None:
         assert (await web.get("/api/mizan/ctx/work/?person_id=5")).status_code == 200
 
 
+@pytest.mark.asyncio
 async def test_a_webhook_is_believed_only_with_the_secrets_signature_over_these_bytes(tracker: Tracker) -> None:
     issue = tracker.issue("active")
     fix = {"issue_id": issue["id"], "commit": "1f3c9ab"}
@@ -210,6 +227,7 @@ async def test_a_webhook_is_believed_only_with_the_secrets_signature_over_these_
     assert seen.changed == set()
 
 
+@pytest.mark.asyncio
 async def test_without_a_secret_there_are_no_webhooks(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRACKER_WEBHOOK_SECRET")
     async with tracker.web() as web:

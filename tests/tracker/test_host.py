@@ -12,12 +12,11 @@ from mizan_asgi.cli import cli
 
 from .world import DEVELOPER, LEAD, VIEWER, Tracker
 
-pytestmark = pytest.mark.anyio
-
 PUBLIC = "public, max-age=0, must-revalidate, s-maxage=31536000"
 API = "/api/mizan"
 
 
+@pytest.mark.asyncio
 async def test_what_everyone_sees_is_public_for_somebody_signed_in_too(tracker: Tracker) -> None:
     async with tracker.web(LEAD) as web:
         for path in (f"{API}/ctx/projects/", f"{API}/ctx/board/?project_id=1", f"{API}/ctx/issue/?issue_id=1", "/p/1/"):
@@ -27,6 +26,7 @@ async def test_what_everyone_sees_is_public_for_somebody_signed_in_too(tracker: 
             assert "set-cookie" not in answer.headers
 
 
+@pytest.mark.asyncio
 @pytest.mark.parametrize("path", ["work/?person_id=2", "workload/", "abilities/", "me/"])
 async def test_what_depends_on_who_asks_is_private(tracker: Tracker, path: str) -> None:
     async with tracker.web(LEAD) as web:
@@ -36,6 +36,7 @@ async def test_what_depends_on_who_asks_is_private(tracker: Tracker, path: str) 
     assert "Cookie" in answer.headers["vary"]
 
 
+@pytest.mark.asyncio
 async def test_people_with_the_same_permissions_share_the_workload_and_others_do_not(tracker: Tracker) -> None:
     statuses = {}
     for person_id in (DEVELOPER, 5, VIEWER, LEAD):
@@ -48,6 +49,7 @@ async def test_people_with_the_same_permissions_share_the_workload_and_others_do
     assert statuses == {DEVELOPER: stored, 5: "mizan; hit", VIEWER: stored, LEAD: stored}
 
 
+@pytest.mark.asyncio
 async def test_nobody_is_told_who_they_are_without_being_stored(tracker: Tracker) -> None:
     async with tracker.web() as web:
         answer = await web.get(f"{API}/ctx/me/")
@@ -55,6 +57,7 @@ async def test_nobody_is_told_who_they_are_without_being_stored(tracker: Tracker
     assert answer.headers["cache-control"] == "no-store"
 
 
+@pytest.mark.asyncio
 async def test_a_role_that_was_taken_away_is_gone_at_the_next_request(tracker: Tracker) -> None:
     async with tracker.web(LEAD) as web:
         before = await web.get(f"{API}/ctx/abilities/")
@@ -66,6 +69,7 @@ async def test_a_role_that_was_taken_away_is_gone_at_the_next_request(tracker: T
     assert refused.status_code == 403
 
 
+@pytest.mark.asyncio
 async def test_a_person_without_script_signs_in_reports_an_issue_and_sees_it(tracker: Tracker) -> None:
     async with tracker.web() as web:
         refused = await web.post("/p/2/report/", data={"title": "Seen <b>today</b>"})
@@ -79,6 +83,7 @@ async def test_a_person_without_script_signs_in_reports_an_issue_and_sees_it(tra
     assert "<b>today" not in reported.text
 
 
+@pytest.mark.asyncio
 async def test_signing_out_ends_the_session(tracker: Tracker) -> None:
     async with tracker.web(LEAD) as web:
         await web.post("/sign-out/")
@@ -86,6 +91,7 @@ async def test_signing_out_ends_the_session(tracker: Tracker) -> None:
     assert answer.status_code == 401
 
 
+@pytest.mark.asyncio
 async def test_another_site_can_neither_call_nor_report(tracker: Tracker) -> None:
     elsewhere = {"sec-fetch-site": "cross-site"}
     call = {"fn": "rename_issue", "args": {"issue_id": 1, "title": "From elsewhere"}}
@@ -95,6 +101,7 @@ async def test_another_site_can_neither_call_nor_report(tracker: Tracker) -> Non
     assert (called.status_code, reported.status_code) == (403, 403)
 
 
+@pytest.mark.asyncio
 @pytest.mark.parametrize(
     "path", ["/p/99/", f"{API}/ctx/board/?project_id=99", f"{API}/ctx/board/?page=99&project_id=1"]
 )
@@ -105,6 +112,7 @@ async def test_what_is_not_there_is_404_and_kept_nowhere(tracker: Tracker, path:
     assert answer.headers["cache-control"] == "no-store"
 
 
+@pytest.mark.asyncio
 @pytest.mark.parametrize("value", ["0", "-1", "9007199254740992", "9" * 400, "x", ""])
 async def test_an_id_that_no_row_can_have_is_the_callers_mistake(tracker: Tracker, value: str) -> None:
     async with tracker.web() as web:
@@ -113,11 +121,13 @@ async def test_an_id_that_no_row_can_have_is_the_callers_mistake(tracker: Tracke
         assert (await web.post("/sign-in/", data={"person_id": value})).status_code == 422
 
 
+@pytest.mark.asyncio
 async def test_a_person_who_does_not_exist_is_nobody(tracker: Tracker) -> None:
     async with tracker.web(777) as web:
         assert (await web.get(f"{API}/ctx/me/")).json() == {"whoami": None}
 
 
+@pytest.mark.asyncio
 async def test_the_page_needs_nothing_from_elsewhere(tracker: Tracker) -> None:
     async with tracker.web() as web:
         page = (await web.get("/")).text

@@ -11,11 +11,10 @@ from examples.tracker import nightly
 from .truth import Truth
 from .world import Tracker
 
-pytestmark = pytest.mark.anyio
-
 LATE = datetime(2026, 4, 1, tzinfo=UTC)
 
 
+@pytest.mark.asyncio
 async def test_the_nightly_script_purges_what_the_web_application_serves(tracker: Tracker) -> None:
     async with tracker.web() as web:
         before = await web.get("/api/mizan/ctx/projects/")
@@ -27,18 +26,21 @@ async def test_the_nightly_script_purges_what_the_web_application_serves(tracker
     assert open_issues(before.json()) - open_issues(after.json()) == closed
 
 
+@pytest.mark.asyncio
 async def test_the_nightly_script_leaves_no_bundle_stale(tracker: Tracker) -> None:
     async with tracker.watched() as seen:
         await nightly.close_untouched(tracker.engine, LATE)
     assert {"projects", "workload"} <= seen.changed <= seen.stale
 
 
+@pytest.mark.asyncio
 async def test_a_night_with_nothing_to_close_purges_nothing(tracker: Tracker) -> None:
     async with tracker.watched() as seen:
         assert await nightly.close_untouched(tracker.engine, datetime(2024, 1, 1, tzinfo=UTC)) == 0
     assert seen.stale == set()
 
 
+@pytest.mark.asyncio
 async def test_only_what_nobody_touched_or_commented_on_is_closed(tracker: Tracker) -> None:
     await nightly.close_untouched(tracker.engine, LATE)
     before, after = tracker.truth, Truth(tracker.path)
@@ -57,6 +59,7 @@ def test_the_script_runs_by_itself(
     assert capsys.readouterr().out == "Closed 0 issues that nobody touched since 2024-01-01.\n"
 
 
+@pytest.mark.asyncio
 async def test_the_script_does_nothing_beside_a_server_that_would_not_hear_of_it(tracker: Tracker) -> None:
     async with tracker.watched() as seen:
         with pytest.raises(SystemExit, match="Stop it first"):

@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from sqlalchemy import Engine as Database
 from sqlalchemy import event
 
@@ -16,8 +17,6 @@ from examples.tracker.roles import Role, identity_of
 from mizan_core import Engine
 
 from .world import GRAPH
-
-pytestmark = pytest.mark.anyio
 
 BUNDLES: dict[tuple[str, tuple[tuple[str, int], ...]], int] = {
     ("people", ()): 1,
@@ -32,12 +31,13 @@ BUNDLES: dict[tuple[str, tuple[tuple[str, int], ...]], int] = {
 }
 
 
-@pytest.fixture
+@pytest_asyncio.fixture
 async def engine(large: Path) -> AsyncIterator[Engine]:
     async with database.opened(large), Engine(GRAPH) as engine:
         yield engine
 
 
+@pytest.mark.asyncio
 @pytest.mark.parametrize(("bundle", "expected"), BUNDLES.items())
 async def test_a_bundle_takes_a_fixed_number_of_statements(
     engine: Engine, bundle: tuple[str, tuple[tuple[str, int], ...]], expected: int
@@ -48,6 +48,7 @@ async def test_a_bundle_takes_a_fixed_number_of_statements(
     assert len(seen) == expected
 
 
+@pytest.mark.asyncio
 async def test_large_tables_are_read_by_an_index_and_each_index_is_used(engine: Engine, large: Path) -> None:
     with statements() as seen:
         for context, params in BUNDLES:
@@ -61,6 +62,7 @@ async def test_large_tables_are_read_by_an_index_and_each_index_is_used(engine: 
         assert any(index in step for step in plans)
 
 
+@pytest.mark.asyncio
 async def test_a_function_leaves_no_connection_open(engine: Engine) -> None:
     for context, params in BUNDLES:
         await engine.fetch(context, dict(params), identity=identity_of(2, Role.LEAD))

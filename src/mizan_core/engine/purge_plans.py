@@ -16,7 +16,7 @@ from .cache_keys import Addresses
 
 # Mutations of a few thousand users at a time.
 _REMEMBERED_BYTES = 4 * 1024 * 1024
-# What a remembered purge costs beside its values, for each invalidation, about (tests/core/test_purges.py measures it).
+# What a remembered purge costs beside its values, for each invalidation (tests/engine/test_purge_plans.py measures it).
 _PURGE_BYTES = 1_500
 
 # Values of these types are equal only if they are the same in every spelling.

@@ -17,7 +17,7 @@ from ...errors import DeclarationError
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 
 # What an entry costs beside its key and value: the cell, the expiry, and a slot in each of two hash tables. Measured
-# with tracemalloc over 100,000 entries (tests/core/test_memory.py holds it to that).
+# with tracemalloc over 100,000 entries (tests/cache/test_memory.py holds it to that).
 ENTRY_OVERHEAD_BYTES = 330
 
 

@@ -1,0 +1,244 @@
+"""The short way of a hit from memory: what is remembered changes no answer, and has its bounds."""
+
+import itertools
+from typing import Annotated, Any
+
+import httpx
+import pytest
+from pydantic import AfterValidator
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount
+
+from mizan_asgi import Mizan
+from mizan_asgi import app as app_module
+from mizan_asgi.http import service as endpoints
+from mizan_core import Identity, MemoryCache, build, client
+from tests.http.site import KEYS, PUBLIC, Clock, Site, http, token
+
+USER = "/api/mizan/ctx/user/?user_id=5"
+SECRET = "a-secret-of-the-caches-and-of-nothing-else"
+
+
+async def hits(web: httpx.AsyncClient, url: str = USER, **headers: str) -> httpx.Response:
+    """The second answer to a request, which is a hit."""
+    await web.get(url)
+    answer = await web.get(url, headers=headers)
+    assert answer.headers["cache-status"] == "mizan; hit"
+    return answer
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("header", ["x-mizan-token", "authorization"])
+async def test_a_token_that_is_not_valid_is_refused_before_any_hit(site: Site, header: str) -> None:
+    async with http(site.app(mwt_keys=KEYS, clock=Clock())) as web:
+        await hits(web)
+        for _ in range(2):
+            assert (await web.get(USER, headers={header: "Bearer x.y.z"})).status_code == 401
+        assert await hits(web, **{header: f"Bearer {token('5')}" if header == "authorization" else token("5")})
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [("{etag}", 304), ('"other"', 200), ('"other", {etag}', 304), ("*", 304), ("{strong}", 304), ("", 200)],
+)
+async def test_a_hit_is_told_unchanged_to_whoever_has_it(site: Site, sent: str, status: int) -> None:
+    async with http(site.app()) as web:
+        etag = (await hits(web)).headers["etag"]
+        known = sent.format(etag=etag, strong=etag.removeprefix("W/"))
+        answer = await web.get(USER, headers={"if-none-match": known})
+        last = await web.get(USER, headers=[("if-none-match", '"other"'), ("if-none-match", known)])
+        first = await web.get(USER, headers=[("if-none-match", known), ("if-none-match", '"other"')])
+    assert (answer.status_code, last.status_code, first.status_code) == (status, status, status)
+    assert answer.headers["etag"] == etag
+    assert answer.headers["cache-control"] == PUBLIC
+    assert bool(answer.content) == (status == 200)
+    assert ("content-type" in answer.headers) == (status == 200)
+
+
+@pytest.mark.asyncio
+async def test_head_gets_the_headers_of_a_hit_and_no_body(site: Site) -> None:
+    async with http(site.app()) as web:
+        hit = await hits(web)
+        head = await web.head(USER)
+    assert head.headers == hit.headers
+    assert head.content == b""
+
+
+@pytest.mark.asyncio
+async def test_the_seconds_that_remain_are_counted_down_and_end(site: Site) -> None:
+    clock = Clock()
+    url = "/api/mizan/ctx/orders/?customer_id=1"
+    async with http(site.app(clock=clock)) as web:
+        await web.get(url)
+        for passed, left in [(0.0, 60), (0.5, 59), (1.0, 59), (1.5, 58), (59.5, 0)]:
+            clock.now = Clock().now + passed
+            answer = await web.get(url)
+            assert answer.headers["cache-status"] == "mizan; hit"
+            assert answer.headers["cache-control"] == PUBLIC.replace("31536000", str(left))
+        clock.now = Clock().now + 60
+        assert (await web.get(url)).headers["cache-status"] == "mizan; fwd=uri-miss; stored"
+
+
+@pytest.mark.asyncio
+async def test_another_spelling_is_never_public_however_often_the_canonical_one_was_hit(site: Site) -> None:
+    async with http(site.app()) as web:
+        await hits(web)
+        for _ in range(3):
+            other = await web.get("/api/mizan/ctx/user/?user_id=05")
+            assert other.headers["cache-status"] == "mizan; hit"
+            assert other.headers["cache-control"] == "no-store"
+            assert other.headers["content-location"] == "?user_id=5"
+            assert (await web.get(USER)).headers["cache-control"] == PUBLIC
+
+
+@pytest.mark.asyncio
+async def test_headers_that_somebody_outside_adds_stay_with_their_answer(site: Site) -> None:
+    mizan = site.mizan()
+
+    async def adding(scope: Any, receive: Any, send: Any) -> None:
+        async def sending(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"].append((b"x-added", b"1"))
+            await send(message)
+
+        await mizan(scope, receive, sending)
+
+    async with http(adding) as web:
+        for _ in range(4):
+            assert (await web.get(USER)).headers.get_list("x-added") == ["1"]
+
+
+@pytest.mark.asyncio
+async def test_two_who_share_a_cache_send_each_their_own_policy() -> None:
+    cache = MemoryCache()
+
+    def mizan(auth: Any) -> Mizan:
+        @client(context="user", auth=auth, per="all")
+        async def user_profile(user_id: int) -> int:
+            return user_id
+
+        return Mizan(build([user_profile]), cache=cache, cache_secret=SECRET, authenticate=lambda _: Identity(1))
+
+    async with http(mizan(None)) as everyone, http(mizan(True)) as guarded:
+        for _ in range(3):
+            assert (await everyone.get(USER)).headers["cache-control"] == PUBLIC
+            assert (await guarded.get(USER)).headers["cache-control"] == "private, no-cache"
+
+
+@pytest.mark.asyncio
+async def test_an_answer_that_two_may_send_is_written_by_each() -> None:
+    cache = MemoryCache()
+
+    def mizan(lifetime: Any) -> Mizan:
+        @client(context="user", cache=lifetime)
+        async def user_profile(user_id: int) -> int:
+            return user_id
+
+        return Mizan(build([user_profile]), cache=cache, cache_secret=SECRET)
+
+    async with http(mizan(True)) as long, http(mizan(60)) as short:
+        for _ in range(3):
+            assert (await long.get(USER)).headers["cache-control"] == PUBLIC
+            assert (await short.get(USER)).headers["cache-control"] == PUBLIC.replace("31536000", "60")
+
+
+@pytest.mark.asyncio
+async def test_a_functions_own_route_goes_before_whatever_else_is_at_its_path() -> None:
+    @client(context="user")
+    async def user_profile(user_id: int) -> int:
+        return user_id
+
+    @client(context="page", route="/api/mizan/ctx/{rest}/")
+    async def page(request: Request, rest: str) -> PlainTextResponse:
+        return PlainTextResponse("page")
+
+    mizan = Mizan(build([user_profile, page]))
+    host = Starlette(routes=[Mount("/api/mizan", mizan)])
+    async with http(host) as mounted, http(mizan) as alone:
+        for _ in range(2):
+            assert (await mounted.get(USER)).json() == {"user_profile": 5}
+            assert (await alone.get(USER)).text == "page"
+
+
+@pytest.mark.asyncio
+async def test_no_more_paths_are_remembered_than_there_is_room_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_module, "_REMEMBERED_PATHS", 2)
+    mizan = site.mizan()
+    async with http(mizan) as web:
+        await web.get("/api/mizan/client.js")
+        await web.get("/api/mizan/ctx/weather/")
+        assert (await hits(web)).headers["cache-control"] == PUBLIC
+    assert len(mizan._canonical) == 2
+
+
+@pytest.mark.asyncio
+async def test_long_paths_are_answered_and_not_remembered(site: Site) -> None:
+    base_url = f"/{'t' * 300}"
+    mizan = site.mizan(base_url=base_url)
+    async with http(mizan) as web:
+        answer = await hits(web, USER.replace("/api/mizan", base_url))
+        assert answer.headers["cache-control"] == PUBLIC
+    assert not mizan._canonical
+
+
+@pytest.mark.asyncio
+async def test_made_up_queries_take_no_more_memory_than_is_set_aside(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoints, "REMEMBERED_QUERIES_BYTES", 300_000)
+    mizan = site.mizan(cache=MemoryCache(max_bytes=300_000))
+    remembered = []
+    async with http(mizan) as web:
+        await hits(web)
+        for number in range(300):
+            await web.get(f"/api/mizan/ctx/user/?user_id={number}&page={number}")
+            assert (await web.get(f"/api/mizan/ctx/user/?user_id=5&made_up={number}")).status_code == 422
+            assert (await web.get(USER)).headers["cache-status"] == "mizan; hit"
+            remembered.append(len(mizan._service.queries))
+    assert 10 < max(remembered) < 200
+
+
+@pytest.mark.asyncio
+async def test_what_may_stop_being_valid_is_validated_each_time() -> None:
+    open_to = {5}
+
+    def known(user_id: int) -> int:
+        if user_id not in open_to:
+            raise ValueError("nobody")
+        return user_id
+
+    @client(context="user")
+    async def user_profile(user_id: Annotated[int, AfterValidator(known)]) -> int:
+        return user_id
+
+    async with http(Mizan(build([user_profile]))) as web:
+        await hits(web)
+        open_to.clear()
+        assert (await web.get(USER)).status_code == 422
+
+
+@pytest.mark.asyncio
+async def test_a_list_that_a_reader_changes_is_whole_for_the_next() -> None:
+    numbers = itertools.count()
+
+    @client(context="search", cache=False)
+    async def found(tags: list[str]) -> list[str]:
+        tags.append(f"changed {next(numbers)}")
+        return tags
+
+    async with http(Mizan(build([found]))) as web:
+        answers = [(await web.get("/api/mizan/ctx/search/?tags=a&tags=b")).json() for _ in range(2)]
+    assert answers == [{"found": ["a", "b", "changed 0"]}, {"found": ["a", "b", "changed 1"]}]
+
+
+@pytest.mark.asyncio
+async def test_one_query_of_two_users_is_two_questions(site: Site) -> None:
+    async with http(site.app(mwt_keys=KEYS, clock=Clock())) as web:
+        for _ in range(2):
+            for user in ("5", "7"):
+                answer = await web.get("/api/mizan/ctx/inbox/", headers={"x-mizan-token": token(user)})
+                assert answer.json() == {"messages": [f"for {user}"]}
+    assert site.ran["messages"] == 2
