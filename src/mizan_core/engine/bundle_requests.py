@@ -39,8 +39,8 @@ _IMMUTABLE = (
 )
 
 
-# What a remembered query costs beside its texts (tests/engine/test_cache_keys.py measures it): itself, a scope that it is
-# in, a reader's place in it, and what a reader is given that does not take all parameters.
+# What a remembered query costs beside its texts (tests/engine/test_cache_keys.py measures it): itself, a scope that it
+# is in, a reader's place in it, and what a reader is given that does not take all parameters.
 _QUERY_BYTES = 1_000
 
 
