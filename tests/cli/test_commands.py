@@ -368,7 +368,7 @@ def test_the_installed_command_checks_a_target_in_the_current_folder() -> None:
     command = str(Path(sys.executable).with_name("mizan"))
     checked, missing = (
         subprocess.run([command, "check", name], check=False, cwd=ROOT, capture_output=True, text=True, timeout=50)
-        for name in ("tests.cli.test_commands:mizan", "tests.asgi.nothing:mizan")
+        for name in ("tests.cli.test_commands:mizan", "tests.cli.nothing:mizan")
     )
     assert (checked.returncode, checked.stderr) == (0, "")
     assert "context user(page=1, user_id)" in checked.stdout
