@@ -373,4 +373,4 @@ def test_the_installed_command_checks_a_target_in_the_current_folder() -> None:
     assert (checked.returncode, checked.stderr) == (0, "")
     assert "context user(page=1, user_id)" in checked.stdout
     assert (missing.returncode, missing.stdout) == (2, "")
-    assert re.fullmatch(r"mizan: .*'tests\.asgi\.nothing'.*\n", missing.stderr)
+    assert re.fullmatch(r"mizan: .*'tests\.cli\.nothing'.*\n", missing.stderr)
