@@ -16,7 +16,7 @@ import redis.asyncio
 import uvloop
 
 from mizan_core import MemoryCache, RedisCache
-from mizan_core.cache.tags import Nonces
+from mizan_core.cache.tags import TagValues
 from mizan_core.protocol.keys import KeyMaker
 
 from . import measure
@@ -122,7 +122,7 @@ async def _in_redis(url: str, entries: int, tags: int) -> dict[str, float]:
 
 async def _tagged(cache: RedisCache, count: int, at_once: int = 1_000) -> None:
     """As many tags as are asked for, as misses write them."""
-    keys, nonces = KeyMaker(ours.SECRET), Nonces(os.urandom)
+    keys, nonces = KeyMaker(ours.SECRET), TagValues(os.urandom)
     for first in range(0, count, at_once):
         tags = (keys.tag("user", {"user_id": str(number)}) for number in range(first, first + at_once))
         await asyncio.gather(*(cache.set(tag, nonces.fresh(FINGERPRINT), DAY_SECONDS, if_absent=True) for tag in tags))

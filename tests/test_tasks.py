@@ -10,7 +10,7 @@ import pytest
 from mizan_core import Engine, MemoryCache, build, client
 from mizan_core.engine.answers import Answer
 from mizan_core.errors import CacheUnavailable
-from mizan_core.tasks import Pace, Tasks, Waiting, before_waiting, outlived
+from mizan_core.tasks import EagerRunner, Tasks, Waiting, before_waiting, outlived
 from tests import virtual_time
 
 
@@ -26,10 +26,10 @@ class Begun(Tasks):
         return self.begun[-1]
 
 
-def run(story: Callable[[Pace, Begun], Coroutine[Any, Any, None]]) -> None:
+def run(story: Callable[[EagerRunner, Begun], Coroutine[Any, Any, None]]) -> None:
     async def main() -> None:
         tasks = Begun()
-        await story(Pace(tasks), tasks)
+        await story(EagerRunner(tasks), tasks)
 
     virtual_time.run(main)
 
@@ -43,7 +43,7 @@ async def at_once(value: int = 1) -> int:
 
 
 def test_what_has_not_been_seen_gets_a_task_and_what_did_not_wait_gets_none() -> None:
-    async def story(pace: Pace, tasks: Begun) -> None:
+    async def story(pace: EagerRunner, tasks: Begun) -> None:
         assert await ended(pace.run("a", at_once())) == 1
         assert len(tasks.begun) == 1
         assert pace.run("a", at_once(2)) == 2
@@ -55,7 +55,7 @@ def test_what_has_not_been_seen_gets_a_task_and_what_did_not_wait_gets_none() ->
 
 
 def test_what_was_seen_to_wait_gets_a_task_from_then_on() -> None:
-    async def story(pace: Pace, tasks: Begun) -> None:
+    async def story(pace: EagerRunner, tasks: Begun) -> None:
         for count in (1, 2, 3):
             assert await ended(pace.run("a", asyncio.sleep(0, count))) == count
             assert len(tasks.begun) == count
@@ -69,7 +69,7 @@ def test_what_waits_though_it_did_not_before_is_waited_for_where_it_is() -> None
         await asyncio.sleep(0.001)
         return asyncio.current_task()
 
-    async def story(pace: Pace, tasks: Begun) -> None:
+    async def story(pace: EagerRunner, tasks: Begun) -> None:
         await ended(pace.run("a", at_once()))
         assert await ended(pace.run("a", task_of())) is asyncio.current_task()
         assert len(tasks.begun) == 1
@@ -90,7 +90,7 @@ def test_a_caller_who_goes_away_ends_what_waits_in_it_and_leaves_what_has_a_task
             done.append("cut off")
             raise
 
-    async def story(pace: Pace, tasks: Begun) -> None:
+    async def story(pace: EagerRunner, tasks: Begun) -> None:
         await ended(pace.run("a", at_once()))
         for _ in range(2):
             caller = asyncio.create_task(ended(pace.run("a", work())))
@@ -114,7 +114,7 @@ def test_a_time_limit_within_the_work_is_its_own() -> None:
             return "in time"
         return "too late"
 
-    async def story(pace: Pace, tasks: Begun) -> None:
+    async def story(pace: EagerRunner, tasks: Begun) -> None:
         await ended(pace.run("a", at_once()))
         for _ in range(2):
             assert await ended(pace.run("a", limited())) == "in time"
@@ -132,7 +132,7 @@ def test_what_is_cancelled_from_within_is_told_so() -> None:
             return "told"
         return "not told"
 
-    async def story(pace: Pace, tasks: Begun) -> None:
+    async def story(pace: EagerRunner, tasks: Begun) -> None:
         await ended(pace.run("a", at_once()))
         assert await ended(pace.run("a", work())) == "told"
 
@@ -149,7 +149,7 @@ def test_a_task_that_is_cancelled_cancels_its_work() -> None:
             heard.append("cancelled")
             raise
 
-    async def story(pace: Pace, tasks: Begun) -> None:
+    async def story(pace: EagerRunner, tasks: Begun) -> None:
         waiting = asyncio.create_task(ended(pace.run("a", work())))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -167,7 +167,7 @@ def test_errors_are_the_callers_whether_it_waits_or_not() -> None:
             await asyncio.sleep(0)
         raise LookupError
 
-    async def story(pace: Pace, tasks: Begun) -> None:
+    async def story(pace: EagerRunner, tasks: Begun) -> None:
         for waits in (False, False, True, True):
             with pytest.raises(LookupError):
                 await ended(pace.run("a", fails(waits)))
@@ -255,7 +255,7 @@ def test_what_nobody_hears_of_is_done_to_its_end() -> None:
 
 
 def test_what_is_said_to_wait_gets_a_task_though_it_did_not() -> None:
-    async def story(pace: Pace, tasks: Begun) -> None:
+    async def story(pace: EagerRunner, tasks: Begun) -> None:
         async def tells() -> None:
             pace.waits("a")
 

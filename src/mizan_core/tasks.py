@@ -95,7 +95,7 @@ class Tasks:
             task.exception()  # whoever waited has it, and if nobody did nobody needs it
 
 
-class Pace:
+class EagerRunner:
     """Which work was seen to wait, by whatever stands for it. What has not been seen yet is taken to wait.
 
     What waits is done in one of `tasks`; what it comes to when its caller has gone, a result or an error, is told to

@@ -9,7 +9,7 @@ import pytest
 from mizan_core import Engine, MemoryCache, build, client
 from mizan_core.cache.backends.backend import together
 from mizan_core.cache.shared import breaker as module
-from mizan_core.cache.shared.breaker import CacheState, GuardedCache
+from mizan_core.cache.shared.breaker import CacheState, CircuitBreaker
 from mizan_core.errors import CacheUnavailable
 from tests.virtual_time import run, stall
 
@@ -41,7 +41,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SETTLING_SECONDS", 0.03)
 
 
-async def until(state: CacheState, guarded: GuardedCache) -> None:
+async def until(state: CacheState, guarded: CircuitBreaker) -> None:
     while guarded.state is not state:
         await asyncio.sleep(0.001)
 
@@ -55,7 +55,7 @@ class Futures(MemoryCache):
 
 def test_operations_that_are_under_way_are_given_up_each_at_its_own_time() -> None:
     async def story() -> None:
-        guarded = GuardedCache(Futures(), deadline=0.05)
+        guarded = CircuitBreaker(Futures(), deadline=0.05)
         loop = asyncio.get_running_loop()
         began = loop.time()
 
@@ -82,7 +82,7 @@ class InTasks(MemoryCache):
 
 def test_tasks_are_given_up_as_well() -> None:
     async def story() -> None:
-        guarded = GuardedCache(InTasks(), deadline=0.01)
+        guarded = CircuitBreaker(InTasks(), deadline=0.01)
         for _ in range(2):
             guarded.state = CacheState.UP
             with pytest.raises(CacheUnavailable):
@@ -114,7 +114,7 @@ def test_the_deadlines_of_one_loop_are_not_another_ones() -> None:
 def test_after_a_failure_nobody_asks_until_a_probe_has_been_answered() -> None:
     async def story() -> None:
         backend = Flaky()
-        guarded = GuardedCache(backend)
+        guarded = CircuitBreaker(backend)
         assert guarded.serves
         backend.failing = True
         with pytest.raises(CacheUnavailable):
@@ -143,7 +143,7 @@ def test_after_a_failure_nobody_asks_until_a_probe_has_been_answered() -> None:
 def test_a_relapse_while_it_settles_begins_again() -> None:
     async def story() -> None:
         backend = Flaky()
-        guarded = GuardedCache(backend)
+        guarded = CircuitBreaker(backend)
         backend.failing = True
         with pytest.raises(CacheUnavailable):
             await guarded.get("a")
@@ -163,7 +163,7 @@ def test_a_relapse_while_it_settles_begins_again() -> None:
 def test_closing_while_it_is_down_stops_the_probes() -> None:
     async def story() -> None:
         backend = Flaky()
-        guarded = GuardedCache(backend)
+        guarded = CircuitBreaker(backend)
         await guarded.aclose()
         backend.failing = True
         with pytest.raises(CacheUnavailable):
@@ -179,7 +179,7 @@ def test_closing_while_it_is_down_stops_the_probes() -> None:
 
 def test_a_loop_that_ends_while_it_is_down_leaves_nothing_down() -> None:
     backend = Flaky()
-    guarded = GuardedCache(backend)
+    guarded = CircuitBreaker(backend)
 
     async def fails() -> None:
         backend.failing = True
@@ -202,7 +202,7 @@ def test_what_fails_before_there_is_anything_to_wait_for_has_failed_as_well() ->
             raise ConnectionError
 
     async def story() -> None:
-        guarded = GuardedCache(Hasty())
+        guarded = CircuitBreaker(Hasty())
         with pytest.raises(CacheUnavailable):
             await guarded.get("a")
         assert guarded.state is CacheState.DOWN
@@ -214,7 +214,7 @@ def test_what_fails_before_there_is_anything_to_wait_for_has_failed_as_well() ->
 def test_two_failures_at_once_are_one_outage(caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         backend = Flaky()
-        guarded = GuardedCache(backend)
+        guarded = CircuitBreaker(backend)
         backend.failing = True
         both = [guarded.get("a"), guarded.get("b")]
         for one in both:
@@ -275,7 +275,7 @@ def test_a_backend_that_says_that_it_cannot_do_one_thing_is_not_down(refused: Ca
             return refused()
 
     async def story() -> None:
-        guarded = GuardedCache(Full())
+        guarded = CircuitBreaker(Full())
         with pytest.raises(CacheUnavailable, match="Full"):
             await guarded.set("a", b"", None)
         assert guarded.state is CacheState.UP
@@ -286,7 +286,7 @@ def test_a_backend_that_says_that_it_cannot_do_one_thing_is_not_down(refused: Ca
 def test_a_store_that_takes_no_writes_stays_down() -> None:
     async def story() -> None:
         backend = Flaky()
-        guarded = GuardedCache(backend)
+        guarded = CircuitBreaker(backend)
         backend.read_only = True
         with pytest.raises(CacheUnavailable):
             await guarded.set("a", b"1", 60)
@@ -317,7 +317,7 @@ class Slow(MemoryCache):
 def test_a_stalled_loop_is_not_a_cache_that_is_down(by_future: bool) -> None:
     async def story() -> None:
         backend = Slow(by_future=by_future)
-        guarded = GuardedCache(backend, deadline=0.25)
+        guarded = CircuitBreaker(backend, deadline=0.25)
         asking = asyncio.ensure_future(guarded.get("a"))
         await asyncio.sleep(0)
         for _ in range(3):
@@ -336,7 +336,7 @@ def test_an_answer_read_after_the_deadline_has_passed_counts(by_future: bool) ->
 
     async def story() -> None:
         backend = Slow(by_future=by_future)
-        guarded = GuardedCache(backend, deadline=0.25)
+        guarded = CircuitBreaker(backend, deadline=0.25)
         loop = asyncio.get_running_loop()
         asking = asyncio.ensure_future(guarded.get("a"))
         await asyncio.sleep(0)

@@ -11,7 +11,7 @@ from mizan_core.cache import holds as module
 from mizan_core.cache.backends.backend import HELD
 from mizan_core.cache.bundle_cache import BundleCache, Computed
 from mizan_core.cache.slots import Slot
-from mizan_core.cache.tags import Scope
+from mizan_core.cache.tags import PurgeScope
 from tests.cache.holding import begin, end, purge
 from tests.virtual_time import run
 
@@ -37,9 +37,9 @@ ME = b"me......"
 SLOT = Slot("ctx:user:1", ("tag:user:whole", "tag:user:5"), ME)
 
 
-def scopes(*tags: str) -> list[Scope]:
+def scopes(*tags: str) -> list[PurgeScope]:
     """Scopes that are contexts of their own."""
-    return [Scope(tag, tag, ME) for tag in tags]
+    return [PurgeScope(tag, tag, ME) for tag in tags]
 
 
 def test_a_hold_outlives_its_thirty_seconds_while_its_mutation_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +270,7 @@ class TestReadersThatWaitForTheFirstTime:
             gates = [asyncio.Event(), asyncio.Event()]
             early = self.begun(cache, lambda: once(gates[0]))
             await asyncio.sleep(0)
-            await purge(cache, [Scope("tag:user:5", "tag:user:whole", ME)])
+            await purge(cache, [PurgeScope("tag:user:5", "tag:user:whole", ME)])
             late = self.begun(cache, lambda: once(gates[1]))
             await asyncio.sleep(0.01)
             (flight,) = cache._flights.values()

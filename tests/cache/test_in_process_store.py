@@ -9,9 +9,9 @@ import pytest
 
 from mizan_core import Engine, MemoryCache, build, client
 from mizan_core.cache.entries import Entry, read_entry
-from mizan_core.cache.in_process.store import LocalBundles, Stamped, counting, is_unchanged
+from mizan_core.cache.in_process.store import InProcessStore, Stamped, counting, is_unchanged
 from mizan_core.cache.slots import Slot
-from mizan_core.cache.tags import Nonces
+from mizan_core.cache.tags import TagValues
 
 ME, OTHER = b"me......", b"other..."
 WHOLE, FIVE = "tag:user:whole", "tag:user:5"
@@ -36,9 +36,11 @@ class Shelf:
         assert self.bundles.recall(self.slot) is None
         assert self.finds()
 
-    def over(self, memory: MemoryCache) -> LocalBundles:
+    def over(self, memory: MemoryCache) -> InProcessStore:
         numbers = iter(range(1, 100_000))
-        return LocalBundles(memory, Nonces(lambda count: next(numbers).to_bytes(count, "big")), self.clock, 1_000.0)
+        return InProcessStore(
+            memory, TagValues(lambda count: next(numbers).to_bytes(count, "big")), self.clock, 1_000.0
+        )
 
     def keep(self, body: bytes) -> None:
         stamps, _ = self.stamped()

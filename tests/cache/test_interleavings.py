@@ -18,7 +18,7 @@ import pytest
 
 from mizan_core import ANONYMOUS, Conflict, Context, Engine, MemoryCache, build, client
 from mizan_core.cache.bundle_cache import BundleCache
-from mizan_core.cache.shared.breaker import GuardedHoldingCache
+from mizan_core.cache.shared.breaker import HoldingCircuitBreaker
 from mizan_core.testing.safeguards import without
 from tests.holding_cache import HoldingCache, holders
 from tests.interleaving import Exploration, Outcome, Outcomes, explore
@@ -452,7 +452,7 @@ def test_the_window_that_remains_is_a_hold_that_is_forgotten_and_its_holder_that
 
 @pytest.mark.parametrize(
     ("owner", "attribute", "wrong"),
-    [(GuardedHoldingCache, "release", "is still held"), (BundleCache, "_store", "does not cache again")],
+    [(HoldingCircuitBreaker, "release", "is still held"), (BundleCache, "_store", "does not cache again")],
 )
 def test_what_stays_held_and_what_is_not_cached_again_are_found(owner: type, attribute: str, wrong: str) -> None:
     async def nothing(*args: object) -> bool:

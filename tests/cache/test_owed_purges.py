@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 
 from mizan_core.cache.shared import owed_purges as module
-from mizan_core.cache.shared.owed_purges import Debts
+from mizan_core.cache.shared.owed_purges import OwedPurges
 from mizan_core.errors import CacheUnavailable
 
 
@@ -37,14 +37,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.001)
 
 
-def owe(debts: Debts, number: int) -> "asyncio.Future[None]":
+def owe(debts: OwedPurges, number: int) -> "asyncio.Future[None]":
     return debts.owe(f"holder-{number}", (f"tag:{number}", "whole"), ("whole",))
 
 
 def test_eight_thousand_owed_purges_are_one_attempt_each() -> None:
     async def story() -> None:
         store = Store()
-        debts = Debts(store)
+        debts = OwedPurges(store)
         through = [owe(debts, number) for number in range(8_000)]
         await asyncio.sleep(0)
         assert store.asked <= module.BATCH  # of 8,000, in the first round
@@ -59,7 +59,7 @@ def test_eight_thousand_owed_purges_are_one_attempt_each() -> None:
 def test_a_purge_that_never_gets_through_blocks_no_other() -> None:
     async def story() -> None:
         store = Store()
-        debts = Debts(store)
+        debts = OwedPurges(store)
         store.is_down, store.broken = False, {"tag:0"}
         first, *others = [owe(debts, number) for number in range(3 * module.BATCH)]
         await asyncio.wait(others)
@@ -76,7 +76,7 @@ def test_beyond_the_bound_whole_contexts_are_owed(monkeypatch: pytest.MonkeyPatc
 
     async def story() -> None:
         store = Store()
-        debts = Debts(store)
+        debts = OwedPurges(store)
         through = [owe(debts, number) for number in range(1_000)]
         assert len(debts) == 11
         assert debts.touches(["tag:5"])
@@ -100,7 +100,7 @@ def test_what_is_owed_during_a_try_is_not_taken_for_paid(monkeypatch: pytest.Mon
 
     async def story() -> None:
         store = Waiting()
-        debts = Debts(store)
+        debts = OwedPurges(store)
         through = debts.owe("one", ("tag:1",), ("whole:1",))
         await asyncio.sleep(0)
         assert debts.owe("two", ("tag:2",), ("whole:2",)) is through
@@ -116,7 +116,7 @@ def test_a_purge_that_got_through_is_trusted_a_moment_later(monkeypatch: pytest.
 
     async def story() -> None:
         store = Store()
-        debts = Debts(store)
+        debts = OwedPurges(store)
         store.is_down = False
         await owe(debts, 1)
         assert debts.touches(["tag:1"])

@@ -12,7 +12,7 @@ import pytest
 
 from mizan_core import Conflict, Context, Engine, build, client, invalidate
 from mizan_core.cache.bundle_cache import BundleCache, Computed, Slot
-from mizan_core.cache.tags import Scope
+from mizan_core.cache.tags import PurgeScope
 from mizan_core.testing.safeguards import SAFEGUARDS, without
 from tests.cache.holding import purge
 from tests.holding_cache import HoldingCache
@@ -21,7 +21,7 @@ from tests.stepping import settled
 ME = b"me......"
 TAG = "tag:user:whole"
 SLOT = Slot("ctx:user:1", (TAG,), ME)
-SCOPE = Scope(TAG, TAG, ME)
+SCOPE = PurgeScope(TAG, TAG, ME)
 
 
 class Gate:

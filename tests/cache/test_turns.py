@@ -9,7 +9,7 @@ import pytest
 from mizan_core import Context, Engine, MemoryCache, NotFound, build, client
 from mizan_core.cache.outcomes import Compute, Computed, PersonalFailure
 from mizan_core.cache.turns import Turns
-from mizan_core.tasks import Pace, Tasks
+from mizan_core.tasks import EagerRunner, Tasks
 
 
 def run(story: Callable[[], Awaitable[None]]) -> None:
@@ -25,7 +25,7 @@ class Readers:
     """Computations that end when they are told to, and say how many there were and how many ran at once."""
 
     def __init__(self) -> None:
-        self.turns = Turns(Pace(tasks := Tasks()), tasks)
+        self.turns = Turns(EagerRunner(tasks := Tasks()), tasks)
         self.begun: list[asyncio.Future[Computed]] = []
         self.under_way = self.most = 0
 

@@ -6,7 +6,7 @@ import tracemalloc
 import pytest
 
 from mizan_core import ANONYMOUS, Context, Engine, Graph, MemoryCache, build, client
-from mizan_core.engine.bundle_requests import Query
+from mizan_core.engine.bundle_requests import BundleRequest
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
@@ -33,7 +33,7 @@ def one_of_many(number: int) -> object:
     return reader
 
 
-def query(engine: Engine, **params: object) -> Query:
+def query(engine: Engine, **params: object) -> BundleRequest:
     return engine.query(engine.plan("user"), params, ANONYMOUS)
 
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic import AfterValidator
 
 from mizan_core import ANONYMOUS, Arg, Context, Engine, Graph, Identity, Me, MemoryCache, build, client
-from mizan_core.engine.purge_plans import Purge, Purges
+from mizan_core.engine.purge_plans import PurgePlan, PurgePlans
 from mizan_core.graph.narrowing import Running, resolve
 from mizan_core.protocol.bodies import call_body
 
@@ -44,11 +44,11 @@ async def change(key: ANYTHING, owner: int) -> None: ...
 GRAPH = build([profile, thing, rename, rename_all, rename_myself, change])
 
 
-def purges(graph: Graph = GRAPH) -> Purges:
+def purges(graph: Graph = GRAPH) -> PurgePlans:
     return Engine(graph, cache=MemoryCache())._mutations._purges
 
 
-def determined(one: Purges, function: str, identity: Identity = ANONYMOUS, /, **sent: object) -> Purge:
+def determined(one: PurgePlans, function: str, identity: Identity = ANONYMOUS, /, **sent: object) -> PurgePlan:
     return one.determined(GRAPH.functions[function], sent, identity)
 
 

@@ -23,7 +23,7 @@ from mizan_core import (
 from mizan_core.cache.backends.backend import HELD, CacheBackend
 from mizan_core.cache.bundle_cache import BundleCache, Hold
 from mizan_core.cache.held_tags import ABSENT, HeldTag
-from mizan_core.cache.tags import Scope
+from mizan_core.cache.tags import PurgeScope
 from mizan_core.testing.redis_server import RedisServer
 from tests.cache.holding import begin, purge
 from tests.holding_cache import HoldingCache
@@ -31,7 +31,7 @@ from tests.holding_cache import HoldingCache
 SECRET = "s" * 32
 ORDERS = Context("orders")
 
-SCOPE = Scope("tag:user:5", "tag:user:whole", b"me......")
+SCOPE = PurgeScope("tag:user:5", "tag:user:whole", b"me......")
 NONCE, THEIRS = b"nme......what is random", b"ntheirs..what is random"
 
 

@@ -24,7 +24,7 @@ from mizan_core import (
     decode_header,
     invalidate,
 )
-from mizan_core.engine.current_call import Mutating, current
+from mizan_core.engine.current_call import CurrentCall, current
 from mizan_core.graph.narrowing import MAXIMUM_ENTRIES, Outcome, Refused, Returned, Running, Unknown, named, resolve
 from mizan_core.protocol.invalidation import merge, touches
 from tests.declaring import mutation, reader
@@ -347,17 +347,17 @@ class Listening:
         self.graph = graph
         self.heard: list[Invalidation] = []
 
-    def hear(self, mutating: Mutating, invalidation: Invalidation) -> None:
+    def on_named(self, mutating: CurrentCall, invalidation: Invalidation) -> None:
         assert mutating is current.get()
         self.heard.append(invalidation)
 
 
 @pytest.fixture
-def mutating(graph: Graph) -> Iterator[Mutating]:
+def mutating(graph: Graph) -> Iterator[CurrentCall]:
     """As inside of a mutation that an engine runs."""
     listener = Listening(graph)
     loop = asyncio.new_event_loop()
-    running = Mutating(listener, loop)
+    running = CurrentCall(listener, loop)
     token = current.set(running)
     yield running
     current.reset(token)
@@ -366,7 +366,7 @@ def mutating(graph: Graph) -> Iterator[Mutating]:
 
 
 class TestNaming:
-    def test_a_body_names_scopes_and_each_is_heard_of_at_once(self, mutating: Mutating) -> None:
+    def test_a_body_names_scopes_and_each_is_heard_of_at_once(self, mutating: CurrentCall) -> None:
         invalidate(ORDERS, customer_id=7)
         assert mutating.named == [Invalidation("orders", {"customer_id": 7})]
         invalidate("user", user_id=["5", 6])
@@ -379,7 +379,7 @@ class TestNaming:
             {"page": page, "user_id": user_id} for page in (1, 2) for user_id in (5, 6)
         ]
 
-    def test_what_is_null_or_does_not_fit_does_not_narrow(self, mutating: Mutating) -> None:
+    def test_what_is_null_or_does_not_fit_does_not_narrow(self, mutating: CurrentCall) -> None:
         invalidate(USER)
         for value in (None, "x", [], object()):
             invalidate(USER, user_id=value)

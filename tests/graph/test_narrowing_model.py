@@ -31,7 +31,7 @@ from mizan_core import (
     decode_header,
     encode_header,
 )
-from mizan_core.engine.cache_keys import Addresses
+from mizan_core.engine.cache_keys import CacheKeys
 from mizan_core.graph.narrowing import Outcome, Refused, Returned, Running, Unknown, named, resolve
 from mizan_core.protocol.keys import KeyMaker
 from tests.declaring import mutation, reader
@@ -350,7 +350,7 @@ def test_the_origin_keeps_no_stale_bundle_and_loses_no_fresh_one_where_the_scope
     drawn: tuple[World, list[Call]],
 ) -> None:
     world, several = drawn
-    addresses = Addresses(world.graph, KeyMaker("s" * 32))
+    addresses = CacheKeys(world.graph, KeyMaker("s" * 32))
     for call in several:
         found = invalidations(world, call)
         purged = {scope.tag for scope in addresses.purged(found)}

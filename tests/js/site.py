@@ -169,7 +169,7 @@ class Hold:
         self.gone.set()
 
 
-class Door:
+class Via:
     """Stands before the site. Writes down what is asked of Mizan, and holds what is to be held."""
 
     app: ASGIApp
@@ -246,24 +246,24 @@ def replaying(body: Message) -> Receive:
 FUNCTIONS = [one for one in list(globals().values()) if hasattr(one, "__mizan__")]
 
 
-def site(*middleware: Middleware) -> Door:
+def site(*middleware: Middleware) -> Via:
     """A site of its own; names and counts are the process's."""
     mizan = Mizan(build(FUNCTIONS), mwt_keys=KEYS)
-    door = Door()
+    via = Via()
     routes = [
-        Route("/control/hold", door.hold, methods=["POST"]),
-        Route("/control/release/{number:int}", door.release, methods=["POST"]),
-        Route("/control/log", door.asked),
+        Route("/control/hold", via.hold, methods=["POST"]),
+        Route("/control/release/{number:int}", via.release, methods=["POST"]),
+        Route("/control/log", via.asked),
         Route("/control/token", token),
-        Route("/control/{event}/{number:int}", door.awaited),
+        Route("/control/{event}/{number:int}", via.awaited),
         Route("/control/go", lambda request: RedirectResponse(request.query_params["to"])),
         Route("/control/file", file),
         Route("/blank/", lambda _: HTMLResponse(BLANK)),
         Mount(BASE, mizan),
         *mizan.routes,
     ]
-    door.app = Starlette(routes=routes, middleware=middleware, lifespan=mizan.lifespan)
-    return door
+    via.app = Starlette(routes=routes, middleware=middleware, lifespan=mizan.lifespan)
+    return via
 
 
 def until_left_alone() -> None:

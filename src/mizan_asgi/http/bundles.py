@@ -8,7 +8,7 @@ from typing import Any
 from starlette.types import Receive, Scope
 
 from mizan_core.engine.answers import Bundle, StoredBundle, hit_of
-from mizan_core.engine.bundle_requests import Query
+from mizan_core.engine.bundle_requests import BundleRequest
 from mizan_core.graph.model import ContextPlan
 from mizan_core.protocol.cache_policy import Per, Seconds
 from mizan_core.protocol.identity import Identity, permission_key
@@ -107,7 +107,7 @@ class BundleEndpoint:
             if_none_match=headers.all(b"if-none-match"),
         )
 
-    async def _answer_known(self, query: Query, etag: bytes | None) -> Written:
+    async def _answer_known(self, query: BundleRequest, etag: bytes | None) -> Written:
         """As `answer`, to nobody in particular."""
         bundle = await self._service.engine.answer(query)
         known = () if etag is None else (etag.decode("latin-1"),)
@@ -122,7 +122,7 @@ class BundleEndpoint:
         request = HostRequest(scope, receive, identity, body=b"") if self._takes_request else None
         return await service.engine.answer(query, identity=identity, request=request)
 
-    def _query(self, raw: bytes, identity: Identity) -> Query:
+    def _query(self, raw: bytes, identity: Identity) -> BundleRequest:
         """What is asked, remembered or read. Raises `CallError`."""
         user = permissions = None
         if not self._for_all:
@@ -136,7 +136,7 @@ class BundleEndpoint:
                 self._service.queries.put(asked, query, query.size + 2 * len(raw))
         return query
 
-    def _write(self, entry: StoredBundle, query: Query) -> _WrittenHit:
+    def _write(self, entry: StoredBundle, query: BundleRequest) -> _WrittenHit:
         remaining = entry.expires - self._now()
         bundle = hit_of(entry, remaining, self._plan.policy, query.spelling.query)
         whole, unchanged = bundle_replies(bundle)

@@ -76,7 +76,7 @@ class CallEndpoint:
         else:
             sent = read_arguments(SentHeaders(scope), body, function)
             request = HostRequest(scope, receive, identity, body=body) if function.takes_request else None
-            ended = await service.engine.attempt_admitted(function, sent, identity=identity, request=request)
+            ended = await service.engine.call_admitted(function, sent, identity=identity, request=request)
         if not isinstance(ended, Answer):
             return failure_reply(ended).written()
         if mounted is not None:

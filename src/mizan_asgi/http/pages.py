@@ -11,7 +11,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mizan_core.engine.answers import Answer, Page, failure_of, page_cache_control
-from mizan_core.engine.engine import Door
+from mizan_core.engine.engine import Via
 from mizan_core.errors import MethodNotAllowed
 from mizan_core.graph.inputs import Given, Mixed
 from mizan_core.graph.model import Function, Graph
@@ -103,7 +103,7 @@ class FunctionEndpoint:
         service = self._service
         headers = SentHeaders(scope)
         caller = await service.authenticator.identify(headers, scope, receive, ask_session=self._shows_who_asks)
-        function, identity = await service.engine.admit(self._function.name, identity=caller.identity, door=Door.ROUTE)
+        function, identity = await service.engine.admit(self._function.name, identity=caller.identity, via=Via.ROUTE)
         args, receive = await self._arguments(headers, scope, receive)
         request = HostRequest(scope, receive, identity, own=function.inputs.keys())
         page = await service.engine.page_admitted(function, args, identity=identity, request=request)
@@ -130,10 +130,10 @@ class FunctionEndpoint:
         caller = await service.authenticator.identify(headers, scope, receive)
         if not caller.by_header and (self._function.affects or scope["method"] not in _SAFE_METHODS):
             check_same_site(headers, service.trusted_origins)
-        function, identity = await service.engine.admit(self._function.name, identity=caller.identity, door=Door.ROUTE)
+        function, identity = await service.engine.admit(self._function.name, identity=caller.identity, via=Via.ROUTE)
         args, receive = await self._arguments(headers, scope, receive)
         request = HostRequest(scope, receive, identity)
-        ended = await service.engine.attempt_admitted(
+        ended = await service.engine.call_admitted(
             function,
             args,
             identity=identity,

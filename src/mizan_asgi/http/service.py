@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from mizan_core.engine.answers import Failure
-from mizan_core.engine.bundle_requests import Query
+from mizan_core.engine.bundle_requests import BundleRequest
 from mizan_core.engine.engine import Engine
 from mizan_core.errors import MethodNotAllowed
 from mizan_core.graph.model import Function
@@ -53,7 +53,7 @@ class Service:
     refreshes: bool
     path_rules: PathRules = field(default_factory=PathRules)
     lifespan: Lifespan = field(default_factory=Lifespan)
-    queries: Memo[_Asked, Query] = field(default_factory=lambda: Memo(REMEMBERED_QUERIES_BYTES))
+    queries: Memo[_Asked, BundleRequest] = field(default_factory=lambda: Memo(REMEMBERED_QUERIES_BYTES))
     told: set[str] = field(default_factory=set)  # the warnings that were logged
     taking_request: frozenset[str] = field(init=False)  # functions that are handed the host's request
 

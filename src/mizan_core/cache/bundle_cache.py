@@ -12,21 +12,21 @@ from typing import TypeAlias, TypeVar
 
 from ..errors import CacheUnavailable
 from ..protocol.cache_headers import etag_of
-from ..tasks import Pace, Tasks, Waiting
+from ..tasks import EagerRunner, Tasks, Waiting
 from .backends.backend import HELD, CacheBackend, HoldingBackend, RestoringBackend, together
 from .backends.memory import MemoryCache
 from .entries import Entry, read_entry
 from .holds import DEFAULT_HOLD_SECONDS, Renewals
-from .in_process.holds import MemoryHold, MemoryLedger
-from .in_process.store import LocalBundles, Stamped, counting, is_unchanged
+from .in_process.holds import InProcessHold, InProcessHolds
+from .in_process.store import InProcessStore, Stamped, counting, is_unchanged
 from .outcomes import Compute, Computed, Fetched, Fresh, Hit, Passing
-from .shared.breaker import DEFAULT_DEADLINE_SECONDS, CacheState, GuardedCache, GuardedHoldingCache
-from .shared.holds import BackendHold, BackendLedger, LocalHolds
-from .shared.owed_purges import INSIST_SECONDS, Debts
+from .shared.breaker import DEFAULT_DEADLINE_SECONDS, CacheState, CircuitBreaker, HoldingCircuitBreaker
+from .shared.holds import HoldsCountedHere, SharedHold, SharedHolds
+from .shared.owed_purges import INSIST_SECONDS, OwedPurges
 from .shared.reclaiming import Reclaiming
 from .single_flight import Flight
 from .slots import Slot
-from .tags import Nonces, Scope
+from .tags import PurgeScope, TagValues
 from .turns import Turns
 
 # A context whose entries another version of the program makes is taken over at most this often, so that two versions
@@ -41,7 +41,7 @@ Random: TypeAlias = Callable[[int], bytes]
 Clock: TypeAlias = Callable[[], float]
 
 
-Hold: TypeAlias = MemoryHold | BackendHold
+Hold: TypeAlias = InProcessHold | SharedHold
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,28 +71,28 @@ class BundleCache:
         unheard: Callable[[object], object] | None = None,
     ) -> None:
         self.is_local = type(backend) is MemoryCache  # in this process's memory, and so never waited for
-        self._nonces = Nonces(counting(random) if self.is_local else random)
+        self._nonces = TagValues(counting(random) if self.is_local else random)
         self._guard = None if self.is_local else _guarded(backend, deadline)
         self._backend: CacheBackend = backend if self._guard is None else self._guard
         self._holds: RestoringBackend = (
             self._backend
             if isinstance(self._backend, RestoringBackend)
-            else LocalHolds(self._backend, self._nonces, hold)
+            else HoldsCountedHere(self._backend, self._nonces, hold)
         )
-        self._debts = Debts(self._holds)
+        self._debts = OwedPurges(self._holds)
         self._reclaiming = Reclaiming(self._backend, clock)
         self._renewals = Renewals(hold)
-        self._local: LocalBundles | None = None
-        self._ledger: MemoryLedger | BackendLedger
+        self._local: InProcessStore | None = None
+        self._ledger: InProcessHolds | SharedHolds
         if isinstance(backend, MemoryCache) and self.is_local:
-            self._local = LocalBundles(backend, self._nonces, clock, max_age)
-            self._ledger = MemoryLedger(backend, self._nonces, seconds=hold, max_age=max_age)
+            self._local = InProcessStore(backend, self._nonces, clock, max_age)
+            self._ledger = InProcessHolds(backend, self._nonces, seconds=hold, max_age=max_age)
         else:
-            self._ledger = BackendLedger(self._backend, self._holds, self._nonces, seconds=hold, max_age=max_age)
+            self._ledger = SharedHolds(self._backend, self._holds, self._nonces, seconds=hold, max_age=max_age)
         # What is stored, where that shows at once: in memory, where it was found before.
         self.recall: Callable[[Slot], Entry | None] = _nothing if self._local is None else self._local.recall
         tasks = Tasks()
-        self._pace = Pace(tasks, unheard=unheard)
+        self._pace = EagerRunner(tasks, unheard=unheard)
         self._turns = Turns(self._pace, tasks)
         self._clock = clock
         self._max_age = max_age
@@ -176,18 +176,18 @@ class BundleCache:
         except CacheUnavailable:
             return False
 
-    def hold(self, scopes: Sequence[Scope]) -> Hold:
+    def hold(self, scopes: Sequence[PurgeScope]) -> Hold:
         """A hold on these scopes, for a mutation that is about to run; it begins with `begin`."""
-        if isinstance(self._ledger, MemoryLedger):
-            return MemoryHold(self._ledger, self._renewals, scopes)
-        return BackendHold(self._ledger, self._renewals, self._nonces.holder, scopes)
+        if isinstance(self._ledger, InProcessHolds):
+            return InProcessHold(self._ledger, self._renewals, scopes)
+        return SharedHold(self._ledger, self._renewals, self._nonces.holder, scopes)
 
-    async def settle(self, hold: Hold, purged: Sequence[Scope], *, insist: bool) -> CacheUnavailable | None:
+    async def settle(self, hold: Hold, purged: Sequence[PurgeScope], *, insist: bool) -> CacheUnavailable | None:
         """End the hold and purge. What does not get through is remembered and tried again.
 
         With `insist` that is waited for, within bounds; the error, if it did not get through even so.
         """
-        if isinstance(hold, MemoryHold):
+        if isinstance(hold, InProcessHold):
             hold.end(purged)
             return None
         try:
@@ -204,7 +204,7 @@ class BundleCache:
 
         A hold whose end does not get through expires.
         """
-        if isinstance(hold, MemoryHold):
+        if isinstance(hold, InProcessHold):
             hold.restore()
             return
         with suppress(CacheUnavailable):
@@ -272,13 +272,13 @@ class BundleCache:
         foreign = [
             tag
             for tag, stamp in zip(slot.tags, stamps, strict=True)
-            if stamp is not None and not Nonces.is_one(stamp, slot.fingerprint)
+            if stamp is not None and not TagValues.is_one(stamp, slot.fingerprint)
         ]
         if foreign:  # what another program, or a fault, has left there
             await self._holds.release(foreign, "")
             return _Bypassed("unreadable")
         whole = stamps[0]
-        if whole is None or Nonces.made_by(whole, slot.fingerprint):
+        if whole is None or TagValues.made_by(whole, slot.fingerprint):
             return None
         now = asyncio.get_running_loop().time()
         if now >= self._taken_over.get(slot.tags[0], 0.0):
@@ -308,7 +308,9 @@ class BundleCache:
             flight.land(answer)
         return answer
 
-    def _keep(self, local: LocalBundles, slot: Slot, stamped: Stamped, lifetime: float, body: bytes) -> Fresh | Passing:
+    def _keep(
+        self, local: InProcessStore, slot: Slot, stamped: Stamped, lifetime: float, body: bytes
+    ) -> Fresh | Passing:
         """Store it in memory, if nothing was purged meanwhile."""
         etag = etag_of(body)
         if not is_unchanged(stamped):
@@ -339,8 +341,8 @@ def _nothing(slot: Slot) -> None:
     """What is recalled where nothing is in the memory of this process."""
 
 
-def _guarded(backend: CacheBackend, deadline: float) -> GuardedCache:
-    kind = GuardedHoldingCache if isinstance(backend, HoldingBackend) else GuardedCache
+def _guarded(backend: CacheBackend, deadline: float) -> CircuitBreaker:
+    kind = HoldingCircuitBreaker if isinstance(backend, HoldingBackend) else CircuitBreaker
     return kind(backend, deadline=deadline)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..protocol.cache_headers import etag_of
-from .tags import Nonces
+from .tags import TagValues
 
 _LAYOUT = 1
 _EXPIRY = struct.Struct(">d")
@@ -35,7 +35,7 @@ def read_entry(raw: bytes, found: Sequence[bytes | None], fingerprint: bytes) ->
 
     None as well if the whole context's stamp is not of this fingerprint. No entry carries what a held tag has.
     """
-    if None in found or not Nonces.made_by(found[0], fingerprint):
+    if None in found or not TagValues.made_by(found[0], fingerprint):
         return None
     stamps: tuple[bytes, ...] = tuple(found)  # type: ignore[arg-type]  # None is not among them
     head = _head(stamps)

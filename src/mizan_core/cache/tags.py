@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class PurgeScope:
     """What an invalidation purges: its tag, and the tag of its whole context."""
 
     tag: str
@@ -13,7 +13,7 @@ class Scope:
     fingerprint: bytes
 
 
-class Nonces:
+class TagValues:
     """Fresh values of tags: unguessable, and telling by whose scope shapes (their fingerprint) they were made."""
 
     PREFIX = b"n"

@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from ..errors import TimedOut
-from ..tasks import Pace, Tasks, Waiting
+from ..tasks import EagerRunner, Tasks, Waiting
 from .outcomes import Compute, Computed, PersonalFailure
 
 
@@ -40,7 +40,7 @@ class _Turn:
 class Turns:
     """The computations under way and waiting, by the keys of their bundles."""
 
-    def __init__(self, pace: Pace, tasks: Tasks) -> None:
+    def __init__(self, pace: EagerRunner, tasks: Tasks) -> None:
         self._pace = pace
         self._tasks = tasks
         self._running: dict[str, _Turn] = {}

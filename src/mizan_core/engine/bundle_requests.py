@@ -54,7 +54,7 @@ _SHARE_BYTES = 200
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Query:
+class BundleRequest:
     """What was asked of a context and found valid. `slot` is None where the answer is kept nowhere.
 
     `canonical`: the query of the canonical URL, as it is sent; None where there is no such URL.

@@ -4,37 +4,37 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from ..cache.slots import Slot
-from ..cache.tags import Scope
+from ..cache.tags import PurgeScope
 from ..graph.model import ContextPlan, Graph
 from ..memo import Memo
 from ..protocol.cache_policy import CachePolicy, Never, Per
 from ..protocol.identity import Identity, permission_key
 from ..protocol.invalidation import Invalidation
 from ..protocol.keys import KeyMaker
-from .bundle_requests import Query, spell
+from .bundle_requests import BundleRequest, spell
 
 # Mutations of a few thousand users at a time.
 _REMEMBERED_SCOPES_BYTES = 2 * 1024 * 1024
 _SCOPE_BYTES = 800
 
 
-class Addresses:
+class CacheKeys:
     """Keys and tags under one secret, for the shapes that one graph knows."""
 
     def __init__(self, graph: Graph, keys: KeyMaker) -> None:
         self._graph = graph
         self._keys = keys
         self._wholes = {name: keys.tag(name, {}) for name in graph.contexts}
-        self._scopes: Memo[tuple[object, ...], Scope] = Memo(_REMEMBERED_SCOPES_BYTES)
+        self._scopes: Memo[tuple[object, ...], PurgeScope] = Memo(_REMEMBERED_SCOPES_BYTES)
 
-    def query(self, plan: ContextPlan, sent: Mapping[str, object], identity: Identity) -> Query:
+    def query(self, plan: ContextPlan, sent: Mapping[str, object], identity: Identity) -> BundleRequest:
         """What was asked and where its answer is kept for this identity. Raises as `spell` does."""
         spelling = spell(plan, sent)
         if spelling.query is None:  # its texts are those of other values, whose answers they find
-            return Query(plan, spelling, None, None)
+            return BundleRequest(plan, spelling, None, None)
         kept = _is_kept(plan.policy, identity)
         slot = self.slot(plan, spelling.texts, identity) if kept else None
-        return Query(plan, spelling, spelling.query.encode("ascii"), slot)
+        return BundleRequest(plan, spelling, spelling.query.encode("ascii"), slot)
 
     def slot(self, plan: ContextPlan, texts: Mapping[str, str], identity: Identity) -> Slot:
         """Where the bundle of these parameters is kept for this identity."""
@@ -53,20 +53,20 @@ class Addresses:
         tags = [self._tag(plan, shape, texts) for shape in plan.shapes]
         return Slot(key, tuple(tags), plan.fingerprint)
 
-    def purged(self, invalidations: Sequence[Invalidation]) -> tuple[Scope, ...]:
+    def purged(self, invalidations: Sequence[Invalidation]) -> tuple[PurgeScope, ...]:
         """What to purge: for each invalidation the largest known scope around it."""
         if len(invalidations) == 1:
             return (self._scope(invalidations[0]),)
         return tuple(dict.fromkeys([self._scope(one) for one in invalidations]))
 
-    def _scope(self, invalidation: Invalidation) -> Scope:
+    def _scope(self, invalidation: Invalidation) -> PurgeScope:
         texts = invalidation.scope
         named = invalidation.context, *texts.items()
         scope = self._scopes.get(named)
         if scope is None:
             plan = self._graph.contexts[invalidation.context]
             tag = self._tag(plan, plan.known_shape(texts.keys()), texts)
-            scope = Scope(tag, self._wholes[plan.name], plan.fingerprint)
+            scope = PurgeScope(tag, self._wholes[plan.name], plan.fingerprint)
             self._scopes.put(named, scope, _SCOPE_BYTES + 2 * sum(map(sys.getsizeof, texts.values())))
         return scope
 

@@ -13,16 +13,16 @@ from ..protocol.identity import ANONYMOUS, Identity
 from ..protocol.invalidation import Invalidation
 
 
-class Listener(Protocol):
+class CallOwner(Protocol):
     """Whoever runs functions over this graph, and hears of what their bodies name."""
 
     graph: Graph
 
-    def hear(self, mutating: "Mutating", invalidation: Invalidation) -> None:
+    def on_named(self, mutating: "CurrentCall", invalidation: Invalidation) -> None:
         """Called at once, on the thread of the body that named it."""
         ...
 
-    def inner(self, mutating: "Mutating", declaration: Declaration, sent: Mapping[str, object]) -> InnerCall:
+    def inner(self, mutating: "CurrentCall", declaration: Declaration, sent: Mapping[str, object]) -> InnerCall:
         """A mutation that the body calls, with arguments by their names in Python."""
         ...
 
@@ -36,7 +36,7 @@ class Joined(Protocol):
         ...
 
 
-class Mutating:
+class CurrentCall:
     """What the body of the function that is running has named so far. `loop` is where it began, for `identity`.
 
     `names_all`: the body has said that nothing else is stale. `hold` is the listener's to keep here, and `has_ended` to
@@ -45,7 +45,7 @@ class Mutating:
 
     __slots__ = ("has_ended", "hold", "identity", "inners", "listener", "loop", "named", "names_all")
 
-    def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop, identity: Identity = ANONYMOUS) -> None:
+    def __init__(self, listener: CallOwner, loop: asyncio.AbstractEventLoop, identity: Identity = ANONYMOUS) -> None:
         self.listener = listener
         self.loop = loop
         self.identity = identity
@@ -56,7 +56,7 @@ class Mutating:
         self.hold: Any = None
 
     @property
-    def root(self) -> "Mutating":
+    def root(self) -> "CurrentCall":
         """The call that the engine began, which alone holds and purges."""
         return self
 
@@ -70,7 +70,7 @@ class Mutating:
     def name(self, invalidations: Iterable[Invalidation]) -> None:
         for invalidation in invalidations:
             self.named.append(invalidation)
-            self.listener.hear(self, invalidation)
+            self.listener.on_named(self, invalidation)
 
 
 class Invalidate:
@@ -98,8 +98,8 @@ setattr(Invalidate, NAMES_STALE, True)
 invalidate = Invalidate()
 
 
-def _running() -> Mutating:
-    mutating: Mutating | None = current.get()
+def _running() -> CurrentCall:
+    mutating: CurrentCall | None = current.get()
     if mutating is None or mutating.has_ended:
         raise DeclarationError(
             "invalidate() was called outside of a mutation that an engine runs; "

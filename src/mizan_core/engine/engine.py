@@ -36,8 +36,8 @@ from ..protocol.urls import page_url
 from ..tasks import Waiting, check_asyncio
 from .answers import Answer, Bundle, Failure, Health, Page, answered, as_bundle, failure_of
 from .authorisation import PermissionsOf, authorise, checked_arguments, load_permissions
-from .bundle_requests import Query, page_texts
-from .cache_keys import Addresses
+from .bundle_requests import BundleRequest, page_texts
+from .cache_keys import CacheKeys
 from .computations import DEFAULT_READER_TIMEOUT_SECONDS, NOT_COMPUTING, Computation, Computations, computing
 from .failures import ErrorMapping, Errors, carrying, log_unheard
 from .inner_calls import READING
@@ -56,7 +56,7 @@ _TAGS_ONLY_BYTES = 4 * 1024 * 1024
 T = TypeVar("T")
 
 
-class Door(Enum):
+class Via(Enum):
     """How a function is reached, which decides who may."""
 
     CALL = auto()  # a client, by name: guarded, no private functions, no views
@@ -126,7 +126,7 @@ class Engine:
         self.clock = clock
         self.cache_is_shared = bool(getattr(cache, "shared", False))
         self._permissions = permissions
-        self._addresses = Addresses(graph, KeyMaker(_secret_for(cache, cache_secret, random)))
+        self._addresses = CacheKeys(graph, KeyMaker(_secret_for(cache, cache_secret, random)))
         self._backend = MemoryCache(_TAGS_ONLY_BYTES) if cache is None else cache
         self._cache = BundleCache(
             self._backend,
@@ -179,7 +179,7 @@ class Engine:
 
     async def run(self, name: str, args: Given, *, identity: Identity = ANONYMOUS, request: object = None) -> Answer:
         """Run any function on behalf of the server, without guards: for cron jobs, workers and scripts."""
-        return _raised(await self.attempt(name, args, identity=identity, request=request, door=Door.RUN))
+        return _raised(await self.attempt(name, args, identity=identity, request=request, via=Via.RUN))
 
     async def attempt(
         self,
@@ -188,11 +188,11 @@ class Engine:
         *,
         identity: Identity = ANONYMOUS,
         request: object = None,
-        door: Door = Door.CALL,
+        via: Via = Via.CALL,
     ) -> Answer | Failure:
         """As `call`, with errors returned beside what went out of date before they were raised."""
         check_asyncio()
-        ended = self.begin(name, args, identity=identity, request=request, door=door)
+        ended = self.begin(name, args, identity=identity, request=request, via=via)
         return await ended.work if isinstance(ended, Waiting) else ended
 
     def begin(
@@ -202,14 +202,14 @@ class Engine:
         *,
         identity: Identity = ANONYMOUS,
         request: object = None,
-        door: Door = Door.CALL,
+        via: Via = Via.CALL,
     ) -> Answer | Failure | Waiting[Answer | Failure]:
         """As `attempt`: at once, where it takes no waiting, or what has to be waited for, in any case."""
         try:
             function = self._for_anyone.get(name)
             if function is None:
-                function = self._find(name, door)
-                if not function.is_open and door is not Door.RUN:
+                function = self._find(name, via)
+                if not function.is_open and via is not Via.RUN:
                     return Waiting(self._guarded(function, args, identity, request))
             sent = function.validator.validate(args)
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
@@ -224,7 +224,7 @@ class Engine:
         return self._mutations.begin(function, sent, caller)
 
     async def admit(
-        self, name: str, *, identity: Identity = ANONYMOUS, door: Door = Door.CALL
+        self, name: str, *, identity: Identity = ANONYMOUS, via: Via = Via.CALL
     ) -> tuple[Function, Identity]:
         """Find a function and ask its guard, before anything of its arguments is read. Raises `CallError`.
 
@@ -232,7 +232,7 @@ class Engine:
         loaded of it.
         """
         check_asyncio()
-        function = self._find(name, door)
+        function = self._find(name, via)
         return function, await authorise(function, identity, self._permissions)
 
     async def _checked(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Caller:
@@ -263,7 +263,7 @@ class Engine:
             return self._failure(error, function.name)
         return await self._ended(function, sent, known)
 
-    async def attempt_admitted(
+    async def call_admitted(
         self,
         function: Function,
         args: Given,
@@ -318,13 +318,13 @@ class Engine:
                 identity = await authorise(reader, identity, self._permissions)
         return identity
 
-    def query(self, plan: ContextPlan, params: Given, identity: Identity) -> Query:
+    def query(self, plan: ContextPlan, params: Given, identity: Identity) -> BundleRequest:
         """What is asked of a context, and where its answer is kept for this identity. Raises `InvalidInput`."""
         return self._addresses.query(plan, plan.validator.validate(params), identity)
 
     async def answer(
         self,
-        query: Query,
+        query: BundleRequest,
         *,
         identity: Identity = ANONYMOUS,
         request: object = None,
@@ -367,7 +367,7 @@ class Engine:
             raise failure.error from None
         return as_bundle(fetched, plan.policy, query.spelling.query)
 
-    async def _answer_a_function(self, query: Query, identity: Identity, request: object) -> Bundle:
+    async def _answer_a_function(self, query: BundleRequest, identity: Identity, request: object) -> Bundle:
         """The bundle that the body of a mutation or of a reader asks for."""
         call = current.get()
         await held(call)
@@ -379,7 +379,7 @@ class Engine:
 
     async def page(self, name: str, args: Given, *, identity: Identity = ANONYMOUS, request: object = None) -> Page:
         """Answer a reader's own route. Raises as `fetch` does."""
-        function, identity = await self.admit(name, identity=identity, door=Door.ROUTE)
+        function, identity = await self.admit(name, identity=identity, via=Via.ROUTE)
         return await self.page_admitted(function, args, identity=identity, request=request)
 
     async def page_admitted(
@@ -430,11 +430,11 @@ class Engine:
         await self._mutations.purge(invalidations)
         return invalidations
 
-    def _find(self, name: str, door: Door) -> Function:
+    def _find(self, name: str, via: Via) -> Function:
         function = self.graph.functions.get(name)
         if function is None:
             raise no_such_function()
-        if not function.is_for_clients and door is Door.CALL:
+        if not function.is_for_clients and via is Via.CALL:
             if function.is_view:
                 raise no_such_function()
             raise Forbidden("This function is not for clients.")
@@ -446,7 +446,7 @@ class Engine:
             identity = await authorise(function, identity, self._permissions)
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
             return self._failure(error, function.name)
-        return await self.attempt_admitted(function, args, identity=identity, request=request)
+        return await self.call_admitted(function, args, identity=identity, request=request)
 
     def _failure(self, error: Exception, function: str) -> Failure:
         return failure_of(self.errors, function, error)
@@ -487,7 +487,13 @@ class Engine:
         )
 
     async def _compute_with_permissions(
-        self, key: Hashable, asked_by: Computation | None, kept: bool, query: Query, identity: Identity, request: object
+        self,
+        key: Hashable,
+        asked_by: Computation | None,
+        kept: bool,
+        query: BundleRequest,
+        identity: Identity,
+        request: object,
     ) -> Computed:
         """Compute for a token. Where its permissions have changed since it was issued, for this request alone."""
         known = await self._known(Caller(identity, request))
@@ -501,7 +507,7 @@ class Engine:
         return Computed(computed.body, personal=True)
 
     async def _read(
-        self, computation: Computation, query: Query, identity: Identity, request: object, shared: bool
+        self, computation: Computation, query: BundleRequest, identity: Identity, request: object, shared: bool
     ) -> Computed:
         """Run the readers of a bundle and encode what they answer."""
         plan, caller = query.plan, Caller(identity, request)
@@ -550,7 +556,7 @@ def _raised(ended: Answer | Failure) -> Answer:
     return ended
 
 
-def _why_uncached(query: Query) -> str:
+def _why_uncached(query: BundleRequest) -> str:
     """Why the answers of the context, or for nobody in particular, or with such values, are kept nowhere."""
     if isinstance(query.plan.policy.lifetime, Never):
         return "never-stored"
@@ -575,7 +581,7 @@ def _of_a_page(function: Function, result: object) -> object:
     return result if function.is_view else encode_json(_plain(function, result))
 
 
-async def _read_plainly(computation: Computation, query: Query) -> Computed:
+async def _read_plainly(computation: Computation, query: BundleRequest) -> Computed:
     """What the readers answer, where none of them is told who asks."""
     results = {}
     for reader, share in query.calls:
@@ -584,7 +590,7 @@ async def _read_plainly(computation: Computation, query: Query) -> Computed:
     return Computed(encode_json(results))
 
 
-def _key(query: Query, identity: Identity) -> Hashable:
+def _key(query: BundleRequest, identity: Identity) -> Hashable:
     """Which bundle is computed, whether it is kept or not."""
     if query.slot is not None:
         return query.slot.key

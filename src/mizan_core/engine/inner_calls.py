@@ -18,12 +18,12 @@ from ..graph.wrapper import current
 from ..protocol.identity import ANONYMOUS, Identity
 from ..protocol.invalidation import Invalidation, merge
 from ..protocol.values import canonical, jsonable
-from .current_call import Listener, Mutating
+from .current_call import CallOwner, CurrentCall
 
 T = TypeVar("T")
 
 
-class Holder(Listener, Protocol):
+class Holder(CallOwner, Protocol):
     """Holds and purges for the mutations of one graph."""
 
     def hold(self, inner: "Inner") -> None:
@@ -43,14 +43,14 @@ class Holder(Listener, Protocol):
         ...
 
 
-class Inner(Mutating):
+class Inner(CurrentCall):
     """One such call. `function` is None for a mutation that is not in this graph; `sent` narrow what it affects."""
 
     __slots__ = ("_declaration", "_holder", "_noted", "_outer", "_stale", "function", "sent")
 
     def __init__(
         self,
-        outer: Mutating,
+        outer: CurrentCall,
         holder: Holder,
         declaration: Declaration,
         function: Function | None,
@@ -69,7 +69,7 @@ class Inner(Mutating):
             outer.inners.append(self)
 
     @property
-    def root(self) -> Mutating:
+    def root(self) -> CurrentCall:
         return self._outer.root
 
     @property

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ..cache.bundle_cache import BundleCache, Hold
-from ..cache.in_process.holds import MemoryHold
+from ..cache.in_process.holds import InProcessHold
 from ..cache.shared.breaker import CacheState
-from ..cache.shared.holds import BackendHold
-from ..cache.tags import Scope
+from ..cache.shared.holds import SharedHold
+from ..cache.tags import PurgeScope
 from ..errors import CacheUnavailable, CallError, Unavailable
 from ..graph.declare import Declaration
 from ..graph.model import Function, Graph
@@ -17,13 +17,13 @@ from ..graph.narrowing import Outcome, Refused, Returned, Unknown, resolve
 from ..graph.types.snapshots import snapshot
 from ..graph.wrapper import current
 from ..protocol.invalidation import Invalidation, merge
-from ..tasks import Pace, Tasks, Waiting, before_waiting
+from ..tasks import EagerRunner, Tasks, Waiting, before_waiting
 from .answers import Answer, Failure, answered, failure_of
-from .cache_keys import Addresses
-from .current_call import Mutating
+from .cache_keys import CacheKeys
+from .current_call import CurrentCall
 from .failures import ErrorMapping, cancelled_itself, is_cancelled
 from .inner_calls import READING, Inner, Reading, arguments_of, identity_of, misplaced
-from .purge_plans import Purge, Purges
+from .purge_plans import PurgePlan, PurgePlans
 from .runner import Caller, NotBegun, Runner, Wanted
 
 logger = logging.getLogger("mizan")
@@ -46,7 +46,7 @@ class Mutations:
     def __init__(
         self,
         graph: Graph,
-        addresses: Addresses,
+        addresses: CacheKeys,
         cache: BundleCache,
         runner: Runner,
         errors: ErrorMapping,
@@ -59,9 +59,9 @@ class Mutations:
         self._runner = runner
         self._errors = errors
         self._refuses = refuses
-        self._purges = Purges(graph, addresses)
+        self._purges = PurgePlans(graph, addresses)
         self._tasks = Tasks()
-        self._pace = Pace(self._tasks, unheard=_unheard)
+        self._pace = EagerRunner(self._tasks, unheard=_unheard)
 
     def __len__(self) -> int:
         """How many mutations and purges are under way."""
@@ -80,7 +80,7 @@ class Mutations:
 
         Without `may_change`, a body that changes something fails.
         """
-        outer: Mutating | Reading | None = current.get()
+        outer: CurrentCall | Reading | None = current.get()
         if outer is not None:
             return self._for_a_body(outer, function, sent, caller)
         if not function.is_async:
@@ -101,7 +101,7 @@ class Mutations:
         return Waiting(wanted.waiting(ended.work)) if isinstance(ended, Waiting) else ended
 
     def _for_a_body(
-        self, outer: Mutating | Reading, function: Function, sent: Mapping[str, object], caller: Caller
+        self, outer: CurrentCall | Reading, function: Function, sent: Mapping[str, object], caller: Caller
     ) -> Answer | Failure | Waiting[Answer | Failure]:
         """Run a function that the body of another one asks for."""
         if isinstance(outer, Reading):
@@ -112,7 +112,7 @@ class Mutations:
         return self._begun_alone(outer, function, sent, caller)
 
     def _begun_alone(
-        self, outer: Mutating | Reading, function: Function, sent: Mapping[str, object], caller: Caller
+        self, outer: CurrentCall | Reading, function: Function, sent: Mapping[str, object], caller: Caller
     ) -> Answer | Failure | Waiting[Answer | Failure]:
         current.set(None)
         try:
@@ -121,7 +121,7 @@ class Mutations:
             current.set(outer)
 
     async def _joined(
-        self, outer: Mutating, function: Function, sent: Mapping[str, object], caller: Caller
+        self, outer: CurrentCall, function: Function, sent: Mapping[str, object], caller: Caller
     ) -> Answer | Failure:
         """Run a function for the body of another. What it makes stale is stale by that one too, which may commit it."""
         inner = Inner(outer, self, function.declaration, function, sent, caller.identity)
@@ -145,7 +145,7 @@ class Mutations:
         self, function: Function, sent: Mapping[str, object], caller: Caller, may_change: bool, wanted: Wanted = _ALWAYS
     ) -> Answer | Failure:
         """A function that declares to affect nothing: nothing is purged but what its body names."""
-        mutating = Mutating(self, asyncio.get_running_loop(), caller.identity)
+        mutating = CurrentCall(self, asyncio.get_running_loop(), caller.identity)
         around = current.set(mutating if may_change else READING)
         ended: Answer | Failure
         try:
@@ -178,7 +178,7 @@ class Mutations:
     ) -> Answer | Failure:
         """Hold what the arguments determine, run, resolve what became stale, purge: in that order, to the end."""
         purge = self._purges.determined(function, sent, caller.identity)
-        mutating = Mutating(self, asyncio.get_running_loop(), caller.identity)
+        mutating = CurrentCall(self, asyncio.get_running_loop(), caller.identity)
         hold = mutating.hold = self._cache.hold(purge.scopes)
         current.set(mutating)
         ended: Answer | Failure
@@ -186,7 +186,7 @@ class Mutations:
         refused = True  # until the function begins, nothing can have happened
         kept = snapshot(sent, function.fragile) if function.fragile else sent
         try:
-            if isinstance(hold, MemoryHold):
+            if isinstance(hold, InProcessHold):
                 # Until the function first waits, nobody else has a turn, and nothing need be held.
                 work: Awaitable[Any] = before_waiting(self._begun(function, sent, caller, wanted), hold.begin)
             elif await self._refuses_to_run(hold):
@@ -228,7 +228,7 @@ class Mutations:
             return function.call(**sent)  # type: ignore[no-any-return]  # it is a coroutine
         return self._runner.to_the_end(function, sent, caller, answered, wanted)
 
-    async def _settle(self, hold: Hold | None, purge: Purge) -> Failure | None:
+    async def _settle(self, hold: Hold | None, purge: PurgePlan) -> Failure | None:
         """End the hold and purge; a failure, if that is insisted on and takes too long to be told as a success."""
         late = await self._cache.settle(hold or self._cache.hold(()), purge.scopes, insist=self._refuses)
         if late is not None:
@@ -237,7 +237,7 @@ class Mutations:
             self._cache.reclaim(context)
         return None
 
-    def hear(self, mutating: Mutating, invalidation: Invalidation) -> None:
+    def on_named(self, mutating: CurrentCall, invalidation: Invalidation) -> None:
         """Hold what the body of a function names, from then on. Called on the loop's thread or on the function's."""
         root, scopes = mutating.root, self._addresses.purged([invalidation])
         if _runs_here(root.loop):
@@ -245,7 +245,7 @@ class Mutations:
         else:
             root.loop.call_soon_threadsafe(self._extend, root, scopes)
 
-    def inner(self, mutating: Mutating, declaration: Declaration, sent: Mapping[str, object]) -> Inner:
+    def inner(self, mutating: CurrentCall, declaration: Declaration, sent: Mapping[str, object]) -> Inner:
         """A mutation that a function's body calls as a function of Python."""
         function = self.graph.functions.get(declaration.name)
         if function is None or function.declaration is not declaration:
@@ -275,12 +275,12 @@ class Mutations:
     async def _held(self, inner: Inner) -> None:
         root = inner.root
         self._extend(root, self._determined(inner))
-        if isinstance(root.hold, BackendHold):
+        if isinstance(root.hold, SharedHold):
             await root.hold.written()
             if self._refuses and self._cache.state is CacheState.DOWN:
                 raise Unavailable
 
-    def _determined(self, inner: Inner) -> Sequence[Scope]:
+    def _determined(self, inner: Inner) -> Sequence[PurgeScope]:
         """What is known to be stale before an inner call runs."""
         if inner.function is None:
             return self._addresses.purged(inner.stale)
@@ -301,14 +301,14 @@ class Mutations:
         work = self._settle(None, self._purges.of(inner.stale))
         inner.loop.call_soon_threadsafe(self._tasks.begin, work)
 
-    def _extend(self, root: Mutating, scopes: Sequence[Scope]) -> None:
+    def _extend(self, root: CurrentCall, scopes: Sequence[PurgeScope]) -> None:
         """Hold more, unless the function has ended meanwhile, and it is purged already."""
         if not root.has_ended and scopes:
             if root.hold is None:
                 root.hold = self._cache.hold(())
             root.hold.extend(scopes)
 
-    async def _refuses_to_run(self, hold: BackendHold) -> bool:
+    async def _refuses_to_run(self, hold: SharedHold) -> bool:
         """Begin the hold; whether it cannot be written, or its purge could not, and the deployment takes no risk."""
         try:
             await hold.begin()
@@ -324,10 +324,10 @@ def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
         return False
 
 
-async def held(mutating: Mutating | Reading) -> None:
+async def held(mutating: CurrentCall | Reading) -> None:
     """See to it that everything is held that is to be, for the function is about to look at the cache itself."""
     root = mutating.root
-    if isinstance(root.hold, BackendHold):
+    if isinstance(root.hold, SharedHold):
         await root.hold.written()
     elif root.hold is not None and not root.has_ended:
         root.hold.begin()  # which it has not, if the function has never waited so far
@@ -347,7 +347,7 @@ def _outcome_of_error(error: Exception) -> Outcome:
     return Refused() if refused else Unknown()
 
 
-def _changed_nothing(outcome: Outcome, purge: Purge) -> bool:
+def _changed_nothing(outcome: Outcome, purge: PurgePlan) -> bool:
     """Whether a function was refused, and neither its body nor a mutation that it called named anything."""
     return isinstance(outcome, Refused) and not purge.invalidations
 

@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from ..cache.tags import Scope
+from ..cache.tags import PurgeScope
 from ..graph.declare import Binding, CallerId
 from ..graph.model import Function, Graph
 from ..graph.narrowing import Running, resolve
 from ..memo import Memo
 from ..protocol.identity import Identity
 from ..protocol.invalidation import Invalidation
-from .cache_keys import Addresses
+from .cache_keys import CacheKeys
 
 # Mutations of a few thousand users at a time.
 _REMEMBERED_BYTES = 4 * 1024 * 1024
@@ -26,25 +26,25 @@ _RUNNING = Running()
 
 
 @dataclass(frozen=True, slots=True)
-class Purge:
+class PurgePlan:
     """What is out of date, and where that is kept. `whole`: the contexts of which nothing is left."""
 
     invalidations: tuple[Invalidation, ...]
-    scopes: tuple[Scope, ...]
+    scopes: tuple[PurgeScope, ...]
     whole: tuple[str, ...]
 
 
-class Purges:
+class PurgePlans:
     """The purges of one graph's mutations. Those that depend on a few plain values alone are remembered by these."""
 
-    def __init__(self, graph: Graph, addresses: Addresses) -> None:
+    def __init__(self, graph: Graph, addresses: CacheKeys) -> None:
         self._graph = graph
         self._addresses = addresses
         self._deciding = {one: one.deciding for one in graph.functions.values() if self._is_pure(one)}
         self._by_caller = {function for function in self._deciding if _depends_on_caller(function)}
-        self._memo: Memo[tuple[object, ...], Purge] = Memo(_REMEMBERED_BYTES)
+        self._memo: Memo[tuple[object, ...], PurgePlan] = Memo(_REMEMBERED_BYTES)
 
-    def determined(self, function: Function, sent: Mapping[str, object], identity: Identity) -> Purge:
+    def determined(self, function: Function, sent: Mapping[str, object], identity: Identity) -> PurgePlan:
         """What a function's arguments say before it runs. `sent` are validated."""
         deciding = self._deciding.get(function)
         if deciding is None:
@@ -59,10 +59,10 @@ class Purges:
             self._memo.put(values, purge, _size(values, purge))
         return purge
 
-    def of(self, invalidations: Sequence[Invalidation]) -> Purge:
+    def of(self, invalidations: Sequence[Invalidation]) -> PurgePlan:
         """The purge of exactly these."""
         whole = tuple({one.context: None for one in invalidations if one.is_whole})
-        return Purge(tuple(invalidations), self._addresses.purged(invalidations), whole)
+        return PurgePlan(tuple(invalidations), self._addresses.purged(invalidations), whole)
 
     def _is_pure(self, function: Function) -> bool:
         """Whether the same values always say the same."""
@@ -72,7 +72,7 @@ class Purges:
             for name, _ in affect.bindings
         )
 
-    def _determined(self, function: Function, sent: Mapping[str, object], identity: Identity) -> Purge:
+    def _determined(self, function: Function, sent: Mapping[str, object], identity: Identity) -> PurgePlan:
         return self.of(resolve(self._graph, function, sent, identity, _RUNNING))
 
 
@@ -84,6 +84,6 @@ def _depends_on_caller(function: Function) -> bool:
     return any(isinstance(binding, CallerId) for binding in _bindings(function))
 
 
-def _size(values: tuple[object, ...], purge: Purge) -> int:
+def _size(values: tuple[object, ...], purge: PurgePlan) -> int:
     """About how many bytes a purge takes with its values, which are the caller's to choose."""
     return len(purge.invalidations) * (_PURGE_BYTES + 8 * sum(map(sys.getsizeof, values)))

@@ -25,7 +25,7 @@ class InnerCall(AbstractContextManager["InnerCall"], AbstractAsyncContextManager
         ...
 
 
-class CurrentCall(Protocol):
+class OuterCall(Protocol):
     """The call whose function is running."""
 
     def inner(self, declaration: Any, sent: Mapping[str, object]) -> InnerCall:
@@ -85,18 +85,18 @@ def joining(function: Callable[..., Any], declared: Callable[[object], Any]) -> 
     """A function with the same signature that joins the running call. `declared` tells which declaration it bears."""
     bind = functools.cache(lambda: inspect.signature(function).bind)
 
-    def inner_of(call: CurrentCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> InnerCall:
+    def inner_of(call: OuterCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> InnerCall:
         return call.inner(declared(wrapper), bind()(*args, **kwargs).arguments)
 
     async def awaited(*args: Any, **kwargs: Any) -> Any:
-        call: CurrentCall | None = current.get()
+        call: OuterCall | None = current.get()
         if call is None:
             return await function(*args, **kwargs)
         async with inner_of(call, args, kwargs) as inner:
             return inner.returned(await function(*args, **kwargs))
 
     def called(*args: Any, **kwargs: Any) -> Any:
-        call: CurrentCall | None = current.get()
+        call: OuterCall | None = current.get()
         if call is None:
             return function(*args, **kwargs)
         with inner_of(call, args, kwargs) as inner:

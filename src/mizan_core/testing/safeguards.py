@@ -11,7 +11,7 @@ from unittest import mock
 from ..cache.backends import redis_scripts
 from ..cache.bundle_cache import BundleCache
 from ..cache.held_tags import HeldTag
-from ..cache.shared.breaker import GuardedHoldingCache
+from ..cache.shared.breaker import HoldingCircuitBreaker
 from ..cache.single_flight import Flight
 from ..cache.turns import Turns
 from ..engine import mutations
@@ -29,11 +29,11 @@ def _set_in_any_case(cache: BundleCache, tag: str, nonce: bytes) -> Any:
     return cache._backend.set(tag, nonce, cache._max_age)
 
 
-async def _held_by_nobody(cache: GuardedHoldingCache, tags: Sequence[str], holder: str, ttl: float) -> None:
+async def _held_by_nobody(cache: HoldingCircuitBreaker, tags: Sequence[str], holder: str, ttl: float) -> None:
     pass
 
 
-def _deleted_by_anybody(cache: GuardedHoldingCache, tags: Sequence[str], holder: str) -> Any:
+def _deleted_by_anybody(cache: HoldingCircuitBreaker, tags: Sequence[str], holder: str) -> Any:
     return cache.delete(*tags)
 
 
@@ -95,8 +95,8 @@ _GIVEN_BACK = "if held and (#others > 0 or crowd > 0) then"
 SAFEGUARDS: dict[str, tuple[Replaced, ...]] = {
     "stamps": (Replaced(BundleCache, "_store", _stored_under_the_stamps_of_now),),
     "add-if-absent": (Replaced(BundleCache, "_add", _set_in_any_case),),
-    "holds": (Replaced(GuardedHoldingCache, "hold", _held_by_nobody),),
-    "last-holder": (Replaced(GuardedHoldingCache, "release", _deleted_by_anybody),),
+    "holds": (Replaced(HoldingCircuitBreaker, "hold", _held_by_nobody),),
+    "last-holder": (Replaced(HoldingCircuitBreaker, "release", _deleted_by_anybody),),
     "joining-by-stamps": (Replaced(Flight, "may_be_joined_with", _joined_by_anybody),),
     "joining-the-next": (Replaced(Turns, "_to_join", _the_one_under_way),),
     "expired-may-have-written": (

@@ -7,10 +7,10 @@ from ..backends.backend import HELD
 from ..backends.memory import MemoryCache
 from ..held_tags import ABSENT, HeldTag
 from ..holds import Renewals
-from ..tags import Nonces, Scope
+from ..tags import PurgeScope, TagValues
 
 
-class MemoryHold:
+class InProcessHold:
     """The scopes that one running mutation holds, once it has begun, and until it `end`s.
 
     A mutation that never lets others have a turn need not begin: nobody could see that it held anything.
@@ -18,7 +18,7 @@ class MemoryHold:
 
     __slots__ = ("_holder", "_ledger", "_renewals", "_scopes", "_tags")
 
-    def __init__(self, ledger: "MemoryLedger", renewals: Renewals, scopes: Sequence[Scope]) -> None:
+    def __init__(self, ledger: "InProcessHolds", renewals: Renewals, scopes: Sequence[PurgeScope]) -> None:
         self._ledger = ledger
         self._renewals = renewals
         self._scopes = scopes
@@ -30,7 +30,7 @@ class MemoryHold:
         if self._scopes:
             self._hold(self._scopes)
 
-    def extend(self, scopes: Sequence[Scope]) -> None:
+    def extend(self, scopes: Sequence[PurgeScope]) -> None:
         """Hold more, from now on."""
         new = [scope for scope in scopes if scope not in self._scopes]
         if new:
@@ -41,7 +41,7 @@ class MemoryHold:
         """Write it again, for another while."""
         self._ledger.hold(self._tags or (), self._holder)
 
-    def end(self, purged: Sequence[Scope]) -> None:
+    def end(self, purged: Sequence[PurgeScope]) -> None:
         """Let go of everything held, and purge it and `purged`; a tag that another mutation holds stays held."""
         scopes = purged if purged is self._scopes else (*self._scopes, *purged)
         if self._tags is not None:
@@ -57,7 +57,7 @@ class MemoryHold:
             for tag in self._tags:
                 self._ledger.restore(tag, self._holder)
 
-    def _hold(self, scopes: Sequence[Scope]) -> None:
+    def _hold(self, scopes: Sequence[PurgeScope]) -> None:
         if self._tags is None:
             self._tags = {}
             self._holder = self._ledger.new_holder()
@@ -68,13 +68,13 @@ class MemoryHold:
         self._renewals.add(self)
 
 
-class MemoryLedger:
+class InProcessHolds:
     """Who holds which tag.
 
     As in a backend, a whole context that others' entries are in is held and purged along with a scope of it.
     """
 
-    def __init__(self, memory: MemoryCache, nonces: Nonces, *, seconds: float, max_age: float) -> None:
+    def __init__(self, memory: MemoryCache, nonces: TagValues, *, seconds: float, max_age: float) -> None:
         self._memory = memory
         self._nonces = nonces
         self._seconds = seconds
@@ -96,7 +96,7 @@ class MemoryLedger:
             held.hold(holder, now + self._seconds, now)
             self._show(tag, held, holder)
 
-    def claims(self, scope: Scope) -> bool:
+    def claims(self, scope: PurgeScope) -> bool:
         """Whether the whole context's entries are of this fingerprint, or there are none, and so will be."""
         cell = self._memory.cell(scope.whole)
         if cell is None:
@@ -104,7 +104,7 @@ class MemoryLedger:
             return self._memory.put(scope.whole, nonce, sys.getsizeof(nonce), self._max_age) is not None
         return self._nonces.made_by(cell.value, scope.fingerprint)
 
-    def purge(self, scopes: Iterable[Scope], holder: str) -> None:
+    def purge(self, scopes: Iterable[PurgeScope], holder: str) -> None:
         """Purge these scopes, of which nothing is held for this holder any more."""
         for scope in scopes:
             if scope.tag in self._held:
@@ -141,7 +141,7 @@ class MemoryLedger:
         else:
             self._memory.forget(tag)
 
-    def _renew(self, scope: Scope) -> None:
+    def _renew(self, scope: PurgeScope) -> None:
         """Purge a tag that nobody holds: another nonce does what forgetting it does, and no reader has to add one."""
         cell = self._memory.cell(scope.tag)
         if cell is not None:
@@ -150,7 +150,7 @@ class MemoryLedger:
             else:
                 self._memory.forget(scope.tag)
 
-    def _is_foreign(self, scope: Scope) -> bool:
+    def _is_foreign(self, scope: PurgeScope) -> bool:
         cell = self._memory.cell(scope.whole)
         if cell is None or self._nonces.made_by(cell.value, scope.fingerprint):
             return False

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from ..backends.memory import Cell, MemoryCache
 from ..entries import Entry
 from ..slots import Kept, Slot
-from ..tags import Nonces
+from ..tags import TagValues
 
 _COUNTER_BYTES = 7
 
@@ -19,10 +19,10 @@ _COUNTER_BYTES = 7
 Stamped: TypeAlias = tuple[tuple[bytes, ...], Sequence[Cell]]
 
 
-class LocalBundles:
+class InProcessStore:
     """Entries and stamps in a `MemoryCache`. `clock()` gives seconds since 1970, `max_age` is the life of a tag."""
 
-    def __init__(self, memory: MemoryCache, nonces: Nonces, clock: Callable[[], float], max_age: float) -> None:
+    def __init__(self, memory: MemoryCache, nonces: TagValues, clock: Callable[[], float], max_age: float) -> None:
         self._memory = memory
         self._nonces = nonces
         self._clock = clock
@@ -90,7 +90,7 @@ def is_unchanged(stamped: Stamped) -> bool:
 def counting(random: Callable[[int], bytes]) -> Callable[[int], bytes]:
     """Unique bytes for what stays in this process, where nobody could use a guess: they cost no system call each."""
     numbers = itertools.count()
-    prefix = random(Nonces.RANDOM_BYTES - _COUNTER_BYTES)
+    prefix = random(TagValues.RANDOM_BYTES - _COUNTER_BYTES)
     return lambda count: (prefix + next(numbers).to_bytes(_COUNTER_BYTES, "big"))[-count:]
 
 

@@ -45,7 +45,7 @@ class _Bounded(Awaitable[T]):
 
     __slots__ = ("_guard", "_operation")
 
-    def __init__(self, guard: "GuardedCache", operation: Awaitable[T]) -> None:
+    def __init__(self, guard: "CircuitBreaker", operation: Awaitable[T]) -> None:
         self._guard = guard
         self._operation = operation
 
@@ -151,7 +151,7 @@ class _Deadlines:
             self._look_again(loop)
 
 
-class GuardedCache:
+class CircuitBreaker:
     """The same backend, whose every failure is a `CacheUnavailable` within the deadline.
 
     Raises `DeclarationError` for what is no backend.
@@ -265,7 +265,7 @@ class GuardedCache:
         return True
 
 
-class GuardedHoldingCache(GuardedCache):
+class HoldingCircuitBreaker(CircuitBreaker):
     """The same for a backend that counts holders across processes."""
 
     def __init__(self, backend: Any, *, deadline: float = DEFAULT_DEADLINE_SECONDS) -> None:

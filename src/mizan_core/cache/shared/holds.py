@@ -7,14 +7,14 @@ from typing import Any
 
 from ..backends.backend import HELD, CacheBackend, RestoringBackend, together
 from ..holds import Renewals
-from ..tags import Nonces, Scope
+from ..tags import PurgeScope, TagValues
 
 
-class BackendHold:
+class SharedHold:
     """The scopes that one running mutation holds, renewed until it `end`s."""
 
     def __init__(
-        self, ledger: "BackendLedger", renewals: Renewals, holder: Callable[[], str], scopes: Iterable[Scope]
+        self, ledger: "SharedHolds", renewals: Renewals, holder: Callable[[], str], scopes: Iterable[PurgeScope]
     ) -> None:
         self._ledger = ledger
         self._renewals = renewals
@@ -37,7 +37,7 @@ class BackendHold:
             self._renewals.add(self)
             await self._hold(tuple(self._scopes.values()))
 
-    def extend(self, scopes: Sequence[Scope]) -> None:
+    def extend(self, scopes: Sequence[PurgeScope]) -> None:
         """Hold more, as soon as that can be written."""
         new = {scope.tag: scope for scope in scopes if scope.tag not in self._scopes}
         if new:
@@ -51,7 +51,7 @@ class BackendHold:
         if self._writes:
             await asyncio.wait(self._writes)
 
-    async def end(self, purged: Iterable[Scope]) -> None:
+    async def end(self, purged: Iterable[PurgeScope]) -> None:
         """Let go of everything held, and purge it and `purged`; a tag that another mutation holds stays held.
 
         Raises `CacheUnavailable`; then `owed` says what is still to be released.
@@ -85,7 +85,7 @@ class BackendHold:
         """Begin to write it again, for another while."""
         self._write(self._ledger.renew(tuple(self._tags), self.holder))
 
-    async def _hold(self, scopes: Sequence[Scope]) -> None:
+    async def _hold(self, scopes: Sequence[PurgeScope]) -> None:
         self._tags.update(dict.fromkeys(await self._ledger.hold(scopes, self._tags, self.holder)))
 
     def _write(self, write: Coroutine[Any, Any, None]) -> None:
@@ -99,7 +99,7 @@ class BackendHold:
             task.exception()  # a hold that could not be written leaves a crash more of a window, and no more than that
 
 
-class BackendLedger:
+class SharedHolds:
     """Where holds are written. What need not wait for an answer travels together; a failure is a `CacheUnavailable`.
 
     A context's whole tag says by which scope shapes its entries were made. Where a process with other shapes made
@@ -107,7 +107,7 @@ class BackendLedger:
     """
 
     def __init__(
-        self, backend: CacheBackend, holds: RestoringBackend, nonces: Nonces, *, seconds: float, max_age: float
+        self, backend: CacheBackend, holds: RestoringBackend, nonces: TagValues, *, seconds: float, max_age: float
     ) -> None:
         self._backend = backend
         self._holds = holds
@@ -115,7 +115,7 @@ class BackendLedger:
         self._seconds = seconds
         self._max_age = max_age
 
-    async def hold(self, scopes: Sequence[Scope], held: Container[str], holder: str) -> Sequence[str]:
+    async def hold(self, scopes: Sequence[PurgeScope], held: Container[str], holder: str) -> Sequence[str]:
         """Hold the tags of these scopes; and, except for those in `held`, whole contexts that others' entries are in.
 
         The tags of these whole contexts are returned. A whole tag that is absent is made one of this fingerprint's.
@@ -133,7 +133,7 @@ class BackendLedger:
         foreign = [
             scope.whole
             for place, scope in enumerate(wholes)
-            if not (claimed[place] or Nonces.made_by(values[place] or b"", scope.fingerprint))
+            if not (claimed[place] or TagValues.made_by(values[place] or b"", scope.fingerprint))
         ]
         if foreign:
             await self._holds.hold(foreign, holder, self._seconds)
@@ -147,7 +147,7 @@ class BackendLedger:
         """Let go of these tags, which get back what they had where nothing can have been written."""
         await self._holds.restore(tags, holder, self._max_age)
 
-    async def release(self, scopes: Iterable[Scope], tags: Sequence[str], holder: str) -> None:
+    async def release(self, scopes: Iterable[PurgeScope], tags: Sequence[str], holder: str) -> None:
         """Release these tags, and the whole contexts of those scopes whose entries other shapes have made."""
         wholes = [scope for scope in _narrow(scopes) if scope.whole not in tags]
         if not wholes:
@@ -159,20 +159,20 @@ class BackendLedger:
         foreign = [
             scope.whole
             for scope, value in zip(wholes, values, strict=True)
-            if value is not None and not value.startswith(HELD) and not Nonces.made_by(value, scope.fingerprint)
+            if value is not None and not value.startswith(HELD) and not TagValues.made_by(value, scope.fingerprint)
         ]
         if foreign:
             await self._holds.release(foreign, holder)
 
 
-class LocalHolds:
+class HoldsCountedHere:
     """`hold` and `release` over five verbs: holders are counted within this process alone.
 
     Another process's mutation of the same scope may therefore end this one's hold early. That matters only if this
     process then dies between its commit and its purge.
     """
 
-    def __init__(self, backend: CacheBackend, nonces: Nonces, seconds: float) -> None:
+    def __init__(self, backend: CacheBackend, nonces: TagValues, seconds: float) -> None:
         self._backend = backend
         self._nonces = nonces
         self._seconds = seconds
@@ -209,6 +209,6 @@ class LocalHolds:
         return bool(holders)
 
 
-def _narrow(scopes: Iterable[Scope]) -> list[Scope]:
+def _narrow(scopes: Iterable[PurgeScope]) -> list[PurgeScope]:
     """One scope for each context that is not purged whole."""
     return list({scope.whole: scope for scope in scopes if scope.tag != scope.whole}.values())

@@ -24,7 +24,7 @@ _COLLAPSED = ""
 BATCH = 200
 
 
-class Debts:
+class OwedPurges:
     """Remembers them, tries again, and has their contexts bypassed until then."""
 
     def __init__(self, holds: HoldingBackend) -> None:
