@@ -21,12 +21,11 @@ except ImportError as error:
 from mizan_core.errors import BadRequest, HeaderError
 from mizan_core.protocol.bodies import encode_json, parse_json, read_invalidations
 from mizan_core.protocol.cache_headers import etag_of
-from mizan_core.protocol.headers import decode_header
+from mizan_core.protocol.headers import MAXIMUM_HEADER_BYTES, decode_header
 from mizan_core.protocol.invalidation import Invalidation, touches
-from mizan_core.protocol.mounted import MAXIMUM_HEADER_BYTES
 from mizan_core.protocol.problems import read_problem
 from mizan_core.protocol.urls import canonical_query, encode_text
-from mizan_core.protocol.values import canonical, jsonable, texts_of
+from mizan_core.protocol.values import jsonable, texts_of
 
 Params: TypeAlias = Mapping[str, object]
 Token: TypeAlias = str | Callable[[], str | Awaitable[str | None] | None]
@@ -403,16 +402,12 @@ def _touches(invalidation: Invalidation, bundle: _Bundle) -> bool:
 
 def _spell(params: Params, defaults: Params) -> tuple[dict[str, str | None], str]:
     """The canonical texts of all parameters that are known, and the canonical URL's query (protocol, section 8)."""
-    given = {name: jsonable(params[name]) for name in sorted(params) if params[name] is not None}
+    given = {name: jsonable(value) for name, value in params.items() if value is not None}
     nulls = {name: None for name, value in defaults.items() if value is None}
-    texts: dict[str, str | None] = {**nulls, **texts_of({**defaults, **given})}
     usual = texts_of(defaults)
-    pairs: list[tuple[str, str]] = []
-    for name, value in given.items():
-        if texts[name] != usual.get(name):
-            members = value if isinstance(value, list) else [value]
-            pairs.extend((name, canonical(member)) for member in members)
-    return texts, canonical_query(pairs)
+    known = {**usual, **texts_of(given)}
+    texts: dict[str, str | None] = {**nulls, **known}
+    return texts, canonical_query(known, given, usual)
 
 
 def _read_bundle(response: httpx.Response, known: _Known | None) -> _Known:

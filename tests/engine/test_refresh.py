@@ -16,7 +16,8 @@ from mizan_core import BadRequest, Context, Engine, Forbidden, Invalidation, bui
 from mizan_core.engine.answers import Answer, Refreshed
 from mizan_core.engine.refresh import MAXIMUM_BUNDLES, MAXIMUM_DATA_BYTES, MAXIMUM_SECONDS, Stale, refresh
 from mizan_core.graph.model import Graph
-from mizan_core.protocol.mounted import MAXIMUM_HEADER_BYTES, Mounted, read_mounted
+from mizan_core.protocol.headers import MAXIMUM_HEADER_BYTES
+from mizan_core.protocol.mounted import Mounted, read_mounted
 from mizan_core.protocol.urls import Pairs, encode_text
 from tests.counting import calls
 from tests.virtual_time import run, stall

@@ -1,6 +1,8 @@
 """What a call makes stale (protocol, section 4), rule by rule. The rules together are in test_narrowing.py."""
 
 import asyncio
+import copy
+import pickle
 import uuid
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, NewType
@@ -22,6 +24,7 @@ from mizan_core import (
     Result,
     build,
     decode_header,
+    encode_header,
     invalidate,
 )
 from mizan_core.engine.current_call import CurrentCall, current
@@ -66,6 +69,13 @@ def stale(
 
 
 class TestInvalidation:
+    def test_one_that_was_written_can_be_pickled_and_copied(self) -> None:
+        written = Invalidation("user", {"user_id": 5})
+        assert encode_header([written]) == "user;user_id=5"
+        for again in (pickle.loads(pickle.dumps(written)), copy.deepcopy(written)):
+            assert again == written
+            assert encode_header([again]) == "user;user_id=5"
+
     def test_two_are_equal_if_their_canonical_texts_are(self) -> None:
         assert Invalidation("user", {"user_id": 5, "x": None}) == Invalidation("user", {"user_id": "5"})
         assert hash(Invalidation("user", {"a": 1.0, "b": True})) == hash(Invalidation("user", {"b": "true", "a": 1}))

@@ -11,7 +11,7 @@ from mizan_core.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
 from mizan_core.graph.inputs import MAXIMUM_FIELDS
 from mizan_core.graph.model import Function
 from mizan_core.protocol.bodies import as_arguments, parse_json
-from mizan_core.protocol.urls import Pairs, unquoted
+from mizan_core.protocol.urls import Pairs, decode_text
 
 from .sent_headers import SentHeaders
 
@@ -199,14 +199,21 @@ def _pair(piece: bytes) -> tuple[str, str]:
 
 
 def _decoded(raw: bytes) -> str:
-    return _from_utf8(unquoted(raw.replace(b"+", b" ")))
+    try:
+        return decode_text(raw.replace(b"+", b" "))
+    except UnicodeDecodeError:
+        raise _not_utf8() from None
 
 
 def _from_utf8(raw: bytes) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError:
-        raise BadRequest("A field's name or value is not UTF-8.") from None
+        raise _not_utf8() from None
+
+
+def _not_utf8() -> BadRequest:
+    return BadRequest("A field's name or value is not UTF-8.")
 
 
 def _too_many_fields() -> BadRequest:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
-from typing import Any
 from uuid import UUID
 
 from ..cache.slots import Slot
@@ -16,7 +15,7 @@ from ..graph.model import ContextPlan, Function
 from ..graph.types.round_trip import read_back
 from ..graph.types.snapshots import copied
 from ..protocol.urls import canonical_query
-from ..protocol.values import canonical, jsonable
+from ..protocol.values import canonical
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,23 +88,19 @@ class BundleRequest:
 def spell(plan: ContextPlan, sent: Mapping[str, object]) -> Spelling:
     """Defaults filled in, nulls left out. Raises `InvalidInput` for a value that has no canonical text."""
     texts: dict[str, str] = {}
-    pairs: list[tuple[str, str]] = []
     for name, parameter in plan.parameters.items():
         text = _text(plan.validator, name, sent[name]) if name in sent else parameter.default_text
         if text is None:
             continue
         texts[name] = text
-        if text != parameter.default_text:
-            members: Any = jsonable(sent[name]) if parameter.is_list else [text]
-            pairs.extend((name, canonical(member)) for member in members)
-        elif name in sent:  # what is computed is what the canonical URL says, which leaves it out
+        if name in sent and text == parameter.default_text:  # readers are given what the canonical URL says
             sent = {key: value for key, value in sent.items() if key != name}
     if plan.round_trips:
         again = read_back(plan.round_trips, sent)
         if again is None:
             return Spelling(texts, None, sent)
         sent = again
-    return Spelling(texts, canonical_query(pairs), sent)
+    return Spelling(texts, canonical_query(texts, sent, plan.defaults), sent)
 
 
 def page_texts(function: Function, sent: Mapping[str, object]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from ..errors import DeclarationError
 from ..protocol.cache_policy import Lifetime, Never, Per, Seconds
 from ..protocol.invalidation import Invalidation
 from ..protocol.urls import canonical_query, encode_text, page_url
-from ..protocol.values import canonical, jsonable
+from ..protocol.values import jsonable, texts_of
 from .declare import Arg, Binding, ByBody, ByName, Result
 from .model import Affect, ContextPlan, Function, Graph
 from .signature import sent_names
@@ -175,24 +175,15 @@ def _access_members(function: Function) -> dict[str, Any]:
 
 def _endpoint_url(endpoint: str, context: Mapping[str, Any], scope: Mapping[str, object]) -> str:
     """Exact where the scope has every parameter, and so determines the canonical URL."""
-    defaults = context.get("defaults", {})
-    pairs: list[tuple[str, str]] = []
-    for name in context["params"]:
-        if name in scope and scope[name] is None:  # which a URL spells by leaving it out
-            continue
-        texts = _spelled(scope[name]) if name in scope else None
-        if texts is None:
-            return f"{endpoint}*"
-        if canonical(scope[name]) != defaults.get(name):
-            pairs.extend((name, text) for text in texts)
-    query = canonical_query(pairs)
+    if any(name not in scope for name in context["params"]):
+        return f"{endpoint}*"
+    texts = texts_of({name: scope[name] for name in context["params"]})
+    if any(_may_be_a_list(scope[name], text) for name, text in texts.items()):
+        return f"{endpoint}*"
+    query = canonical_query(texts, scope, context.get("defaults", {}))
     return f"{endpoint}?{query}" if query else endpoint
 
 
-def _spelled(value: object) -> list[str] | None:
-    """A value as a URL has it, a list one by one; None for a text from a header that may have been a list."""
-    plain = jsonable(value)
-    if isinstance(plain, list):
-        return [canonical(member) for member in plain]
-    text = canonical(plain)
-    return None if text.startswith("[") else [text]
+def _may_be_a_list(value: object, text: str) -> bool:
+    """Whether a value may have been a list before a header made it a text: a URL would spell that list otherwise."""
+    return text.startswith("[") and not isinstance(jsonable(value), list)

@@ -95,13 +95,11 @@ def refreshing_body(
 
 
 def _entries(invalidations: Iterable[Invalidation]) -> bytes:
-    return b"[%b]" % b",".join([one.json_entry or _encode_entry(one) for one in invalidations])
+    return b"[%b]" % b",".join([one.encoded(_encode_entry) for one in invalidations])
 
 
 def _encode_entry(invalidation: Invalidation) -> bytes:
-    encoded = bytes(memoryview(encode_json(_entry(invalidation))))  # a copy, without the encoder's spare room
-    object.__setattr__(invalidation, "json_entry", encoded)
-    return encoded
+    return bytes(memoryview(encode_json(_entry(invalidation))))  # a copy, without the encoder's spare room
 
 
 def _entry(invalidation: Invalidation) -> object:

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 
 from ..errors import HeaderError, InvalidValue
 from .invalidation import Invalidation, merge
-from .urls import encode_text, unquoted
+from .urls import decode_text, encode_text
 
-# Proxies and servers commonly refuse header lines between 4 and 8 KiB.
-MAXIMUM_BYTES = 4096
+# Proxies and servers commonly refuse header lines between 4 and 8 KiB. Holds for every header that grows.
+MAXIMUM_HEADER_BYTES = 4096
 
 _TEXT = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+:@]|%[0-9A-Fa-f]{2})*")
 
@@ -24,9 +24,9 @@ def encode_header(invalidations: Iterable[Invalidation]) -> str:
     if any(entry.nulls for entry in entries):
         entries = list(merge(Invalidation(one.context, one.params, one.function) for one in entries))
     while True:
-        texts = [entry.header_entry or _encode_entry(entry) for entry in entries]
+        texts = [entry.encoded(_encode_entry) for entry in entries]
         line = ", ".join(texts)
-        if len(line) <= MAXIMUM_BYTES:
+        if len(line) <= MAXIMUM_HEADER_BYTES:
             return line
         pieces = [(entry.context, text) for entry, text in zip(entries, texts, strict=True)]
         largest = _largest_group(pieces, {entry.context for entry in entries if entry != Invalidation(entry.context)})
@@ -48,11 +48,9 @@ def _encode_entry(entry: Invalidation) -> str:
             head += f"/{_encode_name('function', entry.function)}"
         texts = entry.texts
         pairs = (f";{_encode_name('parameter', name)}={encode_text(texts[name])}" for name in sorted(texts))
-        text = head + "".join(pairs)
+        return head + "".join(pairs)
     except (InvalidValue, UnicodeEncodeError) as error:
         raise HeaderError(f"An invalidation of {entry.context!r} has a value that cannot be written.") from error
-    object.__setattr__(entry, "header_entry", text)
-    return text
 
 
 def _encode_name(what: str, name: str) -> str:
@@ -103,6 +101,6 @@ def _decode_text(text: str, member: str) -> str:
     if not _TEXT.fullmatch(text):
         raise HeaderError(f"{text!r} in {member!r} has a character or a percent sign that does not belong there.")
     try:
-        return unquoted(text.encode()).decode()
+        return decode_text(text.encode())
     except UnicodeDecodeError:
         raise HeaderError(f"{text!r} in {member!r} is not UTF-8.") from None

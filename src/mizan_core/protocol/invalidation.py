@@ -1,13 +1,24 @@
 """The value that says what is out of date, and how such values merge and match (protocol, sections 3 to 5)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from .values import texts_of
 
+T = TypeVar("T")
+
+
+class _Encodings:
+    """A slot for `Invalidation.encoded`. It is no field, so it is neither shown, pickled nor serialised."""
+
+    __slots__ = ("_encodings",)
+
+    _encodings: dict[Callable[..., Any], Any]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Invalidation:
+class Invalidation(_Encodings):
     """A context, or one function of it, is out of date for the bundles whose parameters equal `params`.
 
     No parameters mean the whole context. Values are JSON values, or texts where they were read from a header; two
@@ -19,10 +30,6 @@ class Invalidation:
     params: Mapping[str, object] = field(default_factory=dict)
     function: str | None = None
     nulls: frozenset[str] = frozenset()
-    _texts: dict[str, str] | None = field(default=None, init=False, repr=False)
-    # What whoever writes it first leaves here: an entry of the header, and one of `invalidate` in an answer.
-    header_entry: str | None = field(default=None, init=False, repr=False)
-    json_entry: bytes | None = field(default=None, init=False, repr=False)
 
     @property
     def is_whole(self) -> bool:
@@ -31,9 +38,17 @@ class Invalidation:
     @property
     def texts(self) -> Mapping[str, str]:
         """The canonical text of every parameter that is not null."""
-        if self._texts is None:
-            object.__setattr__(self, "_texts", texts_of(self.params))
-        return self._texts  # type: ignore[return-value]  # it has just been set
+        return self.encoded(_texts)
+
+    def encoded(self, encode: Callable[["Invalidation"], T]) -> T:
+        """The result of `encode`, computed once: an engine answers with the same invalidation many times."""
+        try:
+            return self._encodings[encode]  # type: ignore[no-any-return]  # stored under the function that returned it
+        except AttributeError:  # nothing was encoded yet
+            object.__setattr__(self, "_encodings", {})
+        except KeyError:
+            pass
+        return self._encodings.setdefault(encode, encode(self))  # type: ignore[no-any-return]  # as above
 
     @property
     def scope(self) -> Mapping[str, str | None]:
@@ -49,6 +64,10 @@ class Invalidation:
     @property
     def _identity(self) -> tuple[str, str | None, frozenset[tuple[str, str | None]]]:
         return self.context, self.function, frozenset(self.scope.items())
+
+
+def _texts(invalidation: Invalidation) -> dict[str, str]:
+    return texts_of(invalidation.params)
 
 
 def merge(invalidations: Iterable[Invalidation]) -> tuple[Invalidation, ...]:

@@ -7,11 +7,8 @@ from functools import lru_cache
 from itertools import islice
 
 from ..errors import BadRequest
-from .urls import Pairs, unquoted
-
-# Proxies and servers commonly refuse header lines between 4 and 8 KiB.
-MAXIMUM_HEADER_BYTES = 4096
-
+from .headers import MAXIMUM_HEADER_BYTES
+from .urls import Pairs, decode_text
 
 # Of the mounted bundles of the contexts that a call affects, so many are looked at: more than any page updates at once.
 MAXIMUM_LOOKED_AT = 64
@@ -71,13 +68,13 @@ def _spelled(byte: int) -> str:
 
 
 def _decoded(text: str) -> str:
-    return unquoted(text.encode("ascii")).decode()
+    return decode_text(text.encode("ascii"))
 
 
 def _is_utf8(line: str) -> bool:
     """Whether every text of a line is. What separates texts is ASCII, and no part of a longer character."""
     try:
-        unquoted(line.encode("ascii")).decode()
+        _decoded(line)
     except UnicodeDecodeError:
         return False
     return True

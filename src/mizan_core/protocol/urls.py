@@ -1,24 +1,27 @@
-"""Percent-encoding, read in native steps: a sender chooses how many signs there are."""
+"""How URLs are written and read: percent-encoding, canonical queries (protocol, section 8) and the paths of routes.
+
+A sender chooses how many percent signs a text has, so texts are decoded without a step of Python for each sign.
+"""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from urllib.parse import quote
 
-# A percent sign that stands for itself, with what follows it.
-_NO_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-
-
-def unquoted(raw: bytes) -> bytes:
-    """Percent-decoded: as `urllib.parse.unquote_to_bytes`, without a line of Python for each percent sign."""
-    if b"%" not in raw:
-        return raw
-    # What begins no escape stands for itself. A sign before another sign begins none, as the second pass finds all.
-    whole = raw.replace(b"%%", b"%25%").replace(b"%%", b"%25%")
-    escaped = _NO_ESCAPE.sub(b"%25", whole).replace(b"\\", b"\\\\").replace(b"%", b"\\x")
-    return escaped.decode("unicode_escape").encode("latin-1")
-
+from .values import canonical, jsonable
 
 _UNRESERVED = re.compile(r"[A-Za-z0-9\-._~]*", re.ASCII).fullmatch
+
+# A percent sign that begins no escape and therefore stands for itself.
+_LITERAL_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+# A path parameter as Starlette writes it: its name and, behind a colon, its convertor.
+ROUTE_PARAMETER = re.compile(r"\{([^{}:]*)(?::([^{}]*))?\}")
+
+
+class Pairs(tuple[tuple[str, object], ...]):
+    """Names and values as a query string or a form gives them: a name may come more than once."""
+
+    __slots__ = ()
 
 
 def encode_text(text: str) -> str:
@@ -26,9 +29,39 @@ def encode_text(text: str) -> str:
     return text if _UNRESERVED(text) else quote(text, safe="")
 
 
-def canonical_query(texts: Iterable[tuple[str, str]]) -> str:
-    """The query of a canonical URL (protocol, section 8) from its names and texts, in their order."""
-    return "&".join(f"{encode_text(name)}={encode_text(text)}" for name, text in texts)
+def decode_text(encoded: bytes) -> str:
+    """The text behind percent-encoded UTF-8. Raises UnicodeDecodeError."""
+    return decode_percent(encoded).decode()
+
+
+def decode_percent(encoded: bytes) -> bytes:
+    """The same bytes as `urllib.parse.unquote_to_bytes`: a percent sign that begins no escape stands for itself."""
+    if b"%" not in encoded:
+        return encoded
+    # Literal percent signs are escaped, so that each sign that is left begins an escape. `%%` needs two passes, for
+    # `replace` does not see the pair that overlaps with the one before.
+    doubled = encoded.replace(b"%%", b"%25%").replace(b"%%", b"%25%")
+    escaped = _LITERAL_PERCENT.sub(b"%25", doubled).replace(b"\\", b"\\\\").replace(b"%", b"\\x")
+    return escaped.decode("unicode_escape").encode("latin-1")
+
+
+def canonical_query(texts: Mapping[str, str], values: Mapping[str, object], defaults: Mapping[str, str]) -> str:
+    """The query of a canonical URL (protocol, section 8): names sorted, defaults left out, lists member by member.
+
+    `texts` are the canonical texts of the parameters that are not null, `defaults` those of the defaults. `values` has
+    the value of each parameter whose text is not that of its default.
+    """
+    pairs: list[str] = []
+    for name in sorted(texts):
+        text = texts[name]
+        if text != defaults.get(name):
+            prefix = f"{encode_text(name)}="
+            members = jsonable(values[name]) if text.startswith("[") else text
+            if isinstance(members, list):
+                pairs += [prefix + encode_text(canonical(member)) for member in members]
+            else:
+                pairs.append(prefix + encode_text(text))
+    return "&".join(pairs)
 
 
 def page_url(route: str, texts: Mapping[str, str]) -> str:
@@ -44,16 +77,6 @@ def page_url(route: str, texts: Mapping[str, str]) -> str:
     return ROUTE_PARAMETER.sub(fill, route)
 
 
-# A path parameter as Starlette writes it: its name and, behind a colon, its convertor.
-ROUTE_PARAMETER = re.compile(r"\{([^{}:]*)(?::([^{}]*))?\}")
-
-
 def route_parameters(route: str) -> tuple[str, ...]:
-    """The names between braces, in their order; a convertor behind a colon is left out."""
+    """The names of a route's path parameters, in their order and without convertors."""
     return tuple(match[1] for match in ROUTE_PARAMETER.finditer(route))
-
-
-class Pairs(tuple[tuple[str, object], ...]):
-    """Names and values as a query string or a form gives them: a name may come more than once."""
-
-    __slots__ = ()
