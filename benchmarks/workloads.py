@@ -241,7 +241,7 @@ async def whole_purge(url: str) -> list[Workload]:
     in_memory = [ours.mizan(cache=await _filled(size)) for size in SIZES]
     in_redis = [ours.mizan(cache=RedisCache(_database(url, number))) for number in range(len(SIZES))]
     for app in in_redis:
-        app.engine._cache._reclaiming._due["user"] = math.inf  # so that it never begins
+        app.engine._store._reclaiming._due["user"] = math.inf  # so that it never begins
     for number, size in enumerate(SIZES):
         await _fill_redis(_database(url, number), size)
     return [

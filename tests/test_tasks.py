@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import inspect
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
@@ -9,21 +10,23 @@ import pytest
 
 from mizan_core import Engine, MemoryCache, build, client
 from mizan_core.engine.answers import Answer
+from mizan_core.engine.engine import ended_of
 from mizan_core.errors import CacheUnavailable
-from mizan_core.tasks import EagerRunner, Tasks, Waiting, before_waiting, outlived
+from mizan_core.tasks import EagerRunner, Tasks, before_suspending
 from tests import virtual_time
 
 
 class Begun(Tasks):
-    """Remembers what it began."""
+    """Remembers the tasks that it started."""
 
     def __init__(self) -> None:
         super().__init__()
         self.begun: list[asyncio.Task[Any]] = []
 
-    def begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        self.begun.append(super().begin(work))
-        return self.begun[-1]
+    def start(self, work: Coroutine[Any, Any, Any], unheard: Any = None) -> "asyncio.Future[Any]":
+        ended = super().start(work, unheard)
+        self.begun.append(self._running[ended])
+        return ended
 
 
 def run(story: Callable[[EagerRunner, Begun], Coroutine[Any, Any, None]]) -> None:
@@ -35,7 +38,7 @@ def run(story: Callable[[EagerRunner, Begun], Coroutine[Any, Any, None]]) -> Non
 
 
 async def ended(result: Any) -> Any:
-    return await result.work if isinstance(result, Waiting) else result
+    return await result if inspect.isawaitable(result) else result
 
 
 async def at_once(value: int = 1) -> int:
@@ -43,21 +46,21 @@ async def at_once(value: int = 1) -> int:
 
 
 def test_what_has_not_been_seen_gets_a_task_and_what_did_not_wait_gets_none() -> None:
-    async def story(pace: EagerRunner, tasks: Begun) -> None:
-        assert await ended(pace.run("a", at_once())) == 1
+    async def story(runner: EagerRunner, tasks: Begun) -> None:
+        assert await ended(runner.run("a", at_once())) == 1
         assert len(tasks.begun) == 1
-        assert pace.run("a", at_once(2)) == 2
+        assert runner.run("a", at_once(2)) == 2
         assert len(tasks.begun) == 1
-        assert await ended(pace.run("b", at_once(3))) == 3
+        assert await ended(runner.run("b", at_once(3))) == 3
         assert len(tasks.begun) == 2
 
     run(story)
 
 
 def test_what_was_seen_to_wait_gets_a_task_from_then_on() -> None:
-    async def story(pace: EagerRunner, tasks: Begun) -> None:
+    async def story(runner: EagerRunner, tasks: Begun) -> None:
         for count in (1, 2, 3):
-            assert await ended(pace.run("a", asyncio.sleep(0, count))) == count
+            assert await ended(runner.run("a", asyncio.sleep(0, count))) == count
             assert len(tasks.begun) == count
 
     run(story)
@@ -69,11 +72,11 @@ def test_what_waits_though_it_did_not_before_is_waited_for_where_it_is() -> None
         await asyncio.sleep(0.001)
         return asyncio.current_task()
 
-    async def story(pace: EagerRunner, tasks: Begun) -> None:
-        await ended(pace.run("a", at_once()))
-        assert await ended(pace.run("a", task_of())) is asyncio.current_task()
+    async def story(runner: EagerRunner, tasks: Begun) -> None:
+        await ended(runner.run("a", at_once()))
+        assert await ended(runner.run("a", task_of())) is asyncio.current_task()
         assert len(tasks.begun) == 1
-        await ended(pace.run("a", at_once()))
+        await ended(runner.run("a", at_once()))
         assert len(tasks.begun) == 2
 
     run(story)
@@ -90,10 +93,10 @@ def test_a_caller_who_goes_away_ends_what_waits_in_it_and_leaves_what_has_a_task
             done.append("cut off")
             raise
 
-    async def story(pace: EagerRunner, tasks: Begun) -> None:
-        await ended(pace.run("a", at_once()))
+    async def story(runner: EagerRunner, tasks: Begun) -> None:
+        await ended(runner.run("a", at_once()))
         for _ in range(2):
-            caller = asyncio.create_task(ended(pace.run("a", work())))
+            caller = asyncio.create_task(ended(runner.run("a", work())))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             caller.cancel()
@@ -114,10 +117,10 @@ def test_a_time_limit_within_the_work_is_its_own() -> None:
             return "in time"
         return "too late"
 
-    async def story(pace: EagerRunner, tasks: Begun) -> None:
-        await ended(pace.run("a", at_once()))
+    async def story(runner: EagerRunner, tasks: Begun) -> None:
+        await ended(runner.run("a", at_once()))
         for _ in range(2):
-            assert await ended(pace.run("a", limited())) == "in time"
+            assert await ended(runner.run("a", limited())) == "in time"
 
     run(story)
 
@@ -132,9 +135,9 @@ def test_what_is_cancelled_from_within_is_told_so() -> None:
             return "told"
         return "not told"
 
-    async def story(pace: EagerRunner, tasks: Begun) -> None:
-        await ended(pace.run("a", at_once()))
-        assert await ended(pace.run("a", work())) == "told"
+    async def story(runner: EagerRunner, tasks: Begun) -> None:
+        await ended(runner.run("a", at_once()))
+        assert await ended(runner.run("a", work())) == "told"
 
     run(story)
 
@@ -149,8 +152,8 @@ def test_a_task_that_is_cancelled_cancels_its_work() -> None:
             heard.append("cancelled")
             raise
 
-    async def story(pace: EagerRunner, tasks: Begun) -> None:
-        waiting = asyncio.create_task(ended(pace.run("a", work())))
+    async def story(runner: EagerRunner, tasks: Begun) -> None:
+        waiting = asyncio.create_task(ended(runner.run("a", work())))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         tasks.begun[0].cancel()
@@ -167,15 +170,15 @@ def test_errors_are_the_callers_whether_it_waits_or_not() -> None:
             await asyncio.sleep(0)
         raise LookupError
 
-    async def story(pace: EagerRunner, tasks: Begun) -> None:
+    async def story(runner: EagerRunner, tasks: Begun) -> None:
         for waits in (False, False, True, True):
             with pytest.raises(LookupError):
-                await ended(pace.run("a", fails(waits)))
-        await ended(pace.run("b", at_once()))
+                await ended(runner.run("a", fails(waits)))
+        await ended(runner.run("b", at_once()))
         with pytest.raises(LookupError):
-            await ended(pace.run("b", fails(False)))
+            await ended(runner.run("b", fails(False)))
         with pytest.raises(LookupError):
-            await ended(pace.run("b", fails(True)))
+            await ended(runner.run("b", fails(True)))
 
     run(story)
 
@@ -194,7 +197,7 @@ def test_work_that_nobody_waits_for_any_more_is_closed() -> None:
     async def work() -> None:
         await Never()
 
-    before = before_waiting(work(), lambda: None)
+    before = before_suspending(work(), lambda: None)
     before.send(None)
     before.close()
     assert closed == [True]
@@ -211,24 +214,10 @@ def test_before_work_waits_something_else_is_done_and_not_if_it_does_not_wait() 
         return "done"
 
     async def main() -> None:
-        assert await before_waiting(work(False), lambda: order.append("acted")) == "done"
+        assert await before_suspending(work(False), lambda: order.append("acted")) == "done"
         assert order == ["begun"]
-        assert await before_waiting(work(True), lambda: order.append("acted")) == "done"
+        assert await before_suspending(work(True), lambda: order.append("acted")) == "done"
         assert order == ["begun", "begun", "acted", "waited"]
-
-    virtual_time.run(main)
-
-
-def test_a_task_outlives_who_waits_for_it() -> None:
-    async def main() -> None:
-        task = asyncio.create_task(asyncio.sleep(0.01, "done"))
-        waiting = asyncio.create_task(outlived(task))
-        await asyncio.sleep(0)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        assert await outlived(task) == "done"
-        assert await outlived(task) == "done"
 
     virtual_time.run(main)
 
@@ -244,7 +233,7 @@ def test_what_nobody_hears_of_is_done_to_its_end() -> None:
             return "done"
 
         for unheard in (None, done.append):
-            waiting = asyncio.create_task(tasks.finish(work(), unheard))
+            waiting = asyncio.create_task(ended(tasks.start(work(), unheard)))
             await asyncio.sleep(0)
             waiting.cancel()
             await asyncio.wait([waiting])
@@ -255,12 +244,12 @@ def test_what_nobody_hears_of_is_done_to_its_end() -> None:
 
 
 def test_what_is_said_to_wait_gets_a_task_though_it_did_not() -> None:
-    async def story(pace: EagerRunner, tasks: Begun) -> None:
+    async def story(runner: EagerRunner, tasks: Begun) -> None:
         async def tells() -> None:
-            pace.waits("a")
+            runner.mark_suspending("a")
 
         for count in (1, 2):
-            await ended(pace.run("a", tells()))
+            await ended(runner.run("a", tells()))
             assert len(tasks.begun) == count
 
     run(story)
@@ -321,7 +310,7 @@ def test_where_tasks_begin_at_once_a_purge_may_have_got_through_before_it_is_wai
     async def main() -> None:
         asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory", begun_at_once))
         engine = Engine(build([page, write]), cache=cache, cache_secret="s" * 32, on_cache_failure="refuse")
-        assert isinstance(await engine.attempt("write", {}), Answer)
+        assert isinstance(await ended_of(engine.begin("write", {})), Answer)
         assert engine.health().owed_purges == 0
 
     virtual_time.run(main)

@@ -1,27 +1,24 @@
-"""Work that outlives its caller in a task, and work that does not wait and needs none.
+"""Work now or later: coroutines that run at once where they do not suspend, and tasks that outlive their callers.
 
-Nothing can come between what does not wait, not even a cancellation. Whether a coroutine waits shows when it is driven
-by hand. What never waited so far is begun where it is asked for; if it waits after all, that once it is cancelled with
-its caller, as any coroutine is.
+"Now or later" is said in one way: `T | Awaitable[T]`. A caller tells the two apart by the types that it expects at
+once (`isinstance(found, (Hit, Fresh))`), and awaits anything else.
+
+A coroutine suspends when it awaits something that is not ready. Until then no other task runs and no cancellation
+arrives, so a coroutine that never suspends needs no task. Whether one suspends is found out by driving it by hand
+(`send`). Work that has never suspended so far is begun in place; if it suspends after all, that one time it is
+cancelled along with its caller, as any coroutine is.
 """
 
 import asyncio
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
-from dataclasses import dataclass
+from contextvars import Context
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from .errors import DeclarationError
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Waiting(Generic[T]):
-    """Work that has not ended yet."""
-
-    work: Awaitable[T]
 
 
 def check_asyncio() -> None:
@@ -37,155 +34,133 @@ def check_asyncio() -> None:
 
 
 class Tasks:
-    """Tasks that nobody else keeps: they run to their end, whoever waits for them."""
+    """Tasks that run to their end although their callers may go away."""
 
     def __init__(self) -> None:
-        self._running: dict[asyncio.Future[Any], asyncio.Task[Any]] = {}  # by what tells that they have ended
+        # By the future that callers wait for. The event loop keeps only weak references to tasks.
+        self._running: dict[asyncio.Future[Any], asyncio.Task[None]] = {}
 
     def __len__(self) -> int:
         return len(self._running)
 
-    def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Begin work in a task of its own."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._running[task] = task
-        task.add_done_callback(self._ended)
-        return task
+    def start(
+        self, work: Coroutine[Any, Any, T], unheard: Callable[[T | Exception], object] | None = None
+    ) -> "asyncio.Future[T]":
+        """Begin work in a task of its own; its result is awaited, by one caller at most, or left alone.
 
-    async def finish(self, work: Coroutine[Any, Any, T], unheard: Callable[[T], object] | None = None) -> T:
-        """What work comes to that is done in a task of its own: a caller who goes away cancels only the waiting.
-
-        What it comes to after that is told to `unheard`.
+        A caller that is cancelled cancels only the waiting. The result or the error that comes after that is passed to
+        `unheard`.
         """
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[T] = loop.create_future()
-        task = loop.create_task(self._told(work, ended, unheard))
-        if not ended.done():  # as it is where the loop's tasks begin at once
+        task = loop.create_task(_report(work, ended, unheard, self._running))
+        if not ended.done():  # an eager task factory may have finished the work already
             self._running[ended] = task
-        return await ended
+        return ended
 
     async def wait(self, seconds: float) -> int:
-        """Wait so long for all of them; how many are still running."""
+        """Wait at most so many seconds for all tasks; returns how many are still running."""
         if not self._running:
             return 0
         _, late = await asyncio.wait(self._running.values(), timeout=seconds)
         return len(late)
 
-    async def _told(
-        self, work: Coroutine[Any, Any, T], ended: "asyncio.Future[T]", unheard: Callable[[T], object] | None
-    ) -> None:
-        """Do the work, and tell who waits for it, if they still do, what came of it."""
-        try:
-            result = await work
-            if not ended.done():
-                ended.set_result(result)
-            elif unheard is not None:
-                unheard(result)
-        except BaseException as error:
-            if not ended.done():
-                ended.set_exception(error)
-                ended.exception()  # whoever waits has it, and if nobody does any more nobody needs it
-            raise
-        finally:
-            self._running.pop(ended, None)
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._running.pop(task, None)
-        if not task.cancelled():
-            task.exception()  # whoever waited has it, and if nobody did nobody needs it
+async def _report(
+    work: Coroutine[Any, Any, T],
+    ended: "asyncio.Future[T]",
+    unheard: Callable[[T | Exception], object] | None,
+    running: "dict[asyncio.Future[Any], asyncio.Task[None]]",
+) -> None:
+    """Do the work and pass on its result or error: to the caller, or to `unheard` if the caller has gone."""
+    try:
+        result = await work
+        if not ended.done():
+            ended.set_result(result)
+        elif unheard is not None:
+            unheard(result)
+    except BaseException as error:
+        if not ended.done():
+            ended.set_exception(error)
+            ended.exception()  # marks it as retrieved: a caller that awaits still gets it
+        elif unheard is not None and isinstance(error, Exception):
+            unheard(error)
+        if not isinstance(error, Exception):
+            raise
+    finally:
+        running.pop(ended, None)
 
 
 class EagerRunner:
-    """Which work was seen to wait, by whatever stands for it. What has not been seen yet is taken to wait.
+    """Runs coroutines without a task as long as their kind is not known to suspend.
 
-    What waits is done in one of `tasks`; what it comes to when its caller has gone, a result or an error, is told to
-    `unheard`.
+    A kind that was never seen, and one that has suspended once, runs in one of `tasks`; the result or error of work
+    whose caller has gone is passed to `unheard`.
     """
 
     def __init__(self, tasks: Tasks, unheard: Callable[[Any], object] | None = None) -> None:
-        self._begin = tasks.begin
+        self._start = tasks.start
         self._unheard = unheard
-        self._prompt: dict[Hashable, Callable[[], None]] = {}
-        self._patient: set[Hashable] = set()
+        self._eager: dict[Hashable, Callable[[], None]] = {}  # kind to what marks it as suspending
+        self._suspending: set[Hashable] = set()
 
-    def run(self, what: Hashable, work: Coroutine[Any, Any, T]) -> "T | Waiting[T]":
-        """Do the work: its result, or what to wait for."""
-        waits = self._prompt.get(what)
-        if waits is None:
-            task = self._begin(work if what in self._patient else self._seen(what, work))
-            # Where the loop's tasks begin at once, it may have ended, and nobody is told of that any more.
-            return task.result() if task.done() else Waiting(outlived(task, self._unheard))
+    def run(self, kind: Hashable, work: Coroutine[Any, Any, T]) -> T | Awaitable[T]:
+        """Run work of this kind. Returns its result, or an awaitable of it if it has not ended yet."""
+        suspends = self._eager.get(kind)
+        if suspends is None:
+            ended = self._start(work if kind in self._suspending else self._observed(kind, work), self._unheard)
+            return ended.result() if ended.done() else ended
         try:
             awaited = work.send(None)
-        except StopIteration as ended:
-            return ended.value  # type: ignore[no-any-return]  # what the coroutine returns
-        waits()
-        return Waiting(_rest(work, awaited))
+        except StopIteration as returned:
+            return returned.value  # type: ignore[no-any-return]  # the coroutine's result
+        suspends()
+        return rest_of(work, awaited)
 
-    def waits(self, what: Hashable) -> None:
-        """Take this work to wait, from now on."""
-        self._patient.add(what)
-        self._prompt.pop(what, None)
+    def mark_suspending(self, kind: Hashable) -> None:
+        """Run work of this kind in tasks from now on."""
+        self._suspending.add(kind)
+        self._eager.pop(kind, None)
 
-    async def _seen(self, what: Hashable, work: Coroutine[Any, Any, T]) -> T:
-        """Do the work, and remember whether it waited."""
+    async def _observed(self, kind: Hashable, work: Coroutine[Any, Any, T]) -> T:
+        """Do the work and note whether it suspended."""
         try:
             awaited = work.send(None)
-        except StopIteration as ended:
-            if what not in self._patient:
-                self._prompt[what] = partial(self.waits, what)
-            return ended.value  # type: ignore[no-any-return]  # what the coroutine returns
-        self.waits(what)
-        return await _rest(work, awaited)
+        except StopIteration as returned:
+            if kind not in self._suspending:
+                self._eager[kind] = partial(self.mark_suspending, kind)
+            return returned.value  # type: ignore[no-any-return]  # the coroutine's result
+        self.mark_suspending(kind)
+        return await rest_of(work, awaited)
 
 
 @types.coroutine
-def before_waiting(work: Coroutine[Any, Any, T], act: Callable[[], object]) -> Generator[Any, Any, T]:
-    """The same coroutine; if it has to wait, `act` is called before anybody else gets a turn."""
+def before_suspending(work: Coroutine[Any, Any, T], act: Callable[[], object]) -> Generator[Any, Any, T]:
+    """The same coroutine; when it first suspends, `act` is called before any other task can run."""
     try:
         awaited = work.send(None)
-    except StopIteration as ended:
-        return ended.value  # type: ignore[no-any-return]  # what the coroutine returns
+    except StopIteration as returned:
+        return returned.value  # type: ignore[no-any-return]  # the coroutine's result
     act()
-    return (yield from _rest(work, awaited))
-
-
-async def outlived(task: "asyncio.Task[T]", unheard: Callable[[T], object] | None = None) -> T:
-    """What a task comes to. Whoever waits for it may be cancelled; the task goes on, and ends with `unheard`."""
-    if not task.done():
-        ended: asyncio.Future[None] = task.get_loop().create_future()
-        task.add_done_callback(partial(_tell, ended))
-        try:
-            await ended
-        except asyncio.CancelledError:
-            if unheard is not None:
-                task.add_done_callback(partial(_tell_unheard, unheard))
-            raise
-    return task.result()
-
-
-def _tell_unheard(unheard: Callable[[Any], object], task: "asyncio.Task[Any]") -> None:
-    if not task.cancelled():
-        unheard(task.exception() or task.result())
-
-
-def _tell(waiting: "asyncio.Future[None]", _: object) -> None:
-    if not waiting.done():
-        waiting.set_result(None)
+    return (yield from rest_of(work, awaited))
 
 
 @types.coroutine
-def _rest(work: Coroutine[Any, Any, T], awaited: Any) -> Generator[Any, Any, T]:
-    """The rest of a coroutine that stands waiting for `awaited`."""
+def rest_of(work: Coroutine[Any, Any, T], awaited: Any, context: Context | None = None) -> Generator[Any, Any, T]:
+    """The rest of a coroutine that has suspended on `awaited`; each step runs in `context` if one is given."""
+    send: Callable[..., Any] = work.send
+    throw: Callable[..., Any] = work.throw
+    if context is not None:
+        send, throw = partial(context.run, send), partial(context.run, throw)
     while True:
         try:
-            step = partial(work.send, (yield awaited))
+            step = partial(send, (yield awaited))
         except GeneratorExit:
             work.close()
             raise
-        except BaseException as error:  # noqa: BLE001  # it is the coroutine's to handle
-            step = partial(work.throw, error)
+        except BaseException as error:  # noqa: BLE001  # thrown into the coroutine, which may handle it
+            step = partial(throw, error)
         try:
             awaited = step()
-        except StopIteration as ended:
-            return ended.value  # type: ignore[no-any-return]  # what the coroutine returns
+        except StopIteration as returned:
+            return returned.value  # type: ignore[no-any-return]  # the coroutine's result

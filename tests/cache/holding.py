@@ -1,25 +1,25 @@
-"""Holds begun and ended by hand, in memory, where that takes no waiting, and elsewhere."""
+"""Holds begun and ended by hand, in both stores."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from mizan_core.cache.bundle_cache import BundleCache, Hold
-from mizan_core.cache.in_process.holds import InProcessHold
+from mizan_core.cache.bundle_cache import BundleCache
+from mizan_core.cache.store import Hold
 from mizan_core.cache.tags import PurgeScope
 
 
 async def begin(hold: Hold) -> None:
-    if isinstance(hold, InProcessHold):
-        hold.begin()
-    else:
-        await hold.begin()
+    """Hold the scopes, as before a mutation that suspends."""
+
+    async def nothing() -> None: ...
+
+    await hold.run(nothing, insist=False)
+    await hold.make_visible()
 
 
-async def end(hold: Hold, purged: Sequence[PurgeScope] = ()) -> None:
-    if isinstance(hold, InProcessHold):
-        hold.end(purged)
-    else:
-        await hold.end(purged)
+async def end(hold: Hold, purged: Sequence[PurgeScope] = ()) -> Any:
+    return await hold.end(purged, insist=False)
 
 
 async def purge(cache: BundleCache, purged: Sequence[PurgeScope]) -> None:
-    assert await cache.settle(cache.hold(()), purged, insist=False) is None
+    assert await end(cache.store.hold(()), purged) is None

@@ -9,7 +9,8 @@ import pytest
 from mizan_core import Context, Engine, MemoryCache, build, client, invalidate
 from mizan_core.cache import holds as module
 from mizan_core.cache.backends.backend import HELD
-from mizan_core.cache.bundle_cache import BundleCache, Computed
+from mizan_core.cache.bundle_cache import BundleCache
+from mizan_core.cache.outcomes import Computed
 from mizan_core.cache.slots import Slot
 from mizan_core.cache.tags import PurgeScope
 from tests.cache.holding import begin, end, purge
@@ -49,7 +50,7 @@ def test_a_hold_outlives_its_thirty_seconds_while_its_mutation_runs(monkeypatch:
         clock = Clock()
         backend = MemoryCache(clock=clock)
         cache = cache_over(backend)
-        hold = cache.hold(scopes("tag:user:5"))
+        hold = cache.store.hold(scopes("tag:user:5"))
         await begin(hold)
         for _ in range(5):
             clock.now += 25
@@ -68,7 +69,7 @@ def test_a_hold_whose_process_died_expires(monkeypatch: pytest.MonkeyPatch) -> N
     async def story() -> None:
         clock = Clock()
         backend = MemoryCache(clock=clock)
-        await begin(cache_over(backend).hold(scopes("tag:user:5")))
+        await begin(cache_over(backend).store.hold(scopes("tag:user:5")))
         survivor = cache_over(backend)
         assert type(await survivor.fetch(SLOT, None, one)).__name__ == "Passing"
         clock.now += module.DEFAULT_HOLD_SECONDS
@@ -87,7 +88,7 @@ def test_the_last_holder_lets_go_and_an_earlier_one_leaves_a_fresh_value(kind: t
     async def story() -> None:
         backend = kind()
         cache = cache_over(backend)
-        first, second = cache.hold(scopes("tag:a", "tag:b")), cache.hold(scopes("tag:b"))
+        first, second = cache.store.hold(scopes("tag:a", "tag:b")), cache.store.hold(scopes("tag:b"))
         await begin(first)
         await begin(second)
         (before,) = await backend.get("tag:b")
@@ -108,7 +109,7 @@ def test_a_purge_does_not_open_a_scope_that_a_mutation_holds(kind: type[MemoryCa
     async def story() -> None:
         backend = kind()
         cache = cache_over(backend)
-        hold = cache.hold(scopes("tag:a"))
+        hold = cache.store.hold(scopes("tag:a"))
         await begin(hold)
         await purge(cache, scopes("tag:a", "tag:b"))
         await purge(cache, [])
@@ -123,7 +124,7 @@ def test_a_purge_does_not_open_a_scope_that_a_mutation_holds(kind: type[MemoryCa
 def test_what_was_named_late_is_held_before_the_hold_ends(kind: type[MemoryCache]) -> None:
     async def story() -> None:
         backend = kind()
-        hold = cache_over(backend).hold([])
+        hold = cache_over(backend).store.hold([])
         await begin(hold)
         hold.extend(scopes("tag:a"))
         hold.extend(scopes("tag:a", "tag:b"))
@@ -163,7 +164,7 @@ def test_a_renewal_of_one_loop_leaves_the_holds_of_another_alone() -> None:
 def test_a_hold_is_renewed_with_whatever_it_holds_by_then(kind: type[MemoryCache]) -> None:
     async def story() -> None:
         backend = kind()
-        hold = cache_over(backend).hold(scopes("tag:a"))
+        hold = cache_over(backend).store.hold(scopes("tag:a"))
         await begin(hold)
         before = await backend.get("tag:a")
         await backend.delete("tag:a")
@@ -400,7 +401,7 @@ def test_a_loop_that_ends_takes_what_is_under_way_along(caplog: pytest.LogCaptur
 
     async def story() -> None:
         reading = asyncio.create_task(cache_over(MemoryCache()).fetch(SLOT, None, forever))
-        cache_over(Stuck()).hold([]).extend(scopes("tag:a"))
+        cache_over(Stuck()).store.hold([]).extend(scopes("tag:a"))
         await asyncio.sleep(0.01)
         assert not reading.done()
 
@@ -416,7 +417,7 @@ def test_a_purge_in_memory_gives_the_tag_another_nonce_if_its_nonce_is_of_the_sa
         backend = MemoryCache()
         cache = cache_over(backend)
         await backend.set("tag:user:5", b"n" + maker + b"first", 60)
-        await cache.settle(cache.hold(()), scopes("tag:user:5"), insist=False)
+        await purge(cache, scopes("tag:user:5"))
         (nonce,) = await backend.get("tag:user:5")
         assert (nonce is not None) is renewed
         assert nonce != b"n" + maker + b"first"
@@ -428,7 +429,7 @@ def test_a_purge_in_memory_adds_no_tag_where_there_is_none() -> None:
     async def story() -> None:
         backend = MemoryCache()
         cache = cache_over(backend)
-        await cache.settle(cache.hold(()), scopes("tag:user:5"), insist=False)
+        await purge(cache, scopes("tag:user:5"))
         assert len(backend) == 0
 
     run(story)

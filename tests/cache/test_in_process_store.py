@@ -1,4 +1,4 @@
-"""Bundles in this process's memory: recalled without a look-up, and never where anything of them is gone."""
+"""Bundles in this process's memory: peeked without a look-up, and never where anything of them is gone."""
 
 import asyncio
 import tracemalloc
@@ -11,7 +11,6 @@ from mizan_core import Engine, MemoryCache, build, client
 from mizan_core.cache.entries import Entry, read_entry
 from mizan_core.cache.in_process.store import InProcessStore, Stamped, counting, is_unchanged
 from mizan_core.cache.slots import Slot
-from mizan_core.cache.tags import TagValues
 
 ME, OTHER = b"me......", b"other..."
 WHOLE, FIVE = "tag:user:whole", "tag:user:5"
@@ -33,39 +32,39 @@ class Shelf:
         self.bundles = self.over(self.memory)
         self.slot = Slot("ctx:user:5", (WHOLE, FIVE), ME)
         self.keep(b"1")
-        assert self.bundles.recall(self.slot) is None
+        assert self.bundles.peek(self.slot) is None
         assert self.finds()
 
     def over(self, memory: MemoryCache) -> InProcessStore:
         numbers = iter(range(1, 100_000))
         return InProcessStore(
-            memory, TagValues(lambda count: next(numbers).to_bytes(count, "big")), self.clock, 1_000.0
+            memory, lambda count: next(numbers).to_bytes(count, "big"), self.clock, max_age=1_000.0, hold=30.0
         )
 
     def keep(self, body: bytes) -> None:
         stamps, _ = self.stamped()
-        assert self.bundles.keep(self.slot, Entry(stamps, self.clock.now + 60, "etag", body), 60)
+        assert self.bundles.put(self.slot, Entry(stamps, self.clock.now + 60, "etag", body), 60)
 
     def stamped(self) -> Stamped:
-        found = self.bundles.look_up(self.slot)
+        found = self.bundles.find(self.slot)
         assert isinstance(found, tuple)
         return found
 
     def finds(self, slot: Slot | None = None) -> bool:
-        return isinstance(self.bundles.look_up(slot or self.slot), Entry)
+        return isinstance(self.bundles.find(slot or self.slot), Entry)
 
-    def recalled(self) -> bytes | None:
-        entry = self.bundles.recall(self.slot)
+    def peeked(self) -> bytes | None:
+        entry = self.bundles.peek(self.slot)
         return None if entry is None else entry.body
 
     def do(self, work: Any) -> None:
         asyncio.run(work)
 
 
-def test_what_was_found_is_recalled() -> None:
+def test_what_was_found_is_peeked() -> None:
     shelf = Shelf()
-    assert shelf.recalled() == b"1"
-    assert shelf.recalled() == b"1"
+    assert shelf.peeked() == b"1"
+    assert shelf.peeked() == b"1"
 
 
 @pytest.mark.parametrize(
@@ -83,19 +82,19 @@ def test_what_was_found_is_recalled() -> None:
     ],
     ids=["whole", "scope", "entry", "prefix", "cleared", "held", "another version", "expired", "expired in memory"],
 )
-def test_what_is_purged_held_evicted_or_expired_is_neither_recalled_nor_found(lost: Callable[[Shelf], None]) -> None:
+def test_what_is_purged_held_evicted_or_expired_is_neither_peeked_nor_found(lost: Callable[[Shelf], None]) -> None:
     shelf = Shelf()
     lost(shelf)
-    assert shelf.recalled() is None
+    assert shelf.peeked() is None
     assert not shelf.finds()
-    assert shelf.recalled() is None
+    assert shelf.peeked() is None
 
 
 def test_a_tag_that_was_purged_and_added_again_revives_nothing() -> None:
     shelf = Shelf()
     shelf.do(shelf.memory.delete(FIVE))
     shelf.stamped()
-    assert shelf.recalled() is None
+    assert shelf.peeked() is None
     assert not shelf.finds()
 
 
@@ -103,14 +102,14 @@ def test_what_was_stored_anew_is_found_anew() -> None:
     shelf = Shelf()
     shelf.do(shelf.memory.delete(FIVE))
     shelf.keep(b"2")
-    assert shelf.recalled() is None
+    assert shelf.peeked() is None
     assert shelf.finds()
-    assert shelf.recalled() == b"2"
+    assert shelf.peeked() == b"2"
 
 
-def test_a_slot_that_was_found_in_one_cache_is_not_recalled_from_another() -> None:
+def test_a_slot_that_was_found_in_one_cache_is_not_peeked_from_another() -> None:
     shelf = Shelf()
-    assert shelf.over(MemoryCache()).recall(shelf.slot) is None
+    assert shelf.over(MemoryCache()).peek(shelf.slot) is None
 
 
 def test_an_entry_of_other_shapes_is_not_found() -> None:
@@ -129,12 +128,12 @@ def test_what_somebody_else_keeps_under_an_entrys_key_is_not_found() -> None:
 def test_a_tag_that_is_held_or_another_versions_gives_no_stamps(tag: str, value: bytes) -> None:
     shelf = Shelf()
     shelf.do(shelf.memory.set(tag, value, 60))
-    assert shelf.bundles.look_up(shelf.slot) is None
+    assert shelf.bundles.find(shelf.slot) is None
 
 
 def test_a_tag_that_is_not_kept_gives_no_stamps() -> None:
     shelf = Shelf()
-    assert shelf.over(MemoryCache(max_bytes=10)).look_up(shelf.slot) is None
+    assert shelf.over(MemoryCache(max_bytes=10)).find(shelf.slot) is None
 
 
 def test_stamps_are_what_the_tags_have_for_as_long_as_they_have_it() -> None:
@@ -158,7 +157,7 @@ def test_an_entry_that_is_let_go_is_kept_alive_by_no_slot() -> None:
 
 def test_an_entry_is_the_same_as_bytes() -> None:
     shelf = Shelf()
-    entry = shelf.bundles.recall(shelf.slot)
+    entry = shelf.bundles.peek(shelf.slot)
     assert entry is not None
     (raw,) = asyncio.run(shelf.memory.get(shelf.slot.key))
     assert raw == bytes(entry)

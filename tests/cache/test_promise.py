@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from mizan_core import ANONYMOUS, Arg, Bundle, Context, Engine, Identity, Me, Result, build, client, invalidate
+from mizan_core.engine.engine import ended_of
 from tests.stepping import SteppedCache, Steps, Tokens, actor, explore
 
 pytestmark = pytest.mark.timeout(300)  # a slow machine takes its time over thousands of runs
@@ -217,7 +218,7 @@ def test_no_read_that_starts_after_a_mutation_was_answered_sees_what_was_true_be
             return await engine.fetch(context, params, identity=USERS["bob"])
 
         async def write() -> None:
-            await engine.attempt(mutation, MUTATIONS[mutation], identity=USERS["bob"])
+            await ended_of(engine.begin(mutation, MUTATIONS[mutation], identity=USERS["bob"]))
 
         answers = await steps.run({"reader": read, "writer": write})
         assert isinstance(answers["reader"], Bundle), answers["reader"]

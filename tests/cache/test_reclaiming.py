@@ -7,7 +7,7 @@ import pytest
 
 from mizan_core import Context, Engine, MemoryCache, RedisCache, build, client
 from mizan_core.cache.backends import redis as module
-from mizan_core.cache.shared.reclaiming import Reclaiming
+from mizan_core.cache.reclaiming import Reclaiming
 from mizan_core.testing.redis_server import RedisServer
 
 SECRET = "a secret of at least thirty-two bytes"

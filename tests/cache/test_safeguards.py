@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from mizan_core import Conflict, Context, Engine, build, client, invalidate
-from mizan_core.cache.bundle_cache import BundleCache, Computed, Slot
+from mizan_core.cache.bundle_cache import BundleCache
+from mizan_core.cache.outcomes import Computed
+from mizan_core.cache.slots import Slot
 from mizan_core.cache.tags import PurgeScope
 from mizan_core.testing.safeguards import SAFEGUARDS, without
 from tests.cache.holding import purge
@@ -75,7 +77,7 @@ class Site:
 
     async def hold(self) -> Any:
         """What a mutation does before it runs."""
-        hold = self.cache.hold([SCOPE])
+        hold = self.cache.store.hold([SCOPE])
         await hold.begin()
         return hold
 

@@ -33,10 +33,11 @@ from mizan_core import (
     client,
     invalidate,
 )
-from mizan_core.cache import bundle_cache
 from mizan_core.cache.shared import breaker as guard
+from mizan_core.cache.shared import holds as shared_holds
 from mizan_core.cache.shared import owed_purges as debts
 from mizan_core.engine.answers import Failure, Health
+from mizan_core.engine.engine import ended_of
 from mizan_core.errors import CacheUnavailable
 from tests.cache.holding import begin, end
 from tests.virtual_time import run
@@ -812,11 +813,11 @@ class TestMutations:
             for params in ({"customer_id": 1}, {"customer_id": 2}):
                 await engine.fetch("orders", params)
             await engine.fetch("other", {})
-            refused = await engine.attempt("write", {"name_it": True})
+            refused = await ended_of(engine.begin("write", {"name_it": True}))
             assert refused.invalidations == (Invalidation("orders", {"customer_id": 1}),)
             assert (await engine.fetch("orders", {"customer_id": 1})).status == "miss"
             assert (await engine.fetch("orders", {"customer_id": 2})).status == "hit"
-            assert (await engine.attempt("write", {"name_it": False})).invalidations == ()
+            assert (await ended_of(engine.begin("write", {"name_it": False}))).invalidations == ()
 
         run(story)
 
@@ -841,7 +842,7 @@ class TestMutations:
         async def story() -> None:
             engine = engine_of(listed, other, write)
             await engine.fetch("orders", {"customer_id": 1})
-            failed = await engine.attempt("write", {})
+            failed = await ended_of(engine.begin("write", {}))
             assert failed.invalidations == (Invalidation("orders"), Invalidation("by_body"))
             with pytest.raises(ZeroDivisionError):
                 await engine.call("write", {})
@@ -861,7 +862,7 @@ class TestMutations:
         async def story() -> None:
             engine = engine_of(page, write)
             await engine.fetch("page", {})
-            ended = await engine.attempt("write", {})
+            ended = await ended_of(engine.begin("write", {}))
             assert ended.invalidations == (Invalidation("page"),)
             with pytest.raises(ValueError, match="validation error"):
                 await engine.call("write", {})
@@ -1100,7 +1101,7 @@ class TestMutations:
             async with asyncio.timeout(5):
                 with pytest.raises(RuntimeError, match="StopIteration"):
                     await engine.fetch("page", {})
-                ended = await engine.attempt("write", {})
+                ended = await ended_of(engine.begin("write", {}))
             assert isinstance(ended, Failure)
             assert ended.invalidations == (Invalidation("page"),)
             await engine.aclose()
@@ -1496,7 +1497,7 @@ class TestCacheFailure:
     def test_a_mutation_whose_purge_does_not_get_through_is_not_told_as_a_success(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(bundle_cache, "INSIST_SECONDS", 0.05)
+        monkeypatch.setattr(shared_holds, "INSIST_SECONDS", 0.05)
         cache = FailingCache()
 
         @client(context="page")
@@ -1509,7 +1510,7 @@ class TestCacheFailure:
 
         async def story() -> None:
             engine = Engine(build([page, write]), cache=cache, on_cache_failure="refuse", shutdown=0.05)
-            ended = await engine.attempt("write", {"number": 5})
+            ended = await ended_of(engine.begin("write", {"number": 5}))
             assert isinstance(ended, Failure)
             assert isinstance(ended.error, CacheUnavailable)
             assert ended.invalidations == (Invalidation("page", {"number": 5}),)
@@ -1642,7 +1643,7 @@ class TestVersions:
         async def story() -> None:
             old, new, _ = self.versions(cache)
             await old.fetch("orders", {"customer_id": 1})
-            hold = new._cache.hold(new._addresses.purged([Invalidation("orders", {"page": 1})]))
+            hold = new._store.hold(new._addresses.purged([Invalidation("orders", {"page": 1})]))
             await begin(hold)
             assert (await old.fetch("orders", {"customer_id": 1})).cache_status.endswith("detail=held")
             await end(hold)
@@ -1694,7 +1695,7 @@ class TestVersions:
     ) -> None:
         async def story() -> None:
             old, new, rows = self.versions(cache)
-            hold = new._cache.hold(new._addresses.purged([Invalidation("orders", {"page": 1})]))
+            hold = new._store.hold(new._addresses.purged([Invalidation("orders", {"page": 1})]))
             await begin(hold)
             old_bundle = await old.fetch("orders", {"customer_id": 1})
             assert old_bundle.cache_status.endswith("detail=other-version")

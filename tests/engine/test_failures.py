@@ -29,6 +29,7 @@ from mizan_core import (
 )
 from mizan_core.engine import runner as running
 from mizan_core.engine.answers import Failure
+from mizan_core.engine.engine import ended_of
 from mizan_core.engine.failures import ErrorMapping, blamed
 
 
@@ -490,7 +491,7 @@ class TestWhatDidNotBegin:
         def act(number: int) -> None: ...
 
         async def story() -> None:
-            ended = await Engine(build([page, act])).attempt("act", {"number": 5})
+            ended = await ended_of(Engine(build([page, act])).begin("act", {"number": 5}))
             assert isinstance(ended, Failure)
             assert isinstance(ended.error, Unavailable)
             assert ended.invalidations == ()

@@ -34,6 +34,7 @@ from mizan_core import (
 )
 from mizan_core.engine import mutations
 from mizan_core.engine.answers import Failure
+from mizan_core.engine.engine import ended_of
 from mizan_core.graph.types.snapshots import copied, snapshot
 from tests import declaring
 
@@ -90,7 +91,7 @@ def told(*functions: Callable[..., Any], identity: Identity = ANONYMOUS, **optio
 
     async def story() -> tuple[Invalidation, ...]:
         engine = engine_of(*functions, **options)
-        ended = await engine.attempt(functions[-1].__name__, {"org_id": 1}, identity=identity)
+        ended = await ended_of(engine.begin(functions[-1].__name__, {"org_id": 1}, identity=identity))
         assert isinstance(ended, Answer | Failure)
         return ended.invalidations
 
@@ -502,7 +503,7 @@ class TestHolding:
 
         async def story() -> None:
             async with Engine(build([*READERS, close, reopen, outer(body)]), cache=cache, on_cache_failure=mode) as one:
-                ended = await one.attempt("close_all", {"org_id": 1})
+                ended = await ended_of(one.begin("close_all", {"org_id": 1}))
                 assert isinstance(ended, Failure) == (mode == "refuse")
                 assert ended.invalidations == ((ONE,) if mode == "refuse" else (ONE, FIVE))
 
@@ -573,7 +574,7 @@ class TestArgumentsThatBodiesChange:
                 raise ValueError
 
         async def story() -> None:
-            ended = await engine_of(close_many).attempt("close_many", {"ticket_id": [5, 6]})
+            ended = await ended_of(engine_of(close_many).begin("close_many", {"ticket_id": [5, 6]}))
             assert isinstance(ended, Answer | Failure)
             assert ended.invalidations == (FIVE, Invalidation("tickets", {"ticket_id": 6}), ONE)
 

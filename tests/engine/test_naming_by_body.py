@@ -22,6 +22,7 @@ from mizan_core import (
     scope_tag,
     urls_to_purge,
 )
+from mizan_core.engine.engine import ended_of
 from mizan_core.engine.refresh import refresh
 from mizan_core.protocol.bodies import call_body
 from mizan_core.protocol.invalidation import touches
@@ -127,7 +128,7 @@ def test_an_unknown_outcome_purges_what_a_body_did_not_name() -> None:
 
     async def story() -> None:
         engine = Engine(build([article_list, fails]))
-        ended = await engine.attempt("fails", {})
+        ended = await ended_of(engine.begin("fails", {}))
         assert ended.invalidations == (Invalidation("articles"),)
 
     run(story)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mizan_core import DeclarationError, Engine, Identity, MemoryCache, build, client, permission_key
-from mizan_core.engine.engine import Via
+from mizan_core.engine.engine import Via, ended_of
 
 STORED = frozenset({"read", "write"})
 SESSION = Identity("ada", permissions=STORED)
@@ -266,7 +266,7 @@ class TestWithoutALoader:
             engine = engine_of(act, look, readers())
             with pytest.raises(DeclarationError, match="act asks for"):
                 await engine.call("act", {}, identity=TOKEN)
-            ended = await engine.attempt("look", {}, identity=TOKEN, request=Request(TOKEN), via=Via.ROUTE)
+            ended = await ended_of(engine.begin("look", {}, identity=TOKEN, request=Request(TOKEN), via=Via.ROUTE))
             assert "look asks for" in str(ended.error)  # type: ignore[union-attr]  # it is a failure
 
         asyncio.run(story())

@@ -21,9 +21,11 @@ from mizan_core import (
     invalidate,
 )
 from mizan_core.cache.backends.backend import HELD, CacheBackend
-from mizan_core.cache.bundle_cache import BundleCache, Hold
+from mizan_core.cache.bundle_cache import BundleCache
 from mizan_core.cache.held_tags import ABSENT, HeldTag
+from mizan_core.cache.store import Hold
 from mizan_core.cache.tags import PurgeScope
+from mizan_core.engine.engine import ended_of
 from mizan_core.testing.redis_server import RedisServer
 from tests.cache.holding import begin, purge
 from tests.holding_cache import HoldingCache
@@ -213,7 +215,7 @@ def test_a_refusal_is_told_without_invalidations(run: Callable[[Story], None]) -
     async def story(shop: Shop) -> None:
         shop.errors["forbidden"] = Forbidden("not yours")
         shop.waits = False
-        failure = await shop.engine.attempt("change", {"customer_id": 7, "how": "forbidden"})
+        failure = await ended_of(shop.engine.begin("change", {"customer_id": 7, "how": "forbidden"}))
         assert failure.invalidations == ()
         assert await shop.status() == "hit"
 
@@ -236,7 +238,7 @@ class TestOneTag:
         return MemoryCache(clock=lambda: self.now)
 
     async def held(self, cache: BundleCache) -> Hold:
-        hold = cache.hold([SCOPE])
+        hold = cache.store.hold([SCOPE])
         await begin(hold)
         return hold
 
@@ -247,7 +249,7 @@ class TestOneTag:
         await memory.set(SCOPE.tag, NONCE, 60)
         hold = await self.held(cache)
         assert await memory.get(SCOPE.tag) != [NONCE]
-        await cache.restore(hold)
+        await hold.restore()
         assert await memory.get(SCOPE.tag) == [NONCE]
 
     @told
@@ -259,7 +261,7 @@ class TestOneTag:
         self.now = 20.0
         refused = await self.held(cache)
         self.now = 31.0
-        await cache.restore(refused)
+        await refused.restore()
         assert await memory.get(SCOPE.tag) == [None]
 
     @told
@@ -269,7 +271,7 @@ class TestOneTag:
         await memory.set(SCOPE.tag, NONCE, 60)
         refused = await self.held(cache)
         await memory.delete(SCOPE.tag)
-        await cache.restore(refused)
+        await refused.restore()
         assert await memory.get(SCOPE.tag) == [None]
 
     @told
@@ -278,8 +280,8 @@ class TestOneTag:
         one, other = cache_over(memory), cache_over(memory)
         await memory.set(SCOPE.tag, NONCE, 60)
         first, second = await self.held(one), await self.held(other)
-        await other.restore(second)
-        await one.restore(first)
+        await second.restore()
+        await first.restore()
         assert await memory.get(SCOPE.tag) == [None]
 
     @told
@@ -290,7 +292,7 @@ class TestOneTag:
         self.now = 31.0
         await purge(cache, [SCOPE])
         await memory.set(SCOPE.tag, NONCE, 60)
-        await cache.restore(refused)
+        await refused.restore()
         assert await memory.get(SCOPE.tag) == [NONCE]
 
     @pytest.mark.parametrize("kind", [MemoryCache, HoldingCache])
@@ -301,7 +303,7 @@ class TestOneTag:
         await backend.set(SCOPE.whole, THEIRS, 60)
         hold = await self.held(cache)
         assert await backend.get(SCOPE.whole) != [THEIRS]
-        await cache.restore(hold)
+        await hold.restore()
         assert await backend.get(SCOPE.tag, SCOPE.whole) == [None, THEIRS]
 
     @told
@@ -313,17 +315,17 @@ class TestOneTag:
         backend = Failing()
         cache = cache_over(backend)
         hold = await self.held(cache)
-        await cache.restore(hold)
+        await hold.restore()
         assert backend.holders(SCOPE.tag)
-        assert cache.owed == 0
-        await cache.aclose(0)
+        assert cache.store.owed == 0
+        await cache.store.aclose(0)
 
     @told
     async def test_a_mutation_that_held_nothing_leaves_all_as_it_is(self) -> None:
         backend = HoldingCache()
         await backend.set(SCOPE.tag, NONCE, 60)
         cache = cache_over(backend)
-        await cache.restore(cache.hold([]))
+        await cache.store.hold([]).restore()
         assert await backend.get(SCOPE.tag) == [NONCE]
 
     @pytest.mark.parametrize("verbs", [2, 5], ids=["holds without restoring", "five verbs"])
@@ -332,7 +334,7 @@ class TestOneTag:
         backend = OnlyHolding() if verbs == 2 else FiveVerbs()
         cache = cache_over(backend)
         await backend.set(SCOPE.tag, NONCE, 60)
-        await cache.restore(await self.held(cache))
+        await (await self.held(cache)).restore()
         assert await backend.get(SCOPE.tag) == [None]
 
 

@@ -56,7 +56,7 @@ class BundleEndpoint:
         self._takes_request = any(reader.takes_request for reader in plan.readers)
         self._counts_down = isinstance(plan.policy.lifetime, Seconds)
         self._remembered = service.queries.get
-        self._recall = service.engine.recall
+        self._peek = service.engine.peek
 
     def recall(self, scope: Scope) -> Written | Coroutine[Any, Any, Written] | None:  # noqa: C901  # no calls in a hit
         """A bundle for everyone, at its canonical URL: no caller to be found out, nothing to be read, only remembered.
@@ -78,7 +78,7 @@ class BundleEndpoint:
         query = self._remembered((self._name, raw, None, None))
         if query is None or query.slot is None or query.canonical != raw:
             return None
-        entry = self._recall(query.slot)
+        entry = self._peek(query.slot)
         if entry is None:
             return None if self._takes_request else self._answer_known(query, etag)
         written: _WrittenHit | None = entry.written

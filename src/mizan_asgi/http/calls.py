@@ -5,13 +5,12 @@ from functools import partial
 
 from starlette.types import Receive, Scope
 
-from mizan_core.engine.answers import Answer, Failure
+from mizan_core.engine.answers import ENDED, Answer, Failure
 from mizan_core.engine.refresh import Stale, refresh
 from mizan_core.errors import Forbidden, MethodNotAllowed, UnsupportedMediaType
 from mizan_core.protocol.bodies import parse_call
 from mizan_core.protocol.identity import Identity
 from mizan_core.protocol.mounted import Mounted, read_mounted
-from mizan_core.tasks import Waiting
 
 from .bodies import is_json, media_type, read_arguments, read_on
 from .bundles import BundleEndpoint
@@ -64,15 +63,14 @@ class CallEndpoint:
         body = message.get("body", b"")
         if message.get("more_body") or message["type"] == "http.disconnect" or len(body) > limit.bytes:
             body = await read_on(message, receive, limit)
-        ended: Answer | Failure | Waiting[Answer | Failure]
+        ended: Answer | Failure
         if function is None:
             if not is_usual:
                 _check_json(SentHeaders(scope), body)
             called, args = parse_call(body)
             request = HostRequest(scope, receive, identity, body=body) if called in service.taking_request else None
-            ended = service.engine.begin(called, args, identity=identity, request=request)
-            if isinstance(ended, Waiting):
-                ended = await ended.work
+            begun = service.engine.begin(called, args, identity=identity, request=request)
+            ended = begun if isinstance(begun, ENDED) else await begun
         else:
             sent = read_arguments(SentHeaders(scope), body, function)
             request = HostRequest(scope, receive, identity, body=body) if function.takes_request else None

@@ -1,4 +1,4 @@
-"""Computations under way, which others may join instead of computing the same once more."""
+"""Single flight: requests that miss while a computation is under way may join it instead of computing again."""
 
 import asyncio
 from dataclasses import replace
@@ -8,39 +8,39 @@ from .outcomes import Fresh, Passing, PersonalFailure
 
 
 class Flight:
-    """A computation. Only what waits takes off, for nobody can join what does not.
+    """A computation under way, registered once it has suspended: before that, no other request could join it.
 
-    From then on there are the `stamps` that it carries, and the `answer`, which those wait for who join.
+    `stamps` and `answer` exist from its registration on; requests that have joined wait for `answer`.
     """
 
-    has_taken_off = False
-    is_left = False  # the request that began it has gone away
-    waiting = 0  # how many requests have joined, and have not gone away
+    is_registered = False
+    is_abandoned = False  # the request that began it has gone
+    waiting = 0  # how many requests have joined and still wait
     stamps: tuple[bytes, ...]
     answer: "asyncio.Future[Fresh | Passing]"
     _flights: "dict[str, Flight]"
     _key: str
 
-    def take_off(self, flights: "dict[str, Flight]", key: str, stamps: tuple[bytes, ...]) -> None:
-        """Others may join from now on, and no longer a flight of before that they could not."""
+    def register(self, flights: "dict[str, Flight]", key: str, stamps: tuple[bytes, ...]) -> None:
+        """Let other requests join from now on. Replaces an older flight of the key, whose stamps are out of date."""
         self.stamps = stamps
         self.answer = asyncio.get_running_loop().create_future()
         self._flights, self._key = flights, key
-        self.has_taken_off = True
+        self.is_registered = True
         flights[key] = self
 
     def may_be_joined_with(self, stamps: tuple[bytes, ...]) -> bool:
-        """Only by who has just read the very stamps it carries, so never by who came after a purge."""
+        """Whether a request that has just read these stamps may join: never one that came after a purge."""
         return self.stamps == stamps and self.answer.get_loop() is asyncio.get_running_loop()
 
-    async def joined(self) -> Fresh | Passing | None:
-        """What it answers everyone; None where there is none, or it is for the request that began it."""
+    async def join(self) -> Fresh | Passing | None:
+        """The answer for all; None where there is none, or where it is for the request that began the flight alone."""
         self.waiting += 1
         try:
             await asyncio.wait([self.answer])
         finally:
             self.waiting -= 1
-        if self.is_lost:
+        if self.is_void:
             return None
         try:
             answer = self.answer.result()
@@ -51,26 +51,26 @@ class Flight:
         return None if answer.personal else answer
 
     @property
-    def is_lost(self) -> bool:
-        """Whether those who joined have to compute anew."""
+    def is_void(self) -> bool:
+        """Whether it ended without an answer or error for those that joined: they compute anew."""
         return self.answer.cancelled()
 
-    def land(self, answer: Fresh | Passing) -> None:
-        """Tell those who have joined. Nobody else does from now on."""
+    def succeed(self, answer: Fresh | Passing) -> None:
+        """Answer the requests that have joined, and end the flight."""
         self._end()
         self.answer.set_result(answer)
 
-    def crash(self, error: BaseException) -> None:
-        """The same where there is an error to tell, or a cancellation.
+    def fail(self, error: BaseException) -> None:
+        """End the flight with an error, or, after a cancellation, without an answer.
 
-        An error after the first request has gone away may be for its session having been closed: it is lost.
+        An error after the first request has gone may come from that request's closed session, so it is not passed on.
         """
         self._end()
-        if isinstance(error, asyncio.CancelledError) or (self.is_left and not isinstance(error, TimedOut)):
+        if isinstance(error, asyncio.CancelledError) or (self.is_abandoned and not isinstance(error, TimedOut)):
             self.answer.cancel()
         else:
             self.answer.set_exception(error)
-            self.answer.exception()  # every waiter has it, and if none is left nobody needs it
+            self.answer.exception()  # marks it as retrieved: every request that waits still gets it
 
     def _end(self) -> None:
         if self._flights.get(self._key) is self:

@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from ..errors import TimedOut
-from ..tasks import EagerRunner, Tasks, Waiting
+from ..tasks import EagerRunner, Tasks
 from .outcomes import Compute, Computed, PersonalFailure
 
 
@@ -40,8 +40,8 @@ class _Turn:
 class Turns:
     """The computations under way and waiting, by the keys of their bundles."""
 
-    def __init__(self, pace: EagerRunner, tasks: Tasks) -> None:
-        self._pace = pace
+    def __init__(self, runner: EagerRunner, tasks: Tasks) -> None:
+        self._runner = runner
         self._tasks = tasks
         self._running: dict[str, _Turn] = {}
 
@@ -54,8 +54,8 @@ class Turns:
         running = self._running.get(key)
         if running is None or running.answer.get_loop() is not loop:
             turn = self._running[key] = _Turn(loop.create_future())
-            ended = self._pace.run(readers, self._run(key, turn, compute))
-            return await ended.work if isinstance(ended, Waiting) else ended
+            ended = self._runner.run(readers, self._run(key, turn, compute))
+            return ended if isinstance(ended, Computed) else await ended
         return await self._joined(key, self._to_join(running), _Request(compute), readers)
 
     def _to_join(self, running: _Turn) -> _Turn:
@@ -107,6 +107,6 @@ class Turns:
         if following is not None and following.joined:
             self._running[key] = following
             request = following.begun_for = next(iter(following.joined))
-            request.context.run(self._tasks.begin, self._run(key, following, request.compute))
+            request.context.run(self._tasks.start, self._run(key, following, request.compute))
         elif self._running.get(key) is turn:
             del self._running[key]

@@ -1,4 +1,4 @@
-"""What an engine answers."""
+"""What an engine answers: calls, bundles, pages, and what `Cache-Status` and `Cache-Control` say of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,6 +63,11 @@ class Failure:
     error: Exception
     invalidations: tuple[Invalidation, ...] = ()
     function: str | None = None
+
+
+# How a call ends.
+Ended: TypeAlias = Answer | Failure
+ENDED = (Answer, Failure)
 
 
 @dataclass(slots=True)

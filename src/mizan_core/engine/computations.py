@@ -12,12 +12,12 @@ import types
 from collections.abc import Callable, Coroutine, Generator, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import Context, ContextVar
-from functools import partial
 from typing import Any, TypeVar, cast
 
 from ..cache.outcomes import PersonalFailure
 from ..errors import CallError, DeclarationError, TimedOut
 from ..graph.wrapper import current
+from ..tasks import rest_of
 from .failures import blame, cancelled_itself, is_cancelled
 
 logger = logging.getLogger("mizan")
@@ -170,11 +170,11 @@ class Computations:
     ) -> Generator[Any, Any, T]:
         """The rest of a coroutine that stands waiting for `awaited`."""
         if self._limit is None:
-            return (yield from _rest(work, awaited, context))
+            return (yield from rest_of(work, awaited, context))
         computation.suspended()
         self._watch(computation, self._limit)
         try:
-            result = yield from _rest(work, awaited, context)
+            result = yield from rest_of(work, awaited, context)
         except BaseException as error:
             if computation.was_timed_out():
                 raise TimedOut from error
@@ -242,21 +242,3 @@ def _circle(names: Sequence[str]) -> str:
         f"{' and '.join(distinct)} would wait for {whom} for ever: a reader fetches a bundle whose computation waits "
         "for that reader. Let them share a plain function instead."
     )
-
-
-@types.coroutine
-def _rest(work: Coroutine[Any, Any, T], awaited: Any, context: Context) -> Generator[Any, Any, T]:
-    """The rest of a coroutine that stands waiting for `awaited`, each step in a context."""
-    run: Callable[..., Any] = context.run
-    while True:
-        try:
-            step = partial(run, work.send, (yield awaited))
-        except GeneratorExit:
-            work.close()
-            raise
-        except BaseException as error:  # noqa: BLE001  # it is the coroutine's to handle
-            step = partial(run, work.throw, error)
-        try:
-            awaited = step()
-        except StopIteration as ended:
-            return ended.value  # type: ignore[no-any-return]  # what the coroutine returns

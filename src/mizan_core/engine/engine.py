@@ -33,8 +33,8 @@ from ..protocol.invalidation import Invalidation
 from ..protocol.keys import MINIMUM_SECRET_BYTES, KeyMaker, check_secret
 from ..protocol.problems import no_such_context, no_such_function
 from ..protocol.urls import page_url
-from ..tasks import Waiting, check_asyncio
-from .answers import Answer, Bundle, Failure, Health, Page, answered, as_bundle, failure_of
+from ..tasks import check_asyncio
+from .answers import ENDED, Answer, Bundle, Ended, Failure, Health, Page, answered, as_bundle, failure_of
 from .authorisation import PermissionsOf, authorise, checked_arguments, load_permissions
 from .bundle_requests import BundleRequest, page_texts
 from .cache_keys import CacheKeys
@@ -138,14 +138,15 @@ class Engine:
             hold=hold,
             unheard=log_unheard,
         )
+        self._store = store = self._cache.store
         self.errors = ErrorMapping(errors)
         self._runner = Runner(threads, self._cache.is_wanted)
         self._computations = Computations(reader_timeout, check_carry(carry), reading=READING)
         self._run = self._computations.run
         self._shutdown = shutdown
-        self.recall = self._cache.recall  # a hit in memory, for a query's slot, without waiting
+        self.peek = store.peek  # the stored entry of a request's slot, at once, where it is in this process's memory
         self._mutations = Mutations(
-            graph, self._addresses, self._cache, self._runner, self.errors, refuses=on_cache_failure == "refuse"
+            graph, self._addresses, store, self._runner, self.errors, refuses=on_cache_failure == "refuse"
         )
 
     async def __aenter__(self) -> Self:
@@ -159,7 +160,7 @@ class Engine:
         """Wait, within bounds, for mutations that have begun. The engine opens itself again when it is used."""
         deadline = asyncio.get_running_loop().time() + self._shutdown
         await self._mutations.aclose(self._shutdown)
-        await self._cache.aclose(max(0.0, deadline - asyncio.get_running_loop().time()))
+        await self._store.aclose(max(0.0, deadline - asyncio.get_running_loop().time()))
         self._runner.close()
         close = getattr(self._backend, "aclose", None)
         if close is not None:
@@ -167,7 +168,7 @@ class Engine:
 
     def health(self) -> Health:
         """How the cache is, and what is still owed to it."""
-        return Health(cache=self._cache.state.value, owed_purges=self._cache.owed, running=len(self._mutations))
+        return Health(cache=self._store.state.value, owed_purges=self._store.owed, running=len(self._mutations))
 
     async def call(self, name: str, args: Given, *, identity: Identity = ANONYMOUS, request: object = None) -> Answer:
         """Answer a client's call: guarded, and neither private functions nor views.
@@ -175,25 +176,13 @@ class Engine:
         Raises `CallError` for refusals and whatever else the function raises; `invalidations_of` the error tells what
         went out of date all the same.
         """
-        return _raised(await self.attempt(name, args, identity=identity, request=request))
+        check_asyncio()
+        return _raised(await ended_of(self.begin(name, args, identity=identity, request=request)))
 
     async def run(self, name: str, args: Given, *, identity: Identity = ANONYMOUS, request: object = None) -> Answer:
         """Run any function on behalf of the server, without guards: for cron jobs, workers and scripts."""
-        return _raised(await self.attempt(name, args, identity=identity, request=request, via=Via.RUN))
-
-    async def attempt(
-        self,
-        name: str,
-        args: Given,
-        *,
-        identity: Identity = ANONYMOUS,
-        request: object = None,
-        via: Via = Via.CALL,
-    ) -> Answer | Failure:
-        """As `call`, with errors returned beside what went out of date before they were raised."""
         check_asyncio()
-        ended = self.begin(name, args, identity=identity, request=request, via=via)
-        return await ended.work if isinstance(ended, Waiting) else ended
+        return _raised(await ended_of(self.begin(name, args, identity=identity, request=request, via=Via.RUN)))
 
     def begin(
         self,
@@ -203,24 +192,24 @@ class Engine:
         identity: Identity = ANONYMOUS,
         request: object = None,
         via: Via = Via.CALL,
-    ) -> Answer | Failure | Waiting[Answer | Failure]:
-        """As `attempt`: at once, where it takes no waiting, or what has to be waited for, in any case."""
+    ) -> Ended | Awaitable[Ended]:
+        """As `call`, with errors returned beside what went out of date before them; at once where nothing suspends."""
         try:
             function = self._for_anyone.get(name)
             if function is None:
                 function = self._find(name, via)
                 if not function.is_open and via is not Via.RUN:
-                    return Waiting(self._guarded(function, args, identity, request))
+                    return self._guarded(function, args, identity, request)
             sent = function.validator.validate(args)
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
             return self._failure(error, name)
         caller = NOBODY
         if function.is_told_who:
             if function.takes_more and self._permissions is not None and lacks_permissions(identity):
-                return Waiting(self._begin_with_permissions(function, sent, Caller(identity, request)))
+                return self._begin_with_permissions(function, sent, Caller(identity, request))
             caller = Caller(identity, request)
         if function.context is not None:
-            return Waiting(self._answer_reader(function, sent, caller))
+            return self._answer_reader(function, sent, caller)
         return self._mutations.begin(function, sent, caller)
 
     async def admit(
@@ -254,9 +243,7 @@ class Engine:
             caller = await self._checked(function, sent, caller)
         return await self._known(caller) if function.takes_more else caller
 
-    async def _begin_with_permissions(
-        self, function: Function, sent: Mapping[str, object], caller: Caller
-    ) -> Answer | Failure:
+    async def _begin_with_permissions(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Ended:
         try:
             known = await self._known(caller)
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
@@ -271,8 +258,8 @@ class Engine:
         identity: Identity = ANONYMOUS,
         request: object = None,
         may_change: bool = True,
-    ) -> Answer | Failure:
-        """As `attempt`, for a caller whom `admit` has let through.
+    ) -> Ended:
+        """As `begin`, for a caller that `admit` has let through.
 
         Without `may_change`, as for a GET, a body that changes something fails.
         """
@@ -402,7 +389,7 @@ class Engine:
         mutating = current.get()
         if mutating is not None:
             await held(mutating)
-        stamps = await self._cache.stamps(slot)
+        stamps = await self._store.stamps(slot)
         shared = policy.per is not Per.USER and not isinstance(policy.lifetime, Never)
         try:
             ran = await self._alone(
@@ -413,7 +400,7 @@ class Engine:
         return Page(
             result=ran.results[0],
             policy=policy,
-            keepable=may_be_kept and await self._cache.unchanged(slot, stamps),
+            keepable=may_be_kept and await self._store.unchanged(slot, stamps),
             personal=ran.personal,
             path=page_url(function.declaration.route or "", texts),
         )
@@ -440,7 +427,7 @@ class Engine:
             raise Forbidden("This function is not for clients.")
         return function
 
-    async def _guarded(self, function: Function, args: Given, identity: Identity, request: object) -> Answer | Failure:
+    async def _guarded(self, function: Function, args: Given, identity: Identity, request: object) -> Ended:
         """Ask the guard first, which has to be waited for."""
         try:
             identity = await authorise(function, identity, self._permissions)
@@ -453,14 +440,14 @@ class Engine:
 
     async def _ended(
         self, function: Function, sent: Mapping[str, object], caller: Caller, *, may_change: bool = True
-    ) -> Answer | Failure:
+    ) -> Ended:
         """What comes of a function whose guard has let the caller through. `sent` are validated."""
         if function.context is not None:
             return await self._answer_reader(function, sent, caller)
         ended = self._mutations.begin(function, sent, caller, may_change=may_change)
-        return await ended.work if isinstance(ended, Waiting) else ended
+        return ended if isinstance(ended, ENDED) else await ended
 
-    async def _answer_reader(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Answer | Failure:
+    async def _answer_reader(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Ended:
         """A reader called alone: uncached, and nothing is invalidated."""
         if function.round_trips:
             sent = read_back(function.round_trips, sent) or sent
@@ -550,7 +537,12 @@ def _secret_for(cache: CacheBackend | None, secret: str | bytes | None, random: 
     return random(MINIMUM_SECRET_BYTES)
 
 
-def _raised(ended: Answer | Failure) -> Answer:
+async def ended_of(begun: Ended | Awaitable[Ended]) -> Ended:
+    """How a call ends that has begun."""
+    return begun if isinstance(begun, ENDED) else await begun
+
+
+def _raised(ended: Ended) -> Answer:
     if isinstance(ended, Failure):
         raise carrying(ended.error, ended.invalidations)
     return ended

@@ -5,20 +5,17 @@ import logging
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
-from ..cache.bundle_cache import BundleCache, Hold
-from ..cache.in_process.holds import InProcessHold
-from ..cache.shared.breaker import CacheState
-from ..cache.shared.holds import SharedHold
+from ..cache.store import Hold, Store
 from ..cache.tags import PurgeScope
-from ..errors import CacheUnavailable, CallError, Unavailable
+from ..errors import CallError, Unavailable
 from ..graph.declare import Declaration
 from ..graph.model import Function, Graph
 from ..graph.narrowing import Outcome, Refused, Returned, Unknown, resolve
 from ..graph.types.snapshots import snapshot
 from ..graph.wrapper import current
 from ..protocol.invalidation import Invalidation, merge
-from ..tasks import EagerRunner, Tasks, Waiting, before_waiting
-from .answers import Answer, Failure, answered, failure_of
+from ..tasks import EagerRunner, Tasks
+from .answers import ENDED, Ended, Failure, answered, failure_of
 from .cache_keys import CacheKeys
 from .current_call import CurrentCall
 from .failures import ErrorMapping, cancelled_itself, is_cancelled
@@ -47,7 +44,7 @@ class Mutations:
         self,
         graph: Graph,
         addresses: CacheKeys,
-        cache: BundleCache,
+        store: Store,
         runner: Runner,
         errors: ErrorMapping,
         *,
@@ -55,13 +52,13 @@ class Mutations:
     ) -> None:
         self.graph = graph
         self._addresses = addresses
-        self._cache = cache
+        self._store = store
         self._runner = runner
         self._errors = errors
         self._refuses = refuses
         self._purges = PurgePlans(graph, addresses)
         self._tasks = Tasks()
-        self._pace = EagerRunner(self._tasks, unheard=_unheard)
+        self._eager = EagerRunner(self._tasks, unheard=_unheard)
 
     def __len__(self) -> int:
         """How many mutations and purges are under way."""
@@ -75,8 +72,8 @@ class Mutations:
 
     def begin(
         self, function: Function, sent: Mapping[str, object], caller: Caller, *, may_change: bool = True
-    ) -> Answer | Failure | Waiting[Answer | Failure]:
-        """Run a function: what came of it, or what has to be waited for. `sent` are validated.
+    ) -> Ended | Awaitable[Ended]:
+        """Run a function: how it ended, or an awaitable of that. `sent` are validated.
 
         Without `may_change`, a body that changes something fails.
         """
@@ -86,34 +83,33 @@ class Mutations:
         if not function.is_async:
             return self._begin_in_a_thread(function, sent, caller, may_change)
         if function.affects:
-            return Waiting(self._tasks.finish(self._mutate(function, sent, caller), _unheard))
-        return self._pace.run(function, self._act(function, sent, caller, may_change))
+            return self._tasks.start(self._mutate(function, sent, caller), _unheard)
+        return self._eager.run(function, self._act(function, sent, caller, may_change))
 
     def _begin_in_a_thread(
         self, function: Function, sent: Mapping[str, object], caller: Caller, may_change: bool
-    ) -> Answer | Failure | Waiting[Answer | Failure]:
-        """As `begin`. A caller who goes away while the function waits for a thread takes it along."""
+    ) -> Ended | Awaitable[Ended]:
+        """As `begin`. If the caller goes while the function still waits for a thread, the function does not begin."""
         wanted = Wanted()
         if function.affects:
-            work = self._tasks.finish(self._mutate(function, sent, caller, wanted), _unheard)
-            return Waiting(wanted.waiting(work))
-        ended = self._pace.run(function, self._act(function, sent, caller, may_change, wanted))
-        return Waiting(wanted.waiting(ended.work)) if isinstance(ended, Waiting) else ended
+            return wanted.waiting(self._tasks.start(self._mutate(function, sent, caller, wanted), _unheard))
+        ended = self._eager.run(function, self._act(function, sent, caller, may_change, wanted))
+        return ended if isinstance(ended, ENDED) else wanted.waiting(ended)
 
     def _for_a_body(
         self, outer: CurrentCall | Reading, function: Function, sent: Mapping[str, object], caller: Caller
-    ) -> Answer | Failure | Waiting[Answer | Failure]:
+    ) -> Ended | Awaitable[Ended]:
         """Run a function that the body of another one asks for."""
         if isinstance(outer, Reading):
             if function.affects:
                 return Failure(misplaced(function.declaration), function=function.name)
         elif outer.listener.graph is self.graph and not outer.root.has_ended:  # or its answer could not tell
-            return Waiting(self._joined(outer, function, sent, caller))
+            return self._joined(outer, function, sent, caller)
         return self._begun_alone(outer, function, sent, caller)
 
     def _begun_alone(
         self, outer: CurrentCall | Reading, function: Function, sent: Mapping[str, object], caller: Caller
-    ) -> Answer | Failure | Waiting[Answer | Failure]:
+    ) -> Ended | Awaitable[Ended]:
         current.set(None)
         try:
             return self.begin(function, sent, caller)
@@ -122,13 +118,13 @@ class Mutations:
 
     async def _joined(
         self, outer: CurrentCall, function: Function, sent: Mapping[str, object], caller: Caller
-    ) -> Answer | Failure:
+    ) -> Ended:
         """Run a function for the body of another. What it makes stale is stale by that one too, which may commit it."""
         inner = Inner(outer, self, function.declaration, function, sent, caller.identity)
         try:
             await self.held(inner)
             ended = self._begun_alone(outer, function, sent, caller)
-            answer = await ended.work if isinstance(ended, Waiting) else ended
+            answer = ended if isinstance(ended, ENDED) else await ended
         except BaseException:  # it may be running, and ends without telling
             inner.settle(inner.stale)
             raise
@@ -137,17 +133,17 @@ class Mutations:
 
     async def purge(self, invalidations: Sequence[Invalidation]) -> None:
         """Purge what was changed elsewhere. Raises `CacheUnavailable` where that is insisted on and takes too long."""
-        late = await self._tasks.finish(self._settle(None, self._purges.of(invalidations)))
+        late = await self._tasks.start(self._settle(None, self._purges.of(invalidations)))
         if late is not None:
             raise late.error
 
     async def _act(
         self, function: Function, sent: Mapping[str, object], caller: Caller, may_change: bool, wanted: Wanted = _ALWAYS
-    ) -> Answer | Failure:
+    ) -> Ended:
         """A function that declares to affect nothing: nothing is purged but what its body names."""
         mutating = CurrentCall(self, asyncio.get_running_loop(), caller.identity)
         around = current.set(mutating if may_change else READING)
-        ended: Answer | Failure
+        ended: Ended
         try:
             if function.is_direct:
                 ended = answered(function, await function.call(**sent))[0]
@@ -165,9 +161,9 @@ class Mutations:
             late = None
             names = bool(mutating.named or mutating.inners)
             if names:  # it is a mutation, whatever it declares, and has a task from now on
-                self._pace.waits(function)
+                self._eager.mark_suspending(function)
                 purge = self._purges.of(merge([*mutating.named, *mutating.joined()]))
-                late = await self._tasks.finish(self._settle(mutating.hold, purge))
+                late = await self._tasks.start(self._settle(mutating.hold, purge))
         if names:
             ended = late or ended
             ended.invalidations = purge.invalidations
@@ -175,31 +171,32 @@ class Mutations:
 
     async def _mutate(
         self, function: Function, sent: Mapping[str, object], caller: Caller, wanted: Wanted = _ALWAYS
-    ) -> Answer | Failure:
+    ) -> Ended:
         """Hold what the arguments determine, run, resolve what became stale, purge: in that order, to the end."""
         purge = self._purges.determined(function, sent, caller.identity)
         mutating = CurrentCall(self, asyncio.get_running_loop(), caller.identity)
-        hold = mutating.hold = self._cache.hold(purge.scopes)
+        hold: Hold = self._store.hold(purge.scopes)
+        mutating.hold = hold
         current.set(mutating)
-        ended: Answer | Failure
+        ended: Ended
         outcome: Outcome = Unknown()
-        refused = True  # until the function begins, nothing can have happened
+        has_begun = False  # until then nothing can have happened
         kept = snapshot(sent, function.fragile) if function.fragile else sent
+
+        def begin() -> Coroutine[Any, Any, Any]:
+            nonlocal has_begun
+            work = self._begun(function, sent, caller, wanted)
+            has_begun = True
+            return work
+
         try:
-            if isinstance(hold, InProcessHold):
-                # Until the function first waits, nobody else has a turn, and nothing need be held.
-                work: Awaitable[Any] = before_waiting(self._begun(function, sent, caller, wanted), hold.begin)
-            elif await self._refuses_to_run(hold):
-                raise Unavailable  # noqa: TRY301  # told as a refusal of the function's own is
-            else:
-                work = self._begun(function, sent, caller, wanted)
-            refused = False
+            work = hold.run(begin, insist=self._refuses)
             ended, result = answered(function, await work) if function.is_direct else await work
             outcome = _outcome_of_result(function, result)
         except Exception as error:  # noqa: BLE001  # the function is not ours, and its effects are told all the same
             ended = failure_of(self._errors, function.name, error)
-            refused = refused or isinstance(error, NotBegun)
-            outcome = Refused() if refused else _outcome_of_error(ended.error)
+            is_refused = not has_begun or isinstance(error, NotBegun)
+            outcome = Refused() if is_refused else _outcome_of_error(ended.error)
         except asyncio.CancelledError as error:
             if is_cancelled():
                 raise
@@ -212,7 +209,7 @@ class Mutations:
                 )
                 purge = self._purges.of(merge([*stale, *mutating.joined()]) if mutating.inners else stale)
             if _changed_nothing(outcome, purge):
-                await self._cache.restore(hold)
+                await hold.restore()
                 late = None
             else:
                 late = await self._settle(hold, purge)
@@ -230,11 +227,11 @@ class Mutations:
 
     async def _settle(self, hold: Hold | None, purge: PurgePlan) -> Failure | None:
         """End the hold and purge; a failure, if that is insisted on and takes too long to be told as a success."""
-        late = await self._cache.settle(hold or self._cache.hold(()), purge.scopes, insist=self._refuses)
+        late = await (hold or self._store.hold(())).end(purge.scopes, insist=self._refuses)
         if late is not None:
             return Failure(late)
         for context in purge.whole:
-            self._cache.reclaim(context)
+            self._store.reclaim(context)
         return None
 
     def on_named(self, mutating: CurrentCall, invalidation: Invalidation) -> None:
@@ -275,10 +272,7 @@ class Mutations:
     async def _held(self, inner: Inner) -> None:
         root = inner.root
         self._extend(root, self._determined(inner))
-        if isinstance(root.hold, SharedHold):
-            await root.hold.written()
-            if self._refuses and self._cache.state is CacheState.DOWN:
-                raise Unavailable
+        await held(root, insist=self._refuses)
 
     def _determined(self, inner: Inner) -> Sequence[PurgeScope]:
         """What is known to be stale before an inner call runs."""
@@ -299,22 +293,14 @@ class Mutations:
     def purge_late(self, inner: Inner) -> None:
         """Purge what an inner call made stale that has outlived the call that holds and purges."""
         work = self._settle(None, self._purges.of(inner.stale))
-        inner.loop.call_soon_threadsafe(self._tasks.begin, work)
+        inner.loop.call_soon_threadsafe(self._tasks.start, work)
 
     def _extend(self, root: CurrentCall, scopes: Sequence[PurgeScope]) -> None:
         """Hold more, unless the function has ended meanwhile, and it is purged already."""
         if not root.has_ended and scopes:
             if root.hold is None:
-                root.hold = self._cache.hold(())
+                root.hold = self._store.hold(())
             root.hold.extend(scopes)
-
-    async def _refuses_to_run(self, hold: SharedHold) -> bool:
-        """Begin the hold; whether it cannot be written, or its purge could not, and the deployment takes no risk."""
-        try:
-            await hold.begin()
-        except CacheUnavailable:
-            return self._refuses
-        return self._refuses and self._cache.state is CacheState.DOWN
 
 
 def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
@@ -324,16 +310,17 @@ def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
         return False
 
 
-async def held(mutating: CurrentCall | Reading) -> None:
-    """See to it that everything is held that is to be, for the function is about to look at the cache itself."""
-    root = mutating.root
-    if isinstance(root.hold, SharedHold):
-        await root.hold.written()
-    elif root.hold is not None and not root.has_ended:
-        root.hold.begin()  # which it has not, if the function has never waited so far
+async def held(call: CurrentCall | Reading, *, insist: bool = False) -> None:
+    """Wait until everything is held that the call holds, as before its function looks at the cache.
+
+    With `insist`, raises `Unavailable` where that cannot be.
+    """
+    root = call.root
+    if root.hold is not None and not root.has_ended:
+        await root.hold.make_visible(insist=insist)
 
 
-def _unheard(ended: Answer | Failure) -> None:
+def _unheard(ended: Ended | Exception) -> None:
     """Log the error of a call whose caller has gone, which nobody else is told of."""
     if isinstance(ended, Failure):
         refused = isinstance(_outcome_of_error(ended.error), Refused)

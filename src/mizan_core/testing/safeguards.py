@@ -9,24 +9,25 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 from ..cache.backends import redis_scripts
-from ..cache.bundle_cache import BundleCache
 from ..cache.held_tags import HeldTag
 from ..cache.shared.breaker import HoldingCircuitBreaker
+from ..cache.shared.store import SharedStore
 from ..cache.single_flight import Flight
+from ..cache.stamping import Stamping
 from ..cache.turns import Turns
 from ..engine import mutations
 from ..graph.narrowing import Refused
 
-_store = BundleCache._store
+_store = SharedStore._store
 
 
-async def _stored_under_the_stamps_of_now(cache: BundleCache, slot: Any, stamps: tuple[bytes, ...], *rest: Any) -> bool:
-    current = await cache._stamp(slot, await cache._backend.get(*slot.tags))
-    return await _store(cache, slot, current if isinstance(current, tuple) else stamps, *rest)
+async def _stored_under_the_stamps_of_now(store: SharedStore, slot: Any, stamps: tuple[bytes, ...], *rest: Any) -> bool:
+    current = await store._stamping.stamps(slot)
+    return await _store(store, slot, current or stamps, *rest)
 
 
-def _set_in_any_case(cache: BundleCache, tag: str, nonce: bytes) -> Any:
-    return cache._backend.set(tag, nonce, cache._max_age)
+def _set_in_any_case(stamping: Stamping, tag: str, value: bytes) -> Any:
+    return stamping._backend.set(tag, value, stamping._max_age)
 
 
 async def _held_by_nobody(cache: HoldingCircuitBreaker, tags: Sequence[str], holder: str, ttl: float) -> None:
@@ -93,8 +94,8 @@ _GIVEN_BACK = "if held and (#others > 0 or crowd > 0) then"
 
 # By name: what takes it away, in Python and in Redis.
 SAFEGUARDS: dict[str, tuple[Replaced, ...]] = {
-    "stamps": (Replaced(BundleCache, "_store", _stored_under_the_stamps_of_now),),
-    "add-if-absent": (Replaced(BundleCache, "_add", _set_in_any_case),),
+    "stamps": (Replaced(SharedStore, "_store", _stored_under_the_stamps_of_now),),
+    "add-if-absent": (Replaced(Stamping, "_add", _set_in_any_case),),
     "holds": (Replaced(HoldingCircuitBreaker, "hold", _held_by_nobody),),
     "last-holder": (Replaced(HoldingCircuitBreaker, "release", _deleted_by_anybody),),
     "joining-by-stamps": (Replaced(Flight, "may_be_joined_with", _joined_by_anybody),),

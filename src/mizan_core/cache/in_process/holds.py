@@ -1,77 +1,90 @@
-"""Holds in the memory of this process: every step is done at once, and nobody gets a turn within it."""
+"""Holds in this process's memory: every step is done at once, and no other task runs within it."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any, TypeVar
 
+from ...tasks import before_suspending
 from ..backends.backend import HELD
 from ..backends.memory import MemoryCache
 from ..held_tags import ABSENT, HeldTag
 from ..holds import Renewals
 from ..tags import PurgeScope, TagValues
 
+T = TypeVar("T")
+
 
 class InProcessHold:
-    """The scopes that one running mutation holds, once it has begun, and until it `end`s.
+    """The scopes that one running mutation holds, once it has suspended, and until it ends.
 
-    A mutation that never lets others have a turn need not begin: nobody could see that it held anything.
+    Nothing is written for a mutation that never suspends: no other task could see that it held anything.
     """
 
-    __slots__ = ("_holder", "_ledger", "_renewals", "_scopes", "_tags")
+    __slots__ = ("_holder", "_holds", "_renewals", "_scopes", "_tags")
 
-    def __init__(self, ledger: "InProcessHolds", renewals: Renewals, scopes: Sequence[PurgeScope]) -> None:
-        self._ledger = ledger
+    def __init__(self, holds: "InProcessHolds", renewals: Renewals, scopes: Sequence[PurgeScope]) -> None:
+        self._holds = holds
         self._renewals = renewals
         self._scopes = scopes
         self._holder = ""
         self._tags: dict[str, None] | None = None  # what has been written
 
+    def run(self, begin: Callable[[], Coroutine[Any, Any, T]], *, insist: bool) -> Awaitable[T]:  # noqa: ARG002
+        """Begin the mutation; hold its scopes when it first suspends. Writing to memory never fails."""
+        return before_suspending(begin(), self.begin)
+
     def begin(self) -> None:
-        """Nothing of these scopes is served or stored from now on."""
+        """Serve and store nothing of these scopes from now on."""
         if self._scopes:
             self._hold(self._scopes)
 
+    async def make_visible(self, *, insist: bool = False) -> None:  # noqa: ARG002  # writing to memory never fails
+        """Hold now, though the mutation may not have suspended yet."""
+        self.begin()
+
     def extend(self, scopes: Sequence[PurgeScope]) -> None:
-        """Hold more, from now on."""
+        """Hold more scopes, from now on."""
         new = [scope for scope in scopes if scope not in self._scopes]
         if new:
             self._scopes = (*self._scopes, *new)
             self._hold(new)
 
     def renew(self) -> None:
-        """Write it again, for another while."""
-        self._ledger.hold(self._tags or (), self._holder)
+        """Write the hold again, for another period."""
+        self._holds.hold(self._tags or (), self._holder)
 
-    def end(self, purged: Sequence[PurgeScope]) -> None:
-        """Let go of everything held, and purge it and `purged`; a tag that another mutation holds stays held."""
+    async def end(self, purged: Sequence[PurgeScope], *, insist: bool = False) -> None:  # noqa: ARG002
+        """End the hold, and purge what it held and `purged`; a tag that another mutation holds stays held."""
         scopes = purged if purged is self._scopes else (*self._scopes, *purged)
         if self._tags is not None:
             self._renewals.discard(self)
             for tag in self._tags:
-                self._ledger.let_go(tag, self._holder)
-        self._ledger.purge(scopes, self._holder)
+                self._holds.let_go(tag, self._holder)
+        self._holds.purge(scopes, self._holder)
 
-    def restore(self) -> None:
-        """Let go of everything held, for a mutation that was refused: nothing is purged."""
+    async def restore(self) -> None:
+        """End the hold of a mutation that was refused: nothing is purged."""
         if self._tags is not None:
             self._renewals.discard(self)
             for tag in self._tags:
-                self._ledger.restore(tag, self._holder)
+                self._holds.restore(tag, self._holder)
 
     def _hold(self, scopes: Sequence[PurgeScope]) -> None:
         if self._tags is None:
             self._tags = {}
-            self._holder = self._ledger.new_holder()
+            self._holder = self._holds.new_holder()
         self._tags.update(dict.fromkeys(scope.tag for scope in scopes))
-        foreign = [scope.whole for scope in scopes if scope.whole not in self._tags and not self._ledger.claims(scope)]
+        foreign = [scope.whole for scope in scopes if scope.whole not in self._tags and not self._holds.claims(scope)]
         self._tags.update(dict.fromkeys(foreign))
-        self._ledger.hold(self._tags, self._holder)
+        self._holds.hold(self._tags, self._holder)
         self._renewals.add(self)
 
 
 class InProcessHolds:
-    """Who holds which tag.
+    """The holders of every tag.
 
-    As in a backend, a whole context that others' entries are in is held and purged along with a scope of it.
+    As in a shared store, where a context has entries of other scope shapes, its whole tag is held and purged along with
+    a scope of it.
     """
 
     def __init__(self, memory: MemoryCache, nonces: TagValues, *, seconds: float, max_age: float) -> None:

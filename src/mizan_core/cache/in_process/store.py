@@ -1,35 +1,66 @@
-"""Bundles in the memory of this process: the steps of protocol section 7 where none of them takes any waiting.
+"""Bundles in this process's memory: the steps of stamping and storing where none of them suspends.
 
-Nobody else gets a turn within a step, so there is no race to lose, and nothing to read again.
+No other task runs within a step, so no step can lose a race, and nothing is read again. What needs the general steps
+(a held or unreadable tag, one of another version) is left to `Stamping`.
 """
 
 import itertools
 import sys
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Sequence
 
-from ..backends.memory import Cell, MemoryCache
+from ...protocol.cache_headers import etag_of
+from ..backends.memory import MemoryCache
 from ..entries import Entry
+from ..holds import Renewals
+from ..outcomes import Fresh, Hit, Passing
+from ..reclaiming import Reclaiming
 from ..slots import Kept, Slot
-from ..tags import TagValues
+from ..stamping import Stamping
+from ..store import CacheState, LookedUp, Stamped
+from ..tags import PurgeScope, TagValues
+from .holds import InProcessHold, InProcessHolds
 
 _COUNTER_BYTES = 7
 
-# The stamps of a bundle that is about to be computed, and the cells that its tags have them in, if they have cells.
-Stamped: TypeAlias = tuple[tuple[bytes, ...], Sequence[Cell]]
+# What an entry in memory costs beside its body: itself, its stamps and ETag, and the headers that are made of it.
+ENTRY_BYTES = 1_000
 
 
 class InProcessStore:
-    """Entries and stamps in a `MemoryCache`. `clock()` gives seconds since 1970, `max_age` is the life of a tag."""
+    """Entries and stamps in a `MemoryCache`.
 
-    def __init__(self, memory: MemoryCache, nonces: TagValues, clock: Callable[[], float], max_age: float) -> None:
+    `clock()` gives seconds since 1970, `max_age` is the life of a tag, `hold` that of a hold, both in seconds. With
+    `keeps=False` no entry is stored, and tags still tell whether a purge came between.
+    """
+
+    state = CacheState.UP
+    owed = 0
+
+    def __init__(
+        self,
+        memory: MemoryCache,
+        random: Callable[[int], bytes],
+        clock: Callable[[], float],
+        *,
+        max_age: float,
+        hold: float,
+        keeps: bool = True,
+    ) -> None:
         self._memory = memory
-        self._nonces = nonces
+        self._values = TagValues(counting(random))
         self._clock = clock
         self._max_age = max_age
+        self._keeps = keeps
+        self._stamping = Stamping(memory, lambda tags: memory.delete(*tags), self._values, clock, max_age)
+        self._renewals = Renewals(hold)
+        self._holds = InProcessHolds(memory, self._values, seconds=hold, max_age=max_age)
+        self._reclaiming = Reclaiming(memory, clock)
+        self.stamps = self._stamping.stamps
+        self.unchanged = self._stamping.unchanged
+        self.reclaim = self._reclaiming.begin
 
-    def recall(self, slot: Slot) -> Entry | None:
-        """The stored bundle, if it is where it was found before: one comparison for each tag, and no look-up at all.
+    def peek(self, slot: Slot) -> Entry | None:
+        """The stored entry, if it is where it was found before: one comparison for each tag, and no look-up at all.
 
         A cell's value is what it was for as long as its key is neither deleted nor set anew.
         """
@@ -48,23 +79,35 @@ class InProcessStore:
         cell.used = True
         return entry
 
-    def look_up(self, slot: Slot) -> Entry | Stamped | None:
-        """The stored bundle, which `recall` finds from then on; or the stamps for one that is about to be computed.
+    def look_up(self, slot: Slot) -> LookedUp | Awaitable[LookedUp]:
+        """A hit, or the stamps for an answer that is about to be computed; general steps where a tag is unusable."""
+        entry = self.peek(slot)
+        if entry is None:
+            found = self.find(slot)
+            if found is None:
+                return self._stamping.look_up(slot)
+            if not isinstance(found, Entry):
+                return found
+            entry = found
+        return Hit(entry.body, entry.etag, entry.expires - self._clock())
 
-        Each tag that is absent is given a nonce. None where one is held, another version's, or not kept.
+    def find(self, slot: Slot) -> Entry | Stamped | None:
+        """The stored entry, which `peek` finds from then on; or the stamps for one that is about to be computed.
+
+        Each tag that is absent is given a value. None where one is held, another version's, or not kept.
         """
         slot.kept = None
         cell, *tags = self._memory.cells(slot.key, *slot.tags)
         stamps: list[bytes] = []
         for place, tag in enumerate(tags):
             if tag is None:
-                stamp = self._nonces.fresh(slot.fingerprint)
+                stamp = self._values.fresh(slot.fingerprint)
                 tags[place] = self._memory.put(slot.tags[place], stamp, sys.getsizeof(stamp), self._max_age)
                 if tags[place] is None:
                     return None
             else:
-                stamp = tag.value  # type: ignore[assignment]  # whoever keeps something else here is found out
-                if not self._nonces.made_by(stamp, b"" if stamps else slot.fingerprint):
+                stamp = tag.value  # type: ignore[assignment]  # a value of another kind is recognised below
+                if not self._values.made_by(stamp, b"" if stamps else slot.fingerprint):
                     return None
             stamps.append(stamp)
         stamped = tuple(stamps)
@@ -72,27 +115,40 @@ class InProcessStore:
         if isinstance(entry, Entry) and entry.stamps == stamped and entry.expires > self._clock():
             slot.kept = Kept(self._memory, cell, tuple(zip(tags, entry.stamps, strict=True)))  # type: ignore[arg-type]
             return entry
-        return stamped, tags  # type: ignore[return-value]  # None of them is absent any more
+        return stamped, tags  # type: ignore[return-value]  # none of them is absent any more
 
-    def keep(self, slot: Slot, entry: Entry, seconds: float) -> bool:
-        """Store a bundle for so many seconds; whether it is kept."""
+    def keep(self, slot: Slot, stamped: Stamped, lifetime: float, body: bytes) -> Fresh | Passing:
+        """Store a bundle, unless a tag has lost its stamp since."""
+        etag = etag_of(body)
+        if not is_unchanged(stamped):
+            return Passing(body, etag, "purged")
+        kept = bytes(memoryview(body))  # a copy, without the spare room that the encoder leaves
+        entry = Entry(stamped[0], self._clock() + lifetime, etag, kept)
+        return Fresh(body, etag, self._keeps and self.put(slot, entry, lifetime))
+
+    def put(self, slot: Slot, entry: Entry, seconds: float) -> bool:
+        """Store an entry for so many seconds; whether it is kept."""
         return self._memory.put(slot.key, entry, len(entry.body) + ENTRY_BYTES, seconds) is not None
+
+    def hold(self, scopes: Sequence[PurgeScope]) -> InProcessHold:
+        """As `Store.hold`."""
+        return InProcessHold(self._holds, self._renewals, scopes)
+
+    async def aclose(self, seconds: float) -> None:  # noqa: ARG002  # nothing is ever owed
+        """Stop reclaiming memory."""
+        await self._reclaiming.aclose()
 
 
 def is_unchanged(stamped: Stamped) -> bool:
     """Whether every tag still has its stamp."""
-    for stamp, tag in zip(*stamped, strict=True):  # noqa: SIM110  # which takes half the time that a generator does
+    for stamp, tag in zip(*stamped, strict=True):  # noqa: SIM110  # takes half the time that a generator does
         if tag.value is not stamp:
             return False
     return True
 
 
 def counting(random: Callable[[int], bytes]) -> Callable[[int], bytes]:
-    """Unique bytes for what stays in this process, where nobody could use a guess: they cost no system call each."""
+    """Unique bytes without a system call for each: these values stay in this process, where a guess is of no use."""
     numbers = itertools.count()
     prefix = random(TagValues.RANDOM_BYTES - _COUNTER_BYTES)
     return lambda count: (prefix + next(numbers).to_bytes(_COUNTER_BYTES, "big"))[-count:]
-
-
-# What an entry in memory costs beside its body: itself, its stamps and ETag, and the headers that are made of it.
-ENTRY_BYTES = 1_000

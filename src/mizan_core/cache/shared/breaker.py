@@ -4,11 +4,11 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from enum import StrEnum
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from ...errors import CacheUnavailable, DeclarationError
 from ..backends.backend import CacheBackend, HoldingBackend, RestoringBackend, let_go
+from ..store import CacheState
 
 logger = logging.getLogger("mizan")
 
@@ -30,14 +30,6 @@ _LAST_PROBE_SECONDS = 0.5
 _TICKS = 10
 
 _VERBS = ("get", "set", "delete", "delete_by_prefix", "clear")
-
-
-class CacheState(StrEnum):
-    """`UP` serves; `DOWN` answers nothing; `SETTLING` is back and takes writes, but its entries are not served yet."""
-
-    UP = "up"
-    DOWN = "down"
-    SETTLING = "settling"
 
 
 class _Bounded(Awaitable[T]):

@@ -1,22 +1,29 @@
-"""Holds in a backend, which may be far away: every step may have to wait, and may fail."""
+"""Holds in a shared backend, which may be far away: every step may have to wait, and may fail."""
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeVar
 
+from ...errors import CacheUnavailable, Unavailable
 from ..backends.backend import HELD, CacheBackend, RestoringBackend, together
 from ..holds import Renewals
+from ..store import CacheState
 from ..tags import PurgeScope, TagValues
+from .breaker import CircuitBreaker
+from .owed_purges import INSIST_SECONDS, OwedPurges
+
+T = TypeVar("T")
 
 
 class SharedHold:
-    """The scopes that one running mutation holds, renewed until it `end`s."""
+    """The scopes that one running mutation holds, renewed until it ends."""
 
     def __init__(
-        self, ledger: "SharedHolds", renewals: Renewals, holder: Callable[[], str], scopes: Iterable[PurgeScope]
+        self, holds: "SharedHolds", renewals: Renewals, holder: Callable[[], str], scopes: Iterable[PurgeScope]
     ) -> None:
-        self._ledger = ledger
+        self._holds = holds
         self._renewals = renewals
         self._name = holder
         self._holder: str | None = None
@@ -31,14 +38,25 @@ class SharedHold:
             self._holder = self._name()
         return self._holder
 
+    async def run(self, begin: Callable[[], Coroutine[Any, Any, T]], *, insist: bool) -> T:
+        """Hold the scopes, then begin the mutation. With `insist`, raises `Unavailable` where they cannot be held."""
+        try:
+            await self.begin()
+        except CacheUnavailable:
+            if insist:
+                raise Unavailable from None
+        if insist:
+            self._holds.check()
+        return await begin()
+
     async def begin(self) -> None:
-        """Nothing of these scopes is served or stored from now on. Raises `CacheUnavailable`."""
+        """Serve and store nothing of these scopes from now on. Raises `CacheUnavailable`."""
         if self._scopes:
             self._renewals.add(self)
             await self._hold(tuple(self._scopes.values()))
 
     def extend(self, scopes: Sequence[PurgeScope]) -> None:
-        """Hold more, as soon as that can be written."""
+        """Hold more scopes, as soon as that can be written."""
         new = {scope.tag: scope for scope in scopes if scope.tag not in self._scopes}
         if new:
             self._scopes.update(new)
@@ -46,47 +64,51 @@ class SharedHold:
             self._write(self._hold(tuple(new.values())))
             self._renewals.add(self)
 
-    async def written(self) -> None:
-        """Wait until everything is held that is to be, or cannot be."""
+    async def make_visible(self, *, insist: bool = False) -> None:
+        """Wait until every write of the hold has ended. With `insist`, raises `Unavailable` if the cache is down."""
         if self._writes:
             await asyncio.wait(self._writes)
+        if insist:
+            self._holds.check()
 
-    async def end(self, purged: Iterable[PurgeScope]) -> None:
-        """Let go of everything held, and purge it and `purged`; a tag that another mutation holds stays held.
+    async def end(self, purged: Iterable[PurgeScope], *, insist: bool = False) -> CacheUnavailable | None:
+        """End the hold, and purge what it held and `purged`; a tag that another mutation holds stays held.
 
-        Raises `CacheUnavailable`; then `owed` says what is still to be released.
+        A purge that fails is owed and retried. With `insist` that is waited for, at most `INSIST_SECONDS`; returns the
+        error if it has not succeeded even so.
         """
         self._renewals.discard(self)
-        await self.written()  # a late write would hold what nobody releases
+        await self.make_visible()  # a later write would never be released
         for scope in purged:
             self._scopes[scope.tag] = scope
             self._tags[scope.tag] = None
-        if self._tags:
-            await self._ledger.release(self._scopes.values(), tuple(self._tags), self._holder or "")
+        if not self._tags:
+            return None
+        try:
+            await self._holds.release(self._scopes.values(), tuple(self._tags), self._holder or "")
+        except CacheUnavailable as error:
+            wholes = tuple(dict.fromkeys(scope.whole for scope in self._scopes.values()))
+            # Whether the whole contexts have entries of other scope shapes could not be asked, so they are owed too.
+            through = self._holds.owed.owe(self.holder, tuple(dict.fromkeys([*self._tags, *wholes])), wholes)
+            if insist and not through.done():
+                await asyncio.wait([through], timeout=INSIST_SECONDS)
+                return None if through.done() else error
+        return None
 
     async def restore(self) -> None:
-        """Let go of everything held, for a mutation that was refused: nothing is purged. Raises `CacheUnavailable`."""
+        """End the hold of a mutation that was refused: nothing is purged. A hold that cannot be ended expires."""
         self._renewals.discard(self)
-        await self.written()  # a late write would hold what nobody releases
+        await self.make_visible()  # a later write would never be released
         if self._holder is not None:
-            await self._ledger.restore(tuple(self._tags), self._holder)
-
-    @property
-    def owed(self) -> tuple[str, ...]:
-        """Every tag that a failed `end` may have left, with the whole contexts, whose shapes could not be asked."""
-        return tuple(dict.fromkeys([*self._tags, *self.wholes]))
-
-    @property
-    def wholes(self) -> tuple[str, ...]:
-        """The tags of the whole contexts of everything held and purged."""
-        return tuple(dict.fromkeys(scope.whole for scope in self._scopes.values()))
+            with suppress(CacheUnavailable):
+                await self._holds.restore(tuple(self._tags), self._holder)
 
     def renew(self) -> None:
-        """Begin to write it again, for another while."""
-        self._write(self._ledger.renew(tuple(self._tags), self.holder))
+        """Begin to write the hold again, for another period."""
+        self._write(self._holds.renew(tuple(self._tags), self.holder))
 
     async def _hold(self, scopes: Sequence[PurgeScope]) -> None:
-        self._tags.update(dict.fromkeys(await self._ledger.hold(scopes, self._tags, self.holder)))
+        self._tags.update(dict.fromkeys(await self._holds.hold(scopes, self._tags, self.holder)))
 
     def _write(self, write: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(write)
@@ -96,29 +118,35 @@ class SharedHold:
     def _written(self, task: asyncio.Task[None]) -> None:
         self._writes.discard(task)
         if not task.cancelled():
-            task.exception()  # a hold that could not be written leaves a crash more of a window, and no more than that
+            task.exception()  # a failed write only widens the window in which a crash can leave stale entries
 
 
 class SharedHolds:
-    """Where holds are written. What need not wait for an answer travels together; a failure is a `CacheUnavailable`.
+    """Writes holds. Commands that need no answer of one another travel together; failures are `CacheUnavailable`.
 
     A context's whole tag says by which scope shapes its entries were made. Where a process with other shapes made
     them, a narrow purge might miss some, so the whole context is held and purged along with the scope.
     """
 
     def __init__(
-        self, backend: CacheBackend, holds: RestoringBackend, nonces: TagValues, *, seconds: float, max_age: float
+        self, backend: CircuitBreaker, holds: RestoringBackend, nonces: TagValues, *, seconds: float, max_age: float
     ) -> None:
+        self.owed = OwedPurges(holds)
         self._backend = backend
         self._holds = holds
         self._nonces = nonces
         self._seconds = seconds
         self._max_age = max_age
 
-    async def hold(self, scopes: Sequence[PurgeScope], held: Container[str], holder: str) -> Sequence[str]:
-        """Hold the tags of these scopes; and, except for those in `held`, whole contexts that others' entries are in.
+    def check(self) -> None:
+        """Raise `Unavailable` if the cache is down."""
+        if self._backend.state is CacheState.DOWN:
+            raise Unavailable
 
-        The tags of these whole contexts are returned. A whole tag that is absent is made one of this fingerprint's.
+    async def hold(self, scopes: Sequence[PurgeScope], held: Container[str], holder: str) -> Sequence[str]:
+        """Hold the tags of these scopes; and those whole contexts, beside `held`, that have entries of other shapes.
+
+        Returns the tags of these whole contexts. A whole tag that is absent is given a value of this fingerprint.
         """
         wholes = [scope for scope in _narrow(scopes) if scope.whole not in held]
         answers = await together(
@@ -140,11 +168,11 @@ class SharedHolds:
         return foreign
 
     async def renew(self, tags: Sequence[str], holder: str) -> None:
-        """Hold these tags for another while."""
+        """Hold these tags for another period."""
         await self._holds.hold(tags, holder, self._seconds)
 
     async def restore(self, tags: Sequence[str], holder: str) -> None:
-        """Let go of these tags, which get back what they had where nothing can have been written."""
+        """Release these tags; each gets back the value that it had if no holder of it can have written."""
         await self._holds.restore(tags, holder, self._max_age)
 
     async def release(self, scopes: Iterable[PurgeScope], tags: Sequence[str], holder: str) -> None:

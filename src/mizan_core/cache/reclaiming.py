@@ -8,7 +8,7 @@ evicted, or expires.
 import asyncio
 from collections.abc import Callable
 
-from ..backends.backend import CacheBackend
+from .backends.backend import CacheBackend
 
 RECLAIM_SECONDS = 60.0
 

@@ -1,0 +1,109 @@
+"""Looking up and stamping over any backend, one step after the other: every step may wait, and races are lost safely.
+
+The head of `mizan_core.cache` says why each step is there.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from .backends.backend import HELD, CacheBackend, together
+from .entries import read_entry
+from .outcomes import Hit
+from .slots import Slot
+from .store import Bypassed, LookedUp
+from .tags import TagValues
+
+# Entries of a context that were made under other scope shapes, as by another version of the program, are taken over
+# at most this often. So two versions that run side by side both answer, and the one that stays soon has the context.
+TAKE_OVER_SECONDS = 60.0
+
+
+class Stamping:
+    """Looks up entries and stamps slots. `forget` deletes tags; `clock()` gives seconds since 1970.
+
+    `max_age` is the life of a tag, in seconds. Every method raises what the backend raises.
+    """
+
+    def __init__(
+        self,
+        backend: CacheBackend,
+        forget: Callable[[Sequence[str]], Awaitable[object]],
+        values: TagValues,
+        clock: Callable[[], float],
+        max_age: float,
+    ) -> None:
+        self._backend = backend
+        self._forget = forget
+        self._values = values
+        self._clock = clock
+        self._max_age = max_age
+        self._taken_over: dict[str, float] = {}  # whole tag to when it may be taken over again
+
+    async def look_up(self, slot: Slot) -> LookedUp:
+        """A hit, or the stamps for an answer that is about to be computed."""
+        raw, *stamps = await self._backend.get(slot.key, *slot.tags)
+        entry = None if raw is None else read_entry(raw, stamps, slot.fingerprint)
+        if entry is not None and (remaining := entry.expires - self._clock()) > 0:
+            return Hit(entry.body, entry.etag, remaining)
+        found = await self.stamp(slot, stamps)
+        return found if isinstance(found, Bypassed) else (found, ())
+
+    async def stamps(self, slot: Slot) -> tuple[bytes, ...] | None:
+        """As `Store.stamps`."""
+        stamps = await self.stamp(slot, await self._backend.get(*slot.tags))
+        return stamps if isinstance(stamps, tuple) else None
+
+    async def unchanged(self, slot: Slot, stamps: tuple[bytes, ...] | None) -> bool:
+        """As `Store.unchanged`."""
+        return stamps is not None and tuple(await self._backend.get(*slot.tags)) == stamps
+
+    async def stamp(self, slot: Slot, stamps: Sequence[bytes | None]) -> tuple[bytes, ...] | Bypassed:
+        """A value for every tag, each of them in the backend before the readers run. `stamps` are those found."""
+        bypassed = await self._unusable(slot, stamps)
+        if bypassed is None and None in stamps:
+            stamps = await self._add_absent(slot, stamps)
+            bypassed = await self._unusable(slot, stamps)
+        if bypassed is not None:
+            return bypassed
+        known = tuple(stamp for stamp in stamps if stamp is not None)
+        if len(known) == len(slot.tags):
+            return known
+        # The backend keeps nothing more; or a key of another program, of a type that reads as absent, is in the way.
+        await self._forget([tag for tag, stamp in zip(slot.tags, stamps, strict=True) if stamp is None])
+        return Bypassed("not-kept")
+
+    async def _add_absent(self, slot: Slot, stamps: Sequence[bytes | None]) -> Sequence[bytes | None]:
+        """The stamps with a fresh value for each absent tag; all of them read again where another request added one."""
+        fresh = {
+            tag: self._values.fresh(slot.fingerprint)
+            for tag, stamp in zip(slot.tags, stamps, strict=True)
+            if stamp is None
+        }
+        added = await together(*(self._add(tag, value) for tag, value in fresh.items()))
+        if not all(added):
+            return await self._backend.get(*slot.tags)
+        return [fresh.get(tag, stamp) for tag, stamp in zip(slot.tags, stamps, strict=True)]
+
+    def _add(self, tag: str, value: bytes) -> Awaitable[bool]:
+        return self._backend.set(tag, value, self._max_age, if_absent=True)
+
+    async def _unusable(self, slot: Slot, stamps: Sequence[bytes | None]) -> Bypassed | None:
+        """Why these tags can neither serve nor stamp: held, unreadable, or of another version's scope shapes."""
+        if any(stamp is not None and stamp.startswith(HELD) for stamp in stamps):
+            return Bypassed("held")
+        unreadable = [
+            tag
+            for tag, stamp in zip(slot.tags, stamps, strict=True)
+            if stamp is not None and not TagValues.is_one(stamp, slot.fingerprint)
+        ]
+        if unreadable:  # written by another program, or damaged
+            await self._forget(unreadable)
+            return Bypassed("unreadable")
+        whole = stamps[0]
+        if whole is None or TagValues.made_by(whole, slot.fingerprint):
+            return None
+        now = asyncio.get_running_loop().time()
+        if now >= self._taken_over.get(slot.tags[0], 0.0):
+            self._taken_over[slot.tags[0]] = now + TAKE_OVER_SECONDS
+            await self._forget(slot.tags[:1])
+        return Bypassed("other-version")
