@@ -15,7 +15,7 @@ from ..protocol.cache_policy import Lifetime, Per, read_lifetime, read_per
 from ..protocol.urls import ROUTE_PARAMETER, route_parameters
 from ..protocol.values import check_name
 from .access import AuthCheck, Check, Guard, read_guard
-from .checks import bind_check
+from .auth_checks import bind_check
 from .signature import Signature, check_parameters, read_signature
 from .wrapper import joining, name_of, names_stale, plain_function, standing_for
 

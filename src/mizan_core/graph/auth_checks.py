@@ -1,6 +1,5 @@
 """Which arguments a callable in `auth=` is given: the identity, and by name those of the function that it guards."""
 
-import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterable
@@ -8,6 +7,7 @@ from typing import Any
 
 from ..errors import DeclarationError
 from .access import AuthCheck, Check
+from .defects import nearest
 from .signature import is_identity, signature_of
 
 _NAMES_IDENTITY = re.compile(r"\bIdentity\b")
@@ -63,8 +63,5 @@ def _check_argument(one: inspect.Parameter, known: list[str]) -> None:
         if one.kind is inspect.Parameter.POSITIONAL_ONLY:
             raise DeclarationError(f"auth= takes {one.name!r} by position, and is given it by name; drop the '/'.")
     elif one.default is inspect.Parameter.empty:
-        close = difflib.get_close_matches(one.name, known, n=1, cutoff=0.5)
-        remedy = (
-            f"did you mean {close[0]!r}?" if close else "give it a default, or the function a parameter of that name."
-        )
-        raise DeclarationError(f"auth= takes {one.name!r}, which the function does not; {remedy}")
+        remedy = nearest(one.name, known) or "; give it a default, or the function a parameter of that name."
+        raise DeclarationError(f"auth= takes {one.name!r}, which the function does not{remedy}")

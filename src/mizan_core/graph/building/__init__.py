@@ -1,0 +1,1 @@
+"""The steps of `build`: one declaration compiled, one context checked, `affects` resolved, plans derived."""

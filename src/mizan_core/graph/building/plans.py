@@ -1,0 +1,111 @@
+"""Derives the plan of a context: its cache policy, the shapes of the scopes it is purged by, and its fingerprint."""
+
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+
+from ...protocol.cache_policy import CachePolicy, most_private, shortest
+from ...protocol.values import canonical_json
+from ..access import Anyone
+from ..declare import ByName
+from ..inputs import Compiled, Parameter, compile_validator
+from ..model import Affect, ContextPlan, Function
+from ..types.result_shapes import result_shape
+from .contexts import CheckedContext
+
+# An entry depends on one tag for each shape of its context, so shapes are few (protocol, section 7).
+MAXIMUM_SHAPES = 16
+
+# Few versions of a context are deployed side by side: 64 bits tell them apart.
+FINGERPRINT_BYTES = 8
+
+
+def plan_of(context: CheckedContext, functions: Iterable[Function]) -> ContextPlan:
+    """The plan of a context without defects. `functions` are all of the graph, with `affects` resolved."""
+    members = context.members
+    readers = tuple(function for function in members if function.in_bundle)
+    pages = tuple(function for function in members if not function.in_bundle)
+    shapes = _shapes(context, functions)
+    return ContextPlan(
+        name=context.name,
+        readers=readers,
+        pages=pages,
+        parameters=MappingProxyType(context.parameters),
+        validator=compile_validator(
+            "params",
+            context.inputs.values(),
+            frozenset(parameter.name for parameter in context.parameters.values() if parameter.required),
+        ),
+        policy=_policy(readers or pages),
+        page_policies=MappingProxyType(
+            {
+                function.name: _policy((*readers, function))
+                for function in members
+                if function.declaration.route is not None
+            }
+        ),
+        shapes=shapes,
+        fingerprint=_fingerprint(readers, context.parameters, shapes),
+        concurrent=context.settings.concurrent,
+    )
+
+
+def _policy(readers: Sequence[Function]) -> CachePolicy:
+    return CachePolicy(
+        rev=max(reader.declaration.rev for reader in readers),
+        lifetime=shortest([reader.declaration.lifetime for reader in readers]),
+        per=most_private([reader.private_to for reader in readers]),
+        guarded=any(reader.guard != Anyone() for reader in readers),
+    )
+
+
+def _shapes(context: CheckedContext, functions: Iterable[Function]) -> tuple[tuple[str, ...], ...]:
+    """The sets of parameters by which a declaration may narrow the context, the smallest first, cut off at the maximum.
+
+    A scope of a shape that was cut off is purged by the largest shape inside it.
+    """
+    found = {(), *context.settings.scopes}
+    for function in functions:
+        for affect in function.affects:
+            if affect.context == context.name:
+                found.update(itertools.islice(_shapes_of(context, function, affect), MAXIMUM_SHAPES))
+    return tuple(sorted(found, key=lambda shape: (len(shape), shape))[:MAXIMUM_SHAPES])
+
+
+def _shapes_of(context: CheckedContext, function: Function, affect: Affect) -> Iterator[tuple[str, ...]]:
+    """The shapes that one declaration may narrow by, the smallest first.
+
+    `where` narrows by all of its bindings. By name, an argument that is always sent and always fits narrows always; the
+    others narrow in every combination.
+    """
+    names = [name for name, _ in affect.bindings]
+    if not isinstance(affect.narrowing, ByName):
+        yield tuple(names)
+        return
+    certain = [
+        name for name in names if name in affect.as_is and _always_narrows(function.inputs[name], context.inputs[name])
+    ]
+    optional = [name for name in names if name not in certain]
+    for count in range(len(optional) + 1):
+        for chosen in itertools.combinations(optional, count):
+            yield tuple(sorted((*certain, *chosen)))
+
+
+def _always_narrows(argument: Compiled, parameter: Compiled) -> bool:
+    is_alone = argument.kinds.is_list == parameter.kinds.is_list
+    return argument.input.required and not argument.kinds.nullable and is_alone and parameter.round_trip is None
+
+
+def _fingerprint(
+    readers: Sequence[Function], parameters: Mapping[str, Parameter], shapes: Sequence[tuple[str, ...]]
+) -> bytes:
+    message = {
+        "readers": sorted(reader.name for reader in readers),
+        "parameters": {
+            name: [one.default_text, one.required, sorted(one.kinds.own)] for name, one in parameters.items()
+        },
+        "shapes": shapes,
+        "results": {reader.name: result_shape(reader.result) for reader in readers if reader.result is not None},
+    }
+    return hashlib.sha256(canonical_json(message).encode()).digest()[:FINGERPRINT_BYTES]
