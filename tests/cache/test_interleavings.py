@@ -509,13 +509,15 @@ def _as_it_looks(world: World) -> object:
 
 
 def main() -> None:
-    """What takes too long for every day: the backend forgets whatever, whenever, as often as it likes."""
+    """What takes too long for every day: the backend forgets any key, at any moment, as often as it likes.
+
+    Four actors with refusals have too many orders to keep in memory; the worlds of three have them.
+    """
     for actors in (NESTED_SCOPES, ONE_SCOPE, A_PURGE, ONE_PROCESS, EVERYONE):
-        for start, world in (
-            ("cold", beginning(warm=False)),
-            ("warm", beginning(warm=True)),
-            ("warm, with refusals", beginning(warm=True)._replace(refuses=True)),
-        ):
+        starts = {"cold": beginning(warm=False), "warm": beginning(warm=True)}
+        if actors is not EVERYONE:
+            starts["warm, with refusals"] = beginning(warm=True)._replace(refuses=True)
+        for start, world in starts.items():
             explored = explore(machines(actors), world, evictions)
             print(f"{', '.join(actors)}, {start}: {explored.states:,} states, none stale", flush=True)
 
