@@ -1,4 +1,21 @@
-"""Functions that may change something: run to their end, and what they put out of date held, purged and told."""
+"""Mutations: run to their end, with everything that they make stale held, purged and told.
+
+What to know before changing a mutation's path:
+
+- **Hold, run, resolve, purge, answer**, in this order. The scopes that the arguments determine are held before the
+  function begins; further ones (an inner call's, a body's `invalidate`) from the moment they are known. The purge has
+  succeeded, or is owed and bypassed, before the caller hears anything.
+- **To the end.** A mutation has a task of its own. A caller that goes away, or a cancelled request, cancels only the
+  waiting: the function may be half-way through a commit. A function that still waits for a thread does not begin.
+- **The outcome decides the purge.** `Returned`: what the result and the body say. `Refused` (a 4xx error, or never
+  begun): only what the body named; with nothing named, tags get back what they had. `Unknown` (any other error, or a
+  cancellation): everything that could be stale, as wide as the declaration.
+- **A function without `affects`** runs without a task until it has suspended once or has named something; from then on
+  it has one (`EagerRunner`).
+- **Inner calls.** A mutation that a body calls is held and purged by the outer call, whose answer tells it
+  (`inner_calls`). One that outlives the outer call purges by itself.
+- **Threads.** A sync function runs in a thread; what it names and calls is passed to the loop, which alone holds.
+"""
 
 import asyncio
 import logging
