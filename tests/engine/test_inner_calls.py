@@ -614,7 +614,7 @@ class TestArgumentsThatBodiesChange:
     )
     def test_only_what_can_be_changed_is_copied(self, annotation: Any, mutable: bool) -> None:
         function = build([declaring.mutation("act", "org", value=annotation), org]).functions["act"]
-        assert (function.mutable, function.fragile) == ((("value",) if mutable else ()), ())
+        assert (function.mutable_inputs, function.mutable_narrowing_inputs) == ((("value",) if mutable else ()), ())
 
     def test_what_cannot_be_copied_does_not_narrow_and_is_handed_on(self) -> None:
         lock = threading.Lock()

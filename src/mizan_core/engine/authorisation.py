@@ -37,7 +37,7 @@ async def authorise(
         case Superuser():
             allowed = identity.is_authenticated and identity.superuser
         case Check() as check:
-            if function.checked and arguments is None:
+            if function.guard_arguments and arguments is None:
                 return identity
             allowed, identity = await _checked(function, check, identity, permissions, arguments or {})
         case _ as unreachable:
@@ -50,10 +50,10 @@ async def authorise(
 def checked_arguments(function: Function, sent: Mapping[str, object], request: object) -> dict[str, object]:
     """What the function's guard is given: validated arguments with defaults filled in, and what else it names."""
     values = {name: sent.get(name, one.input.default) for name, one in function.inputs.items()}
-    values = copied(values, function.mutable)  # those of the body are its own
+    values = copied(values, function.mutable_inputs)  # those of the body are its own
     named = {one.input.argument or name: values[name] for name, one in function.inputs.items()}
-    given = {name: value for name, value in named.items() if name in function.checked}
-    if REQUEST in function.checked:
+    given = {name: value for name, value in named.items() if name in function.guard_arguments}
+    if REQUEST in function.guard_arguments:
         given[REQUEST] = request.plain() if isinstance(request, Watchable) else request
     return given
 

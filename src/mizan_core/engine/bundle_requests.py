@@ -114,7 +114,7 @@ def page_texts(function: Function, sent: Mapping[str, object]) -> dict[str, str]
 
 def _own(reader: Function, share: Mapping[str, object]) -> Mapping[str, object]:
     """What no other reader of the bundle can change."""
-    return copied(share, reader.mutable) if reader.mutable else share
+    return copied(share, reader.mutable_inputs) if reader.mutable_inputs else share
 
 
 def _share(reader: Function, sent: Mapping[str, object]) -> Mapping[str, object]:

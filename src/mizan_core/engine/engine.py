@@ -121,8 +121,10 @@ class Engine:
             if not 0 < bound < math.inf:
                 raise DeclarationError(f"{name}={bound!r} has to be a number above 0, and not without end.")
         self.graph = check_graph(graph)
-        # Whoever asks, and through whichever door, nothing else has to be known before these run.
-        self._for_anyone = {one.name: one for one in graph.functions.values() if one.is_for_clients and one.is_open}
+        # Functions callable by name without a guard.
+        self._for_anyone = {
+            name: one for name, one in graph.functions.items() if one.is_for_clients and one.has_no_guard
+        }
         self.clock = clock
         self.cache_is_shared = bool(getattr(cache, "shared", False))
         self._permissions = permissions
@@ -198,14 +200,14 @@ class Engine:
             function = self._for_anyone.get(name)
             if function is None:
                 function = self._find(name, via)
-                if not function.is_open and via is not Via.RUN:
+                if not function.has_no_guard and via is not Via.RUN:
                     return self._guarded(function, args, identity, request)
             sent = function.validator.validate(args)
         except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
             return self._failure(error, name)
         caller = NOBODY
-        if function.is_told_who:
-            if function.takes_more and self._permissions is not None and lacks_permissions(identity):
+        if function.depends_on_caller:
+            if not function.takes_only_inputs and self._permissions is not None and lacks_permissions(identity):
                 return self._begin_with_permissions(function, sent, Caller(identity, request))
             caller = Caller(identity, request)
         if function.context is not None:
@@ -239,9 +241,9 @@ class Engine:
 
     async def _admitted(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Caller:
         """Ask what is left of the guard, and get to know what the function is told of the caller."""
-        if function.checked:
+        if function.guard_arguments:
             caller = await self._checked(function, sent, caller)
-        return await self._known(caller) if function.takes_more else caller
+        return caller if function.takes_only_inputs else await self._known(caller)
 
     async def _begin_with_permissions(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Ended:
         try:
@@ -300,7 +302,7 @@ class Engine:
 
         The identity comes back with what was loaded of it.
         """
-        if not plan.is_open:
+        if not plan.has_no_guard:
             for reader in plan.readers:
                 identity = await authorise(reader, identity, self._permissions)
         return identity
@@ -326,10 +328,10 @@ class Engine:
         if asked_by is None and current.get() is not None:
             return await self._answer_a_function(query, identity, request)
         plan, slot = query.plan, query.slot
-        if plan.checks_arguments:
+        if plan.guards_take_arguments:
             caller = Caller(identity, request)
             for reader, share in query.calls:
-                if reader.checked:
+                if reader.guard_arguments:
                     caller = await self._checked(reader, share, caller)
             if caller.identity is not identity:  # kept where a session with these permissions finds it
                 identity, request = caller.identity, caller.request
@@ -338,9 +340,9 @@ class Engine:
         kept = slot is not None and (request is None or _is_watched(plan, request))
         key = _key(query, identity) if slot is None else slot.key
         compute: Callable[[], Awaitable[Computed]]
-        if plan.is_plain:
+        if plan.runs_directly:
             compute = partial(self._run, key, asked_by, kept, _read_plainly, query)
-        elif self._permissions is not None and plan.is_told_who and lacks_permissions(identity):
+        elif self._permissions is not None and plan.depends_on_caller and lacks_permissions(identity):
             compute = partial(self._compute_with_permissions, key, asked_by, kept, query, identity, request)
         else:
             compute = partial(self._run, key, asked_by, kept, self._read, query, identity, request, kept)

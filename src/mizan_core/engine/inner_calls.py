@@ -159,7 +159,7 @@ def arguments_of(function: Function, given: Mapping[str, object]) -> dict[str, o
     or for none, does not narrow.
     """
     sent = {}
-    for name in function.deciding:
+    for name in function.narrowing_inputs:
         compiled = function.inputs[name]
         argument = compiled.input.argument or name
         if argument in given:

@@ -162,7 +162,7 @@ class Mutations:
         around = current.set(mutating if may_change else READING)
         ended: Ended
         try:
-            if function.is_direct:
+            if function.runs_directly:
                 ended = answered(function, await function.call(**sent))[0]
             else:
                 ended = (await self._runner.to_the_end(function, sent, caller, answered, wanted))[0]
@@ -198,7 +198,7 @@ class Mutations:
         ended: Ended
         outcome: Outcome = Unknown()
         has_begun = False  # until then nothing can have happened
-        kept = snapshot(sent, function.fragile) if function.fragile else sent
+        kept = snapshot(sent, function.mutable_narrowing_inputs) if function.mutable_narrowing_inputs else sent
 
         def begin() -> Coroutine[Any, Any, Any]:
             nonlocal has_begun
@@ -208,7 +208,7 @@ class Mutations:
 
         try:
             work = hold.run(begin, insist=self._refuses)
-            ended, result = answered(function, await work) if function.is_direct else await work
+            ended, result = answered(function, await work) if function.runs_directly else await work
             outcome = _outcome_of_result(function, result)
         except Exception as error:  # noqa: BLE001  # the function is not ours, and its effects are told all the same
             ended = failure_of(self._errors, function.name, error)
@@ -238,7 +238,7 @@ class Mutations:
         self, function: Function, sent: Mapping[str, object], caller: Caller, wanted: Wanted
     ) -> Coroutine[Any, Any, Any]:
         """The function, which is not left half-way: what a direct one returns, and what any other has `answered`."""
-        if function.is_direct:
+        if function.runs_directly:
             return function.call(**sent)  # type: ignore[no-any-return]  # it is a coroutine
         return self._runner.to_the_end(function, sent, caller, answered, wanted)
 

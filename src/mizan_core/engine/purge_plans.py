@@ -40,7 +40,7 @@ class PurgePlans:
     def __init__(self, graph: Graph, addresses: CacheKeys) -> None:
         self._graph = graph
         self._addresses = addresses
-        self._deciding = {one: one.deciding for one in graph.functions.values() if self._is_pure(one)}
+        self._deciding = {one: one.narrowing_inputs for one in graph.functions.values() if self._is_pure(one)}
         self._by_caller = {function for function in self._deciding if _depends_on_caller(function)}
         self._memo: Memo[tuple[object, ...], PurgePlan] = Memo(_REMEMBERED_BYTES)
 

@@ -274,7 +274,7 @@ def _given(
     missed: list[Function],
 ) -> Mapping[str, Any]:
     """The arguments, and what else the function takes."""
-    if not function.takes_more:
+    if function.takes_only_inputs:
         return arguments
     signature, identity = function.signature, caller.identity
     given: dict[str, Any] = dict(arguments)

@@ -1,6 +1,6 @@
-"""The compiled graph: every fact about functions and contexts that answers, headers, purges and manifests read.
+"""The compiled graph: every fact about functions and contexts that the engine, the manifest and the clients read.
 
-Made by `build`, frozen, and derived nowhere else.
+Made by `build` and frozen. A fact that requests ask for is derived here once, as an attribute.
 """
 
 import functools
@@ -25,18 +25,19 @@ from .wrapper import plain_function
 
 
 class NotNarrowing(Enum):
-    """Why an argument with the name of a context's parameter does not narrow the context."""
+    """The reason why an argument does not narrow a context that has a parameter of the same name."""
 
-    OPTIONAL = auto()  # the parameter is a filter, a page or a limit, and no name of a thing
+    OPTIONAL = auto()  # the parameter is a filter, a page or a limit: it does not identify a thing
     OTHER_TYPE = auto()  # the argument is declared to be another thing
 
 
 @dataclass(frozen=True, slots=True)
 class Affect:
-    """One member of `affects`, resolved: a context, and the reader's name where a reader was named.
+    """One member of `affects`, resolved: a context, and in `function` the reader's name where a reader was named.
 
-    `bindings` says which value narrows which parameter; `narrowing` says what it takes for them to count. `as_is`:
-    parameters whose values are of their types already. `passed_over`: arguments that only have a parameter's name.
+    `narrowing`: the rule by which it is narrowed. `bindings`: for each narrowed parameter the source of its value.
+    `as_is`: the parameters whose values were validated as their types before. `passed_over`: the arguments that have
+    the name of a parameter and do not narrow it.
     """
 
     context: str
@@ -48,13 +49,13 @@ class Affect:
 
     @property
     def is_determined(self) -> bool:
-        """Whether it is known before the function runs what is narrowed by which value."""
+        """Whether the values that narrow are known before the function runs."""
         return not isinstance(self.narrowing, ByBody) and not any(isinstance(one, Result) for _, one in self.bindings)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Function:
-    """A server function, ready to be called. `result` is None for views, whose response is passed on as it is."""
+    """A server function, ready to be called. `result` is None for a view: its response is passed on unchanged."""
 
     declaration: Declaration
     signature: Signature
@@ -63,56 +64,56 @@ class Function:
     result: TypeAdapter[Any] | None
     affects: tuple[Affect, ...] = ()
 
-    # What every request asks for, said once.
     name: str = field(init=False)
-    call: Callable[..., Any] = field(init=False)
+    call: Callable[..., Any] = field(init=False)  # takes inputs by the names that clients use
     context: str | None = field(init=False)
     guard: Guard = field(init=False)
-    is_for_clients: bool = field(init=False)  # it can be called by name
-    is_open: bool = field(init=False)  # nobody is asked who they are
-    checked: tuple[str, ...] = field(init=False)  # parameters that the guard is given, by their names in Python
+    has_no_guard: bool = field(init=False)
+    guard_arguments: tuple[str, ...] = field(init=False)  # parameters that the guard takes, by their names in Python
+    is_for_clients: bool = field(init=False)  # clients can call it by name
     is_view: bool = field(init=False)
     is_async: bool = field(init=False)
     takes_request: bool = field(init=False)
-    takes_more: bool = field(init=False)  # it is given more than its inputs
-    is_direct: bool = field(init=False)  # its inputs and a call are all it takes
-    validate_result: Callable[..., Any] = field(init=False, repr=False)  # views have neither
+    takes_only_inputs: bool = field(init=False)  # neither the request nor an identity
+    runs_directly: bool = field(init=False)  # `call(**inputs)` is all of a call: async, and takes only inputs
+    depends_on_caller: bool = field(init=False)  # it takes the request or an identity, or may narrow by the caller's id
+    required: frozenset[str] = field(init=False)  # inputs without a default
+    is_determined: bool = field(init=False)  # the values that narrow are known before it runs
+    narrowing_inputs: tuple[str, ...] = field(init=False)  # inputs that a binding names
+    mutable_inputs: tuple[str, ...] = field(init=False)  # inputs that the body could change in place
+    mutable_narrowing_inputs: tuple[str, ...] = field(init=False)
+    round_trips: RoundTrips = field(init=False, repr=False)  # inputs with values that a URL may not give back
+    validate_result: Callable[..., Any] = field(init=False, repr=False)  # not set for a view, like the next
     dump_result: Callable[..., Any] = field(init=False, repr=False)
-    is_told_who: bool = field(init=False)  # it, or what it affects, depends on the caller
-    required: frozenset[str] = field(init=False)  # inputs that it has to be given
-    is_determined: bool = field(init=False)  # its arguments alone say what it makes stale
-    mutable: tuple[str, ...] = field(init=False)  # inputs that a body could change in place
-    deciding: tuple[str, ...] = field(init=False)  # inputs that say what it makes stale
-    fragile: tuple[str, ...] = field(init=False)  # both
-    round_trips: RoundTrips = field(init=False, repr=False)  # inputs that a URL may not give back as they were
 
     def __post_init__(self) -> None:
         declaration, signature = self.declaration, self.signature
+        takes_only_inputs = not (signature.takes_request or signature.identity_parameters)
+        mutable = tuple(name for name, one in self.inputs.items() if may_change(one.adapter.core_schema))
+        narrowing = tuple(sorted({one.name for one in self._bindings() if isinstance(one, Arg)}))
         facts: dict[str, object] = {
             "name": declaration.name,
             "call": _as_sent(_awaitable(declaration.function, signature), signature),
             "context": None if declaration.context is None else declaration.context.name,
             "guard": declaration.guard,
+            "has_no_guard": declaration.guard == Anyone(),
+            "guard_arguments": declaration.guard.arguments if isinstance(declaration.guard, Check) else (),
             "is_for_clients": not signature.is_view and not declaration.private,
-            "is_open": declaration.guard == Anyone(),
-            "checked": declaration.guard.arguments if isinstance(declaration.guard, Check) else (),
             "is_view": signature.is_view,
             "is_async": signature.is_async,
             "takes_request": signature.takes_request,
-            "is_told_who": signature.takes_request or bool(signature.identity_parameters) or bool(self.affects),
+            "takes_only_inputs": takes_only_inputs,
+            "runs_directly": signature.is_async and takes_only_inputs,
+            "depends_on_caller": not takes_only_inputs or bool(self.affects),
             "required": frozenset(name for name, compiled in self.inputs.items() if compiled.input.required),
             "is_determined": all(affect.is_determined for affect in self.affects),
-            "mutable": (
-                mutable := tuple(name for name, one in self.inputs.items() if may_change(one.adapter.core_schema))
-            ),
-            "deciding": (deciding := tuple(sorted({one.name for one in self._bindings() if isinstance(one, Arg)}))),
-            "fragile": tuple(name for name in deciding if name in mutable),
+            "narrowing_inputs": narrowing,
+            "mutable_inputs": mutable,
+            "mutable_narrowing_inputs": tuple(name for name in narrowing if name in mutable),
             "round_trips": _round_trips(self.inputs),
-            "takes_more": (takes_more := signature.takes_request or bool(signature.identity_parameters)),
-            "is_direct": signature.is_async and not takes_more,
         }
         if self.result is not None:
-            # What does not fit says whose it was: the function has ended, and is not in the traceback.
+            # The title names the function in a ValidationError: it has ended by then, and is not in the traceback.
             title = CoreConfig(title=f"the result of {declaration.name}")
             facts["validate_result"] = SchemaValidator(self.result.core_schema, title).validate_python
             facts["dump_result"] = self.result.serializer.to_python
@@ -124,12 +125,12 @@ class Function:
 
     @property
     def in_bundle(self) -> bool:
-        """Whether its result is a member of its context's bundle."""
+        """Whether its result is part of its context's bundle."""
         return self.context is not None and not self.declaration.private and not self.is_view
 
     @property
     def private_to(self) -> Per:
-        """Whom an answer of this reader may serve, unless a bundle mate is more private."""
+        """The users that one answer of this reader may serve. A bundle is as private as its most private reader."""
         if self.declaration.per is not None:
             return self.declaration.per
         identified = self.guard != Anyone() or self.signature.identity_parameters
@@ -141,7 +142,7 @@ def _round_trips(inputs: Mapping[str, Compiled] | Mapping[str, Parameter]) -> Ro
 
 
 def _awaitable(function: Callable[..., Any], signature: Signature) -> Callable[..., Any]:
-    """A coroutine function. One that wraps such may answer by itself, as a decorator that remembers does."""
+    """A coroutine function for an async function. A decorator around one may return a plain value, as caches do."""
     plain = plain_function(function)
     if not signature.is_async or (plain is not None and plain.__code__.co_flags & inspect.CO_COROUTINE):
         return function
@@ -155,7 +156,7 @@ def _awaitable(function: Callable[..., Any], signature: Signature) -> Callable[.
 
 
 def _as_sent(function: Callable[..., Any], signature: Signature) -> Callable[..., Any]:
-    """The function, called by the names that clients know its parameters by, and with the annotations' defaults."""
+    """The function with its parameters under the names that clients use, and with the defaults of its annotations."""
     renamed = {name: one.argument for name, one in signature.inputs.items() if one.argument is not None}
     made = {name: one.make_default for name, one in signature.inputs.items() if one.make_default is not None}
     if not renamed and not made:
@@ -171,42 +172,50 @@ def _as_sent(function: Callable[..., Any], signature: Signature) -> Callable[...
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContextPlan:
-    """A context: its bundle's readers, its parameters in name order, its scope shapes with the widest first."""
+    """A context: the readers of its bundle, its parameters sorted by name, and the shapes of its scopes.
+
+    A shape is the set of parameters that a scope fixes. Shapes are sorted from the widest scope, which fixes none.
+    """
 
     name: str
     readers: tuple[Function, ...]
-    pages: tuple[Function, ...]  # the readers that are in no bundle
+    pages: tuple[Function, ...]  # the readers that are not part of the bundle
     parameters: Mapping[str, Parameter]
     validator: Validator
     policy: CachePolicy
-    page_policies: Mapping[str, CachePolicy]
+    page_policies: Mapping[str, CachePolicy]  # by the name of the reader
     shapes: tuple[tuple[str, ...], ...]
-    fingerprint: bytes  # of the readers, parameters and shapes: processes that differ in it do not share entries
+    fingerprint: bytes  # of readers, parameters and shapes: processes with another fingerprint do not share entries
     concurrent: bool
-    is_open: bool = field(init=False)  # no reader has a guard
-    checks_arguments: bool = field(init=False)  # a reader's guard is given arguments
-    is_told_who: bool = field(init=False)  # a reader is given the request or the identity
-    is_plain: bool = field(init=False)  # readers that take nothing but inputs and no threads, one after the other
+
+    has_no_guard: bool = field(init=False)  # of the bundle's readers, and so are the next three
+    guards_take_arguments: bool = field(init=False)
+    depends_on_caller: bool = field(init=False)  # a reader takes the request or an identity
+    runs_directly: bool = field(init=False)  # every reader does, one after the other
     is_shared: bool = field(init=False)  # a stored answer serves more than one user
-    seconds: float | None = field(init=False)  # how long an answer is kept; None: until it is purged
-    defaults: Mapping[str, str] = field(init=False)  # the texts of those that are not null
-    round_trips: RoundTrips = field(init=False)  # parameters that a URL may not give back as they were
+    seconds: float | None = field(init=False)  # the longest that an answer is kept; None: until it is purged
+    defaults: Mapping[str, str] = field(init=False)  # the canonical texts of the defaults that are not null
+    round_trips: RoundTrips = field(init=False)  # parameters with values that a URL may not give back
 
     def __post_init__(self) -> None:
-        plain = all(reader.is_async and not reader.takes_more for reader in self.readers)
-        object.__setattr__(self, "is_open", all(reader.is_open for reader in self.readers))
-        object.__setattr__(self, "checks_arguments", any(reader.checked for reader in self.readers))
-        object.__setattr__(self, "is_told_who", any(reader.takes_more for reader in self.readers))
-        object.__setattr__(self, "is_plain", plain and not self.concurrent)
-        object.__setattr__(self, "is_shared", self.policy.per is not Per.USER)
         lifetime = self.policy.lifetime
-        defaults = {name: one.default_text for name, one in self.parameters.items() if one.default_text is not None}
-        object.__setattr__(self, "defaults", defaults)
-        object.__setattr__(self, "round_trips", _round_trips(self.parameters))
-        object.__setattr__(self, "seconds", lifetime.seconds if isinstance(lifetime, Seconds) else None)
+        facts: dict[str, object] = {
+            "has_no_guard": all(reader.has_no_guard for reader in self.readers),
+            "guards_take_arguments": any(reader.guard_arguments for reader in self.readers),
+            "depends_on_caller": not all(reader.takes_only_inputs for reader in self.readers),
+            "runs_directly": all(reader.runs_directly for reader in self.readers) and not self.concurrent,
+            "is_shared": self.policy.per is not Per.USER,
+            "seconds": lifetime.seconds if isinstance(lifetime, Seconds) else None,
+            "defaults": {
+                name: one.default_text for name, one in self.parameters.items() if one.default_text is not None
+            },
+            "round_trips": _round_trips(self.parameters),
+        }
+        for name, fact in facts.items():
+            object.__setattr__(self, name, fact)
 
     def known_shape(self, names: Set[str]) -> tuple[str, ...]:
-        """The largest known shape inside a set of names: what the origin purges for a scope with these names."""
+        """The largest known shape inside a set of names: the origin purges a scope with these names by that shape."""
         return max((shape for shape in self.shapes if names >= set(shape)), key=len)
 
 
