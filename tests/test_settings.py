@@ -273,7 +273,7 @@ def test_a_cache_in_memory_under_several_workers_is_warned_of_loudly(
     Mizan(graph, cache=MemoryCache())
     Mizan(graph)
     assert [one.levelno for one in logged(caplog)] == [logging.WARNING] * 2
-    assert "none of them sees another's purges" in caplog.text
+    assert "the purges of the others do not reach" in caplog.text
 
 
 def test_importing_finds_an_attribute_of_an_attribute_or_the_module_itself() -> None:

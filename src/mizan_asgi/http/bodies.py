@@ -1,4 +1,4 @@
-"""What comes in: paths below a mount, headers, query strings, forms, bounded bodies, and the watched request."""
+"""Request bodies, read within a limit, and arguments parsed from JSON, forms and query strings."""
 
 import re
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from mizan_core.protocol.urls import Pairs, decode_text
 
 from .sent_headers import SentHeaders
 
-# RFC 2046, 5.1.1: at most 70 characters, and no space at its end.
+# RFC 2046, 5.1.1: at most 70 characters, the last of them no space.
 _BOUNDARY = re.compile(r';[ \t]*boundary=(?:"([^"]{1,70})"|([^\s";,]{1,70}))[ \t]*(?:;|$)', re.IGNORECASE)
 _DISPOSITION = re.compile(
     rb"(?:^|\r\n)content-disposition:[ \t]*form-data[ \t]*((?:;[^\r\n]*)?)(?=\r\n|$)", re.IGNORECASE
@@ -27,7 +27,7 @@ _PART_HEADER_LENGTH = 4096
 
 def parse_pairs(raw: bytes) -> Pairs:
     """The names and values of a query string or an urlencoded form. Raises `BadRequest` for what is not UTF-8."""
-    if raw.count(b"&") > MAXIMUM_FIELDS:  # found at once, where making the pieces would cost as much as they are
+    if raw.count(b"&") > MAXIMUM_FIELDS:  # counted first, for splitting costs as much as there are fields
         raise _too_many_fields()
     pieces = [piece for piece in raw.split(b"&") if piece]
     if len(pieces) > MAXIMUM_FIELDS:
@@ -36,7 +36,7 @@ def parse_pairs(raw: bytes) -> Pairs:
 
 
 class BodyLimit:
-    """How many bytes a body may have."""
+    """The most bytes that a body may have."""
 
     __slots__ = ("_digits", "bytes")
 
@@ -45,7 +45,7 @@ class BodyLimit:
         self._digits = len(str(limit))
 
     def check(self, announced: bytes | None) -> None:
-        """Raise `PayloadTooLarge` if a Content-Length announces more. What is no number announces nothing."""
+        """Raise `PayloadTooLarge` if the Content-Length is above the limit. One that is no number is ignored."""
         if announced is None or len(announced) < self._digits or not announced.isdigit():
             return
         if len(announced) > 18 or int(announced) > self.bytes:
@@ -58,11 +58,11 @@ async def read_body(announced: bytes | None, receive: Receive, limit: BodyLimit)
     `announced`: the request's Content-Length, if it has one.
     """
     limit.check(announced)
-    return await read_on(await receive(), receive, limit)
+    return await read_rest(await receive(), receive, limit)
 
 
-async def read_on(message: Message, receive: Receive, limit: BodyLimit) -> bytes:
-    """The same for a body of which this message is the first."""
+async def read_rest(message: Message, receive: Receive, limit: BodyLimit) -> bytes:
+    """The whole body, whose first message was received already. Raises as `read_body` does."""
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -78,7 +78,7 @@ async def read_on(message: Message, receive: Receive, limit: BodyLimit) -> bytes
 
 
 def limited(receive: Receive, limit: BodyLimit) -> Receive:
-    """A `receive` that raises `PayloadTooLarge` once more than the limit of the body has arrived."""
+    """A `receive` that raises `PayloadTooLarge` once more of the body has arrived than the limit allows."""
     size = 0
 
     async def receiving() -> Message:
@@ -93,7 +93,7 @@ def limited(receive: Receive, limit: BodyLimit) -> Receive:
 
 
 def replaying(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives a body that was read already, and then whatever comes."""
+    """A `receive` that gives a body which was read before, then the messages that follow it."""
     pending = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Any:
@@ -122,10 +122,7 @@ def is_json(media: str) -> bool:
 
 
 def read_arguments(headers: SentHeaders, body: bytes, function: Function) -> Mapping[str, object] | Pairs:
-    """A function's arguments from a JSON object or a form. Raises `CallError`s for anything else.
-
-    No body means no arguments.
-    """
+    """A function's arguments from a JSON object or a form; none from an empty body. Raises `CallError`."""
     media = media_type(headers)
     if is_json(media):
         return as_arguments(parse_json(body))
@@ -141,15 +138,15 @@ def read_arguments(headers: SentHeaders, body: bytes, function: Function) -> Map
 def parse_multipart(content_type: str, body: bytes) -> Pairs:
     """The names and values of a multipart form (RFC 7578). Raises `BadRequest`, and `UnsupportedMediaType` for files.
 
-    All steps are native, and none of them looks at a byte more than a few times: the parser that Starlette uses runs
-    a line of Python for each byte of a part's header.
+    It splits the body by C code in a few passes. (The parser that Starlette uses runs Python code for each byte of a
+    part's header.)
     """
     named = _BOUNDARY.search(content_type)
     if named is None:
-        raise _no_multipart()
+        raise _not_multipart()
     delimiter = b"\r\n--" + (named[1] or named[2]).encode("latin-1")
     body = b"\r\n" + body
-    if body.count(delimiter) > MAXIMUM_FIELDS + 1:  # one more closes the last part
+    if body.count(delimiter) > MAXIMUM_FIELDS + 1:  # one more delimiter ends the form
         raise _too_many_fields()
     fields: list[tuple[str, str]] = []
     for part in body.split(delimiter)[1:]:
@@ -160,26 +157,26 @@ def parse_multipart(content_type: str, body: bytes) -> Pairs:
         if padding.strip(b" \t") or not blank:
             break
         fields.append((_field_name(header), _from_utf8(value)))
-    raise _no_multipart()
+    raise _not_multipart()
 
 
 def _field_name(header: bytes) -> str:
-    """What the header of a part calls it. Raises `BadRequest`, and `UnsupportedMediaType` for a file."""
+    """The name in the header of a part. Raises `BadRequest`, and `UnsupportedMediaType` for a file."""
     disposition = _DISPOSITION.search(header) if len(header) <= _PART_HEADER_LENGTH else None
     if disposition is None:
-        raise _no_multipart()
+        raise _not_multipart()
     found = {one[1].lower(): one[2] or one[3] or b"" for one in _DISPOSITION_PARAMETER.finditer(disposition[1])}
     if b"filename" in found or b"filename*" in found:
         raise UnsupportedMediaType("Files cannot be arguments. Read them from the request, in a view.")
     if b"name" not in found:
-        raise _no_multipart()
+        raise _not_multipart()
     return _from_utf8(found[b"name"].replace(b"\\\\", b"\\").replace(b'\\"', b'"'))
 
 
 def _without_blanks(pairs: Pairs, function: Function) -> Pairs:
-    """A form's fields without those that a person left blank and need not fill in: a browser sends them all the same.
+    """A form's fields without blank ones that are optional: a browser sends the fields that a person left blank, too.
 
-    A blank that has to be sent and may be null is null, which a form has no other way to say.
+    A blank field that is required and nullable is null, which a form cannot say in another way.
     """
     if all(value for _, value in pairs):
         return pairs
@@ -220,5 +217,5 @@ def _too_many_fields() -> BadRequest:
     return BadRequest(f"There are more than {MAXIMUM_FIELDS} fields.")
 
 
-def _no_multipart() -> BadRequest:
-    return BadRequest("The body is not a multipart form that can be read, or breaks off before its end.")
+def _not_multipart() -> BadRequest:
+    return BadRequest("The body is not a valid multipart form, or ends before its last delimiter.")

@@ -1,4 +1,10 @@
-"""Bundles: `/ctx/{context}/` (protocol, sections 3 and 8), and the short way of a hit."""
+"""Bundles: `GET /ctx/{context}/` (protocol, sections 3 and 8).
+
+Most requests are hits in memory, so they have a path of their own, `BundleEndpoint.fast_path`, in which every step
+counts. It is open to a request that needs no caller and whose query was validated before: the query's `BundleRequest`
+is remembered with the slot of its answer, and the answer's entry keeps the response as it is sent. Any other request
+goes through `BundleEndpoint.answer`.
+"""
 
 import math
 from collections.abc import Coroutine
@@ -16,34 +22,33 @@ from mizan_core.protocol.problems import no_such_context
 
 from .bodies import parse_pairs
 from .host_request import HostRequest
-from .identity import TOKEN_HEADERS
-from .path_rules import ASKING, LET_THROUGH, Question
-from .responses import Written, bundle_replies, bundle_reply
+from .identity import TOKEN_HEADERS, needs_session
+from .path_rules import LET_THROUGH, PROBE, Probe
+from .responses import RawResponse, bundle_replies, bundle_reply
 from .sent_headers import SentHeaders
-from .service import Service, _check_gets, shows_who_asks
+from .service import Service, check_gets
 
-# What a hit for everyone looks at: a token is checked wherever it is sent. All of these names are equally long, as few
-# others are, and a length is found sooner than a hash.
-(_LOOKED_AT_LENGTH,) = {len(name) for name in (b"if-none-match", *TOKEN_HEADERS)}
+# The headers that the fast path reads all have names of one length, which few other headers have, and a length is
+# compared sooner than a name is hashed. A token is verified wherever it is sent, so it leaves the fast path.
+(_READ_LENGTH,) = {len(name) for name in (b"if-none-match", *TOKEN_HEADERS)}
 
-
-_ANY = ord("*")  # in If-None-Match, whatever there is
+_ANY = ord("*")  # in If-None-Match: any entity tag
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _WrittenHit:
-    """A hit's answer, whole and as 304, made once for each entry; as good until `until`, in seconds since 1970."""
+class _RawHit:
+    """The responses to a hit, made once for each entry. Valid until `until`, in seconds since 1970."""
 
-    by: "BundleEndpoint"
+    endpoint: "BundleEndpoint"
     until: float
     etag: bytes
-    opaque: bytes  # the ETag as it is compared, without saying that it is weak
-    whole: Written
-    unchanged: Written
+    opaque: bytes  # the entity tag without `W/`, as weak comparison wants it
+    whole: RawResponse
+    unchanged: RawResponse
 
 
 class BundleEndpoint:
-    """`/ctx/{context}/`. Queries that were found valid are remembered, with the place of their answers."""
+    """`/ctx/{context}/`."""
 
     def __init__(self, service: Service, plan: ContextPlan) -> None:
         self.place = f"/ctx/{plan.name}/"
@@ -52,22 +57,20 @@ class BundleEndpoint:
         self._name = plan.name
         self._for_everyone = plan.policy.for_everyone
         self._for_all = plan.policy.per is Per.ALL
-        self._ask_session = shows_who_asks(plan.policy, plan.readers)
+        self._needs_session = needs_session(plan.policy, plan.readers)
         self._takes_request = any(reader.takes_request for reader in plan.readers)
         self._counts_down = isinstance(plan.policy.lifetime, Seconds)
-        self._remembered = service.queries.get
+        self._remembered_query = service.queries.get
         self._peek = service.engine.peek
 
-    def recall(self, scope: Scope) -> Written | Coroutine[Any, Any, Written] | None:  # noqa: C901  # no calls in a hit
-        """A bundle for everyone, at its canonical URL: no caller to be found out, nothing to be read, only remembered.
-
-        Most requests are hits from memory and end here, so every step counts.
-        """
+    def fast_path(  # noqa: C901  # one function, for each call would cost a hit more than its steps do
+        self, scope: Scope
+    ) -> RawResponse | Coroutine[Any, Any, RawResponse] | None:
         if not self._for_everyone or scope["method"] != "GET":
             return None
         etag = None
         for name, value in scope["headers"]:
-            if len(name) == _LOOKED_AT_LENGTH:
+            if len(name) == _READ_LENGTH:
                 if name == b"if-none-match":
                     if etag is not None:
                         return None
@@ -75,27 +78,27 @@ class BundleEndpoint:
                 elif name in TOKEN_HEADERS:
                     return None
         raw = scope.get("query_string", b"")
-        query = self._remembered((self._name, raw, None, None))
+        query = self._remembered_query((self._name, raw, None, None))
         if query is None or query.slot is None or query.canonical != raw:
             return None
         entry = self._peek(query.slot)
         if entry is None:
-            return None if self._takes_request else self._answer_known(query, etag)
-        written: _WrittenHit | None = entry.written
-        if written is None or written.by is not self or (self._counts_down and written.until <= self._now()):
-            written = entry.written = self._write(entry, query)
-        if etag == written.etag:
-            return written.unchanged
+            return None if self._takes_request else self._answer_remembered(query, etag)
+        hit: _RawHit | None = entry.written
+        if hit is None or hit.endpoint is not self or (self._counts_down and hit.until <= self._now()):
+            hit = entry.written = self._write(entry, query)
+        if etag == hit.etag:
+            return hit.unchanged
         if etag is None:
-            return written.whole
-        # A list, or another way to say it, is somebody else's to read. (`in` takes twice as long to find bytes.)
-        return None if _ANY in etag or etag.find(written.opaque) >= 0 else written.whole
+            return hit.whole
+        # `answer` parses a list of tags or another spelling of this one. (`in` takes twice as long as `find` on bytes.)
+        return None if _ANY in etag or etag.find(hit.opaque) >= 0 else hit.whole
 
-    async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Written:
-        _check_gets(scope)
-        question: Question | None = scope.get(ASKING)
-        if question is not None:
-            question.has_arrived = question.endpoint is self
+    async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> RawResponse:
+        check_gets(scope)
+        probe: Probe | None = scope.get(PROBE)
+        if probe is not None:
+            probe.has_arrived = probe.endpoint is self
             return LET_THROUGH, [], b""
         headers = SentHeaders(scope)
         bundle = await self.fetch(headers, scope, receive)
@@ -107,58 +110,58 @@ class BundleEndpoint:
             if_none_match=headers.all(b"if-none-match"),
         )
 
-    async def _answer_known(self, query: BundleRequest, etag: bytes | None) -> Written:
-        """As `answer`, to nobody in particular."""
-        bundle = await self._service.engine.answer(query)
-        known = () if etag is None else (etag.decode("latin-1"),)
-        return bundle_reply(bundle, query=bundle.canonical_query, canonical_url=True, if_none_match=known)
-
     async def fetch(self, headers: SentHeaders, scope: Scope, receive: Receive) -> Bundle:
-        """The bundle for whoever asks. Raises `CallError`, and whatever the first reader that fails raises."""
+        """The bundle for the caller. Raises `CallError`, and any exception of a guard or a reader."""
         service, plan = self._service, self._plan
-        caller = await service.authenticator.identify(headers, scope, receive, ask_session=self._ask_session)
+        caller = await service.authenticator.identify(headers, scope, receive, ask_session=self._needs_session)
         identity = await service.engine.authorise(plan, caller.identity)
         query = self._query(scope.get("query_string", b""), identity)
         request = HostRequest(scope, receive, identity, body=b"") if self._takes_request else None
         return await service.engine.answer(query, identity=identity, request=request)
 
+    async def _answer_remembered(self, query: BundleRequest, etag: bytes | None) -> RawResponse:
+        """The response to an anonymous GET of the canonical URL, from the engine."""
+        bundle = await self._service.engine.answer(query)
+        known = () if etag is None else (etag.decode("latin-1"),)
+        return bundle_reply(bundle, query=bundle.canonical_query, canonical_url=True, if_none_match=known)
+
     def _query(self, raw: bytes, identity: Identity) -> BundleRequest:
-        """What is asked, remembered or read. Raises `CallError`."""
+        """The bundle request of a query string, remembered or parsed. Raises `CallError`."""
         user = permissions = None
         if not self._for_all:
             permissions = permission_key(identity)
             user = identity.user_id if self._plan.policy.per is Per.USER else None
-        asked = self._name, raw, user, permissions
-        query = self._service.queries.get(asked)
+        key = self._name, raw, user, permissions
+        query = self._service.queries.get(key)
         if query is None:
             query = self._service.engine.query(self._plan, parse_pairs(raw), identity)
             if query.may_be_remembered:
-                self._service.queries.put(asked, query, query.size + 2 * len(raw))
+                self._service.queries.put(key, query, query.size + 2 * len(raw))
         return query
 
-    def _write(self, entry: StoredBundle, query: BundleRequest) -> _WrittenHit:
+    def _write(self, entry: StoredBundle, query: BundleRequest) -> _RawHit:
         remaining = entry.expires - self._now()
         bundle = hit_of(entry, remaining, self._plan.policy, query.spelling.query)
         whole, unchanged = bundle_replies(bundle)
-        until = entry.expires - math.floor(remaining)
+        until = entry.expires - math.floor(remaining)  # the headers give the lifetime in whole seconds
         etag = bundle.etag.encode()
-        return _WrittenHit(self, until, etag, etag.removeprefix(b"W/"), whole, unchanged)
+        return _RawHit(self, until, etag, etag.removeprefix(b"W/"), whole, unchanged)
 
     def _now(self) -> float:
         return self._service.engine.clock()
 
 
 class MissingBundle:
-    """`/ctx/{context}/` for a context that there is not."""
+    """`/ctx/{context}/` where the graph has no such context."""
 
     def __init__(self, service: Service, place: str) -> None:
         self.place = place
         self._service = service
 
-    def recall(self, scope: Scope) -> None:
-        """There is nothing to know."""
+    def fast_path(self, scope: Scope) -> None:
+        """Always None: missing bundles are not worth remembering."""
 
-    async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Written:  # noqa: ARG002
-        _check_gets(scope)
+    async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> RawResponse:  # noqa: ARG002
+        check_gets(scope)
         await self._service.authenticator.identify(SentHeaders(scope), scope, receive, ask_session=False)
         raise no_such_context()

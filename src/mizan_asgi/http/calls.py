@@ -1,4 +1,8 @@
-"""Calls: `/call/` and `/call/{name}/` (protocol, section 3)."""
+"""Calls: `POST /call/` and `POST /call/{name}/` (protocol, section 3).
+
+The checks run in the order of the protocol: method, caller, cross-site, announced length, guard, body, arguments. At
+`/call/` the body names the function, so its guard runs after the body was read.
+"""
 
 from collections.abc import Mapping
 from functools import partial
@@ -12,27 +16,29 @@ from mizan_core.protocol.bodies import parse_call
 from mizan_core.protocol.identity import Identity
 from mizan_core.protocol.mounted import Mounted, read_mounted
 
-from .bodies import is_json, media_type, read_arguments, read_on
+from .bodies import is_json, media_type, read_arguments, read_rest
 from .bundles import BundleEndpoint
 from .cross_site import check_same_site
 from .host_request import HostRequest
 from .identity import TOKEN_HEADERS
 from .paths import as_get, sent_path
-from .responses import RawHeaders, Written, data_reply
+from .responses import RawHeaders, RawResponse, data_reply, failure_reply
 from .sent_headers import SentHeaders
-from .service import Service, failure_reply
+from .service import Service
 
-# What tells of the caller and of the page that calls; without it there is only the host's session to ask.
-_ABOUT_CALLERS = TOKEN_HEADERS | {b"sec-fetch-site", b"origin", b"x-mizan-mounted"}
+# Headers about the caller and its page. Without any of them, only the host's session can tell who calls.
+_CALLER_HEADERS = TOKEN_HEADERS | {b"sec-fetch-site", b"origin", b"x-mizan-mounted"}
 
-
-_OF_CALLS = _ABOUT_CALLERS | {b"content-type", b"content-length"}
+_SCANNED_HEADERS = _CALLER_HEADERS | {b"content-type", b"content-length"}
 
 
 class CallEndpoint:
-    """`/call/{name}/`, or `/call/`, where the body says which function is called."""
+    """`/call/{name}/`, or, with `name` None, `/call/`, where the body names the function.
 
-    def __init__(self, service: Service, name: str | None, bundles: "Mapping[str, BundleEndpoint]") -> None:
+    A `name` that the graph lacks has an endpoint too: it answers "not found" after the checks that come before.
+    """
+
+    def __init__(self, service: Service, name: str | None, bundles: Mapping[str, BundleEndpoint]) -> None:
         self.place = "/call/" if name is None else f"/call/{name}/"
         self._service = service
         self._name = name
@@ -41,19 +47,19 @@ class CallEndpoint:
         called = functions.values() if name is None else [functions[name]] if name in functions else []
         self.may_affect = any(function.affects for function in called)
 
-    def recall(self, scope: Scope) -> None:
-        """Nothing is known of a call before it was made."""
+    def fast_path(self, scope: Scope) -> None:
+        """Always None: a call has to run."""
 
-    async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Written:  # noqa: ARG002
+    async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> RawResponse:  # noqa: ARG002
         service = self._service
         if scope["method"] != "POST":
             raise MethodNotAllowed(["POST"])
-        is_usual, announced = _glance(scope["headers"])
+        is_plain, announced = _scan(scope["headers"])
         mounted = None
-        if is_usual:
+        if is_plain:
             identity = service.authenticator.in_scope(scope) or await service.authenticator.session(scope, receive)
         else:
-            identity, mounted = await self._sender(SentHeaders(scope), scope, receive)
+            identity, mounted = await self._identify(SentHeaders(scope), scope, receive)
         limit = service.body_limit
         limit.check(announced)
         function = None
@@ -62,10 +68,10 @@ class CallEndpoint:
         message = await receive()
         body = message.get("body", b"")
         if message.get("more_body") or message["type"] == "http.disconnect" or len(body) > limit.bytes:
-            body = await read_on(message, receive, limit)
+            body = await read_rest(message, receive, limit)
         ended: Answer | Failure
         if function is None:
-            if not is_usual:
+            if not is_plain:
                 _check_json(SentHeaders(scope), body)
             called, args = parse_call(body)
             request = HostRequest(scope, receive, identity, body=body) if called in service.taking_request else None
@@ -76,13 +82,13 @@ class CallEndpoint:
             request = HostRequest(scope, receive, identity, body=body) if function.takes_request else None
             ended = await service.engine.call_admitted(function, sent, identity=identity, request=request)
         if not isinstance(ended, Answer):
-            return failure_reply(ended).written()
+            return failure_reply(ended).raw()
         if mounted is not None:
             ended = await refresh(service.engine.graph, ended, mounted, partial(self._stale_data, scope, receive))
         return data_reply(ended.body, ended.invalidations)
 
-    async def _sender(self, headers: SentHeaders, scope: Scope, receive: Receive) -> tuple[Identity, Mounted | None]:
-        """Who calls, and what their page shows. Raises `Forbidden` for what another site makes a browser send."""
+    async def _identify(self, headers: SentHeaders, scope: Scope, receive: Receive) -> tuple[Identity, Mounted | None]:
+        """The caller, and the bundles that its page has mounted. Raises `Forbidden` for a cross-site request."""
         caller = await self._service.authenticator.identify(headers, scope, receive)
         if not caller.by_header:
             check_same_site(headers, self._service.trusted_origins)
@@ -90,32 +96,35 @@ class CallEndpoint:
         return caller.identity, read_mounted(mounted)
 
     async def _stale_data(self, scope: Scope, receive: Receive, stale: Stale) -> bytes:
-        """The bundle as the client would get it now: who asks is found out anew, for the call may have changed it."""
+        """A stale bundle as a GET by the same client would get it now.
+
+        The caller is identified again, since the call may have signed somebody in or out.
+        """
         endpoint = self._bundles[stale.context]
         base_url = self._service.base_url
-        asking = as_get(scope, base_url, endpoint.place, stale.query)
+        get = as_get(scope, base_url, endpoint.place, stale.query)
         path = sent_path(scope, base_url, endpoint.place)
-        if not await self._service.path_rules.let_through(scope, path, asking, endpoint):
+        if not await self._service.path_rules.let_through(scope, path, get, endpoint):
             raise Forbidden
         try:
-            return (await endpoint.fetch(SentHeaders(asking), asking, receive)).body
+            return (await endpoint.fetch(SentHeaders(get), get, receive)).body
         except Exception as error:
             raise self._service.engine.errors.told(error) from error
 
 
-def _glance(headers: RawHeaders) -> tuple[bool, bytes | None]:
-    """Whether a call is JSON and says nothing of its caller; the Content-Length it announces. Most are that usual."""
+def _scan(headers: RawHeaders) -> tuple[bool, bytes | None]:
+    """Whether a call is plain, and its Content-Length. Plain, as most calls are: JSON, without any caller headers."""
     media = announced = None
-    is_usual = True
+    is_plain = True
     for name, value in headers:
-        if name in _OF_CALLS:
+        if name in _SCANNED_HEADERS:
             if name == b"content-length":
                 announced = value
             elif name == b"content-type" and media is None:
                 media = value
             else:
-                is_usual = False
-    return is_usual and media == b"application/json", announced
+                is_plain = False
+    return is_plain and media == b"application/json", announced
 
 
 def _check_json(headers: SentHeaders, body: bytes) -> None:

@@ -10,15 +10,17 @@ from .sent_headers import SentHeaders
 
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?/?")
 
-
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def check_same_site(headers: SentHeaders, trusted_origins: frozenset[str]) -> None:
-    """Raise `Forbidden` for what a browser sends on behalf of another site."""
+    """Raise `Forbidden` for a request that a browser sent on behalf of another site.
+
+    `Sec-Fetch-Site` decides if it was sent, else `Origin`. A request with neither is not from a browser, and allowed.
+    """
     sites, origins = headers.all(b"sec-fetch-site"), headers.all(b"origin")
     if len(origins) > 1 or len(sites) > 1:
-        raise Forbidden("The request says more than once where it comes from.")
+        raise Forbidden("The request has more than one Origin or Sec-Fetch-Site header.")
     origin = _normal_origin(origins[0]) if origins else None
     if origin is not None and origin in trusted_origins:
         return
@@ -31,7 +33,7 @@ def check_same_site(headers: SentHeaders, trusted_origins: frozenset[str]) -> No
 
 
 def read_origins(origins: Iterable[str]) -> frozenset[str]:
-    """Trusted origins such as `https://app.example.com`. Raises `DeclarationError` for what is no origin."""
+    """Trusted origins such as `https://app.example.com`, normalised. Raises `DeclarationError` for an invalid one."""
     if isinstance(origins, str):
         raise DeclarationError("trusted_origins takes a list of origins, not one text.")
     return frozenset(map(_read_origin, origins))
@@ -39,18 +41,18 @@ def read_origins(origins: Iterable[str]) -> frozenset[str]:
 
 def _read_origin(origin: str) -> str:
     if "*" in origin:
-        why = "no browser sends an origin with a '*', so it would match none. List each of them"
+        why = "no browser sends an origin with a '*', so it would match none; list each origin"
     elif not origin.isascii():
-        why = "browsers send it in ASCII, as in 'https://xn--bcher-kva.example'"
+        why = "browsers send origins in ASCII, as in 'https://xn--bcher-kva.example'"
     elif not _ORIGIN.fullmatch(origin) or (normal := _normal_origin(origin)) is None:
-        why = "an origin is like 'https://app.example.com', without a path"
+        why = "an origin looks like 'https://app.example.com', without a path"
     else:
         return normal
     raise DeclarationError(f"trusted_origins has {origin!r}; {why}.")
 
 
 def _normal_origin(origin: str) -> str | None:
-    """Scheme, host and port in one spelling; None for `null` and whatever else is no origin."""
+    """Scheme, host and port in one spelling; None for `null` and any other text that is no origin."""
     try:
         parts = urlsplit(origin)
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
@@ -60,7 +62,10 @@ def _normal_origin(origin: str) -> str | None:
 
 
 def _names_host(origin: str, headers: SentHeaders) -> bool:
-    """Whether the origin is the request's own host; the scheme may be a proxy's business, so it gives the port only."""
+    """Whether the origin is the request's own host.
+
+    Schemes are not compared, since a proxy may have ended TLS: the origin's scheme only gives the default port.
+    """
     hosts = headers.all(b"host")
     scheme = urlsplit(origin).scheme
     return len(hosts) == 1 and _normal_origin(f"{scheme}://{hosts[0]}") == origin

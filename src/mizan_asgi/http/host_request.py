@@ -1,4 +1,9 @@
-"""The host's request as functions see it."""
+"""The host's request as functions see it.
+
+Where an answer is shared, the request notices which of its parts the function reads: an answer made from a part that
+differs between callers must not be shared (`mizan_core.engine.privacy`). Middleware and mounts may put anything into a
+scope, so a key counts as differing unless it is listed here.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Set
 from typing import TYPE_CHECKING, Any
@@ -11,16 +16,13 @@ from mizan_core.protocol.identity import Identity
 
 from .bodies import replaying
 
-# What of an ASGI scope is the same for every request, and so may be read where the answer is shared. Anything else is
-# not known to be: middleware and mounts may have put there what they like.
+# Keys whose values are the same in every request of an application.
 _SAME_FOR_ALL = frozenset({"type", "app", "router"})
 
+# Keys that tell the mount point. At a mount like `/{tenant}/api/mizan`, they differ between requests of one user.
+_MOUNT_KEYS = frozenset({"path", "raw_path", "root_path", "app_root_path", "path_params"})
 
-# Where the host has mounted us. With parameters in its path, one user may ask at several mounts: `/{tenant}/api/mizan`.
-_OF_THE_MOUNT = frozenset({"path", "raw_path", "root_path", "app_root_path", "path_params"})
-
-
-# What the log calls parts of a scope; the others go by their keys.
+# The names of keys in the log, where they differ from the keys.
 _LOGGED_AS: Mapping[str, str] = {
     "auth": "user",
     "headers": "headers or cookies",
@@ -31,10 +33,10 @@ _LOGGED_AS: Mapping[str, str] = {
 
 
 class HostRequest:
-    """The host's request on its way to a function; see `mizan_core.engine.privacy.Watchable`.
+    """The host's request, as the engine hands it to functions (`Watchable` of `mizan_core.engine.privacy`).
 
-    `body`: what has been read of the request already, to be read again. `own`: the function's inputs, whose path
-    parameters are its own; all others are those of the host's mount.
+    `body`: the body if it was read already; functions read it again. `own`: path parameters that are inputs of the
+    function; all others belong to the host's mount.
     """
 
     __slots__ = ("_body", "_identity", "_own", "_receive", "_scope")
@@ -62,7 +64,7 @@ class HostRequest:
 
     def watched(self, notice: Notice) -> "FunctionRequest":
         receiving = self._receiving()
-        # What a GET is read to carry is the empty body, whatever was sent; what comes after it tells of the connection.
+        # The first message of a GET is always an empty body; later ones tell something about the connection.
         free = 1 if self._scope["method"] in ("GET", "HEAD") else 0
 
         async def receive() -> Message:
@@ -79,10 +81,10 @@ class HostRequest:
         return FunctionRequest(_watched_scope(self._scope, self._own, notice), receive, identity)
 
     def watched_by_user(self, notice: Notice) -> "FunctionRequest":
-        """The request for an answer that is kept for the user who asks: `notice` is told of a look at the mount."""
+        """The request for an answer that is kept for this user: `notice` is told if the mount point is read."""
         if self._scope.get("path_params", {}).keys() <= self._own:
             return self.plain()
-        free = {key: value for key, value in self._scope.items() if key not in _OF_THE_MOUNT}
+        free = {key: value for key, value in self._scope.items() if key not in _MOUNT_KEYS}
         return FunctionRequest(_Watched(free, self._scope, notice), self._receiving(), lambda: self._identity)
 
     def _receiving(self) -> Receive:
@@ -90,7 +92,7 @@ class HostRequest:
 
 
 class FunctionRequest(Request):
-    """The request that a function sees. `user` is the host's user if it has one, else the caller's `Identity`."""
+    """The request that a function sees. `user` is the host's user if there is one, else the caller's `Identity`."""
 
     def __init__(self, scope: Scope, receive: Receive, identity: Callable[[], Identity]) -> None:
         super().__init__(scope, receive)
@@ -107,19 +109,19 @@ if TYPE_CHECKING:
 else:
 
     class _Dict(MutableMapping, dict):
-        """A dict whose methods all go through the five of a mapping."""
+        """A dict whose methods all use the five that a mapping defines."""
 
 
 class _Watched(_Dict):
-    """A dict that tells `notice` of every look at it, except at the values of `free`.
+    """A dict that tells `notice` which of its keys are read, except those of `free`.
 
-    Only these are in the dict itself, so that what passes its methods by (`dict.get(scope, "user")`) finds no others.
+    The underlying dict holds `free` alone, so calls such as `dict.get(scope, "user")` find none of the others.
     """
 
     def __init__(self, free: Mapping[str, Any], others: Mapping[str, Any], notice: Notice) -> None:
         super().__init__(free)  # type: ignore[call-arg]  # the dict's
         self._free = free
-        self._values = {**others, **free}  # a copy: what a function changes is changed for it alone
+        self._values = {**others, **free}  # a copy, which the function may change
         self._notice = notice
 
     def __getitem__(self, key: str) -> Any:
@@ -154,9 +156,9 @@ class _Watched(_Dict):
 
 
 def _watched_scope(scope: Scope, own: Set[str], notice: Notice) -> _Watched:
-    """The scope for a function whose answer others get too: `own` are the path parameters that are its arguments."""
+    """The scope for a function whose answer is shared; `own` as for `HostRequest`."""
     free = {key: scope[key] for key in _SAME_FOR_ALL if key in scope}
-    # A HEAD is answered with the headers of the GET, so it has to be computed as one.
+    # A HEAD gets the headers of a GET, so the function must see a GET.
     free["method"] = "GET" if scope["method"] == "HEAD" else scope["method"]
     in_path = scope.get("path_params", {})
     if own:

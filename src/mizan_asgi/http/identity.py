@@ -1,8 +1,13 @@
-"""Who asks, and from where: tokens, the host's session, and the cross-site check (protocol, section 11)."""
+"""The caller of a request: by a token in a header, or by the host's session (protocol, section 11).
+
+`X-Mizan-Token` comes first, then `Authorization: Bearer`, then the session that the host established. A token that is
+present and not valid is refused; no session is asked instead. A Bearer token that names none of our keys is the host's,
+and the host is asked about it alone: a cookie beside it must not decide, since another site can make a browser send it.
+"""
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -13,6 +18,8 @@ from typing_extensions import TypedDict
 
 from mizan_core.errors import DeclarationError, Forbidden, TokenError, Unauthorized
 from mizan_core.graph.declare import client
+from mizan_core.graph.model import Function
+from mizan_core.protocol.cache_policy import CachePolicy
 from mizan_core.protocol.identity import ANONYMOUS, Identity
 from mizan_core.protocol.tokens import Keys, issue_mwt, names_key, verify_mwt
 
@@ -23,68 +30,66 @@ logger = logging.getLogger("mizan")
 Clock: TypeAlias = Callable[[], float]
 Authenticate: TypeAlias = Callable[[Request], Identity | Awaitable[Identity | None] | None]
 
-# Where users of common frameworks keep their id, the field's own term first.
+# Attributes in which users of common frameworks keep their id, Starlette's first.
 _ID_ATTRIBUTES = ("identity", "id", "pk", "user_id", "username")
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks. `by_header`: a token in a header says so, which no other site can make a browser send."""
-
-    identity: Identity
-    by_header: bool
 
 
 TOKEN_HEADERS = frozenset({b"x-mizan-token", b"authorization"})
 _COOKIE = frozenset({b"cookie"})
 _COOKIE_OR_TOKEN = _COOKIE | {b"authorization"}
 
-_NOBODY = Caller(ANONYMOUS, by_header=False)
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The identity of a caller. `by_header`: from a token in a header, which no other site can make a browser send."""
+
+    identity: Identity
+    by_header: bool
+
+
+_ANONYMOUS_CALLER = Caller(ANONYMOUS, by_header=False)
 
 
 class Authenticator:
-    """Finds out who asks: `X-Mizan-Token`, then `Authorization: Bearer`, then the session that the host established.
-
-    A Bearer token that names none of our keys is the host's, which is asked whom it names.
-    """
+    """Identifies callers. `authenticate` is the host's function; without it, the scope's user is the session's."""
 
     def __init__(self, keys: Keys | None, *, audience: str, authenticate: Authenticate | None, clock: Clock) -> None:
         self._keys = keys
         self._audience = audience
         self._authenticate = authenticate
         self._clock = clock
-        # Who it is by the host's session, where the scope shows that; None where `authenticate` has to be asked.
-        self.in_scope: Callable[[Scope], Identity | None] = host_identity if authenticate is None else _unknown
+        # The identity of the host's session as far as the scope tells it; None where `authenticate` has to be asked.
+        self.in_scope: Callable[[Scope], Identity | None] = host_identity if authenticate is None else _never_in_scope
 
     async def identify(
         self, headers: SentHeaders, scope: Scope, receive: Receive, *, ask_session: bool = True
     ) -> Caller:
-        """Raises `Unauthorized` for a token that is present and not valid: there is no falling back."""
+        """The caller. Raises `Unauthorized` for a token that is present and not valid.
+
+        `ask_session`: whether to read the host's session if there is no token.
+        """
         if not headers.none_of(TOKEN_HEADERS):
             if tokens := headers.all(b"x-mizan-token"):
                 return Caller(self._verified(tokens), by_header=True)
             if bearers := _bearer_tokens(headers):
                 return await self._by_bearer(bearers, headers, scope, receive)
         if not ask_session:
-            return _NOBODY
+            return _ANONYMOUS_CALLER
         return Caller(await self.session(scope, receive), by_header=False)
 
     async def session(self, scope: Scope, receive: Receive) -> Identity:
-        """Who it is by the host's session."""
+        """The identity of the host's session."""
         if self._authenticate is None:
             return host_identity(scope)
-        return await _asked(self._authenticate, scope, receive)
+        return await _ask_host(self._authenticate, scope, receive)
 
     async def _by_bearer(self, tokens: list[str], headers: SentHeaders, scope: Scope, receive: Receive) -> Caller:
-        """Whom `Authorization: Bearer` names: by one of our tokens, or by the host's word. Raises `Unauthorized`.
-
-        A session in a cookie is not asked: the caller said who they are.
-        """
+        """The caller that `Authorization: Bearer` names, verified by our keys or by the host. Raises `Unauthorized`."""
         if len(tokens) > 1 or (self._keys is not None and names_key(tokens[0], self._keys)):
             return Caller(self._verified(tokens), by_header=True)
         has_cookie, doubtful = not headers.none_of(_COOKIE), False
         if self._authenticate is None:
-            # A middleware has found the user, and does not tell by what: a cookie would do as well.
+            # Middleware found the user, perhaps by the cookie and not by the token: it does not tell.
             identity = ANONYMOUS if has_cookie else host_identity(scope)
             doubtful = has_cookie and "user" in scope
         else:
@@ -92,16 +97,17 @@ class Authenticator:
         if identity == ANONYMOUS:
             if self._keys is None or doubtful:
                 logger.warning(
-                    "A Bearer token was sent that nobody knows. Give Mizan authenticate=, a function that finds its "
-                    "user from the Authorization header alone, if it is the host's, and mwt_keys= if it is Mizan's."
+                    "A Bearer token was refused, for neither Mizan nor the host knows it. If it is the host's, give "
+                    "Mizan authenticate=, a function that finds the user by the Authorization header alone. If it is "
+                    "Mizan's, give mwt_keys=."
                 )
             raise Unauthorized("The token is not valid.")
-        # No site can make a browser send the header, but what the host reads beside a cookie is the host's secret.
+        # Beside a cookie, the host may have gone by the cookie after all: then the cross-site check has to be made.
         return Caller(identity, by_header=not has_cookie)
 
     def _verified(self, tokens: list[str]) -> Identity:
         if self._keys is None:
-            logger.warning("A token was sent, and no mwt_keys are configured to verify it.")
+            logger.warning("A token was sent, and Mizan has no mwt_keys to verify it.")
             raise Unauthorized("Tokens are not accepted here.")
         if len(tokens) > 1:
             raise Unauthorized("There is more than one token.")
@@ -110,47 +116,6 @@ class Authenticator:
         except TokenError as error:
             logger.debug("A token was refused: %s.", error)
             raise Unauthorized("The token is not valid.") from None
-
-
-async def _asked(authenticate: Authenticate, scope: Scope, receive: Receive) -> Identity:
-    """Who it is by the host's word. Raises `DeclarationError` where that is no `Identity`."""
-    found = authenticate(Request(scope, receive))
-    identity = await found if inspect.isawaitable(found) else found
-    if identity is None:
-        return ANONYMOUS
-    if not isinstance(identity, Identity):
-        raise DeclarationError(f"authenticate= returned a {type(identity).__name__}, not an Identity or None.")
-    return identity
-
-
-async def _by_token_alone(authenticate: Authenticate, scope: Scope, receive: Receive, *, has_cookie: bool) -> Identity:
-    """Who it is by the host's word about the token, and by nothing else; `ANONYMOUS` where the token tells nothing.
-
-    The host is asked about the request without its cookies, and about one that has not the token either. Where it says
-    the same of both, it did not go by the token.
-    """
-    told = await _asked(authenticate, _without(scope, _COOKIE) if has_cookie else scope, receive)
-    if told == ANONYMOUS:
-        return told
-    try:
-        bare = await _asked(authenticate, _without(scope, _COOKIE_OR_TOKEN, state={}), receive)
-    except Exception:  # noqa: BLE001  # what it looks for is not there, which is why it knows nobody
-        return told
-    return ANONYMOUS if told == bare else told
-
-
-def _without(scope: Scope, names: frozenset[bytes], **more: object) -> Scope:
-    """The scope without these headers, and without whom middlewares may have found by them."""
-    signed_out = {"session": {}, "user": UnauthenticatedUser(), "auth": AuthCredentials(), **more}
-    return {
-        **scope,
-        **{name: value for name, value in signed_out.items() if name in scope},
-        "headers": [(name, value) for name, value in scope["headers"] if name not in names],
-    }
-
-
-def _unknown(scope: Scope) -> None:
-    """The scope alone does not tell."""
 
 
 def host_identity(scope: Scope) -> Identity:
@@ -171,7 +136,7 @@ def host_identity(scope: Scope) -> Identity:
 
 
 class IssuedToken(TypedDict):
-    """What `mwt_obtain` answers; `expires_in` in seconds."""
+    """The result of `mwt_obtain`; `expires_in` in seconds."""
 
     token: str
     expires_in: int
@@ -190,6 +155,55 @@ def mwt_obtain_function(keys: Keys, *, ttl: int, audience: str, clock: Clock) ->
     return mwt_obtain
 
 
+def needs_session(policy: CachePolicy, functions: Iterable[Function]) -> bool:
+    """Whether an answer can depend on the caller, so that the host's session has to be read.
+
+    Reading a session costs, and Starlette's `SessionMiddleware` adds a `Vary` to each response for which it was read.
+    """
+    return not policy.for_everyone or any(function.takes_request for function in functions)
+
+
+async def _ask_host(authenticate: Authenticate, scope: Scope, receive: Receive) -> Identity:
+    """The identity that the host's function returns. Raises `DeclarationError` if that is no `Identity` or None."""
+    found = authenticate(Request(scope, receive))
+    identity = await found if inspect.isawaitable(found) else found
+    if identity is None:
+        return ANONYMOUS
+    if not isinstance(identity, Identity):
+        raise DeclarationError(f"authenticate= returned a {type(identity).__name__}, not an Identity or None.")
+    return identity
+
+
+async def _by_token_alone(authenticate: Authenticate, scope: Scope, receive: Receive, *, has_cookie: bool) -> Identity:
+    """The identity that the host's function finds by the Bearer token alone; `ANONYMOUS` if the token tells nothing.
+
+    The function is asked twice: about the request without its cookies, and about it without the token as well. Two
+    equal answers show that the token made no difference.
+    """
+    with_token = await _ask_host(authenticate, _without(scope, _COOKIE) if has_cookie else scope, receive)
+    if with_token == ANONYMOUS:
+        return with_token
+    try:
+        without_token = await _ask_host(authenticate, _without(scope, _COOKIE_OR_TOKEN, state={}), receive)
+    except Exception:  # noqa: BLE001  # the host's function may fail in any way where the token is missing
+        return with_token
+    return ANONYMOUS if with_token == without_token else with_token
+
+
+def _without(scope: Scope, names: frozenset[bytes], **more: object) -> Scope:
+    """The scope without these headers, and without the user that middleware may have found by them."""
+    signed_out = {"session": {}, "user": UnauthenticatedUser(), "auth": AuthCredentials(), **more}
+    return {
+        **scope,
+        **{name: value for name, value in signed_out.items() if name in scope},
+        "headers": [(name, value) for name, value in scope["headers"] if name not in names],
+    }
+
+
+def _never_in_scope(scope: Scope) -> None:
+    """The `in_scope` of an `Authenticator` with a function of the host's."""
+
+
 def _bearer_tokens(headers: SentHeaders) -> list[str]:
     values = headers.all(b"authorization")
     schemes = [value.partition(" ") for value in values]
@@ -200,7 +214,7 @@ def _user_id(user: object) -> Any:
     for attribute in _ID_ATTRIBUTES:
         try:
             user_id = getattr(user, attribute, None)
-        except NotImplementedError:  # as Starlette's BaseUser has it
+        except NotImplementedError:  # by `identity` of Starlette's BaseUser
             continue
         if user_id is not None:
             return user_id

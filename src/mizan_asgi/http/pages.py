@@ -1,4 +1,8 @@
-"""Functions at their own URLs (protocol, section 9): pages, webhooks, and data behind a route."""
+"""Functions at their own URLs (protocol, section 9): pages, webhooks, and data behind a route.
+
+A function may return its own response, whose `Cache-Control` it may set. Its context's policy is the upper bound:
+caches are never allowed more than the policy says, and a response to a mutation is never kept.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +18,7 @@ from mizan_core.engine.answers import Answer, Page, failure_of, page_cache_contr
 from mizan_core.engine.engine import Via
 from mizan_core.errors import MethodNotAllowed
 from mizan_core.graph.inputs import Given, Mixed
-from mizan_core.graph.model import Function, Graph
+from mizan_core.graph.model import Function
 from mizan_core.protocol.cache_headers import NO_STORE, PRIVATE_NO_STORE, VARY
 from mizan_core.protocol.invalidation import Invalidation
 from mizan_core.protocol.urls import Pairs
@@ -22,10 +26,20 @@ from mizan_core.protocol.urls import Pairs
 from .bodies import limited, parse_pairs, read_arguments, read_body, replaying
 from .cross_site import check_same_site
 from .host_request import HostRequest
+from .identity import needs_session
 from .paths import before_path
-from .responses import RawHeaders, Reply, error_reply, invalidate_headers, kept_reply, speaks_to_caches, with_headers
+from .responses import (
+    RawHeaders,
+    Reply,
+    error_reply,
+    failure_reply,
+    invalidate_headers,
+    kept_reply,
+    speaks_to_caches,
+    with_headers,
+)
 from .sent_headers import SentHeaders
-from .service import Service, failure_reply, shows_who_asks
+from .service import Service
 
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
@@ -46,9 +60,10 @@ class FunctionRoute(Route):
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """The response that a view returned, what is to change in its headers, and what went out of date.
+    """A view's own response, to be sent with its headers changed by `change(status, headers)`.
 
-    `failed` gives the problem document of an error that it raises before anything of it was sent.
+    `invalidations` went out of date by the call. `failed` makes the problem document if the response raises before it
+    has begun to send.
     """
 
     response: Any
@@ -57,7 +72,7 @@ class Returned:
     invalidations: tuple[Invalidation, ...] = ()
 
     async def send(self, scope: Scope, receive: Receive, send: Send, *, head: bool) -> None:
-        """Send it. If it fails before anything of it was sent, that is told as any other failure."""
+        """Send the response. If it raises before it has begun to send, a problem document is sent instead."""
         begun = False
 
         async def sending(message: Message) -> None:
@@ -80,7 +95,7 @@ class FunctionEndpoint:
         self._service = service
         self._function = function
         plan = service.engine.graph.contexts.get(function.context or "")
-        self._shows_who_asks = plan is None or shows_who_asks(plan.page_policies[function.name], [function])
+        self._needs_session = plan is None or needs_session(plan.page_policies[function.name], [function])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = scope["method"] == "HEAD"
@@ -88,7 +103,7 @@ class FunctionEndpoint:
             answered = await (self._page if self._function.context is not None else self._act)(scope, receive)
         except ClientDisconnect:
             return
-        except Exception as error:  # noqa: BLE001  # whatever it is, the client is told what it may know
+        except Exception as error:  # noqa: BLE001  # a guard or function of the host's may raise anything
             answered = self._failed(error)
         if isinstance(answered, Reply):
             await answered.send(send, head=head)
@@ -102,14 +117,14 @@ class FunctionEndpoint:
     async def _page(self, scope: Scope, receive: Receive) -> Reply | Returned:
         service = self._service
         headers = SentHeaders(scope)
-        caller = await service.authenticator.identify(headers, scope, receive, ask_session=self._shows_who_asks)
+        caller = await service.authenticator.identify(headers, scope, receive, ask_session=self._needs_session)
         function, identity = await service.engine.admit(self._function.name, identity=caller.identity, via=Via.ROUTE)
         args, receive = await self._arguments(headers, scope, receive)
         request = HostRequest(scope, receive, identity, own=function.inputs.keys())
         page = await service.engine.page_admitted(function, args, identity=identity, request=request)
         before = before_path(scope, page.path)
         if before:
-            service.tell_once(
+            service.warn_once(
                 "The page %r is asked for below %r, and the manifest and urls_to_purge name it as route= does: no "
                 "purge would reach what edges kept, so no page is sent public there. Serve mizan.routes where the "
                 "routes say, without a prefix.",
@@ -142,25 +157,25 @@ class FunctionEndpoint:
         )
         if not isinstance(ended, Answer):
             return failure_reply(ended)
-        told = invalidate_headers(ended.invalidations)
+        invalidate = invalidate_headers(ended.invalidations)
         if self._function.is_view:
-            return Returned(ended.result, partial(_mutation_headers, told), self._failed, ended.invalidations)
+            return Returned(ended.result, partial(_mutation_headers, invalidate), self._failed, ended.invalidations)
         reply = kept_reply(ended.result_json, NO_STORE, varies=False)
-        return Reply(reply.status, [*reply.headers, *told], reply.body)
+        return Reply(reply.status, [*reply.headers, *invalidate], reply.body)
 
     async def _arguments(self, headers: SentHeaders, scope: Scope, receive: Receive) -> tuple[Given, Receive]:
-        """From the path, the query and, where more is asked for, the body; and a `receive` for the function.
+        """The arguments from the path, the query and, if the function takes more, the body; a `receive` for it.
 
-        Query parameters that the function does not take are for somebody else, such as whoever counts visits.
+        Path parameters that are not inputs of the function are the mount's. Query parameters that are not inputs are
+        ignored: pages get some from links and trackers.
         """
         inputs = self._function.inputs
-        # A mount's own path parameters are there too; those that the function does not take are the host's.
         path = {name: value for name, value in scope["path_params"].items() if name in inputs}
         query = [pair for pair in parse_pairs(scope.get("query_string", b"")) if pair[0] in inputs]
         limit = self._service.body_limit
         sent: Mapping[str, object] | Pairs = {}
         if scope["method"] in _SAFE_METHODS:
-            again = replaying(b"", receive)  # what a GET carries is no part of its URL, so no answer depends on it
+            again = replaying(b"", receive)  # a GET's body is no part of its URL, so no answer may depend on it
         elif inputs.keys() - path.keys():
             body = await read_body(headers.last(b"content-length"), receive, limit)
             sent = read_arguments(headers, body, self._function)
@@ -178,8 +193,9 @@ class FunctionEndpoint:
         return Mixed(Pairs([*path.items(), *query]), sent), again
 
 
-def routes_of(service: Service, graph: Graph) -> list[Route]:
+def routes_of(service: Service) -> list[Route]:
     """A route for every function that declares one, with and without its final slash."""
+    graph = service.engine.graph
     allowed: dict[str, list[str]] = {}
     for function in graph.functions.values():
         if function.declaration.route is not None:
@@ -203,12 +219,13 @@ def _methods(function: Function) -> list[str]:
 
 
 def _spellings(path: str) -> list[str]:
+    """A path as declared, and with or without its final slash."""
     other = path.rstrip("/") if path.endswith("/") else f"{path}/"
     return [path, other] if other else [path]
 
 
 def _page_headers(page: Page, canonical_url: bool, status: int, headers: RawHeaders) -> RawHeaders:
-    """A page's own headers, with the policy of its context where they do not ask for less."""
+    """A page's own headers, with its `Cache-Control` limited by the policy of its context."""
     headers = [pair for pair in headers if not speaks_to_caches(pair[0])]
     own = [value.decode("latin-1") for name, value in headers if name == b"cache-control"]
     names = {name for name, _ in headers}
@@ -227,6 +244,6 @@ def _page_headers(page: Page, canonical_url: bool, status: int, headers: RawHead
     return kept
 
 
-def _mutation_headers(told: RawHeaders, status: int, headers: RawHeaders) -> RawHeaders:  # noqa: ARG001
+def _mutation_headers(invalidate: RawHeaders, status: int, headers: RawHeaders) -> RawHeaders:  # noqa: ARG001
     kept = [pair for pair in headers if pair[0] != b"cache-control" and not speaks_to_caches(pair[0])]
-    return [*kept, (b"cache-control", NO_STORE.encode()), *told]
+    return [*kept, (b"cache-control", NO_STORE.encode()), *invalidate]

@@ -1,8 +1,8 @@
-"""What the host forbids by path (in middleware, by its routes) is not sent along with a call's answer either.
+"""Rules of the host about paths, in its middleware or its routes, also hold for bundles sent with a call's answer.
 
-The host is asked by a request for the bundle's own path, through all that stands before it. It computes nothing: it is
-let through if it comes to the bundle's endpoint, and its answer from there arrives unchanged. What stands before the
-host, such as a proxy, cannot be asked.
+The host is asked by a probe: a GET of the bundle's own path, sent through the host's whole application. The probe
+computes nothing. It is let through if it reaches the bundle's endpoint and the endpoint's status comes back unchanged.
+A proxy in front of the host cannot be asked in this way.
 """
 
 import asyncio
@@ -16,38 +16,38 @@ from mizan_core.errors import CallError
 
 logger = logging.getLogger("mizan")
 
-# Where a scope has the question; no client can put anything there.
-ASKING = "mizan.asking"
+# The scope's key for the probe. No client can set it.
+PROBE = "mizan.probe"
 
-# What answers the question. (No content, for nobody reads it.)
+# The status with which a bundle's endpoint answers a probe: success, and no content.
 LET_THROUGH = 204
 
-# What a server puts into a scope. All else was put there by what the request has passed, and is for it to put again.
+# The keys that a server puts into a scope. Middleware and routers added any others, and will add them to the probe.
 _BY_SERVER = frozenset({"type", "asgi", "http_version", "scheme", "client", "server", "extensions", "state"})
 
 
 class PathRules:
-    """Asks the host whether whoever sent a request may have what lies at another path of the same mount point."""
+    """Asks the host whether the client that sent a request may get another path of the same mount point."""
 
     def __init__(self) -> None:
-        # The application that runs Mizan's lifespan, which all requests pass; the one nearest to Mizan if none does.
+        # The application that was handed to Mizan's lifespan: all requests pass it. If None, the scope's "app".
         self.host: ASGIApp | None = None
 
-    async def let_through(self, scope: Scope, path: str, asking: Scope, endpoint: object) -> bool:
-        """Whether the host lets a GET through to `path`, where `endpoint` answers. Alone, there is nobody to ask.
+    async def let_through(self, scope: Scope, path: str, get: Scope, endpoint: object) -> bool:
+        """Whether the host lets a GET through to `path`, where `endpoint` answers. True without a host.
 
-        `asking` is that GET as the endpoint would see it; `scope` is the request that was sent.
+        `scope` is the request that was sent, `get` the GET as the endpoint would see it.
         """
         host = self.host or scope.get("app")
         if host is None:
             return True
-        question = Question(endpoint)
-        # A task keeps what middlewares set in context variables away from the call.
-        return await asyncio.create_task(question.ask(host, _as_sent(scope, path, asking, question)))
+        probe = Probe(endpoint)
+        # In a task of its own: context variables that middleware sets must not reach the call.
+        return await asyncio.create_task(probe.send_to(host, _as_sent(scope, path, get, probe)))
 
 
-class Question:
-    """A request that asks for no more than to be let through."""
+class Probe:
+    """A request that only finds out whether it reaches its endpoint."""
 
     def __init__(self, endpoint: object) -> None:
         self.endpoint = endpoint
@@ -55,28 +55,31 @@ class Question:
         self._statuses: list[int] = []
         self._body = [{"type": "http.request", "body": b"", "more_body": False}]
 
-    async def ask(self, host: ASGIApp, scope: Scope) -> bool:
+    async def send_to(self, host: ASGIApp, scope: Scope) -> bool:
         try:
             await host(scope, self._receive, self._send)
-        except Exception as error:  # middlewares are not ours, and one that fails lets nothing through
+        except Exception as error:  # the host's middleware may raise anything; then it lets nothing through
             if not isinstance(error, CallError):
-                logger.debug("The host failed at the path of a bundle that was to be sent along.", exc_info=error)
+                logger.debug(
+                    "The host failed on the path of a bundle to be sent with an answer.",
+                    exc_info=error,
+                )
             return False
         return self.has_arrived and self._statuses == [LET_THROUGH]
 
     async def _receive(self) -> Message:
         if self._body:
             return self._body.pop()
-        await asyncio.Event().wait()  # the client is still there
-        raise AssertionError("Nothing ends that waiting.")
+        await asyncio.Event().wait()  # a client that stays connected sends nothing more
+        raise AssertionError("The event is never set.")
 
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._statuses.append(message["status"])
 
 
-def _as_sent(scope: Scope, path: str, asking: Scope, question: Question) -> Scope:
-    """The GET as the server would have handed it to the host."""
+def _as_sent(scope: Scope, path: str, get: Scope, probe: Probe) -> Scope:
+    """The scope of the GET as the server would have made it."""
     sent: dict[str, Any] = {name: value for name, value in scope.items() if name in _BY_SERVER}
     if "state" in sent:
         sent["state"] = dict(sent["state"])
@@ -84,9 +87,9 @@ def _as_sent(scope: Scope, path: str, asking: Scope, question: Question) -> Scop
         "method": "GET",
         "path": unquote(path),
         "raw_path": path.encode("ascii"),
-        # No remembered answer has a query like this, so the question comes to the endpoint.
-        "query_string": asking["query_string"] + b"&",
+        # Not the canonical spelling, so the endpoint's fast path leaves the probe to `answer`.
+        "query_string": get["query_string"] + b"&",
         "root_path": scope.get("app_root_path", scope.get("root_path", "")),
-        "headers": [*asking["headers"]],
-        ASKING: question,
+        "headers": [*get["headers"]],
+        PROBE: probe,
     }

@@ -1,15 +1,80 @@
-"""From a path below the mount point to the endpoint that answers there."""
+"""From a request's path to the endpoint that answers there, and whether the path is spelled canonically.
+
+Only under its canonical URL may a cache keep an answer (protocol, section 8). Hosts mount Mizan with or without a root
+path, behind proxies that strip a prefix or leave it (`paths` reads all of these), so canonical paths are remembered
+together with their endpoints and looked up as they were sent.
+"""
+
+from typing import TypeAlias
+from urllib.parse import unquote
+
+from starlette.routing import Match, Route, Router
+from starlette.types import Scope
 
 from mizan_core.errors import NotFound
 
 from .bundles import BundleEndpoint, MissingBundle
 from .calls import CallEndpoint
+from .pages import routes_of
+from .paths import before_path, below_mount, is_base
 from .scripts import SCRIPTS, ScriptEndpoint
 from .service import Endpoint, Service
 
+# A mount point may have path parameters, which the sender chooses: both bounds keep them from filling the memory.
+REMEMBERED_PATHS = 4096
+REMEMBERED_PATH_LENGTH = 256
 
-def endpoints_of(service: Service) -> dict[str, Endpoint]:
-    """What a graph answers, by place."""
+# Everything in a scope that tells where below a mount point the request is, and how that was spelled.
+PathKey: TypeAlias = tuple[str | bytes | None, ...]
+
+
+class Routing:
+    """The endpoints of a service below its mount point, and the routes of functions that have their own."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._endpoints = _endpoints(service)
+        self.routes: list[Route] = routes_of(service)
+        self.router = Router(self.routes, redirect_slashes=False)
+        self.canonical: dict[PathKey, Endpoint] = {}  # the endpoints of paths found to be canonical, by `path_key`
+
+    def find(self, scope: Scope) -> tuple[Endpoint, bool]:
+        """The endpoint of this path, and whether the path is its canonical spelling. Raises `NotFound`."""
+        base_url = self._service.base_url
+        place = below_mount(scope, base_url).removesuffix("/") + "/"
+        endpoint = self._endpoints.get(place)
+        if endpoint is None:
+            return _missing_endpoint(self._service, place), False
+        if isinstance(endpoint, CallEndpoint) and endpoint.may_affect:
+            self._service.check_lifespan()
+        before = before_path(scope, place)
+        canonical = before is not None and is_base(before, base_url, scope)
+        if before is not None and not canonical and unquote(before) != base_url:
+            self._service.warn_once(
+                "Mizan is asked below %r, and base_url=%r is what the manifest and urls_to_purge name: no purge would "
+                "reach what edges kept, so no bundle is sent public. Give Mizan base_url=%r.",
+                *(before, base_url, unquote(before)),
+            )
+        has_room = len(self.canonical) < REMEMBERED_PATHS and len(scope["path"]) <= REMEMBERED_PATH_LENGTH
+        if canonical and has_room and not self._has_route(scope):
+            self.canonical[path_key(scope)] = endpoint
+        return endpoint, canonical
+
+    def serves_route(self, scope: Scope) -> bool:
+        """Whether the path is a function's own route and Mizan runs alone, so that no host serves its routes."""
+        return "app" not in scope and self._has_route(scope)
+
+    def _has_route(self, scope: Scope) -> bool:
+        return any(route.matches(scope)[0] is not Match.NONE for route in self.routes)
+
+
+def path_key(scope: Scope) -> PathKey:
+    """The key in `Routing.canonical` of a request's path."""
+    return scope["path"], scope.get("raw_path"), scope.get("root_path"), scope.get("app_root_path")
+
+
+def _endpoints(service: Service) -> dict[str, Endpoint]:
+    """All endpoints, by the canonical spelling of their paths below the mount point."""
     graph = service.engine.graph
     bundles = {name: BundleEndpoint(service, plan) for name, plan in graph.contexts.items() if plan.readers}
     found: list[Endpoint] = [*bundles.values(), *(ScriptEndpoint(name, script) for name, script in SCRIPTS.items())]
@@ -17,8 +82,11 @@ def endpoints_of(service: Service) -> dict[str, Endpoint]:
     return {endpoint.place: endpoint for endpoint in found}
 
 
-def missing_endpoint(service: Service, place: str) -> Endpoint:
-    """What tells that nothing is at this place: to whoever may be told, and after what else is wrong."""
+def _missing_endpoint(service: Service, place: str) -> Endpoint:
+    """The endpoint that answers for an unknown function or context, after the same checks as for a known one.
+
+    Raises `NotFound` for any other path.
+    """
     match place.split("/"):
         case ["", "call", name, ""]:
             return CallEndpoint(service, name, {})

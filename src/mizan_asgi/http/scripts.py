@@ -1,4 +1,4 @@
-"""What browsers run: the files of `static/`, which are served and shipped as they are."""
+"""`/client.js` and `/elements.js`: the files of `static/`, which browsers run as they are."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from starlette.types import Receive, Scope
 
 from mizan_core.protocol.cache_headers import etag_of
 
-from .responses import Written, script_reply
+from .responses import RawResponse, script_reply
 from .sent_headers import SentHeaders
-from .service import _check_gets
+from .service import check_gets
 
 STATIC = Path(__file__).parent.parent / "static"
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A file of JavaScript, and what tells one version of it from another."""
+    """A file of JavaScript, with its entity tag."""
 
     body: bytes
     etag: str
@@ -32,16 +32,16 @@ SCRIPTS: Mapping[str, Script] = {path.name: Script.read(path) for path in sorted
 
 
 class ScriptEndpoint:
-    """`/client.js` and the other scripts that pages load."""
+    """`/client.js` or `/elements.js`."""
 
     def __init__(self, name: str, script: Script) -> None:
         self.place = f"/{name}/"
         self._script = script
 
-    def recall(self, scope: Scope) -> None:
-        """Scripts are asked for once a page, and need no short way."""
+    def fast_path(self, scope: Scope) -> None:
+        """Always None: a page asks for a script once."""
 
-    async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> Written:  # noqa: ARG002
-        _check_gets(scope)
+    async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> RawResponse:  # noqa: ARG002
+        check_gets(scope)
         known = SentHeaders(scope).all(b"if-none-match")
-        return script_reply(self._script.body, self._script.etag, if_none_match=known).written()
+        return script_reply(self._script.body, self._script.etag, if_none_match=known).raw()

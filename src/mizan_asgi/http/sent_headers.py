@@ -1,10 +1,10 @@
-"""A request's headers."""
+"""A request's headers, looked up by name. A module of its own, for most modules of `http/` read headers."""
 
 from starlette.types import Scope
 
 
 class SentHeaders:
-    """A request's headers, by names in lower case. To find out that one is absent costs next to nothing."""
+    """A request's headers by their names in lower case. Finding that a header is absent is cheap."""
 
     __slots__ = ("_last", "_pairs")
 
@@ -17,7 +17,7 @@ class SentHeaders:
         return names.isdisjoint(self._last)
 
     def last(self, name: bytes) -> bytes | None:
-        """The last value of this name; None if there is none."""
+        """The value of the last header of this name, or None."""
         return self._last.get(name)
 
     def all(self, name: bytes) -> list[str]:

@@ -1,4 +1,4 @@
-"""The short way of a hit from memory: what is remembered changes no answer, and has its bounds."""
+"""The fast path of hits in memory: what it remembers changes no answer, and is bounded."""
 
 import itertools
 from typing import Annotated, Any
@@ -12,8 +12,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount
 
 from mizan_asgi import Mizan
-from mizan_asgi import app as app_module
-from mizan_asgi.http import service as endpoints
+from mizan_asgi.http import routing, service
 from mizan_core import Identity, MemoryCache, build, client
 from tests.http.site import KEYS, PUBLIC, Clock, Site, http, token
 
@@ -165,13 +164,13 @@ async def test_a_functions_own_route_goes_before_whatever_else_is_at_its_path() 
 
 @pytest.mark.asyncio
 async def test_no_more_paths_are_remembered_than_there_is_room_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app_module, "_REMEMBERED_PATHS", 2)
+    monkeypatch.setattr(routing, "REMEMBERED_PATHS", 2)
     mizan = site.mizan()
     async with http(mizan) as web:
         await web.get("/api/mizan/client.js")
         await web.get("/api/mizan/ctx/weather/")
         assert (await hits(web)).headers["cache-control"] == PUBLIC
-    assert len(mizan._canonical) == 2
+    assert len(mizan._routing.canonical) == 2
 
 
 @pytest.mark.asyncio
@@ -181,14 +180,14 @@ async def test_long_paths_are_answered_and_not_remembered(site: Site) -> None:
     async with http(mizan) as web:
         answer = await hits(web, USER.replace("/api/mizan", base_url))
         assert answer.headers["cache-control"] == PUBLIC
-    assert not mizan._canonical
+    assert not mizan._routing.canonical
 
 
 @pytest.mark.asyncio
 async def test_made_up_queries_take_no_more_memory_than_is_set_aside(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoints, "REMEMBERED_QUERIES_BYTES", 300_000)
+    monkeypatch.setattr(service, "REMEMBERED_QUERIES_BYTES", 300_000)
     mizan = site.mizan(cache=MemoryCache(max_bytes=300_000))
     remembered = []
     async with http(mizan) as web:
