@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ..errors import DeclarationError
+from ..graph.callables import NAMES_STALE
 from ..graph.declare import Context, Declaration
 from ..graph.model import Graph
 from ..graph.narrowing import named
-from ..graph.wrapper import NAMES_STALE, InnerCall, current
+from ..graph.wrapper import InnerCall, current
 from ..protocol.identity import ANONYMOUS, Identity
 from ..protocol.invalidation import Invalidation
 

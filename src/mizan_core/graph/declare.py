@@ -15,8 +15,9 @@ from ..protocol.cache_policy import Lifetime, Per, read_lifetime, read_per
 from ..protocol.urls import ROUTE_PARAMETER, route_parameters
 from ..protocol.values import check_name
 from .access import AuthCheck, Check, Guard, bind_check, read_guard
+from .callables import name_of, names_stale, plain_function, standing_for
 from .signature import Signature, check_parameters, read_signature
-from .wrapper import joining, name_of, names_stale, plain_function, standing_for
+from .wrapper import joining
 
 F = TypeVar("F", bound=Callable[..., Any])
 

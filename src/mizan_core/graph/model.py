@@ -16,12 +16,12 @@ from pydantic_core import CoreConfig, SchemaValidator
 
 from ..protocol.cache_policy import CachePolicy, Per, Seconds
 from .access import Anyone, Check, Guard
+from .callables import plain_function
 from .declare import Arg, Binding, ByBody, Declaration, Narrowing, Result
 from .inputs import Compiled, Parameter, Validator
 from .signature import Signature
 from .types.round_trip import RoundTrips
 from .types.snapshots import may_change
-from .wrapper import plain_function
 
 
 class NotNarrowing(Enum):

@@ -14,10 +14,10 @@ from pydantic.fields import FieldInfo
 from ..errors import DeclarationError
 from ..protocol.identity import Identity
 from ..protocol.values import check_name
+from .callables import is_coroutine_function, plain_function
 from .types.aliases import TYPE_ALIASES, take_alias
 from .types.field_defaults import MakeDefault, take_default
 from .types.host_parameters import check_host_parameter
-from .wrapper import is_coroutine_function, plain_function
 
 # A parameter of this name is given the host's request, whatever its annotation.
 REQUEST = "request"
