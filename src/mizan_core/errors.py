@@ -1,13 +1,13 @@
 """Every error of Mizan.
 
     MizanError
-    ├── DeclarationError      the developer's: a function, a secret or a setting, refused where it stands
-    ├── GraphError            the developer's: every defect of the functions taken together
+    ├── DeclarationError      the developer's: one function, secret or setting
+    ├── GraphError            the developer's: the functions taken together
     ├── InvalidValue          a value that has no canonical text (also a ValueError)
     ├── HeaderError           a text that is not an X-Mizan-Invalidate header
-    ├── TokenError            a token that is not to be believed
-    ├── CacheUnavailable      the cache failed or took too long; seen where "refuse" insists on a purge
-    └── CallError             the caller's; a function may raise any of them
+    ├── TokenError            a token that is refused
+    ├── CacheUnavailable      the cache failed or did not answer in time; raised by purges under "refuse"
+    └── CallError             for the caller; functions may raise any of them
         ├── BadRequest            400
         ├── Unauthorized          401
         ├── Forbidden             403
@@ -21,7 +21,7 @@
         ├── Unavailable           503
         └── TimedOut              504
 
-What a CallError says goes to the client as it stands (protocol, section 10). Nothing else ever does.
+The text of a CallError goes to the client unchanged (protocol, section 10); the text of any other error never does.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,10 +29,10 @@ from typing import Any, ClassVar
 
 
 class MizanError(Exception):
-    """The root of them all. Every error survives `pickle` and `copy`, a subclass with its own `__init__` too."""
+    """The base class. Every error survives `pickle` and `copy`, even if a subclass has an `__init__` of its own."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exception's own would call the class with `args`, which is seldom what its `__init__` takes.
+        # Exception's own `__reduce__` calls the class with `args`, which a subclass's `__init__` may not take.
         return _remade, (type(self), self.args, self.__getstate__())
 
 
@@ -63,14 +63,14 @@ class TokenError(MizanError):
 
 
 class CacheUnavailable(MizanError):
-    """The cache failed, or did not answer within its deadline. What failed is its cause."""
+    """The cache failed, or did not answer within its deadline. `__cause__` is the failure."""
 
 
 class CallError(MizanError):
-    """An error that the caller is told: an HTTP status, a stable `code`, and a `detail` to read.
+    """An error for the caller: an HTTP status, a stable `code`, and a `detail` to read.
 
-    Raised by a function, one below 500 is a refusal: nothing happened but what the body had named. `invalidations` is
-    what the call made stale that an engine raised it for. `headers` go along with the answer.
+    A function that raises one below 500 refuses: it has made nothing stale but what its body named before.
+    `invalidations`: what the failed call made stale, set by the engine. `headers`: sent with the answer.
     """
 
     invalidations: Sequence[Any] = ()
@@ -95,7 +95,7 @@ class _KnownCallError(CallError):
 
 
 class BadRequest(_KnownCallError):
-    """400: the request cannot be understood."""
+    """400: the request is malformed."""
 
     STATUS, CODE, DETAIL = 400, "bad_request", "The request cannot be understood."
 
@@ -113,7 +113,7 @@ class Forbidden(_KnownCallError):
 
 
 class NotFound(_KnownCallError):
-    """404: there is no such thing."""
+    """404: the function, the context or the thing that is asked for does not exist."""
 
     STATUS, CODE, DETAIL = 404, "not_found", "There is nothing here."
 
@@ -151,7 +151,7 @@ class UnsupportedMediaType(_KnownCallError):
 
 
 class InvalidInput(_KnownCallError):
-    """422: arguments or parameters do not fit; `errors` has `loc`, `msg` and `type` for each."""
+    """422: arguments or parameters are invalid; `errors` has `loc`, `msg` and `type` for each."""
 
     STATUS, CODE, DETAIL = 422, "invalid_input", "The input does not fit what is asked for."
 
@@ -161,25 +161,25 @@ class InvalidInput(_KnownCallError):
 
 
 class InternalError(_KnownCallError):
-    """500: something unexpected. It says nothing of what: that is for the log."""
+    """500: an unexpected error. Its cause is logged and never sent."""
 
     STATUS, CODE, DETAIL = 500, "internal_error", "Something went wrong on the server."
 
 
 class Unavailable(_KnownCallError):
-    """503: the cache cannot be reached, and the deployment refuses to risk stale data; or all threads are taken."""
+    """503: the cache cannot be reached and the deployment refuses to risk stale data, or all threads are busy."""
 
     STATUS, CODE, DETAIL = 503, "unavailable", "The cache cannot be reached. Try again shortly."
 
 
 class TimedOut(_KnownCallError):
-    """504: the readers did not answer in time."""
+    """504: the readers took too long."""
 
     STATUS, CODE, DETAIL = 504, "timed_out", "This took too long to compute. Try again shortly."
 
 
 def _remade(kind: type[MizanError], args: tuple[object, ...], state: object) -> MizanError:
-    """An error as it was when it was pickled or copied; `state` is what `object.__getstate__` gives."""
+    """The error that was pickled or copied. `state` is the result of `object.__getstate__`."""
     error = kind.__new__(kind, *args)
     for values in state if isinstance(state, tuple) else (state,):
         for name, value in (values or {}).items():

@@ -1,4 +1,4 @@
-"""What was worked out once, so that it need not be again: bounded by bytes, and what came up only once goes first."""
+"""A bounded memory of computed values, in which keys that are asked for again outlive keys that came up once."""
 
 from collections.abc import Hashable
 from typing import Generic, TypeVar
@@ -8,11 +8,11 @@ V = TypeVar("V")
 
 
 class Memo(Generic[K, V]):
-    """Remembers values by key, at most `max_bytes` of them as they are declared.
+    """Remembers values by key, at most `max_bytes` altogether, by the sizes that `put` is told.
 
-    In three parts. What is new stays in the first, which is emptied when it is full: whoever makes up keys drives out
-    nothing but made-up keys. What is asked for again moves into the second. When that is full it becomes the third, in
-    place of what was the third, and what of it is still in use moves back.
+    There are three parts of equal size. A new key goes into the first, which is emptied when it is full: a sender of
+    made-up keys displaces only keys that came up once. A key that is asked for again moves into the second. A full
+    second part replaces the third, from which a key moves back when it is asked for.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -26,6 +26,7 @@ class Memo(Generic[K, V]):
         return len(self._once) + len(self._again) + len(self._before)
 
     def get(self, key: K) -> V | None:
+        """The value, or None for a key that is not remembered."""
         known = self._again.get(key)
         if known is not None:
             return known[0]
@@ -42,7 +43,7 @@ class Memo(Generic[K, V]):
         return known[0]
 
     def put(self, key: K, value: V, size: int) -> None:
-        """Remember a value for a key that is not known, if it fits at all."""
+        """Remember a value for a key that is not remembered yet. A value larger than a part is dropped."""
         if self._once_bytes + size > self._part:
             self._once, self._once_bytes = {}, 0
         if size <= self._part:

@@ -1,4 +1,4 @@
-"""Bytes in and out: JSON of results, the body of a call, the one error body, and the policy headers' texts."""
+"""Bodies of calls and of their answers, as JSON (protocol, section 3)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -10,14 +10,14 @@ from ..errors import BadRequest, InvalidInput
 from .invalidation import Invalidation
 from .values import canonical, jsonable
 
-# What a call without arguments has; never changed, for validation makes a new one.
+# The arguments of a call that has none; never changed, since validation makes a new dictionary.
 _NO_ARGUMENTS: dict[str, Any] = {}
 
 
 def encode_json(value: object) -> bytes:
-    """JSON-able data as bytes: keys sorted, no spaces, UTF-8 unescaped, integers of any size kept exactly.
+    """Data of JSON types as bytes: keys sorted, no spaces, UTF-8 unescaped, integers of any size kept exactly.
 
-    Raises TypeError or ValueError for what has no JSON.
+    Raises TypeError or ValueError for data without a JSON form.
     """
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
@@ -26,7 +26,7 @@ def encode_json(value: object) -> bytes:
 
 
 def parse_json(body: bytes) -> Any:
-    """What a client sent. Integers keep every digit, which orjson would not do. Raises `BadRequest`."""
+    """The data of a JSON body. Integers keep every digit, which orjson would not do. Raises `BadRequest`."""
     try:
         return from_json(body, allow_inf_nan=False)
     except ValueError:
@@ -34,7 +34,7 @@ def parse_json(body: bytes) -> Any:
 
 
 def parse_call(body: bytes) -> tuple[str, dict[str, Any]]:
-    """The function's name and the arguments in the body of a call."""
+    """The function's name and the arguments in the body of a call. Raises `BadRequest` and `InvalidInput`."""
     if not body:
         raise BadRequest('The body is missing. Send {"fn": name, "args": {...}}.')
     call = parse_json(body)
@@ -46,7 +46,7 @@ def parse_call(body: bytes) -> tuple[str, dict[str, Any]]:
 
 
 def _read_call(call: object) -> tuple[str, dict[str, Any]]:
-    """The same of any JSON. Arguments may be left out."""
+    """As `parse_call`, for any JSON: arguments may be left out, and each defect has its own message."""
     if not isinstance(call, dict):
         raise BadRequest("The body is not a JSON object.")
     name, args = call.get("fn"), call.get("args", _NO_ARGUMENTS)
@@ -70,14 +70,14 @@ def invalidation_json(invalidations: Iterable[Invalidation]) -> list[object]:
 
 
 def read_invalidations(entries: object) -> tuple[Invalidation, ...]:
-    """What `invalidate` in a call's answer says. Raises `BadRequest` for what is no such list."""
+    """The invalidations in `invalidate` of a call's answer. Raises `BadRequest` for anything but a list of entries."""
     if not isinstance(entries, list):
         raise BadRequest("'invalidate' is not a list.")
     return tuple(map(_read_entry, entries))
 
 
 def call_body(result: bytes, invalidations: Sequence[Invalidation]) -> bytes:
-    """The answer to a call, around the JSON of its result."""
+    """The body of a call's answer. `result` is JSON already."""
     if not invalidations:
         return b'{"result":%b}' % result
     return b'{"invalidate":%b,"result":%b}' % (_entries(invalidations), result)
@@ -86,7 +86,7 @@ def call_body(result: bytes, invalidations: Sequence[Invalidation]) -> bytes:
 def refreshing_body(
     result: bytes, invalidations: Sequence[Invalidation], refreshed: Iterable[tuple[str, Mapping[str, object], bytes]]
 ) -> bytes:
-    """As `call_body`, with bundles sent along: the context, the parameters and the bytes of each, which are copied."""
+    """As `call_body`, with refreshed bundles: of each its context, its parameters and its JSON, which is copied in."""
     bundles = encode_json(
         [{"context": context, "params": params, "data": orjson.Fragment(data)} for context, params, data in refreshed]
     )
@@ -134,7 +134,7 @@ def _nulls(params: Mapping[str, object]) -> Iterable[str]:
 
 
 def _written_out(value: object) -> object:
-    """The same with every integer that orjson cannot write as a fragment, which it copies as it stands."""
+    """The same data with each integer that orjson cannot write as a fragment, which orjson copies in."""
     match value:
         case int():
             return value if -(2**63) <= value < 2**64 else orjson.Fragment(canonical(value))

@@ -14,11 +14,11 @@ PRIVATE_NO_STORE = "private, no-store"
 PRIVATE = "private, no-cache"
 
 
-# What identifies the caller, and so what a private answer depends on.
+# The headers that identify the caller: a private answer depends on them.
 VARY = "Authorization, Cookie, X-Mizan-Token"
 
 
-# What "until purged" says to caches that can be purged: a year, the longest that RFC 9111 caches commonly honour.
+# "Until purged" for caches that can be purged: a year, the longest lifetime that caches commonly honour.
 YEAR_SECONDS = 31_536_000
 
 
@@ -28,12 +28,12 @@ _KEPT = "public, max-age=0, must-revalidate, s-maxage="
 _KEPT_UNTIL_PURGED = f"{_KEPT}{YEAR_SECONDS}"
 
 
-# 128 bits of a SHA-256 are plenty to tell two bodies apart.
+# 128 bits of a SHA-256 tell any two bodies apart.
 _ETAG_DIGITS = 32
 
 
 def etag_of(body: bytes) -> str:
-    """Weak, since an outer layer may compress the body (RFC 9110, 8.8.1)."""
+    """The ETag of a body: weak, since an outer layer may compress the body (RFC 9110, 8.8.1)."""
     return f'W/"{sha256(body).hexdigest()[:_ETAG_DIGITS]}"'
 
 

@@ -1,4 +1,4 @@
-"""How long an answer is kept, for whom, and behind which guard (protocol, section 6)."""
+"""Cache policies: how long an answer is kept, and which users one stored answer serves (protocol, section 6)."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -9,12 +9,12 @@ from ..errors import DeclarationError
 
 @dataclass(frozen=True, slots=True)
 class UntilPurged:
-    """`cache=True`: kept until a mutation says that it is out of date."""
+    """`cache=True`: kept until a mutation makes it stale."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
-    """`cache=60`: kept until purged, and never longer than this."""
+    """`cache=60`: kept until purged, for at most so many seconds."""
 
     seconds: int
 
@@ -28,7 +28,7 @@ Lifetime: TypeAlias = UntilPurged | Seconds | Never
 
 
 class Per(StrEnum):
-    """Whom one stored answer serves."""
+    """The users that one stored answer serves."""
 
     ALL = "all"
     PERMISSIONS = "permissions"
@@ -39,7 +39,7 @@ _PRIVACY = {Per.ALL: 0, Per.PERMISSIONS: 1, Per.USER: 2}
 
 
 def read_lifetime(cache: object) -> Lifetime:
-    """What `cache=` says. `True` is not one second, so the types are asked before the values."""
+    """The lifetime that `cache=` declares. `True` is an integer to Python, and is asked for first."""
     if cache is True:
         return UntilPurged()
     if cache is False:
@@ -52,17 +52,17 @@ def read_lifetime(cache: object) -> Lifetime:
 
 
 def read_per(per: object) -> Per | None:
-    """What `per=` says; None leaves it to the declaration's other parts."""
+    """The users that `per=` declares; None if it is left to the guard and the parameters."""
     if per is None:
         return None
     try:
-        return Per(per)  # type: ignore[arg-type]  # any object may be asked about; Per refuses what it does not know
+        return Per(per)  # type: ignore[arg-type]  # Per refuses any object that is not one of its values
     except ValueError:
         raise DeclarationError(f"per={per!r} is neither 'all', 'user' nor 'permissions'.") from None
 
 
 def shortest(lifetimes: list[Lifetime]) -> Lifetime:
-    """The policy of a bundle: its readers' shortest, and `Never` beats all."""
+    """The lifetime of a bundle: the shortest of its readers' lifetimes. `Never` is shorter than any."""
     if Never() in lifetimes:
         return Never()
     seconds = [lifetime.seconds for lifetime in lifetimes if isinstance(lifetime, Seconds)]
@@ -82,7 +82,7 @@ class CachePolicy:
     lifetime: Lifetime
     per: Per
     guarded: bool
-    for_everyone: bool = field(init=False)  # caches beyond the origin may keep it
+    for_everyone: bool = field(init=False)  # shared caches such as CDNs may keep the answer
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "for_everyone", self.per is Per.ALL and not self.guarded)

@@ -1,4 +1,4 @@
-"""The codec of `X-Mizan-Invalidate` (protocol, section 5)."""
+"""Encodes and decodes `X-Mizan-Invalidate` (protocol, section 5), and has the limit for the headers of Mizan."""
 
 import re
 from collections.abc import Iterable
@@ -7,18 +7,18 @@ from ..errors import HeaderError, InvalidValue
 from .invalidation import Invalidation, merge
 from .urls import decode_text, encode_text
 
-# Proxies and servers commonly refuse header lines between 4 and 8 KiB. Holds for every header that grows.
+# Proxies and servers commonly refuse header lines between 4 and 8 KiB. `X-Mizan-Mounted` has the same limit.
 MAXIMUM_HEADER_BYTES = 4096
 
 _TEXT = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+:@]|%[0-9A-Fa-f]{2})*")
 
 
 def encode_header(invalidations: Iterable[Invalidation]) -> str:
-    """The header's value; empty if nothing is out of date.
+    """The header's value; empty for no invalidations.
 
-    Where the line would pass 4096 bytes, all entries of a context become the whole context, largest group first. Only
-    a line of nothing but whole contexts may be longer. `nulls` of an entry have no text and are left out, which is
-    wider. Raises `HeaderError` for a value that has no text.
+    While the line has more than 4096 bytes, the context whose entries take most of it is widened: one entry of the
+    whole context replaces them. Only a line of nothing but whole contexts may be longer. The header cannot spell null,
+    so `nulls` are left out, which widens an entry. Raises `HeaderError` for a value without a canonical text.
     """
     entries = list(invalidations)
     if any(entry.nulls for entry in entries):
@@ -36,7 +36,7 @@ def encode_header(invalidations: Iterable[Invalidation]) -> str:
 
 
 def decode_header(text: str) -> tuple[Invalidation, ...]:
-    """What a header says, with values as texts. Raises `HeaderError` naming the piece that does not belong there."""
+    """The invalidations of a header, with values as texts. Raises `HeaderError` that names the malformed piece."""
     members = (member.strip(" \t") for member in text.split(","))
     return tuple(_decode_entry(member) for member in members if member)
 
@@ -60,6 +60,7 @@ def _encode_name(what: str, name: str) -> str:
 
 
 def _largest_group(pieces: list[tuple[str, str]], candidates: set[str]) -> str | None:
+    """The candidate whose pieces are longest together; `pieces` are pairs of a context and a text."""
     sizes: dict[str, int] = {}
     for context, piece in pieces:
         if context in candidates:
@@ -68,7 +69,7 @@ def _largest_group(pieces: list[tuple[str, str]], candidates: set[str]) -> str |
 
 
 def _widen(entries: list[Invalidation], context: str) -> list[Invalidation]:
-    """The whole context stands where the first of its entries stood."""
+    """The entries with those of one context replaced by the whole context, at the place of the first."""
     return list(merge(Invalidation(context) if entry.context == context else entry for entry in entries))
 
 

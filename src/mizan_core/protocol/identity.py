@@ -1,4 +1,4 @@
-"""Who asks: a user id and a permission set, or nobody (protocol, sections 1 and 11)."""
+"""The identity of a caller: a user id and permissions, or anonymous (protocol, sections 1 and 11)."""
 
 import hashlib
 from collections.abc import Iterable
@@ -11,10 +11,10 @@ from .values import canonical, canonical_json
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Somebody, or nobody if `user_id` is None. Ids are text: `Identity(5).user_id` is `"5"`.
+    """A user, or anonymous if `user_id` is None. Ids are text: `Identity(5).user_id` is `"5"`.
 
-    `permissions` is None where they are not known one by one, as with a token, which carries only their
-    `permission_key`. `by_token` says that a token vouches for the identity.
+    `permissions` is None if only their `permission_key` is known, as with a token. `by_token`: a token vouches for the
+    identity.
     """
 
     user_id: str | None
@@ -47,7 +47,7 @@ class Identity:
 
     @property
     def is_authenticated(self) -> bool:
-        """Whether this is somebody. The ids "0" and "" are somebody's."""
+        """Whether this is a user. "0" and "" are ids of users."""
         return self.user_id is not None
 
 
@@ -55,13 +55,13 @@ ANONYMOUS = Identity(None)
 
 
 def permission_key(identity: Identity) -> str:
-    """One text for everyone with the same permissions: SHA-256 in hex (protocol, section 11)."""
+    """The same text for all users with the same permissions: SHA-256 in hex (protocol, section 11)."""
     if identity.permission_key is not None:
         return identity.permission_key
     return _digest(identity.permissions or frozenset(), identity.staff, identity.superuser)
 
 
-@lru_cache(maxsize=1024)  # more sets of permissions than an application tells apart
+@lru_cache(maxsize=1024)  # an application has fewer sets of permissions
 def _digest(permissions: frozenset[str], staff: bool, superuser: bool) -> str:
     message = canonical_json({"permissions": permissions, "staff": staff, "superuser": superuser})
     return hashlib.sha256(message.encode()).hexdigest()

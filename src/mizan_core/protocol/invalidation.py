@@ -1,4 +1,4 @@
-"""The value that says what is out of date, and how such values merge and match (protocol, sections 3 to 5)."""
+"""`Invalidation`, the value that names stale bundles: how two merge, and which bundles one touches (section 4)."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class _Encodings:
-    """A slot for `Invalidation.encoded`. It is no field, so it is neither shown, pickled nor serialised."""
+    """The slot of `Invalidation.encoded`: no field, so that it is not shown, pickled or serialised."""
 
     __slots__ = ("_encodings",)
 
@@ -19,11 +19,11 @@ class _Encodings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Invalidation(_Encodings):
-    """A context, or one function of it, is out of date for the bundles whose parameters equal `params`.
+    """A context, or one function of it, is stale in the bundles whose parameters equal `params`.
 
-    No parameters mean the whole context. Values are JSON values, or texts where they were read from a header; two
-    invalidations are equal if their canonical texts are (protocol, section 2). A null says nothing of its parameter,
-    except of those in `nulls`, which are null in each of the bundles.
+    Without parameters the whole context is stale. Values are JSON values, or texts if they come from a header; two
+    invalidations are equal if their canonical texts are (protocol, section 2). A null parameter does not narrow, unless
+    it is in `nulls`: then the stale bundles are those in which it is null.
     """
 
     context: str
@@ -33,6 +33,7 @@ class Invalidation(_Encodings):
 
     @property
     def is_whole(self) -> bool:
+        """Whether no parameter narrows it."""
         return not self.nulls and (not self.params or all(value is None for value in self.params.values()))
 
     @property
@@ -52,7 +53,7 @@ class Invalidation(_Encodings):
 
     @property
     def scope(self) -> Mapping[str, str | None]:
-        """What sets bundles apart: the canonical texts, and None for what is null in each of them."""
+        """The canonical texts that narrow, and None for each parameter in `nulls`."""
         return {**self.texts, **dict.fromkeys(self.nulls)} if self.nulls else self.texts
 
     def __eq__(self, other: object) -> bool:
@@ -71,7 +72,7 @@ def _texts(invalidation: Invalidation) -> dict[str, str]:
 
 
 def merge(invalidations: Iterable[Invalidation]) -> tuple[Invalidation, ...]:
-    """No repeats; a whole context swallows all else of it, a whole function what is scoped of that function."""
+    """Without repeats and without entries inside of others: of a context that is whole, or of a function that is."""
     every = tuple(invalidations)
     if len(every) < 2:
         return every
@@ -86,13 +87,13 @@ def merge(invalidations: Iterable[Invalidation]) -> tuple[Invalidation, ...]:
 
 
 def touches(invalidation: Invalidation, context: str, texts: Mapping[str, str | None]) -> bool:
-    """Whether the bundle with these canonical texts is out of date.
+    """Whether the bundle of a context with these canonical texts is stale.
 
-    A parameter that `texts` does not know may have any value, so nothing sets the bundle apart; None is a known null.
+    None is null. A parameter that is missing from `texts` is unknown, and may have the value of the invalidation.
     """
     return invalidation.context == context and within(invalidation.scope, texts)
 
 
 def within(scope: Mapping[str, str | None], texts: Mapping[str, str | None]) -> bool:
-    """The same for the scope of an invalidation of the bundle's context."""
+    """As `touches`, for the scope of an invalidation of the bundle's context."""
     return all(texts.get(name, text) == text for name, text in scope.items())

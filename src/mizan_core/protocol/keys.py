@@ -1,4 +1,4 @@
-"""Entry keys and scope tags: HMAC-SHA256 under the cache secret (protocol, section 7)."""
+"""The keys of entries and tags: HMAC-SHA256 under the cache secret (protocol, section 7)."""
 
 import hmac
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ MINIMUM_SECRET_BYTES = 32
 
 
 def check_secret(what: str, secret: str | bytes) -> bytes:
-    """The secret as bytes (text as UTF-8); one that is too short to be a secret is refused."""
+    """The secret as bytes, text in UTF-8. Raises `DeclarationError` for one that is too short; `what` names it."""
     raw = secret.encode() if isinstance(secret, str) else secret
     if not isinstance(raw, bytes):
         raise DeclarationError(f"The {what} is text or bytes, not {type(secret).__name__}.")
@@ -24,7 +24,7 @@ def check_secret(what: str, secret: str | bytes) -> bytes:
 
 
 class KeyMaker:
-    """Makes keys under one secret. Its parameters are canonical texts already, without nulls."""
+    """Makes keys under one secret, from parameters that are canonical texts."""
 
     __slots__ = ("_mac",)
 
@@ -40,6 +40,7 @@ class KeyMaker:
         permission_key: str | None = None,
         rev: int = 0,
     ) -> str:
+        """The key of a bundle's entry. Null parameters are left out of `texts`."""
         permissions = "" if permission_key is None else f'"k":{canonical_string(permission_key)},'
         user = "" if user_id is None else f',"u":{canonical_string(user_id)}'
         name = canonical_string(context)
@@ -47,11 +48,12 @@ class KeyMaker:
         return f"ctx:{context}:{self._hex(message)}"
 
     def tag(self, context: str, texts: Mapping[str, str | None]) -> str:
+        """The tag of a scope. None is a parameter that is null in all of the scope."""
         message = f'{{"c":{canonical_string(context)},"s":{canonical_object(texts)}}}'
         return f"tag:{context}:{self._hex(message)}"
 
     def _hex(self, message: str) -> str:
-        """The HMAC of canonical JSON, in whose members' order the messages above are written."""
+        """The HMAC of a message. Messages are canonical JSON: the methods above write members in sorted order."""
         mac = self._mac.copy()
         mac.update(message.encode())
         return mac.hexdigest()
@@ -72,5 +74,5 @@ def entry_key(
 
 
 def scope_tag(secret: str | bytes, context: str, params: Mapping[str, object]) -> str:
-    """The key that dies when this scope is purged: `tag:{context}:` and 64 hex digits; no parameters mean whole."""
+    """The tag that a purge of this scope deletes: `tag:{context}:` and 64 hex digits. `{}` is the whole context."""
     return KeyMaker(secret).tag(context, texts_of(params))

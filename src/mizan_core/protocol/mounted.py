@@ -1,4 +1,4 @@
-"""`X-Mizan-Mounted`: the bundles that a page shows (protocol, section 14)."""
+"""Decodes `X-Mizan-Mounted`: the bundles that a page shows (protocol, section 14)."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,12 +10,12 @@ from ..errors import BadRequest
 from .headers import MAXIMUM_HEADER_BYTES
 from .urls import Pairs, decode_text
 
-# Of the mounted bundles of the contexts that a call affects, so many are looked at: more than any page updates at once.
+# A call looks at so many mounted bundles of the contexts that it affects: no page updates more at once.
 MAXIMUM_LOOKED_AT = 64
 
 
-# As in `X-Mizan-Invalidate`, without the `&` that separates here and the `+` that forms take for a space. No piece
-# gives back what it took, so the time to read a line grows with its length.
+# The characters of `X-Mizan-Invalidate`, without `&`, which separates pairs here, and `+`, which forms read as a space.
+# Quantifiers are possessive, so that the time to match a line is linear in its length.
 _TEXT = r"(?:[A-Za-z0-9\-._~!$'()*:@]|%[0-9A-Fa-f]{2})"
 
 
@@ -30,12 +30,12 @@ _LINE = re.compile(rf"{_MEMBER}(?:,{_MEMBER})*+")
 
 @dataclass(frozen=True, slots=True)
 class Mounted:
-    """What `X-Mizan-Mounted` says that the caller shows: its line, of which no more is known than that it is one."""
+    """The line of `X-Mizan-Mounted`, known to be well-formed and not parsed yet."""
 
     line: str
 
     def of(self, contexts: Iterable[str]) -> Iterator[tuple[str, Pairs]]:
-        """The bundles of these contexts without repeats, in their order: a context, and the pairs of its query."""
+        """The bundles of these contexts, in the order of the line, without repeats: a context and its query's pairs."""
         found = _bundles_of(tuple(contexts)).finditer(self.line)
         for context, query in dict.fromkeys((one[1], one[2]) for one in islice(found, MAXIMUM_LOOKED_AT)):
             pairs = (pair.partition("=") for pair in query.split("&")) if query else ()
@@ -43,9 +43,9 @@ class Mounted:
 
 
 def read_mounted(lines: Sequence[str]) -> Mounted | None:
-    """What `X-Mizan-Mounted` says; None where there is no such header. Raises `BadRequest`.
+    """The header's line; None if the header was not sent. Raises `BadRequest`.
 
-    The whole line is looked at in native steps. What it names is read once a call has made something stale.
+    The line is checked by two native passes. `Mounted.of` parses it, only if a call has made something stale.
     """
     if not lines:
         return None
@@ -56,9 +56,9 @@ def read_mounted(lines: Sequence[str]) -> Mounted | None:
     return Mounted(lines[0])
 
 
-@lru_cache(maxsize=256)  # more sets of contexts than an application's functions affect
+@lru_cache(maxsize=256)  # the functions of an application affect fewer sets of contexts
 def _bundles_of(contexts: tuple[str, ...]) -> re.Pattern[str]:
-    """What finds the members of a line that name one of these contexts. A name may be encoded more than it need be."""
+    """A pattern for the members of a line that name one of these contexts. Any character of a name may be encoded."""
     names = "|".join("".join(map(_spelled, name.encode())) for name in contexts)
     return re.compile(rf"(?:^|,)[ \t]*+({names})(?:\?([^, \t]*+))?+(?=[ \t]*+(?:,|$))")
 
@@ -72,7 +72,7 @@ def _decoded(text: str) -> str:
 
 
 def _is_utf8(line: str) -> bool:
-    """Whether every text of a line is. What separates texts is ASCII, and no part of a longer character."""
+    """Whether each text of a line is UTF-8. Separators are ASCII and split no character: the line is decoded whole."""
     try:
         _decoded(line)
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Problem documents: the one error body (protocol, section 10; RFC 9457)."""
+"""Problem documents, the body of every error (protocol, section 10; RFC 9457)."""
 
 import json
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ from .values import canonical_json
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An error as RFC 9457 has it: `application/problem+json`."""
+    """An error as `application/problem+json` (RFC 9457)."""
 
     status: int
     body: bytes
 
 
 def problem(error: CallError) -> Problem:
-    """The only body an error ever has (protocol, section 10)."""
+    """The problem document of an error."""
     document: dict[str, object] = {
         "type": "about:blank",
         "title": _title(error.status),
@@ -41,12 +41,12 @@ def problem(error: CallError) -> Problem:
         document["errors"] = list(error.errors)
     try:
         body = encode_json(document)
-    except (TypeError, ValueError):  # a detail or a message that a function made up and that has no UTF-8
+    except (TypeError, ValueError):  # a function may raise a detail that is no UTF-8, or errors that are no JSON
         body = json.dumps(document, default=str).encode()
     return Problem(error.status, body)
 
 
-# What a client may want to catch by its class.
+# Errors that a client may want to catch by their class.
 _BY_CODE = {
     known.CODE: known
     for known in (
@@ -57,7 +57,7 @@ _BY_CODE = {
 
 
 def read_problem(status: int, body: bytes) -> CallError:
-    """The error that an answer tells of. Its code is `http_error` where it is no problem document of this protocol."""
+    """The error of an answer. Its code is `http_error` if the body is no problem document of this protocol."""
     try:
         document = parse_json(body)
     except BadRequest:
@@ -66,7 +66,7 @@ def read_problem(status: int, body: bytes) -> CallError:
         told = f"The server answered {status} with something else than Mizan says."
         return CallError(told, status=status if 400 <= status <= 599 else 502, code="http_error")
     code, detail = document["code"], document.get("detail", "")
-    if not isinstance(detail, str):  # a FastAPI exception may have any JSON here
+    if not isinstance(detail, str):  # the detail of a FastAPI exception may be any JSON
         detail = canonical_json(detail)
     known = _BY_CODE.get(code)
     if known is None or status != known.STATUS:

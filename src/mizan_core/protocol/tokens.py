@@ -1,4 +1,7 @@
-"""MWT: identity tokens as standard JWTs, signed by the newest key and verified by the one they name (section 11)."""
+"""Mizan Web Tokens (MWT): identities as standard JWTs (protocol, section 11).
+
+The newest key signs. A token names the key that verifies it.
+"""
 
 import math
 from collections.abc import Mapping
@@ -11,9 +14,9 @@ from .identity import Identity, permission_key
 from .keys import check_secret
 
 ALGORITHM = "HS256"
-# Clocks differ; `nbf`, `iat` and `exp` are believed within this many seconds.
+# Clocks differ: `nbf`, `iat` and `exp` are compared with this tolerance.
 LEEWAY_SECONDS = 5
-# More than any honest token has, and little enough to refuse before any cryptography.
+# No honest token is longer. A longer one is refused before any cryptography.
 MAXIMUM_TOKEN_BYTES = 4096
 DEFAULT_TTL_SECONDS = 300
 
@@ -42,7 +45,7 @@ def issue_mwt(
 ) -> str:
     """A token that vouches for the identity for `ttl` seconds from `now` (seconds since 1970).
 
-    Raises `TokenError` for nobody, `DeclarationError` for keys that are not secrets.
+    Raises `TokenError` for an anonymous identity, `DeclarationError` for keys that are not secrets.
     """
     checked = check_keys(keys)
     if identity.user_id is None:
@@ -65,7 +68,7 @@ def issue_mwt(
 
 
 def verify_mwt(token: str, keys: Keys, *, audience: str = "mizan", now: float) -> Identity:
-    """Whom a token vouches for; its permissions are known by their key alone. Raises `TokenError` with the reason."""
+    """The identity that a token vouches for, with a permission key alone. Raises `TokenError` with the reason."""
     claims = _verified_claims(token, check_keys(keys))
     for name in _REQUIRED:
         if name not in claims:
@@ -88,7 +91,7 @@ def verify_mwt(token: str, keys: Keys, *, audience: str = "mizan", now: float) -
 
 
 def names_key(token: str, keys: Keys) -> bool:
-    """Whether a token says that it is signed by one of these keys: whether it means to be a MWT of theirs."""
+    """Whether a token names one of these keys: it is meant for Mizan, and has to be verified."""
     if len(token.encode(errors="replace")) > MAXIMUM_TOKEN_BYTES:
         return False
     try:
@@ -105,7 +108,7 @@ def _verified_claims(token: str, keys: Mapping[str, bytes]) -> dict[str, Any]:
         kid = jwt.get_unverified_header(token).get("kid")
         if not isinstance(kid, str) or kid not in keys:
             raise TokenError("its key id is unknown")
-        # Times and audience are checked here, by the caller's clock and without exceptions to the types.
+        # `verify_mwt` checks times and audience itself: by the caller's clock, and stricter about types than PyJWT.
         return jwt.decode(
             token,
             keys[kid],
@@ -117,7 +120,7 @@ def _verified_claims(token: str, keys: Mapping[str, bytes]) -> dict[str, Any]:
 
 
 def _check_audience(claimed: object, audience: str) -> None:
-    audiences = claimed if isinstance(claimed, list) else [claimed]  # RFC 7519, 4.1.3 allows both
+    audiences = claimed if isinstance(claimed, list) else [claimed]  # RFC 7519, 4.1.3: one text or a list
     if not all(isinstance(one, str) for one in audiences):
         raise TokenError("claim 'aud' is not a str")
     if audience not in audiences:

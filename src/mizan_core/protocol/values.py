@@ -1,6 +1,6 @@
-"""The one spelling of every value: canonical text, canonical JSON, and the rule for names (protocol, section 2).
+"""Canonical text and canonical JSON of values, and the rule for names (protocol, section 2).
 
-Scopes, keys and headers are compared by canonical text and nothing else, so every comparison ends here.
+Scopes, keys and headers are compared by canonical text and nothing else: two values are equal if their texts are.
 """
 
 import datetime
@@ -23,7 +23,7 @@ Json: TypeAlias = bool | int | float | str | list[Any] | dict[str, Any] | None
 
 NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
-# ECMAScript writes a number in full up to this many digits before the point, then with an exponent.
+# ECMAScript writes a number with up to this many digits before the point in full, a longer one with an exponent.
 _FULL_DIGITS = 21
 
 _NO_TIME, _MINUTE, _DAY = datetime.timedelta(0), datetime.timedelta(minutes=1), datetime.timedelta(days=1)
@@ -38,7 +38,7 @@ def canonical(value: object) -> str:
     """
     kind = type(value)
     if kind is str:
-        return value  # type: ignore[return-value]  # it is just that
+        return value  # type: ignore[return-value]  # its type is str
     if kind is int:
         return _integer(value)  # type: ignore[arg-type]
     plain = jsonable(value)
@@ -57,7 +57,7 @@ def canonical_json(value: object) -> str:
 
 
 def jsonable(value: Any) -> Json:
-    """The value as plain JSON types, with values that compare equal made one. The caller owns what it gets."""
+    """The value in plain JSON types. Equal values give the same. The result shares no list or object with the value."""
     if type(value) in _JSON_SCALARS:
         return value  # type: ignore[no-any-return]  # it is one of them
     if isinstance(value, Enum):
@@ -74,7 +74,7 @@ def utf16_order(text: str) -> bytes:
 
 
 def check_name(what: str, name: object) -> None:
-    """Refuse a name that the protocol does not allow; `what` says what it would have named."""
+    """Raise `DeclarationError` for a name that the protocol does not allow; `what` is the kind of thing it names."""
     if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name):
         raise DeclarationError(
             f"{name!r} cannot name a {what}: a name starts with a letter or '_', goes on with letters, digits, "
@@ -95,7 +95,7 @@ def _set(value: Any) -> list[Json]:
 
 
 def _set_order(item: Json) -> tuple[int, Any]:
-    """Numbers by size, texts by UTF-16 code unit, whatever else by its canonical JSON; kinds do not mix."""
+    """A sort key: null and booleans, then numbers by size, texts by UTF-16 code unit, the rest by canonical JSON."""
     match item:
         case bool() | None:
             return 0, _json_text(item)
@@ -107,7 +107,7 @@ def _set_order(item: Json) -> tuple[int, Any]:
 
 
 def _decimal(value: Any) -> str:
-    """Without trailing zeros and in full, unless it takes an exponent to keep it short (as for numbers)."""
+    """Without trailing zeros, and in full up to 21 digits before the point, as for numbers."""
     if not value.is_finite():
         raise InvalidValue("A decimal that is not finite has no canonical text.")
     sign, digits, exponent = value.as_tuple()
@@ -131,9 +131,9 @@ def _moment(value: Any) -> Json:
 
 
 def _time_of_day(value: Any) -> Json:
-    """An aware time in UTC; one that falls on the day before or after there keeps the nearest offset that it can have.
+    """An aware time in UTC, or with the offset nearest to UTC that keeps it on the same day.
 
-    Python compares such times without going round midnight: 00:30+01:00 is no 23:30Z.
+    Python compares aware times without wrapping at midnight: 00:30+01:00 does not equal 23:30Z.
     """
     offset = value.utcoffset()
     if offset is None:
@@ -174,7 +174,7 @@ def _from_pydantic(value: object) -> Json:
 
 _MASKED = (Secret, SecretStr, SecretBytes)
 
-# Types of which no value, or not every value, has a canonical text.
+# Types with values that have no canonical text.
 WITHOUT_TEXT = (*_MASKED, ImportString)
 
 _JSON_SCALARS = frozenset({type(None), bool, int, float, str})
@@ -218,7 +218,7 @@ def _members(value: Mapping[str, Json]) -> Iterable[str]:
 
 
 def canonical_string(text: str) -> str:
-    """As `JSON.stringify` writes it: control characters and lone surrogates escaped, nothing else."""
+    """A text as `JSON.stringify` writes it: quotes, backslashes, control characters, lone surrogates escaped."""
     quoted = encode_basestring(text)
     return quoted if quoted.isascii() else _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)
 
@@ -230,7 +230,7 @@ def _text_or_null(text: str | None) -> str:
 def _integer(value: int) -> str:
     try:
         return str(value)
-    except ValueError:  # CPython writes no more than sys.get_int_max_str_digits() digits; decimal has no such limit
+    except ValueError:  # more than sys.get_int_max_str_digits() digits; decimal has no such limit
         return format(Decimal(value), "f")
 
 
@@ -244,7 +244,7 @@ def _number(value: float) -> str:
     mantissa, _, exponent = repr(abs(value)).partition("e")
     whole, _, fraction = mantissa.partition(".")
     digits = (whole + fraction).lstrip("0")
-    point = len(digits) - len(fraction) + int(exponent or 0)  # where the decimal point stands among the digits
+    point = len(digits) - len(fraction) + int(exponent or 0)  # the index of the decimal point in the digits
     digits = digits.rstrip("0")
     if len(digits) <= point <= _FULL_DIGITS:
         return sign + digits.ljust(point, "0")
