@@ -122,10 +122,10 @@ async def _in_redis(url: str, entries: int, tags: int) -> dict[str, float]:
 
 async def _tagged(cache: RedisCache, count: int, at_once: int = 1_000) -> None:
     """As many tags as are asked for, as misses write them."""
-    keys, nonces = KeyMaker(ours.SECRET), TagValues(os.urandom)
+    keys, values = KeyMaker(ours.SECRET), TagValues(os.urandom)
     for first in range(0, count, at_once):
         tags = (keys.tag("user", {"user_id": str(number)}) for number in range(first, first + at_once))
-        await asyncio.gather(*(cache.set(tag, nonces.fresh(FINGERPRINT), DAY_SECONDS, if_absent=True) for tag in tags))
+        await asyncio.gather(*(cache.set(tag, values.fresh(FINGERPRINT), DAY_SECONDS, if_absent=True) for tag in tags))
 
 
 def _of(user_id: int) -> Request:

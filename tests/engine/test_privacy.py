@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mizan_core import ANONYMOUS, Arg, Conflict, Context, Engine, Identity, MemoryCache, NotFound, build, client
-from mizan_core.engine.answers import Page, page_cache_control
+from mizan_core.engine.answers import Page
 from mizan_core.engine.privacy import Notice, watch_identity
 from mizan_core.errors import Unauthorized
 from mizan_core.protocol.cache_policy import CachePolicy, Never, Per, Seconds, UntilPurged
@@ -154,7 +154,7 @@ class TestPages:
         async def story() -> None:
             page = await engine_of(self.page()).page("profile", {"user_id": "05"}, request=Visit("Ann"))
             assert (page.path, page.keepable, page.personal) == ("/profile/5/", True, False)
-            assert page_cache_control(page, 200, canonical_url=True) == PUBLIC
+            assert page.cache_control(200, canonical_url=True) == PUBLIC
 
         run(story)
 
@@ -235,9 +235,9 @@ class TestPages:
         async def story() -> None:
             engine = engine_of(self.page(per="user"))
             page = await engine.page("profile", {"user_id": 5}, identity=ANONYMOUS, request=Visit("Ann"))
-            assert page_cache_control(page, 200, canonical_url=True) == "no-store"
+            assert page.cache_control(200, canonical_url=True) == "no-store"
             page = await engine.page("profile", {"user_id": 5}, identity=Identity("1"), request=Visit("Ann"))
-            assert page_cache_control(page, 200, canonical_url=True) == "private, no-cache"
+            assert page.cache_control(200, canonical_url=True) == "private, no-cache"
 
         run(story)
 
@@ -251,7 +251,7 @@ class TestPages:
         async def story() -> None:
             engine = engine_of(profile)
             page = await engine.page("profile", {"user_id": 5}, request=Visit("Ann"))
-            assert page_cache_control(page, 200, canonical_url=True) == "private, no-store"
+            assert page.cache_control(200, canonical_url=True) == "private, no-store"
             with pytest.raises(NotFound, match="Ann"):
                 await engine.page("profile", {"user_id": 0}, request=Visit("Ann"))
 
@@ -321,7 +321,7 @@ def page_of(policy: CachePolicy, *, keepable: bool = True) -> Page:
 )
 def test_a_response_may_ask_for_less_than_its_policy_and_never_gets_more(own: str | None, answer: str) -> None:
     page = page_of(CachePolicy(rev=0, lifetime=UntilPurged(), per=Per.ALL, guarded=False))
-    assert page_cache_control(page, 200, canonical_url=True, own=own) == answer
+    assert page.cache_control(200, canonical_url=True, own=own) == answer
 
 
 @pytest.mark.parametrize(
@@ -338,4 +338,4 @@ def test_a_response_may_ask_for_less_than_its_policy_and_never_gets_more(own: st
     ],
 )
 def test_what_caches_may_do_with_a_page(policy: CachePolicy, status: int, facts: dict[str, Any], answer: str) -> None:
-    assert page_cache_control(page_of(policy), status, **({"canonical_url": True} | facts)) == answer
+    assert page_of(policy).cache_control(status, **({"canonical_url": True} | facts)) == answer

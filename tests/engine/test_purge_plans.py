@@ -45,7 +45,7 @@ GRAPH = build([profile, thing, rename, rename_all, rename_myself, change])
 
 
 def purges(graph: Graph = GRAPH) -> PurgePlans:
-    return Engine(graph, cache=MemoryCache())._mutations._purges
+    return Engine(graph, cache=MemoryCache())._mutations._plans
 
 
 def determined(one: PurgePlans, function: str, identity: Identity = ANONYMOUS, /, **sent: object) -> PurgePlan:

@@ -68,7 +68,7 @@ class TestVersions:
         async def story() -> None:
             old, new, _ = self.versions(cache)
             await old.fetch("orders", {"customer_id": 1})
-            hold = new._store.hold(new._addresses.purged([Invalidation("orders", {"page": 1})]))
+            hold = new._store.hold(new._cache_keys.purged([Invalidation("orders", {"page": 1})]))
             await begin(hold)
             assert (await old.fetch("orders", {"customer_id": 1})).cache_status.endswith("detail=held")
             await end(hold)
@@ -120,7 +120,7 @@ class TestVersions:
     ) -> None:
         async def story() -> None:
             old, new, rows = self.versions(cache)
-            hold = new._store.hold(new._addresses.purged([Invalidation("orders", {"page": 1})]))
+            hold = new._store.hold(new._cache_keys.purged([Invalidation("orders", {"page": 1})]))
             await begin(hold)
             old_bundle = await old.fetch("orders", {"customer_id": 1})
             assert old_bundle.cache_status.endswith("detail=other-version")

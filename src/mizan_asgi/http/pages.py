@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mizan_core.engine.answers import Answer, Page, failure_of, page_cache_control
+from mizan_core.engine.answers import Answer, Page, failure_of
 from mizan_core.engine.engine import Via
 from mizan_core.errors import MethodNotAllowed
 from mizan_core.graph.inputs import Given, Mixed
@@ -132,7 +132,7 @@ class FunctionEndpoint:
             )
         canonical = before == "" and scope["method"] in _SAFE_METHODS and not scope.get("query_string")
         if isinstance(page.result, bytes):
-            control = page_cache_control(page, 200, canonical_url=canonical)
+            control = page.cache_control(200, canonical_url=canonical)
             return kept_reply(page.result, control, varies=not page.policy.for_everyone)
         complete = isinstance(getattr(page.result, "body", None), bytes)
         return Returned(page.result, partial(_page_headers, page, canonical and complete), self._failed)
@@ -229,8 +229,7 @@ def _page_headers(page: Page, canonical_url: bool, status: int, headers: RawHead
     headers = [pair for pair in headers if not speaks_to_caches(pair[0])]
     own = [value.decode("latin-1") for name, value in headers if name == b"cache-control"]
     names = {name for name, _ in headers}
-    control = page_cache_control(
-        page,
+    control = page.cache_control(
         status,
         canonical_url=canonical_url,
         own=", ".join(own) if own else None,

@@ -8,19 +8,21 @@ from ..cache.outcomes import Fetched, Fresh, Hit
 from ..errors import CallError
 from ..graph.model import Function
 from ..protocol.bodies import call_body, encode_json, refreshing_body
-from ..protocol.cache_headers import NO_STORE, PRIVATE, PRIVATE_NO_STORE, cache_control
+from ..protocol.cache_headers import (
+    CACHE_STATUS_OF_A_HIT,
+    CACHE_STATUS_OF_A_MISS,
+    NO_STORE,
+    PRIVATE_NO_STORE,
+    cache_control,
+    cache_status_of_a_bypass,
+    page_cache_control,
+)
 from ..protocol.cache_policy import CachePolicy, Seconds
 from ..protocol.invalidation import Invalidation
 from .failures import ErrorMapping, blame
+from .results import serialised
 
 Status: TypeAlias = Literal["hit", "miss", "bypass"]
-
-# The `Cache-Status` of a miss: whether it was stored, and whether another request computed it.
-_MISSES = {
-    (stored, joined): "mizan; fwd=uri-miss" + "; stored" * stored + "; collapsed" * joined
-    for stored in (False, True)
-    for joined in (False, True)
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,27 @@ class Page:
     personal: bool
     path: str
 
+    def cache_control(
+        self,
+        status: int,
+        *,
+        canonical_url: bool,
+        own: str | None = None,
+        sets_cookie: bool = False,
+        varies: bool = False,
+    ) -> str:
+        """The `Cache-Control` of a response with this page; the arguments as in `page_cache_control`."""
+        return page_cache_control(
+            self.policy,
+            status,
+            keepable=self.keepable,
+            personal=self.personal,
+            canonical_url=canonical_url,
+            own=own,
+            sets_cookie=sets_cookie,
+            varies=varies,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Health:
@@ -130,8 +153,7 @@ def answered(function: Function, result: object) -> tuple[Answer, Any]:
     """The answer, and the result as the return annotation has it. Raises what Pydantic says of a misfit."""
     if function.is_view:
         return Answer(result, b""), result
-    validated = function.validate_result(result, from_attributes=True)
-    plain = function.dump_result(validated, mode="json", by_alias=True)
+    validated, plain = serialised(function, result)
     return Answer(result, encode_json(plain)), validated
 
 
@@ -152,53 +174,10 @@ def as_bundle(fetched: Fetched, policy: CachePolicy, canonical_query: str | None
     status: Status
     if isinstance(fetched, Hit):
         left = fetched.remaining if isinstance(policy.lifetime, Seconds) else None
-        status, control, shown = "hit", cache_control(policy, left), "mizan; hit"
+        status, control, shown = "hit", cache_control(policy, left), CACHE_STATUS_OF_A_HIT
     elif isinstance(fetched, Fresh):
-        status, control, shown = "miss", cache_control(policy), _MISSES[fetched.stored, fetched.joined]
+        status, control, shown = "miss", cache_control(policy), CACHE_STATUS_OF_A_MISS[fetched.stored, fetched.joined]
     else:
         status, control = "bypass", PRIVATE_NO_STORE if fetched.personal else NO_STORE
-        shown = f"mizan; fwd=bypass; detail={fetched.detail}"
+        shown = cache_status_of_a_bypass(fetched.detail)
     return Bundle(fetched.body, fetched.etag, status, control, shown, canonical_query, not policy.for_everyone)
-
-
-def page_cache_control(
-    page: Page,
-    status: int,
-    *,
-    canonical_url: bool,
-    own: str | None = None,
-    sets_cookie: bool = False,
-    varies: bool = False,
-) -> str:
-    """`Cache-Control` of what a reader's own route answers (protocol, section 9); `own` is what the response asked for.
-
-    `varies`: the response has a `Vary` of its own. `canonical_url`: it was asked for at its canonical path.
-    """
-    if page.personal:
-        return PRIVATE_NO_STORE
-    if own is not None and not _may_be_shared(own):
-        return own
-    if status != 200 or not page.keepable or not canonical_url:
-        return NO_STORE
-    control = cache_control(page.policy)
-    if control.startswith("public"):
-        if sets_cookie or varies:
-            return PRIVATE
-        return cache_control(page.policy, _shared_seconds(own)) if own is not None else control
-    return control
-
-
-def _may_be_shared(control: str) -> bool:
-    return not {"no-store", "no-cache", "private"}.intersection(_directives(control))
-
-
-def _shared_seconds(control: str) -> float | None:
-    """How long a response lets shared caches keep it, if it says so."""
-    directives = _directives(control)
-    seconds = directives.get("s-maxage") or directives.get("max-age") or ""
-    return int(seconds) if seconds.isdecimal() else None
-
-
-def _directives(control: str) -> dict[str, str]:
-    pieces = (piece.strip().partition("=") for piece in control.lower().split(","))
-    return {name.strip(): value.strip(' "') for name, _, value in pieces}

@@ -19,11 +19,11 @@ class CallOwner(Protocol):
 
     graph: Graph
 
-    def on_named(self, mutating: "CurrentCall", invalidation: Invalidation) -> None:
+    def on_named(self, call: "CurrentCall", invalidation: Invalidation) -> None:
         """Called at once, on the thread of the body that named it."""
         ...
 
-    def inner(self, mutating: "CurrentCall", declaration: Declaration, sent: Mapping[str, object]) -> InnerCall:
+    def inner(self, call: "CurrentCall", declaration: Declaration, sent: Mapping[str, object]) -> InnerCall:
         """A mutation that the body calls, with arguments by their names in Python."""
         ...
 
@@ -40,14 +40,14 @@ class Joined(Protocol):
 class CurrentCall:
     """What the body of the function that is running has named so far. `loop` is where it began, for `identity`.
 
-    `names_all`: the body has said that nothing else is stale. `hold` is the listener's to keep here, and `has_ended` to
+    `names_all`: the body has said that nothing else is stale. `hold` is the owner's to keep here, and `has_ended` to
     set when the function has. `inners` are the mutations that the body has called.
     """
 
-    __slots__ = ("has_ended", "hold", "identity", "inners", "listener", "loop", "named", "names_all")
+    __slots__ = ("has_ended", "hold", "identity", "inners", "loop", "named", "names_all", "owner")
 
-    def __init__(self, listener: CallOwner, loop: asyncio.AbstractEventLoop, identity: Identity = ANONYMOUS) -> None:
-        self.listener = listener
+    def __init__(self, owner: CallOwner, loop: asyncio.AbstractEventLoop, identity: Identity = ANONYMOUS) -> None:
+        self.owner = owner
         self.loop = loop
         self.identity = identity
         self.has_ended = False
@@ -62,7 +62,7 @@ class CurrentCall:
         return self
 
     def inner(self, declaration: Declaration, sent: Mapping[str, object]) -> InnerCall:
-        return self.listener.inner(self, declaration, sent)
+        return self.owner.inner(self, declaration, sent)
 
     def joined(self) -> list[Invalidation]:
         """What the mutations that the body has called made stale."""
@@ -71,7 +71,7 @@ class CurrentCall:
     def name(self, invalidations: Iterable[Invalidation]) -> None:
         for invalidation in invalidations:
             self.named.append(invalidation)
-            self.listener.on_named(self, invalidation)
+            self.owner.on_named(self, invalidation)
 
 
 class Invalidate:
@@ -87,8 +87,8 @@ class Invalidate:
         bundles in which a nullable parameter is null. Raises `DeclarationError` for a context, reader or parameter that
         does not exist.
         """
-        mutating = _running()
-        mutating.name(named(mutating.listener.graph, affected, params))
+        call = _running()
+        call.name(named(call.owner.graph, affected, params))
 
     def nothing(self) -> None:
         """Nothing is stale of what `by_body()` leaves to this body, except for what else it names."""
@@ -100,10 +100,10 @@ invalidate = Invalidate()
 
 
 def _running() -> CurrentCall:
-    mutating: CurrentCall | None = current.get()
-    if mutating is None or mutating.has_ended:
+    call: CurrentCall | None = current.get()
+    if call is None or call.has_ended:
         raise DeclarationError(
             "invalidate() was called outside of a mutation that an engine runs; "
             "use 'await engine.invalidate(context, ...)' there, and nothing at all in a reader or a route with GET."
         )
-    return mutating
+    return call

@@ -43,7 +43,8 @@ from .failures import ErrorMapping, Errors, carrying, log_unheard
 from .inner_calls import READING
 from .mutations import Mutations, held
 from .privacy import Watchable, by_identity, lacks_permissions
-from .runner import NOBODY, Caller, Finish, Ran, Runner
+from .results import page_result, plain_result
+from .runner import NOBODY, Caller, Finish, Ran, Runner, read_directly
 
 logger = logging.getLogger("mizan")
 
@@ -128,7 +129,7 @@ class Engine:
         self.clock = clock
         self.cache_is_shared = bool(getattr(cache, "shared", False))
         self._permissions = permissions
-        self._addresses = CacheKeys(graph, KeyMaker(_secret_for(cache, cache_secret, random)))
+        self._cache_keys = CacheKeys(graph, KeyMaker(_secret_for(cache, cache_secret, random)))
         self._backend = MemoryCache(_TAGS_ONLY_BYTES) if cache is None else cache
         self._cache = BundleCache(
             self._backend,
@@ -148,7 +149,7 @@ class Engine:
         self._shutdown = shutdown
         self.peek = store.peek  # the stored entry of a request's slot, at once, where it is in this process's memory
         self._mutations = Mutations(
-            graph, self._addresses, store, self._runner, self.errors, refuses=on_cache_failure == "refuse"
+            graph, self._cache_keys, store, self._runner, self.errors, refuses=on_cache_failure == "refuse"
         )
 
     async def __aenter__(self) -> Self:
@@ -309,7 +310,7 @@ class Engine:
 
     def query(self, plan: ContextPlan, params: Given, identity: Identity) -> BundleRequest:
         """What is asked of a context, and where its answer is kept for this identity. Raises `InvalidInput`."""
-        return self._addresses.query(plan, plan.validator.validate(params), identity)
+        return self._cache_keys.query(plan, plan.validator.validate(params), identity)
 
     async def answer(
         self,
@@ -335,13 +336,13 @@ class Engine:
                     caller = await self._checked(reader, share, caller)
             if caller.identity is not identity:  # kept where a session with these permissions finds it
                 identity, request = caller.identity, caller.request
-                query = self._addresses.query(plan, query.spelling.sent, identity)
+                query = self._cache_keys.query(plan, query.spelling.sent, identity)
                 slot = query.slot
         kept = slot is not None and (request is None or _is_watched(plan, request))
         key = _key(query, identity) if slot is None else slot.key
         compute: Callable[[], Awaitable[Computed]]
         if plan.runs_directly:
-            compute = partial(self._run, key, asked_by, kept, _read_plainly, query)
+            compute = partial(self._run, key, asked_by, kept, read_directly, query.calls)
         elif self._permissions is not None and plan.depends_on_caller and lacks_permissions(identity):
             compute = partial(self._compute_with_permissions, key, asked_by, kept, query, identity, request)
         else:
@@ -381,21 +382,21 @@ class Engine:
         sent = read_back(function.round_trips, given)
         policy = plan.page_policies[function.name]
         caller = await self._admitted(function, given if sent is None else sent, Caller(identity, request))
-        slot = self._addresses.page(plan, texts)
+        slot = self._cache_keys.page(plan, texts)
         # A purge that is narrower than the page can tell is a purge that it would miss.
         may_be_kept = (
             sent is not None
             and all(set(shape) <= set(function.inputs) for shape in plan.shapes)
             and (policy.per is not Per.USER or identity.is_authenticated)
         )
-        mutating = current.get()
-        if mutating is not None:
-            await held(mutating)
+        call = current.get()
+        if call is not None:
+            await held(call)
         stamps = await self._store.stamps(slot)
         shared = policy.per is not Per.USER and not isinstance(policy.lifetime, Never)
         try:
             ran = await self._alone(
-                function, given if sent is None else sent, caller, _of_a_page, policy if shared else None
+                function, given if sent is None else sent, caller, page_result, policy if shared else None
             )
         except PersonalFailure as failure:
             raise failure.error from None
@@ -501,7 +502,7 @@ class Engine:
         """Run the readers of a bundle and encode what they answer."""
         plan, caller = query.plan, Caller(identity, request)
         policy = plan.policy if shared else None
-        ran = await self._runner.run(computation, query.calls, caller, _plain, policy, concurrent=plan.concurrent)
+        ran = await self._runner.run(computation, query.calls, caller, plain_result, policy, concurrent=plan.concurrent)
         results = {reader.name: result for reader, result in zip(plan.readers, ran.results, strict=True)}
         return Computed(encode_json(results), ran.personal)
 
@@ -562,26 +563,6 @@ def _is_watched(plan: ContextPlan, request: object) -> bool:
     if not plan.is_shared or isinstance(request, Watchable):
         return True
     return not any(reader.takes_request for reader in plan.readers)
-
-
-def _plain(function: Function, result: object) -> Any:
-    """A result through the return annotation, as plain JSON types."""
-    validated = function.validate_result(result, from_attributes=True)
-    return function.dump_result(validated, mode="json", by_alias=True)
-
-
-def _of_a_page(function: Function, result: object) -> object:
-    """What a page answers: the response of a view as it is, or the JSON of data."""
-    return result if function.is_view else encode_json(_plain(function, result))
-
-
-async def _read_plainly(computation: Computation, query: BundleRequest) -> Computed:
-    """What the readers answer, where none of them is told who asks."""
-    results = {}
-    for reader, share in query.calls:
-        computation.running = reader.name
-        results[reader.name] = _plain(reader, await reader.call(**share))
-    return Computed(encode_json(results))
 
 
 def _key(query: BundleRequest, identity: Identity) -> Hashable:

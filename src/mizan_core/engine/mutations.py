@@ -60,7 +60,7 @@ class Mutations:
     def __init__(
         self,
         graph: Graph,
-        addresses: CacheKeys,
+        cache_keys: CacheKeys,
         store: Store,
         runner: Runner,
         errors: ErrorMapping,
@@ -68,12 +68,12 @@ class Mutations:
         refuses: bool,
     ) -> None:
         self.graph = graph
-        self._addresses = addresses
+        self._cache_keys = cache_keys
         self._store = store
         self._runner = runner
         self._errors = errors
         self._refuses = refuses
-        self._purges = PurgePlans(graph, addresses)
+        self._plans = PurgePlans(graph, cache_keys)
         self._tasks = Tasks()
         self._eager = EagerRunner(self._tasks, unheard=_unheard)
 
@@ -120,7 +120,7 @@ class Mutations:
         if isinstance(outer, Reading):
             if function.affects:
                 return Failure(misplaced(function.declaration), function=function.name)
-        elif outer.listener.graph is self.graph and not outer.root.has_ended:  # or its answer could not tell
+        elif outer.owner.graph is self.graph and not outer.root.has_ended:  # or its answer could not tell
             return self._joined(outer, function, sent, caller)
         return self._begun_alone(outer, function, sent, caller)
 
@@ -150,7 +150,7 @@ class Mutations:
 
     async def purge(self, invalidations: Sequence[Invalidation]) -> None:
         """Purge what was changed elsewhere. Raises `CacheUnavailable` where that is insisted on and takes too long."""
-        late = await self._tasks.start(self._settle(None, self._purges.of(invalidations)))
+        late = await self._tasks.start(self._settle(None, self._plans.of(invalidations)))
         if late is not None:
             raise late.error
 
@@ -158,8 +158,8 @@ class Mutations:
         self, function: Function, sent: Mapping[str, object], caller: Caller, may_change: bool, wanted: Wanted = _ALWAYS
     ) -> Ended:
         """A function that declares to affect nothing: nothing is purged but what its body names."""
-        mutating = CurrentCall(self, asyncio.get_running_loop(), caller.identity)
-        around = current.set(mutating if may_change else READING)
+        call = CurrentCall(self, asyncio.get_running_loop(), caller.identity)
+        around = current.set(call if may_change else READING)
         ended: Ended
         try:
             if function.runs_directly:
@@ -173,28 +173,28 @@ class Mutations:
                 raise
             ended = failure_of(self._errors, function.name, cancelled_itself(function.name, error))
         finally:
-            mutating.has_ended = True
+            call.has_ended = True
             current.reset(around)
             late = None
-            names = bool(mutating.named or mutating.inners)
+            names = bool(call.named or call.inners)
             if names:  # it is a mutation, whatever it declares, and has a task from now on
                 self._eager.mark_suspending(function)
-                purge = self._purges.of(merge([*mutating.named, *mutating.joined()]))
-                late = await self._tasks.start(self._settle(mutating.hold, purge))
+                plan = self._plans.of(merge([*call.named, *call.joined()]))
+                late = await self._tasks.start(self._settle(call.hold, plan))
         if names:
             ended = late or ended
-            ended.invalidations = purge.invalidations
+            ended.invalidations = plan.invalidations
         return ended
 
     async def _mutate(
         self, function: Function, sent: Mapping[str, object], caller: Caller, wanted: Wanted = _ALWAYS
     ) -> Ended:
         """Hold what the arguments determine, run, resolve what became stale, purge: in that order, to the end."""
-        purge = self._purges.determined(function, sent, caller.identity)
-        mutating = CurrentCall(self, asyncio.get_running_loop(), caller.identity)
-        hold: Hold = self._store.hold(purge.scopes)
-        mutating.hold = hold
-        current.set(mutating)
+        plan = self._plans.determined(function, sent, caller.identity)
+        call = CurrentCall(self, asyncio.get_running_loop(), caller.identity)
+        hold: Hold = self._store.hold(plan.scopes)
+        call.hold = hold
+        current.set(call)
         ended: Ended
         outcome: Outcome = Unknown()
         has_begun = False  # until then nothing can have happened
@@ -219,19 +219,19 @@ class Mutations:
                 raise
             ended = failure_of(self._errors, function.name, cancelled_itself(function.name, error))
         finally:  # also where it was cancelled, which leaves its outcome unknown
-            mutating.has_ended = True
-            if mutating.named or mutating.inners or not (function.is_determined and isinstance(outcome, Returned)):
+            call.has_ended = True
+            if call.named or call.inners or not (function.is_determined and isinstance(outcome, Returned)):
                 stale = resolve(
-                    self.graph, function, kept, caller.identity, outcome, mutating.named, names_all=mutating.names_all
+                    self.graph, function, kept, caller.identity, outcome, call.named, names_all=call.names_all
                 )
-                purge = self._purges.of(merge([*stale, *mutating.joined()]) if mutating.inners else stale)
-            if _changed_nothing(outcome, purge):
+                plan = self._plans.of(merge([*stale, *call.joined()]) if call.inners else stale)
+            if _changed_nothing(outcome, plan):
                 await hold.restore()
                 late = None
             else:
-                late = await self._settle(hold, purge)
+                late = await self._settle(hold, plan)
         ended = late or ended
-        ended.invalidations = purge.invalidations
+        ended.invalidations = plan.invalidations
         return ended
 
     def _begun(
@@ -242,30 +242,30 @@ class Mutations:
             return function.call(**sent)  # type: ignore[no-any-return]  # it is a coroutine
         return self._runner.to_the_end(function, sent, caller, answered, wanted)
 
-    async def _settle(self, hold: Hold | None, purge: PurgePlan) -> Failure | None:
+    async def _settle(self, hold: Hold | None, plan: PurgePlan) -> Failure | None:
         """End the hold and purge; a failure, if that is insisted on and takes too long to be told as a success."""
-        late = await (hold or self._store.hold(())).end(purge.scopes, insist=self._refuses)
+        late = await (hold or self._store.hold(())).end(plan.scopes, insist=self._refuses)
         if late is not None:
             return Failure(late)
-        for context in purge.whole:
+        for context in plan.whole:
             self._store.reclaim(context)
         return None
 
-    def on_named(self, mutating: CurrentCall, invalidation: Invalidation) -> None:
+    def on_named(self, call: CurrentCall, invalidation: Invalidation) -> None:
         """Hold what the body of a function names, from then on. Called on the loop's thread or on the function's."""
-        root, scopes = mutating.root, self._addresses.purged([invalidation])
+        root, scopes = call.root, self._cache_keys.purged([invalidation])
         if _runs_here(root.loop):
             self._extend(root, scopes)
         else:
             root.loop.call_soon_threadsafe(self._extend, root, scopes)
 
-    def inner(self, mutating: CurrentCall, declaration: Declaration, sent: Mapping[str, object]) -> Inner:
+    def inner(self, call: CurrentCall, declaration: Declaration, sent: Mapping[str, object]) -> Inner:
         """A mutation that a function's body calls as a function of Python."""
         function = self.graph.functions.get(declaration.name)
         if function is None or function.declaration is not declaration:
-            return Inner(mutating, self, declaration, None, {}, mutating.identity)
-        identity = identity_of(function, sent, mutating.identity)
-        return Inner(mutating, self, declaration, function, arguments_of(function, sent), identity)
+            return Inner(call, self, declaration, None, {}, call.identity)
+        identity = identity_of(function, sent, call.identity)
+        return Inner(call, self, declaration, function, arguments_of(function, sent), identity)
 
     def hold(self, inner: Inner) -> None:
         """Hold what an inner call's arguments determine. A thread waits until that is written, within bounds."""
@@ -294,8 +294,8 @@ class Mutations:
     def _determined(self, inner: Inner) -> Sequence[PurgeScope]:
         """What is known to be stale before an inner call runs."""
         if inner.function is None:
-            return self._addresses.purged(inner.stale)
-        return self._purges.determined(inner.function, inner.sent, inner.identity).scopes
+            return self._cache_keys.purged(inner.stale)
+        return self._plans.determined(inner.function, inner.sent, inner.identity).scopes
 
     def outcome_of(self, function: Function | None, outcome: Outcome | BaseException) -> Outcome:
         """What a result or an error says of what the function did."""
@@ -309,7 +309,7 @@ class Mutations:
 
     def purge_late(self, inner: Inner) -> None:
         """Purge what an inner call made stale that has outlived the call that holds and purges."""
-        work = self._settle(None, self._purges.of(inner.stale))
+        work = self._settle(None, self._plans.of(inner.stale))
         inner.loop.call_soon_threadsafe(self._tasks.start, work)
 
     def _extend(self, root: CurrentCall, scopes: Sequence[PurgeScope]) -> None:
@@ -351,9 +351,9 @@ def _outcome_of_error(error: Exception) -> Outcome:
     return Refused() if refused else Unknown()
 
 
-def _changed_nothing(outcome: Outcome, purge: PurgePlan) -> bool:
+def _changed_nothing(outcome: Outcome, plan: PurgePlan) -> bool:
     """Whether a function was refused, and neither its body nor a mutation that it called named anything."""
-    return isinstance(outcome, Refused) and not purge.invalidations
+    return isinstance(outcome, Refused) and not plan.invalidations
 
 
 def _outcome_of_result(function: Function, result: object) -> Outcome:

@@ -37,9 +37,9 @@ class PurgePlan:
 class PurgePlans:
     """The purges of one graph's mutations. Those that depend on a few plain values alone are remembered by these."""
 
-    def __init__(self, graph: Graph, addresses: CacheKeys) -> None:
+    def __init__(self, graph: Graph, cache_keys: CacheKeys) -> None:
         self._graph = graph
-        self._addresses = addresses
+        self._cache_keys = cache_keys
         self._deciding = {one: one.narrowing_inputs for one in graph.functions.values() if self._is_pure(one)}
         self._by_caller = {function for function in self._deciding if _depends_on_caller(function)}
         self._memo: Memo[tuple[object, ...], PurgePlan] = Memo(_REMEMBERED_BYTES)
@@ -53,16 +53,16 @@ class PurgePlans:
         values = (function.name, user, *map(sent.get, deciding))
         if not _PLAIN.issuperset(map(type, values)):
             return self._determined(function, sent, identity)
-        purge = self._memo.get(values)
-        if purge is None:
-            purge = self._determined(function, sent, identity)
-            self._memo.put(values, purge, _size(values, purge))
-        return purge
+        plan = self._memo.get(values)
+        if plan is None:
+            plan = self._determined(function, sent, identity)
+            self._memo.put(values, plan, _size(values, plan))
+        return plan
 
     def of(self, invalidations: Sequence[Invalidation]) -> PurgePlan:
         """The purge of exactly these."""
         whole = tuple({one.context: None for one in invalidations if one.is_whole})
-        return PurgePlan(tuple(invalidations), self._addresses.purged(invalidations), whole)
+        return PurgePlan(tuple(invalidations), self._cache_keys.purged(invalidations), whole)
 
     def _is_pure(self, function: Function) -> bool:
         """Whether the same values always say the same."""
@@ -84,6 +84,6 @@ def _depends_on_caller(function: Function) -> bool:
     return any(isinstance(binding, CallerId) for binding in _bindings(function))
 
 
-def _size(values: tuple[object, ...], purge: PurgePlan) -> int:
+def _size(values: tuple[object, ...], plan: PurgePlan) -> int:
     """About how many bytes a purge takes with its values, which are the caller's to choose."""
-    return len(purge.invalidations) * (_PURGE_BYTES + 8 * sum(map(sys.getsizeof, values)))
+    return len(plan.invalidations) * (_PURGE_BYTES + 8 * sum(map(sys.getsizeof, values)))

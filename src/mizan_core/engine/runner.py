@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
-from ..cache.outcomes import PersonalFailure
+from ..cache.outcomes import Computed, PersonalFailure
 from ..errors import DeclarationError, Unavailable
 from ..graph.model import Function
+from ..protocol.bodies import encode_json
 from ..protocol.cache_policy import CachePolicy, Per
 from ..protocol.identity import ANONYMOUS, Identity
 from .computations import Computation
 from .privacy import Notice, Watchable, WatchableByUser, by_identity, lacks_permissions, watch_identity
+from .results import serialised
 
 logger = logging.getLogger("mizan")
 
@@ -224,6 +226,15 @@ class Runner:
         except Exception:
             computation.running = function.name
             raise
+
+
+async def read_directly(computation: Computation, calls: Sequence[tuple[Function, Mapping[str, object]]]) -> Computed:
+    """The readers' results by their names, as JSON: the short way for a bundle all of whose readers `runs_directly`."""
+    results = {}
+    for reader, arguments in calls:
+        computation.running = reader.name
+        results[reader.name] = serialised(reader, await reader.call(**arguments))[1]
+    return Computed(encode_json(results))
 
 
 async def _finished(function: Function, work: Awaitable[Any], finish: Finish) -> Any:

@@ -1,4 +1,4 @@
-"""`Cache-Control`, `Vary` and `ETag` of every answer (protocol, section 8)."""
+"""`Cache-Control`, `Cache-Status`, `Vary` and `ETag` of every answer (protocol, sections 8 and 9)."""
 
 import math
 from hashlib import sha256
@@ -6,11 +6,7 @@ from hashlib import sha256
 from .cache_policy import CachePolicy, Never, Seconds, UntilPurged
 
 NO_STORE = "no-store"
-
-
 PRIVATE_NO_STORE = "private, no-store"
-
-
 PRIVATE = "private, no-cache"
 
 
@@ -23,10 +19,16 @@ YEAR_SECONDS = 31_536_000
 
 
 _KEPT = "public, max-age=0, must-revalidate, s-maxage="
-
-
 _KEPT_UNTIL_PURGED = f"{_KEPT}{YEAR_SECONDS}"
 
+CACHE_STATUS_OF_A_HIT = "mizan; hit"
+
+# By whether the answer was stored, and whether the computation of another request gave it.
+CACHE_STATUS_OF_A_MISS = {
+    (stored, joined): "mizan; fwd=uri-miss" + "; stored" * stored + "; collapsed" * joined
+    for stored in (False, True)
+    for joined in (False, True)
+}
 
 # 128 bits of a SHA-256 tell any two bodies apart.
 _ETAG_DIGITS = 32
@@ -50,3 +52,55 @@ def cache_control(policy: CachePolicy, remaining: float | None = None) -> str:
     if remaining is not None:
         seconds = max(0, min(seconds, math.floor(remaining)))
     return f"{_KEPT}{seconds}"
+
+
+def cache_status_of_a_bypass(detail: str) -> str:
+    """`Cache-Status` of an answer that was computed for one request alone; `detail` is the reason in one word."""
+    return f"mizan; fwd=bypass; detail={detail}"
+
+
+def page_cache_control(
+    policy: CachePolicy,
+    status: int,
+    *,
+    keepable: bool,
+    personal: bool,
+    canonical_url: bool,
+    own: str | None = None,
+    sets_cookie: bool = False,
+    varies: bool = False,
+) -> str:
+    """`Cache-Control` of a page: the response of a reader's own route (protocol, section 9).
+
+    `keepable`: nothing was purged or held while the page was made. `personal`: the page shows its caller although its
+    policy lets it serve other callers too. `canonical_url`: the page was asked for at its canonical path. `own`: the
+    `Cache-Control` that the route gave its response; `varies`: the route gave it a `Vary` as well.
+    """
+    if personal:
+        return PRIVATE_NO_STORE
+    if own is not None and not _may_be_shared(own):
+        return own
+    if status != 200 or not keepable or not canonical_url:
+        return NO_STORE
+    control = cache_control(policy)
+    if control.startswith("public"):
+        if sets_cookie or varies:
+            return PRIVATE
+        return cache_control(policy, _shared_seconds(own)) if own is not None else control
+    return control
+
+
+def _may_be_shared(control: str) -> bool:
+    return not {"no-store", "no-cache", "private"}.intersection(_directives(control))
+
+
+def _shared_seconds(control: str) -> float | None:
+    """How long a response lets shared caches keep it, if it says so."""
+    directives = _directives(control)
+    seconds = directives.get("s-maxage") or directives.get("max-age") or ""
+    return int(seconds) if seconds.isdecimal() else None
+
+
+def _directives(control: str) -> dict[str, str]:
+    pieces = (piece.strip().partition("=") for piece in control.lower().split(","))
+    return {name.strip(): value.strip(' "') for name, _, value in pieces}

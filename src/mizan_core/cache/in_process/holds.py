@@ -87,16 +87,16 @@ class InProcessHolds:
     a scope of it.
     """
 
-    def __init__(self, memory: MemoryCache, nonces: TagValues, *, seconds: float, max_age: float) -> None:
+    def __init__(self, memory: MemoryCache, values: TagValues, *, seconds: float, max_age: float) -> None:
         self._memory = memory
-        self._nonces = nonces
+        self._values = values
         self._seconds = seconds
         self._max_age = max_age
         self._held: dict[str, HeldTag] = {}
 
     def new_holder(self) -> str:
         """A name that no other hold has."""
-        return self._nonces.holder()
+        return self._values.holder()
 
     def hold(self, tags: Iterable[str], holder: str) -> None:
         """Hold these tags, beside whoever holds them already, for another while."""
@@ -113,9 +113,9 @@ class InProcessHolds:
         """Whether the whole context's entries are of this fingerprint, or there are none, and so will be."""
         cell = self._memory.cell(scope.whole)
         if cell is None:
-            nonce = self._nonces.fresh(scope.fingerprint)
-            return self._memory.put(scope.whole, nonce, sys.getsizeof(nonce), self._max_age) is not None
-        return self._nonces.made_by(cell.value, scope.fingerprint)
+            value = self._values.fresh(scope.fingerprint)
+            return self._memory.put(scope.whole, value, sys.getsizeof(value), self._max_age) is not None
+        return self._values.made_by(cell.value, scope.fingerprint)
 
     def purge(self, scopes: Iterable[PurgeScope], holder: str) -> None:
         """Purge these scopes, of which nothing is held for this holder any more."""
@@ -158,14 +158,14 @@ class InProcessHolds:
         """Purge a tag that nobody holds: another nonce does what forgetting it does, and no reader has to add one."""
         cell = self._memory.cell(scope.tag)
         if cell is not None:
-            if self._nonces.made_by(cell.value, scope.fingerprint):
-                cell.value = self._nonces.fresh(scope.fingerprint)
+            if self._values.made_by(cell.value, scope.fingerprint):
+                cell.value = self._values.fresh(scope.fingerprint)
             else:
                 self._memory.forget(scope.tag)
 
     def _is_foreign(self, scope: PurgeScope) -> bool:
         cell = self._memory.cell(scope.whole)
-        if cell is None or self._nonces.made_by(cell.value, scope.fingerprint):
+        if cell is None or self._values.made_by(cell.value, scope.fingerprint):
             return False
         return not bytes(cell.value or b"").startswith(HELD)
 
@@ -173,7 +173,7 @@ class InProcessHolds:
         cell = self._memory.cell(tag)
         if cell is None:
             return ABSENT
-        if self._nonces.made_by(cell.value, b""):
+        if self._values.made_by(cell.value, b""):
             return cell.value  # type: ignore[return-value]  # a nonce is bytes
         return None  # another engine's hold, or no nonce at all
 

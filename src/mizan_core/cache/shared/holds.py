@@ -129,12 +129,12 @@ class SharedHolds:
     """
 
     def __init__(
-        self, backend: CircuitBreaker, holds: RestoringBackend, nonces: TagValues, *, seconds: float, max_age: float
+        self, backend: CircuitBreaker, holds: RestoringBackend, values: TagValues, *, seconds: float, max_age: float
     ) -> None:
         self.owed = OwedPurges(holds)
         self._backend = backend
         self._holds = holds
-        self._nonces = nonces
+        self._values = values
         self._seconds = seconds
         self._max_age = max_age
 
@@ -152,7 +152,7 @@ class SharedHolds:
         answers = await together(
             self._holds.hold(tuple(scope.tag for scope in scopes), holder, self._seconds),
             *(
-                self._backend.set(scope.whole, self._nonces.fresh(scope.fingerprint), self._max_age, if_absent=True)
+                self._backend.set(scope.whole, self._values.fresh(scope.fingerprint), self._max_age, if_absent=True)
                 for scope in wholes
             ),
             *([self._backend.get(*(scope.whole for scope in wholes))] if wholes else ()),
@@ -200,9 +200,9 @@ class HoldsCountedHere:
     process then dies between its commit and its purge.
     """
 
-    def __init__(self, backend: CacheBackend, nonces: TagValues, seconds: float) -> None:
+    def __init__(self, backend: CacheBackend, values: TagValues, seconds: float) -> None:
         self._backend = backend
-        self._nonces = nonces
+        self._values = values
         self._seconds = seconds
         self._holders: defaultdict[str, set[str]] = defaultdict(set)
         # Counting and writing are one step, or a release could delete what a later hold has just written.
@@ -227,7 +227,7 @@ class HoldsCountedHere:
         await self.release(tags, holder)
 
     def _held(self) -> bytes:
-        return HELD + self._nonces.holder().encode("ascii")
+        return HELD + self._values.holder().encode("ascii")
 
     def _others_hold(self, tag: str, holder: str) -> bool:
         holders = self._holders[tag]
