@@ -2,13 +2,17 @@
 
 import ast
 import graphlib
+import re
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parent.parent / "src"
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+SOURCE = ROOT / "src"
 
 # Rules 1 to 5: the importer, and what it leaves alone.
 FORBIDDEN = [
@@ -147,3 +151,86 @@ def test_imports_inside_of_functions_and_of_relative_modules_are_seen() -> None:
     tree = ast.parse("def f():\n    from ..errors import X\n    from . import memory\n    import a.b\n")
     found = list(imports("mizan_core.cache.backends", tree, is_package=True))
     assert found == ["mizan_core.cache.errors", "mizan_core.cache.backends.memory", "a.b"]
+
+
+PRIVATE = re.compile(r"_(?!_)\w+")
+
+# Calls that reach an attribute by its name in a string.
+BY_NAME = {"setattr", "getattr", "delattr", "hasattr", "patch", "object"}
+
+# Names with an underscore that the standard library documents.
+DOCUMENTED = {"_replace", "_asdict", "_fields", "_make", "_exit"}
+
+# Privates that a test reaches although they are not of its room, and why.
+REACHED = {
+    ("cache/inside.py", "_cache"): "an enumeration compares what is under way, which no backend shows",
+    ("cache/stepping.py", "_ready"): "asyncio tells in no other way that nothing is left to run",
+    ("virtual_time.py", "_selector"): "asyncio has no public way to let the time of a loop pass",
+}
+
+
+def room_of_test(path: Path) -> str:
+    """The folder below tests/, which has the name of the room; "" for tests of modules outside of all rooms."""
+    parts = path.relative_to(TESTS).parts
+    return parts[0] if len(parts) > 1 else ""
+
+
+def room_of_source(path: Path) -> str:
+    """The folder below a package or below examples/, or the file `mizan_asgi/client.py`; "" for a module in none."""
+    _, *inside = path.relative_to(SOURCE if SOURCE in path.parents else ROOT).with_suffix("").parts
+    return inside[0] if len(inside) > 1 or inside == ["client"] else ""
+
+
+def names_of(tree: ast.AST, *, assigned_to_others: bool) -> set[str]:
+    """The names that a module defines, with attributes set on `self`; `assigned_to_others`: set on any object."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, ast.Store)
+            and (assigned_to_others or ast.unparse(node.value) in ("self", "cls"))
+        ):
+            found.add(node.attr)
+    return found
+
+
+def privates_reached(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and name of each private that a module imports or reaches on an object, also by a string."""
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Attribute):
+            names = [node.attr]
+        elif isinstance(node, ast.ImportFrom):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in BY_NAME:
+            strings = [one.value for one in node.args if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+            names = [one.rpartition(".")[2] for one in strings]
+        yield from ((node.lineno, name) for name in names if PRIVATE.fullmatch(name))
+
+
+def test_no_test_reaches_a_private_of_another_room() -> None:
+    own: dict[str, set[str]] = defaultdict(set)
+    for path in (*SOURCE.rglob("*.py"), *(ROOT / "examples").rglob("*.py")):
+        own[room_of_source(path)] |= names_of(ast.parse(path.read_text(encoding="utf-8")), assigned_to_others=True)
+    broken, used = [], set()
+    for path in sorted(TESTS.rglob("*.py")):
+        tree, place = ast.parse(path.read_text(encoding="utf-8")), path.relative_to(TESTS).as_posix()
+        allowed = DOCUMENTED | own[room_of_test(path)] | names_of(tree, assigned_to_others=False)
+        reached = [(line, name) for line, name in privates_reached(tree) if name not in allowed]
+        used |= {(place, name) for _, name in reached} & REACHED.keys()
+        broken += [f"{place}:{line} reaches {name}" for line, name in reached if (place, name) not in REACHED]
+    assert broken == []
+    assert used == REACHED.keys(), "an exception that nothing needs"
+
+
+def test_a_private_is_found_in_imports_attributes_and_strings() -> None:
+    tree = ast.parse(
+        "from mizan_core.cache.slots import _a\n"
+        "engine._b._c.run(self._d)\n"
+        "patch.setattr(module, '_e', 1); patch.setattr('module._f', 1); object.__new__(x)\n"
+    )
+    assert {name for _, name in privates_reached(tree)} == {"_a", "_b", "_c", "_d", "_e", "_f"}

@@ -340,7 +340,7 @@ def test_a_cancelled_mutation_leaves_no_holder_behind() -> None:
         backend.stuck = True
         calling = asyncio.create_task(engine.call("write", {}))
         await waiting.wait()
-        (mutation,) = engine._mutations._tasks._running.values()
+        (mutation,) = asyncio.all_tasks() - {asyncio.current_task(), calling}
         mutation.cancel()
         backend.stuck = False
         with pytest.raises(asyncio.CancelledError):

@@ -20,9 +20,10 @@ from mizan_core import ANONYMOUS, Conflict, Context, Engine, MemoryCache, build,
 from mizan_core.cache.bundle_cache import BundleCache
 from mizan_core.cache.shared.breaker import HoldingCircuitBreaker
 from mizan_core.testing.safeguards import without
-from tests.holding_cache import HoldingCache, holders
-from tests.interleaving import Exploration, Outcome, Outcomes, explore
-from tests.processes import Asked, Machine, Process, Turn, me, taken_out
+from tests.cache.holding_cache import HoldingCache, holders
+from tests.cache.inside import bundle_cache_of
+from tests.cache.interleaving import Exploration, Outcome, Outcomes, explore
+from tests.cache.processes import Asked, Machine, Process, Turn, me, taken_out
 
 pytestmark = pytest.mark.timeout(300)  # a slow machine takes its time over a million steps
 
@@ -245,7 +246,7 @@ class Site(Process):
 
     def inside(self) -> object:
         """The computations under way, and by whom those are waited for of which nothing may be stored."""
-        cache = self.engine._cache
+        cache = bundle_cache_of(self.engine)
         flights = sorted((key, flight.stamps) for key, flight in cache._flights.items())
         turns = [(_waiting(turn), _waiting(turn.following)) for turn in cache._turns._running.values()]
         return tuple(flights), tuple(turns)

@@ -13,7 +13,8 @@ import pytest
 
 from mizan_core import ANONYMOUS, Arg, Bundle, Context, Engine, Identity, Me, Result, build, client, invalidate
 from mizan_core.engine.engine import ended_of
-from tests.stepping import SteppedCache, Steps, Tokens, actor, explore
+from tests.cache.inside import bundle_cache_of
+from tests.cache.stepping import SteppedCache, Steps, Tokens, actor, explore
 
 pytestmark = pytest.mark.timeout(300)  # a slow machine takes its time over thousands of runs
 
@@ -180,7 +181,7 @@ def stepped(cache: SteppedCache) -> Engine:
 
 def flights_of(engine: Engine) -> object:
     """The computations under way, and who waits for those that nothing stores: state that no backend shows."""
-    cache = engine._cache
+    cache = bundle_cache_of(engine)
     turns = [(key, waiting_for(turn), waiting_for(turn.following)) for key, turn in cache._turns._running.items()]
     return sorted((key, flight.stamps) for key, flight in cache._flights.items()), sorted(turns)
 

@@ -17,8 +17,8 @@ from mizan_core.cache.slots import Slot
 from mizan_core.cache.tags import PurgeScope
 from mizan_core.testing.safeguards import SAFEGUARDS, without
 from tests.cache.holding import purge
-from tests.holding_cache import HoldingCache
-from tests.stepping import settled
+from tests.cache.holding_cache import HoldingCache
+from tests.cache.stepping import settled
 
 ME = b"me......"
 TAG = "tag:user:whole"

@@ -1,5 +1,6 @@
 """What the tests of the engine are made of: engines over a memory cache, a clock, two callers, and caches that fail."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,12 @@ class Clock:
 def engine_of(*functions: Callable[..., Any], **options: Any) -> Engine:
     options.setdefault("cache", MemoryCache())
     return Engine(build(functions), **options)
+
+
+def mutation_task(caller: "asyncio.Task[Any]") -> "asyncio.Task[Any]":
+    """The task of the one mutation that runs, which outlives its caller."""
+    (mutation,) = asyncio.all_tasks() - {asyncio.current_task(), caller}
+    return mutation
 
 
 class Elsewhere(MemoryCache):

@@ -9,13 +9,10 @@ from typing import Any
 
 import pytest
 
-from mizan_core import Context, DeclarationError, Engine, Identity, MemoryCache, build, client
+from mizan_core import Context, DeclarationError, Engine, Identity, client
 from mizan_core.errors import TimedOut
+from tests.engine.engines import engine_of
 from tests.virtual_time import VirtualTimeLoop, run
-
-
-def engine_of(*functions: Callable[..., Any], **options: Any) -> Engine:
-    return Engine(build(functions), cache=MemoryCache(), **options)
 
 
 def now() -> float:

@@ -16,7 +16,7 @@ from mizan_core import (
     client,
     invalidate,
 )
-from tests.engine.engines import Elsewhere, engine_of
+from tests.engine.engines import Elsewhere, engine_of, mutation_task
 from tests.virtual_time import run
 
 
@@ -39,8 +39,7 @@ class TestNaming:
             await engine.fetch("page", {})
             caller = asyncio.create_task(engine.call("write", {}))
             await begun.wait()
-            (task,) = engine._mutations._tasks._running.values()
-            task.cancel()
+            mutation_task(caller).cancel()
             with pytest.raises(asyncio.CancelledError):
                 await caller
             assert (await engine.fetch("page", {})).status == "miss"

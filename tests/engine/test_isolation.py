@@ -10,15 +10,12 @@ from typing import Any
 
 import pytest
 
-from mizan_core import Context, DeclarationError, Engine, Identity, MemoryCache, build, client
+from mizan_core import Context, DeclarationError, Engine, Identity, client
+from tests.engine.engines import engine_of
 from tests.virtual_time import run
 
 current_user: ContextVar[str] = ContextVar("current_user", default="nobody")
 trace: ContextVar[str] = ContextVar("trace")
-
-
-def engine_of(*functions: Callable[..., Any], **options: Any) -> Engine:
-    return Engine(build(functions), cache=MemoryCache(), **options)
 
 
 def seen_by(*, sync: bool = False, **declared: Any) -> Callable[..., Any]:

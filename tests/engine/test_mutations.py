@@ -22,7 +22,7 @@ from mizan_core import (
     invalidate,
 )
 from mizan_core.engine.engine import ended_of
-from tests.engine.engines import ANN, BOB, engine_of
+from tests.engine.engines import ANN, BOB, engine_of, mutation_task
 from tests.virtual_time import run
 from tests.world import Profile, World
 
@@ -172,7 +172,7 @@ class TestMutations:
             await engine.fetch("page", {})
             caller = asyncio.create_task(engine.call("write", {}))
             await asyncio.to_thread(begun.wait)
-            (mutation,) = engine._mutations._tasks._running.values()
+            mutation = mutation_task(caller)
             mutation.cancel()
             await asyncio.sleep(0.01)
             assert not mutation.done()
@@ -206,7 +206,7 @@ class TestMutations:
             caller.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await caller
-            (mutation,) = engine._mutations._tasks._running.values()
+            mutation = mutation_task(caller)
             if is_cancelled:
                 mutation.cancel()
             go_on.set()
@@ -234,7 +234,7 @@ class TestMutations:
             await engine.fetch("page", {})
             caller = asyncio.create_task(engine.call("write", {}))
             await begun.wait()
-            (mutation,) = engine._mutations._tasks._running.values()
+            mutation = mutation_task(caller)
             mutation.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await caller
@@ -422,7 +422,7 @@ class TestMutations:
             assert len(cache) > 100
             await asyncio.gather(engine.invalidate("user"), engine.invalidate("user"))
             await engine.aclose()
-            assert not [key for key in cache._entries if key.startswith("ctx:user:")]
+            assert await cache.delete_by_prefix("ctx:user:") == 0
 
         run(story)
 

@@ -27,7 +27,7 @@ from mizan_core.engine.refresh import refresh
 from mizan_core.protocol.bodies import call_body
 from mizan_core.protocol.invalidation import touches
 from mizan_core.protocol.mounted import read_mounted
-from tests.holding_cache import HoldingCache
+from tests.cache.holding_cache import HoldingCache
 
 ARTICLES = Context("articles", scopes=[("tag",), ("author", "tag")])
 TAKEN = ("self", "affected", "params", "context", "function", "name", "body", "cls")

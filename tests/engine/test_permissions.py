@@ -7,17 +7,14 @@ from typing import Any
 
 import pytest
 
-from mizan_core import DeclarationError, Engine, Identity, MemoryCache, build, client, permission_key
+from mizan_core import DeclarationError, Engine, Identity, client, permission_key
 from mizan_core.engine.engine import Via, ended_of
+from tests.engine.engines import engine_of
 
 STORED = frozenset({"read", "write"})
 SESSION = Identity("ada", permissions=STORED)
 TOKEN = Identity("ada", permissions=None, permission_key=permission_key(SESSION), by_token=True)
 OLD_TOKEN = Identity("ada", permissions=None, permission_key=permission_key(Identity("ada")), by_token=True)
-
-
-def engine_of(*functions: Callable[..., Any], **options: Any) -> Engine:
-    return Engine(build(functions), cache=MemoryCache(), **options)
 
 
 class Loader:

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from mizan_core import ANONYMOUS, Arg, Conflict, Context, Engine, Identity, MemoryCache, NotFound, build, client
+from mizan_core import ANONYMOUS, Arg, Conflict, Context, Engine, Identity, NotFound, client
 from mizan_core.engine.answers import Page
 from mizan_core.engine.privacy import Notice, watch_identity
 from mizan_core.errors import Unauthorized
 from mizan_core.protocol.cache_policy import CachePolicy, Never, Per, Seconds, UntilPurged
+from tests.engine.engines import engine_of
 from tests.virtual_time import run
 
 PUBLIC = "public, max-age=0, must-revalidate, s-maxage=31536000"
@@ -49,10 +50,6 @@ class HtmlPage:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         raise NotImplementedError
-
-
-def engine_of(*functions: Callable[..., Any], **options: Any) -> Engine:
-    return Engine(build(functions), cache=MemoryCache(), **options)
 
 
 def test_who_joined_a_personal_computation_computes_its_own(caplog: pytest.LogCaptureFixture) -> None:

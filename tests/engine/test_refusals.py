@@ -28,7 +28,7 @@ from mizan_core.cache.tags import PurgeScope
 from mizan_core.engine.engine import ended_of
 from mizan_core.testing.redis_server import RedisServer
 from tests.cache.holding import begin, purge
-from tests.holding_cache import HoldingCache
+from tests.cache.holding_cache import HoldingCache
 
 SECRET = "s" * 32
 ORDERS = Context("orders")

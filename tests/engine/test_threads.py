@@ -8,11 +8,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from mizan_core import Context, Engine, MemoryCache, Unavailable, build, client
-
-
-def engine_of(*functions: Callable[..., Any], **options: Any) -> Engine:
-    return Engine(build(functions), cache=MemoryCache(), **options)
+from mizan_core import Context, Engine, Unavailable, client
+from tests.engine.engines import engine_of
 
 
 class Line(BaseModel):

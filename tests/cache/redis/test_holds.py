@@ -13,8 +13,8 @@ from mizan_core.cache.backends.redis import RedisCache
 from mizan_core.cache.backends.redis_scripts import MAXIMUM_HOLDERS
 from mizan_core.testing.redis_server import RedisServer, redis_server
 from mizan_core.testing.safeguards import without
+from tests.cache.holding_cache import HoldingCache
 from tests.cache.redis.caches import SECRET, patient, run
-from tests.holding_cache import HoldingCache
 from tests.world import World
 
 

@@ -14,7 +14,7 @@ from pydantic_core import core_schema
 from typing_extensions import TypedDict
 
 from mizan_core import Engine, build, client
-from tests.holding_cache import HoldingCache
+from tests.cache.holding_cache import HoldingCache
 
 SECRET = "a secret of at least thirty-two bytes"
 

@@ -18,6 +18,8 @@ from enum import Enum, auto
 from itertools import count
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
+from tests.cache.stepping import settled
+
 T = TypeVar("T")
 Nonces: TypeAlias = tuple[int, ...]
 
@@ -169,11 +171,11 @@ class Process:
         self._over = True
         for one in (*(answer for _, answer in self._waiting), *(task for _, task in self._actors)):
             one.cancel()
-        await _settle()
+        await settled()
 
     async def _go_on(self) -> None:
         """Until it does nothing but wait. Raises what one of its actors raises."""
-        await _settle()
+        await settled()
         for actor, task in self._actors:
             assert not task.cancelled(), f"{actor.name} was cancelled"
             if task.done():
@@ -184,13 +186,6 @@ class Process:
 
     def _busy(self) -> list[Actor]:
         return [actor for actor, task in self._actors if not task.done()]
-
-
-async def _settle() -> None:
-    """Until nothing is left to run but what waits for an answer."""
-    ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]  # the only way to see that it is empty
-    while ready:
-        await asyncio.sleep(0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

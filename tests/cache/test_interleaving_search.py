@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.interleaving import Explored, Outcome, explore
-from tests.processes import Asked, Machine, Process, Turn, me
+from tests.cache.interleaving import Explored, Outcome, explore
+from tests.cache.processes import Asked, Machine, Process, Turn, me
 
 Work = Callable[["One"], Awaitable[None]]
 

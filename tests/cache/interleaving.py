@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, NamedTuple, TypeAlias
 
-from tests.processes import DEAD, Asked, Machine, Nonces, Standing, Turn, filled_in, taken_out
+from tests.cache.processes import DEAD, Asked, Machine, Nonces, Standing, Turn, filled_in, taken_out
 
 # In a state nonces have low numbers; before it is seen which, new ones get theirs from here on.
 _NEW = 1_000
