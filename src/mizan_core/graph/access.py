@@ -21,7 +21,7 @@ _STARS = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 @dataclass(frozen=True, slots=True)
 class Anyone:
-    """No `auth`."""
+    """No `auth`: no guard."""
 
 
 @dataclass(frozen=True, slots=True)

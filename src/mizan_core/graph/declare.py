@@ -1,7 +1,7 @@
-"""`@client` marks a function and returns it, a mutation in a thin wrapper: nothing registers at import.
+"""`@client` and its options: a `Declaration` noted on the function. Nothing is registered at import.
 
-What can be seen to be wrong in a declaration by itself is refused here; what takes the other functions to see is
-refused by `build`.
+A defect of one declaration is raised here, at the decorator. A defect that shows only beside other functions is
+reported by `build`.
 """
 
 import inspect
@@ -52,12 +52,12 @@ Binding: TypeAlias = Arg | Result | CallerId
 
 @dataclass(frozen=True, slots=True)
 class ByName:
-    """Narrowed by the arguments whose names are parameters of the context."""
+    """Narrowed by the arguments that have the name and the type of a parameter of the context."""
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Narrowed by these bindings and nothing else."""
+    """Narrowed by exactly these bindings."""
 
     bindings: tuple[tuple[str, Binding], ...]
 
@@ -69,7 +69,7 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class ByBody:
-    """Narrowed by what the function's body names with `invalidate`."""
+    """Narrowed by the scopes that the function's body names with `invalidate`."""
 
 
 Narrowing: TypeAlias = ByName | Where | Whole | ByBody
@@ -77,7 +77,10 @@ Narrowing: TypeAlias = ByName | Where | Whole | ByBody
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One member of `affects`: a context, or a reader where no context is called so. `reader`: it must be a reader."""
+    """One member of `affects`: the name of a context, or of a reader if there is no such context.
+
+    `reader`: it is the name of a reader even if a context has the same name.
+    """
 
     name: str
     narrowing: Narrowing = ByName()
@@ -88,8 +91,8 @@ class Target:
 class Context:
     """A named group of readers that are fetched together.
 
-    `scopes` lists further sets of parameters that function bodies narrow by, so that the origin purges by them
-    exactly. `concurrent` lets the readers of a bundle run side by side instead of one after the other.
+    `scopes`: sets of parameters by which function bodies narrow it, so that the origin can purge exactly by them.
+    `concurrent`: the readers of a bundle run side by side instead of one after the other.
     """
 
     name: str
@@ -110,7 +113,7 @@ class Context:
         object.__setattr__(self, "concurrent", bool(concurrent))
 
     def where(self, /, **bindings: Binding) -> Target:
-        """This context, narrowed by exactly these bindings: parameter name to `Arg`, `Result` or `Me`."""
+        """This context, narrowed by exactly these bindings of parameters to `Arg`, `Result` or `Me`."""
         if not bindings:
             raise DeclarationError(f"Context {self.name!r}: where() without a binding narrows nothing; use whole().")
         for parameter, binding in bindings.items():
@@ -121,11 +124,11 @@ class Context:
         return Target(self.name, Where(tuple(sorted(bindings.items()))))
 
     def whole(self) -> Target:
-        """All of this context, whatever the arguments are called."""
+        """All of this context, even if arguments have the names of its parameters."""
         return Target(self.name, Whole())
 
     def by_body(self) -> Target:
-        """This context, narrowed by what the body names with `invalidate`; all of it if the body names nothing."""
+        """This context, narrowed by the scopes that the body names with `invalidate`; all of it if it names none."""
         return Target(self.name, ByBody())
 
 
@@ -134,7 +137,7 @@ Affected: TypeAlias = Context | Target | str | Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """Everything that one `@client` says. `marked` is what it returned: the function, or what stands for it."""
+    """The options of one `@client`, read and checked. `marked`: its result, the function or a wrapper around it."""
 
     name: str
     function: Callable[..., Any]
@@ -148,10 +151,11 @@ class Declaration:
     rev: int
     lifetime: Lifetime
     per: Per | None
-    signature: Signature | None  # None where an annotation names something that is defined further down
+    signature: Signature | None  # None if an annotation cannot be resolved yet
 
     @property
     def route_parameters(self) -> tuple[str, ...]:
+        """The names of the path parameters of the route."""
         return route_parameters(self.route or "")
 
 
@@ -192,8 +196,8 @@ def client(
 ) -> F | Callable[[F], F]:
     """Mark a function that clients may call: a reader (`context`), a mutation (`affects`), or neither.
 
-    Bound methods, partials and callable objects are functions too. A mutation that another function's body calls adds
-    what it makes stale to that function's answer.
+    The function may be a bound method, a partial or a callable object. If the body of a function calls a mutation, the
+    function's answer also names what the mutation makes stale.
 
     `auth`: True, "staff", "superuser", or a callable that is given the `Identity` and, by name, arguments. `private`:
     not for clients. `route` and `methods`: the function's own URL. `rev`, `cache` (True, False, or seconds) and `per`
@@ -220,27 +224,26 @@ def client(
                 rev=_read_rev(rev),
                 lifetime=read_lifetime(cache),
                 per=read_per(per),
-                # The caller's names are where a function that is defined inside another finds its annotations.
+                # A function that is defined inside another one finds the names in its annotations in that one's frame.
                 local_names=sys._getframe(1 if called_with_options else 2).f_locals,  # noqa: SLF001
             )
         except DeclarationError as error:
             raise DeclarationError(f"{shown}: {error}") from None
         setattr(marked, MARK, declaration)
-        return marked  # type: ignore[no-any-return]  # it has the signature of the function
+        return marked  # type: ignore[no-any-return]  # it has the signature of `function`
 
     called_with_options = function is None
     return mark if function is None else mark(function)
 
 
 def declaration_of(function: object) -> Declaration | None:
-    """What `@client` noted on a function, or None."""
-    # Without asking the object itself: a module may hold one that raises at any question.
+    """The declaration on a function, or None. Takes any object, also one that raises when its attributes are read."""
     found = inspect.getattr_static(function, MARK, None)
     return found if isinstance(found, Declaration) else None
 
 
 def check_signature(declaration: Declaration, signature: Signature) -> Iterable[str]:
-    """What is wrong between a declaration and its signature, a sentence each."""
+    """The defects of a declaration that its signature shows, a sentence each."""
     if signature.is_view and declaration.route is None:
         yield "a function that returns a web response needs a route; give it route='/...'"
     if not signature.is_view and signature.has_view_member:
@@ -255,7 +258,7 @@ def check_signature(declaration: Declaration, signature: Signature) -> Iterable[
 
 
 def _marked(function: Callable[..., Any], *, changes: bool) -> Callable[..., Any]:
-    """What carries the mark: the function itself, where it is one that changes nothing."""
+    """The object to mark: the function, or a wrapper around a mutation or around a callable that is no function."""
     if declaration_of(function) is not None:
         raise DeclarationError("it is marked with @client already; say everything in one @client.")
     if changes:
@@ -320,7 +323,7 @@ def _declare(
 def _signature_so_far(function: Callable[..., Any], local_names: dict[str, Any]) -> Signature | None:
     try:
         return read_signature(function, local_names)
-    except NameError:  # `build` looks again when everything is defined
+    except NameError:  # `build` reads it again, when all names are defined
         return None
 
 
@@ -352,7 +355,7 @@ def _read_affects(affects: object) -> tuple[Target, ...]:
     if not members:
         raise DeclarationError("affects=[] names nothing; leave it out if the function changes nothing.")
     targets = [target_of(member) for member in members]
-    if isinstance(affects, set | frozenset):  # it has no order of its own, and headers and manifests have to have one
+    if isinstance(affects, set | frozenset):  # headers and manifests need an order that is the same in every process
         targets.sort(key=repr)
     return tuple(targets)
 

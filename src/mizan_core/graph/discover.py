@@ -1,4 +1,4 @@
-"""Finding the marked functions of a package."""
+"""Finds the marked functions of a package, or of one module, and builds them."""
 
 import importlib
 import pkgutil
@@ -14,7 +14,7 @@ from .model import Graph
 
 
 def discover(package: str) -> Graph:
-    """Build the functions of every `clients` module below a package, or of the module itself.
+    """Build the marked functions of all `clients` modules below a package; for a module, those of the module.
 
     Import errors of those modules pass through. A package without any marked function is a `GraphError`.
     """
@@ -32,6 +32,7 @@ def discover(package: str) -> Graph:
 
 
 def _client_modules(package: ModuleType) -> Iterator[ModuleType]:
+    """The modules below a package with `clients` in their path; all of them, if the package is called `clients`."""
     itself = package.__name__.rpartition(".")[2] == "clients"
     if itself:
         yield package
@@ -41,7 +42,10 @@ def _client_modules(package: ModuleType) -> Iterator[ModuleType]:
 
 
 def _names_below(folders: Sequence[str], prefix: str) -> Iterator[str]:
-    """The modules below a package, without importing any: `pkgutil.walk_packages` would, and hides those that fail."""
+    """The names of all modules below a package; imports none.
+
+    `pkgutil.walk_packages` imports packages, and passes over those that fail.
+    """
     for found in pkgutil.iter_modules(folders, prefix):
         yield found.name
         if found.ispkg:

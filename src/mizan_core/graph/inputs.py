@@ -1,4 +1,8 @@
-"""Types of arguments and parameters, compiled once: what they accept, and what a URL can spell of them."""
+"""Inputs of functions and parameters of contexts, compiled to Pydantic validators.
+
+Values come as JSON, or as texts of a URL or a form, which spell every type as text. A `Parameter` also tells which
+values an argument narrows by.
+"""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,24 +22,24 @@ from .types.json_types import Kinds, kinds_of
 from .types.round_trip import RoundTrip, round_trip_of
 from .types.texts import for_texts, for_texts_of, needs_json, partial
 
-# A problem document lists at most this many errors: it is for reading, and its size is the sender's to choose.
+# A problem document lists at most so many errors: people read it, and a sender chooses how many there are.
 MAXIMUM_ERRORS = 32
-# To list so many errors takes much longer than to find them.
+# Listing more errors than this takes much longer than finding them.
 _LISTED_ERRORS = 1000
-# A location repeats names that the caller made up; this much of one is enough to find it.
+# A location repeats names that the caller made up, cut off at a length by which they can be told apart.
 MAXIMUM_LOCATION_LENGTH = 64
 
-# Messages of our own where Pydantic's repeat what was sent, which a problem document must not (protocol, section 10).
+# Replacements for messages of Pydantic that repeat the input: a problem document must not (protocol, section 10).
 _WITHOUT_INPUT = {
     "union_tag_invalid": "Input names none of the alternatives",
     "uuid_parsing": "Input should be a valid UUID",
 }
 
-# What is raised for a default that is not of its parameter's type, or has no canonical text.
+# The errors of a default that is not of its parameter's type, or has no canonical text.
 MISFIT = (ValidationError, InvalidValue)
 
-# Core schemas whose validation depends on the value alone, so that a value once found valid stays so. Not among them:
-# functions of the developer's, and dates that have to lie in the past or the future.
+# Core schemas that give the same result for the same value at any time. Validators of the developer's may not, and
+# neither do dates that have to lie in the past or the future.
 _PURE = frozenset(
     {
         *("typed-dict", "typed-dict-field", "nullable", "union", "literal", "enum", "list", "set", "frozenset"),
@@ -44,9 +48,9 @@ _PURE = frozenset(
 )
 _IMPURE_SETTINGS = frozenset({"now_op", "missing", "default_factory", "strict_function"})
 
-# A list argument with more members than this does not narrow: how long it takes to look at them is the sender's choice.
+# A list argument with more members does not narrow: a sender chooses its length, and so the time to read it.
 MAXIMUM_MEMBERS = 4096
-# More fields than any form of a person, few enough to parse without being noticed. No URL spells a longer list.
+# More fields than a form has that a person fills in, and few enough to parse fast. No URL spells a longer list.
 MAXIMUM_FIELDS = 1000
 _COLLECTIONS = (list, tuple, set, frozenset)
 
@@ -68,18 +72,18 @@ Given: TypeAlias = Mapping[str, object] | Pairs | Mixed
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Compiled:
-    """One input with its validator. `default_text` is None where the default is null or there is none."""
+    """One input of a function, with its validator. `default_text`: None if there is no default, or null is it."""
 
     input: Input
     adapter: TypeAdapter[Any]
     kinds: Kinds
     default_text: str | None
-    round_trip: RoundTrip | None = None  # None where the texts of all values come back as these
+    round_trip: RoundTrip | None = None  # None if every value comes back from its text
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parameter:
-    """A parameter of a context. `default_text` is None where the default is null or there is none."""
+    """A parameter of a context. `default_text`: None if there is no default, or null is it."""
 
     name: str
     annotation: Any
@@ -88,13 +92,12 @@ class Parameter:
     required: bool
     default_text: str | None = None
     round_trip: RoundTrip | None = None  # as for an input
-    # Whether it says which thing a bundle is about: no reader has a default for it, and none takes null.
+    # It identifies the thing that a bundle is about: no reader has a default for it, and none takes null.
     is_name: bool = False
 
-    # The value of what a URL, or somebody who invalidates, says of it: of texts, and of JSON that is no strict value.
-    read: Callable[[object], Any] = field(init=False, repr=False)
-    is_plain_int: bool = field(init=False)  # every integer is a value of it, and stays what it is
-    is_pure: bool = field(init=False)  # the same value always fits or does not, and stands for the same
+    read: Callable[[object], Any] = field(init=False, repr=False)  # validates a text, or JSON in lax mode
+    is_plain_int: bool = field(init=False)  # every integer is a value of it, and validation leaves it unchanged
+    is_pure: bool = field(init=False)  # validation gives the same result for the same value at any time
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "read", _reading(self.adapter))
@@ -106,11 +109,11 @@ class Parameter:
         return self.kinds.is_list
 
     def choices(self, value: object, *, at_most: int, as_is: bool = False) -> list[Json]:
-        """The distinct values that a value stands for, in this type, as JSON: one, or one for each member of a list.
+        """The values of this parameter that an argument narrows by, as JSON: itself, or the distinct members of a list.
 
-        `as_is`: the value has this type already, and validating it again could make another value of it. None at all
-        where the value does not narrow: it is null, it or a member of it does not fit or does not come back from a
-        URL, or there are no members, more than `at_most` different ones, or more than `MAXIMUM_MEMBERS` altogether.
+        `as_is`: the value was validated as this type, and validating it again could change it. Empty if the value does
+        not narrow: it is null; it or a member is not of this type, or does not come back from its text in a URL; it has
+        no members, more than `at_most` distinct ones, or more than `MAXIMUM_MEMBERS` altogether.
         """
         if type(value) is int and self.is_plain_int:
             return [value]
@@ -121,18 +124,18 @@ class Parameter:
             for member in self._members(value, as_is=as_is and self.round_trip is not None):
                 fitting = member if as_is else self.read(member)
                 brought = jsonable(fitting if self.round_trip is None else self.round_trip.of(fitting))
-                distinct[canonical(brought).encode()] = brought  # encoded, as a header needs it to be
+                distinct[canonical(brought).encode()] = brought  # raises for a text that no header could spell
                 if brought is None or len(distinct) > at_most:
                     return []
-        except Exception:  # noqa: BLE001  # a type may have a validator of the developer's, and a purge cannot fail on it
+        except Exception:  # noqa: BLE001  # a validator of the developer's may raise anything, and a purge cannot fail
             return []
         return list(distinct.values())
 
     def _members(self, value: object, *, as_is: bool) -> Iterator[object]:
-        """The value itself, or each member of a list once: as it is, or as JSON.
+        """The value itself, or the members of a list without repeats: unchanged if `as_is`, as JSON otherwise.
 
-        Raises ValueError for what does not narrow. Members are told apart by their texts: a sender can choose numbers
-        that have one hash.
+        Raises ValueError for a value that does not narrow. Members are compared by their texts, since a sender can
+        choose numbers with equal hashes.
         """
         if isinstance(value, _COLLECTIONS) and len(value) > (MAXIMUM_FIELDS if self.is_list else MAXIMUM_MEMBERS):
             raise ValueError("Too many members.")
@@ -142,11 +145,11 @@ class Parameter:
             return
         known: set[tuple[type, str]] = set()
         members: Iterable[Any] = plain
-        if as_is:  # a set has no order that is the same in every process
+        if as_is:  # the order of a set is not the same in every process
             members = value if isinstance(value, list | tuple) else sorted(cast(Iterable[Any], value), key=canonical)
         for member in members:
             if isinstance(member, list | dict):
-                raise ValueError("A member is a list or an object.")  # noqa: TRY004  # as for what does not fit
+                raise ValueError("A member is a list or an object.")  # noqa: TRY004  # as for any value that does not fit
             spelled = type(member), canonical(member)
             if spelled not in known:
                 known.add(spelled)
@@ -155,17 +158,17 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Validator:
-    """Validates a set of named values, all at once. Unknown names are refused, and so is not-a-number."""
+    """Validates named values, all at once. Refuses unknown names and not-a-number."""
 
-    root: str  # what `loc` starts with
+    root: str  # the first part of every `loc`
     names: frozenset[str]
     lists: frozenset[str]
     adapter: TypeAdapter[dict[str, Any]] = field(repr=False)
-    is_pure: bool  # whether the same values are valid at any time, and stand for the same
+    is_pure: bool  # validation gives the same result for the same values at any time
     required: frozenset[str]
     _validate: _Validate = field(init=False, repr=False)
     _validate_texts: _Validate = field(init=False, repr=False)
-    # What is there of texts and of values, where texts are read in a way of their own.
+    # Validators of texts and of JSON values that require no name; None where one validator reads both.
     _partly: tuple[_Validate, _Validate] | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -185,7 +188,7 @@ class Validator:
             object.__setattr__(self, name, fact)
 
     def validate(self, given: Given) -> dict[str, Any]:
-        """The values that were given, in their declared types. Raises `InvalidInput`."""
+        """The values in their declared types; defaults are not filled in. Raises `InvalidInput`."""
         try:
             if isinstance(given, Pairs):
                 return self._validate_texts(self.collect(given))
@@ -194,7 +197,7 @@ class Validator:
             return self._validate(given if type(given) is dict else dict(given))
         except ValidationError as error:
             raise self._refusal(_errors_of(error)) from None
-        except (OverflowError, RecursionError):  # a timedelta of more days than there can be, a pattern too deep
+        except (OverflowError, RecursionError):  # a timedelta of too many days, JSON that is nested too deep
             raise InvalidInput("A value is beyond what its type can hold.") from None
 
     def _validate_mixed(self, texts: dict[str, object], values: Mapping[str, object]) -> dict[str, Any]:
@@ -214,7 +217,7 @@ class Validator:
         return found
 
     def refuse(self, name: str, message: str, kind: str) -> InvalidInput:
-        """The refusal of one value."""
+        """The `InvalidInput` for one value."""
         return InvalidInput(errors=[_problem((self.root, name), message, kind)])
 
     def collect(self, pairs: Pairs) -> dict[str, object]:
@@ -239,26 +242,26 @@ class Validator:
 
 
 def compile_input(one: Input) -> Compiled:
-    """Raises as `compile_type` does where the annotation cannot be validated, and one of `MISFIT` for a bad default."""
+    """One input, compiled. Raises as `compile_type` does for its annotation, and one of `MISFIT` for its default."""
     adapter = compile_type(one.annotation)
     default_text = None if one.required else text_of_default(adapter, one.default)
     return Compiled(one, adapter, kinds_of(adapter), default_text, round_trip_of(adapter.core_schema))
 
 
 def compile_type(annotation: Any) -> TypeAdapter[Any]:
-    """Raises whatever Pydantic, or a hook of the type, raises, and at once also for what is not fully defined."""
+    """The adapter of a type. Any error of Pydantic or of a hook of the type is raised here, not at the first use."""
     adapter: TypeAdapter[Any] = TypeAdapter(annotation)
-    len(adapter.core_schema)  # a schema that had to be put off is made when it is asked something
+    len(adapter.core_schema)  # Pydantic may defer the schema until it is used
     return adapter
 
 
 def same_type(first: Compiled, second: Compiled) -> bool:
-    """Whether two inputs accept the same. Equal `Field(...)`s make annotations that are not equal to Python."""
+    """Whether two inputs have one type. Python does not call annotations equal that have equal `Field(...)`s."""
     return first.input.annotation == second.input.annotation or first.adapter.core_schema == second.adapter.core_schema
 
 
 def compile_validator(root: str, inputs: Iterable[Compiled], required: frozenset[str]) -> Validator:
-    """One validator for all of them together; names outside `required` may be left out."""
+    """One validator for all inputs together; names outside `required` may be left out."""
     listed = list(inputs)
     fields: dict[str, Any] = {
         one.input.name: one.input.annotation if one.input.name in required else NotRequired[one.input.annotation]
@@ -284,14 +287,14 @@ def _reading(adapter: TypeAdapter[Any]) -> Callable[[object], Any]:
 
 
 def _validating(schema: Any, known: Any = None) -> _Validate:
-    """What validates arguments: as the JSON that they came as, where Pydantic is less strict with JSON."""
+    """A validator of arguments that were JSON: validates them as JSON where Pydantic is less strict with JSON."""
     validator: Any = known or SchemaValidator(schema)
     if not needs_json(schema):
-        return validator.validate_python  # type: ignore[no-any-return]  # it is just that
+        return validator.validate_python  # type: ignore[no-any-return]  # Pydantic has Any here
 
     def validate(values: dict[str, object]) -> dict[str, Any]:
         if _is_json(values):
-            with contextlib.suppress(PydanticSerializationError):  # half of a surrogate pair, which is in no JSON
+            with contextlib.suppress(PydanticSerializationError):  # a lone surrogate cannot be written as JSON
                 return validator.validate_json(to_json(values, inf_nan_mode="constants"))  # type: ignore[no-any-return]
         return validator.validate_python(values)  # type: ignore[no-any-return]
 

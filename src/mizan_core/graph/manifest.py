@@ -1,4 +1,4 @@
-"""What an edge needs to know, as deterministic JSON, and the URLs that follow from it (protocol, section 12)."""
+"""The manifest for edges, as deterministic JSON, and the URLs that an edge purges by it (protocol, section 12)."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from .signature import sent_names
 
 VERSION = 1
 
-# Parameters of these names say that a context is about one user even where everyone may see it.
+# A context with a parameter of such a name is about one user, even if its bundles are for everyone.
 _USER_PARAMETERS = frozenset({"user", "user_id", "owner_id", "account_id"})
 
 
@@ -25,9 +25,9 @@ def build_manifest(
     base_url: str = "/api/mizan",
     page_routes: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
-    """The manifest. `page_routes` adds, by context, pages of the host application that show it.
+    """The manifest. `page_routes`: for each context the routes of pages of the host application that show it.
 
-    Raises `DeclarationError` where `page_routes` names a context that the graph does not have.
+    Raises `DeclarationError` for a context in `page_routes` that is not in the graph.
     """
     base = base_url.rstrip("/")
     added = page_routes or {}
@@ -53,15 +53,15 @@ def manifest_json(
     base_url: str = "/api/mizan",
     page_routes: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
-    """The manifest as it is written to a file: sorted, two-space indent, a line break at the end."""
+    """The manifest as the text of a file: keys sorted, indented by two spaces, with a line break at the end."""
     manifest = build_manifest(graph, base_url=base_url, page_routes=page_routes)
     return json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def urls_to_purge(manifest: Mapping[str, Any], invalidations: Iterable[Invalidation]) -> list[str]:
-    """The URLs that an edge forgets, without repeats; in a pattern, `*` stands for any text.
+    """The URLs that an edge has to purge, without repeats. `*` in a URL stands for any text.
 
-    A context that the manifest does not know has its endpoint purged as a pattern: too wide costs a refetch.
+    A context that is not in the manifest is purged by a pattern of its endpoint: a purge too wide costs a refetch.
     """
     urls: dict[str, None] = {}
     for invalidation in invalidations:
@@ -106,7 +106,7 @@ def _by_name(functions: Iterable[Function]) -> list[Function]:
 
 
 def _routes(readers: Iterable[Function]) -> Iterator[str]:
-    """Where edges may keep what these readers answer, pages and data alike."""
+    """The routes at which edges may keep answers of these readers, pages and data alike."""
     for reader in readers:
         if reader.declaration.route is not None and "GET" in reader.declaration.methods:
             yield reader.declaration.route
@@ -154,7 +154,7 @@ def _binding(binding: Binding, sent: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _policy_members(rev: int, lifetime: Lifetime) -> dict[str, Any]:
-    """`rev` and `cache`, where they say something."""
+    """`rev` and `cache`, if they are not the default."""
     members: dict[str, Any] = {"rev": rev} if rev else {}
     match lifetime:
         case Seconds(seconds=seconds):
@@ -165,7 +165,7 @@ def _policy_members(rev: int, lifetime: Lifetime) -> dict[str, Any]:
 
 
 def _access_members(function: Function) -> dict[str, Any]:
-    """`private`, `route` and `methods`, where they say something."""
+    """`private`, `route` and `methods`, if they are declared."""
     declaration = function.declaration
     members: dict[str, Any] = {"private": True} if declaration.private else {}
     if declaration.route is not None:
@@ -174,7 +174,7 @@ def _access_members(function: Function) -> dict[str, Any]:
 
 
 def _endpoint_url(endpoint: str, context: Mapping[str, Any], scope: Mapping[str, object]) -> str:
-    """Exact where the scope has every parameter, and so determines the canonical URL."""
+    """The canonical URL, if the scope has every parameter; otherwise a pattern."""
     if any(name not in scope for name in context["params"]):
         return f"{endpoint}*"
     texts = texts_of({name: scope[name] for name in context["params"]})
@@ -185,5 +185,5 @@ def _endpoint_url(endpoint: str, context: Mapping[str, Any], scope: Mapping[str,
 
 
 def _may_be_a_list(value: object, text: str) -> bool:
-    """Whether a value may have been a list before a header made it a text: a URL would spell that list otherwise."""
+    """Whether a value is a text that spells a list: read from a header, it may have been that list."""
     return text.startswith("[") and not isinstance(jsonable(value), list)

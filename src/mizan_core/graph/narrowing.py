@@ -1,4 +1,4 @@
-"""What a call makes stale (protocol, section 4): pure functions from arguments, result and body to invalidations."""
+"""Resolves the invalidations of a call from its arguments, result and body (protocol, section 4), in pure functions."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -10,30 +10,30 @@ from ..protocol.invalidation import Invalidation, merge
 from .declare import Arg, Binding, ByBody, ByName, CallerId, Context, Result, Target, Where, Whole, target_of
 from .model import Affect, ContextPlan, Function, Graph
 
-# A list argument gives one entry for each element; beyond this many, refetching everything costs less.
+# A list argument gives one entry for each element. Refetching the whole context costs less than more entries.
 MAXIMUM_ENTRIES = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The function has not ended: only what its arguments determine is known."""
+    """The function has not ended: its arguments are known, its result is not."""
 
 
 @dataclass(slots=True)
 class Returned:
-    """The function ended well, with this result."""
+    """The function returned this result."""
 
     result: object
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The function refused: nothing happened but what its body had named."""
+    """The function refused: it has changed nothing but the scopes that its body named."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """The function failed unexpectedly: whatever it may have changed is out of date."""
+    """The function failed unexpectedly: it may have changed anything that it declares."""
 
 
 Outcome: TypeAlias = Running | Returned | Refused | Unknown
@@ -42,7 +42,10 @@ Outcome: TypeAlias = Running | Returned | Refused | Unknown
 def named(
     graph: Graph, affected: Context | Target | str | Callable[..., Any], params: Mapping[str, object]
 ) -> list[Invalidation]:
-    """The invalidations that a body or a script names. Raises `DeclarationError` where the graph does not know them."""
+    """The invalidations that `invalidate(affected, **params)` names in a body or a script.
+
+    Raises `DeclarationError` for a context, a reader or a parameter that is not in the graph.
+    """
     target = target_of(affected)
     reader = None
     plan = None if target.reader else graph.contexts.get(target.name)
@@ -61,7 +64,7 @@ def named(
 
 
 def _where_null(invalidation: Invalidation, nulls: Iterable[str]) -> Invalidation:
-    """Of these bundles, those in which these parameters are null."""
+    """The invalidation, narrowed to the bundles in which these parameters are null."""
     params = {**invalidation.params, **dict.fromkeys(nulls)}
     return Invalidation(invalidation.context, params, invalidation.function, frozenset(nulls))
 
@@ -76,10 +79,10 @@ def resolve(
     *,
     names_all: bool = False,
 ) -> tuple[Invalidation, ...]:
-    """Everything that a call made stale: declared order, no repeats, whole entries swallowing scoped ones.
+    """Everything that a call made stale, in the order of declaration, merged.
 
-    `sent` are the validated arguments that the caller gave, `body` what the function's body named, which is all of it
-    with `names_all`.
+    `sent`: the validated arguments that the caller gave. `body`: the invalidations that the function's body named;
+    `names_all`: they are all there is for targets with `by_body()`.
     """
     if isinstance(outcome, Refused):
         return merge(body)
@@ -94,9 +97,9 @@ def resolve(
 def narrow(
     plan: ContextPlan, function: str | None, values: Mapping[str, object], as_is: Set[str] = frozenset()
 ) -> list[Invalidation]:
-    """One invalidation for each combination of values. What is null or does not fit does not narrow.
+    """One invalidation for each combination of values. A value that is null or does not fit does not narrow.
 
-    `as_is` names the values that are of their parameters' types already.
+    `as_is`: the names of values that were validated as their parameters' types before.
     """
     if len(values) == 1:
         ((name, value),) = values.items()
@@ -141,7 +144,7 @@ def _declared(
 def _bound(
     plan: ContextPlan, affect: Affect, sent: Mapping[str, object], identity: Identity, outcome: Outcome
 ) -> list[Invalidation]:
-    """A binding that yields null means whole: what it should have narrowed by is not known."""
+    """Narrowed by the bindings of `where`. A null value widens to the whole context: what it was is unknown."""
     if isinstance(outcome, Running) and any(isinstance(binding, Result) for _, binding in affect.bindings):
         return []
     values = {name: _value(binding, sent, identity, outcome) for name, binding in affect.bindings}

@@ -1,4 +1,4 @@
-"""What a function takes and returns, read from its annotations."""
+"""A function's inputs, the parameters that the host fills in, and its return type, read from its annotations."""
 
 import functools
 import inspect
@@ -19,22 +19,22 @@ from .types.aliases import TYPE_ALIASES, take_alias
 from .types.field_defaults import MakeDefault, take_default
 from .types.host_parameters import check_host_parameter
 
-# A parameter of this name is given the host's request, whatever its annotation.
+# The name of the parameter that is given the host's request, with any annotation or none.
 REQUEST = "request"
 
-# How a sync function runs a coroutine by itself: asyncio.run, Runner.run, anyio.run, loops, portals, asgiref.
+# Calls by which a sync function runs a coroutine itself: asyncio.run, Runner.run, anyio.run, loops, portals, asgiref.
 _RUNS_A_LOOP = frozenset({"run", "run_until_complete", "run_coroutine_threadsafe", "async_to_sync", "from_thread"})
 
-# What methods call their first parameter.
+# The usual names of a method's first parameter.
 _INSTANCE = ("self", "cls")
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A parameter that the caller fills in. `default` means something only where it is not `required`.
+    """A parameter that the caller fills in. `default` counts only if it is not `required`.
 
-    `name` is what everyone but the function calls it: its alias, where it has one. `argument` is then its name in the
-    function's signature. `make_default`: the function's signature has no default, and is given what this makes.
+    `name`: its name for clients, which is its alias if it has one. `argument`: its name in the function's signature if
+    it has an alias. `make_default`: makes the default that only the annotation gives; the function is passed its value.
     """
 
     name: str
@@ -47,9 +47,9 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A function's inputs, what it is given besides, and what it returns.
+    """A function's inputs, the parameters that the host fills in, and its return type.
 
-    `is_view`: it returns a web response. `has_view_member`: its return annotation mentions one.
+    `is_view`: it returns a web response. `has_view_member`: one member of its return annotation is a web response.
     """
 
     inputs: Mapping[str, Input]
@@ -62,7 +62,7 @@ class Signature:
 
 
 def check_parameters(function: Callable[..., Any]) -> None:
-    """Refuse what shows without resolving an annotation."""
+    """Raise `DeclarationError` for a defect that shows without resolving annotations."""
     plain = plain_function(function)
     if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
         raise DeclarationError("it yields; a server function returns its answer once.")
@@ -74,7 +74,7 @@ def check_parameters(function: Callable[..., Any]) -> None:
 
 
 def signature_of(function: Callable[..., Any]) -> inspect.Signature:
-    """The parameters that are left to fill in. What a partial has bound by name is not, though Python lets it vary."""
+    """The signature without the parameters that a partial binds by name, though Python lets callers replace those."""
     signature = inspect.signature(function)
     bound: set[str] = set()
     while isinstance(function, functools.partial):
@@ -86,12 +86,12 @@ def signature_of(function: Callable[..., Any]) -> inspect.Signature:
 
 
 def read_signature(function: Callable[..., Any], local_names: Mapping[str, Any]) -> Signature:
-    """The signature. Raises NameError where an annotation names what is not, or not yet, defined."""
+    """The signature. Raises NameError for an annotation with a name that is not, or not yet, defined."""
     try:
         hints = _hints(function, local_names)
     except (TypeError, SyntaxError) as error:
         raise DeclarationError(f"its annotations cannot be read: {error}.") from error
-    except AttributeError as error:  # of a module that may still be on its way in
+    except AttributeError as error:  # the module of an annotation may still be importing
         raise NameError(str(error)) from error
     parameters = signature_of(function).parameters
     identities = tuple(name for name in parameters if name != REQUEST and is_identity(hints[name]))
@@ -135,7 +135,7 @@ def _check_parameter(parameter: inspect.Parameter) -> None:
 
 
 def _hints(function: Callable[..., Any], local_names: Mapping[str, Any]) -> dict[str, Any]:
-    """The resolved annotations; that of the request is not asked for, so it may be imported for type checkers only."""
+    """The resolved annotations. That of the request is left out: it may be imported for type checkers only."""
     signature = signature_of(function)
     named = {name: one.annotation for name, one in signature.parameters.items() if name != REQUEST}
     bearer = types.SimpleNamespace(__annotations__=named | {"return": signature.return_annotation})
@@ -143,14 +143,14 @@ def _hints(function: Callable[..., Any], local_names: Mapping[str, Any]) -> dict
 
 
 def _globals(function: Callable[..., Any]) -> dict[str, Any]:
-    """Where the annotations were written: for a wrapper, where what it wraps was."""
+    """The globals of the module that has the annotations: for a wrapper, the module of the function that it wraps."""
     behind: Any = plain_function(inspect.unwrap(function, stop=lambda one: hasattr(one, "__signature__")))
     written: dict[str, Any] = behind.__globals__
     return written
 
 
 def _is_awaited(function: Callable[..., Any]) -> bool:
-    """Whether it is called on the event loop and awaited. A wrapper that runs a loop of its own needs a thread."""
+    """Whether the function is awaited on the event loop. A sync wrapper that runs a loop itself needs a thread."""
     while not is_coroutine_function(function):
         plain = plain_function(function)
         if plain is not None and _RUNS_A_LOOP.intersection(plain.__code__.co_names):
@@ -193,7 +193,7 @@ def _input(parameter: inspect.Parameter, annotation: Any) -> Input:
 
 
 def union_members(annotation: Any) -> tuple[Any, ...]:
-    """The members of a union, or the annotation alone; `Annotated` and other names for a type are looked through."""
+    """The members of a union, or the annotation alone. `Annotated`, NewTypes and aliases are resolved."""
     origin = typing.get_origin(annotation)
     if origin is Annotated:
         return union_members(typing.get_args(annotation)[0])
@@ -209,7 +209,7 @@ def union_members(annotation: Any) -> tuple[Any, ...]:
 
 
 def sent_names(returns: Any) -> dict[str, str]:
-    """What the fields of the models among the results are called in JSON, by their names in Python."""
+    """For the models in a return annotation: the names of their fields in JSON, by their names in Python."""
     models = [one for one in union_members(returns) if isinstance(one, type) and issubclass(one, BaseModel)]
     fields = [pair for model in models for pair in model.model_fields.items()]
     computed = [pair for model in models for pair in model.model_computed_fields.items()]
@@ -220,7 +220,7 @@ def sent_names(returns: Any) -> dict[str, str]:
 
 
 def mentions(annotation: Any, classes: tuple[Any, ...]) -> bool:
-    """Whether one of the classes, or a class made from one, stands anywhere in an annotation."""
+    """Whether an annotation contains one of the classes, or a subclass, at any depth."""
     for member in union_members(annotation):
         bare = typing.get_origin(member) or member
         if bare in classes or (isinstance(bare, type) and issubclass(bare, classes)):
@@ -231,7 +231,7 @@ def mentions(annotation: Any, classes: tuple[Any, ...]) -> bool:
 
 
 def _filled_in(alias: Any, arguments: tuple[Any, ...]) -> Any:
-    """What a generic alias stands for, with its parameters replaced."""
+    """The type that a generic alias stands for, with these arguments for its parameters."""
     value, given = alias.__value__, dict(zip(alias.__type_params__, arguments, strict=False))
     if isinstance(value, typing.TypeVar):
         return given.get(value, value)
@@ -240,12 +240,12 @@ def _filled_in(alias: Any, arguments: tuple[Any, ...]) -> Any:
 
 
 def is_identity(annotation: Any) -> bool:
-    """Whether a parameter is filled in with the caller."""
+    """Whether a parameter with this annotation is given the caller's identity."""
     named = [member for member in union_members(annotation) if member is not type(None)]
     return len(named) == 1 and named[0] is Identity
 
 
 def _is_response(annotation: Any) -> bool:
-    """Whether instances of the class are ASGI applications themselves, as Starlette's responses are."""
+    """Whether the class is one of web responses: its instances are ASGI applications, as Starlette's responses are."""
     call = inspect.getattr_static(annotation, "__call__", None) if isinstance(annotation, type) else None
     return inspect.isfunction(call) and list(inspect.signature(call).parameters)[1:] == ["scope", "receive", "send"]

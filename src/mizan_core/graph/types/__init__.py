@@ -1,1 +1,1 @@
-"""What the declared types of parameters and results say, read from annotations and Pydantic's schemas."""
+"""Facts about declared types of parameters and results, read from annotations and from Pydantic's core schemas."""

@@ -1,4 +1,4 @@
-"""A parameter's alias: the one name by which everyone but the function itself knows it."""
+"""The alias of a parameter: its name for clients, in URLs and in scopes; only the function has another one."""
 
 import typing
 from collections.abc import Container, Iterator
@@ -10,16 +10,16 @@ from pydantic.fields import FieldInfo
 from ...errors import DeclarationError
 from ...protocol.values import check_name
 
-# What `type ... = ...` makes from Python 3.12 on, and what stands in for it before.
+# The class of `type ... = ...` from Python 3.12 on, and its backport.
 TYPE_ALIASES = (typing_extensions.TypeAliasType, getattr(typing, "TypeAliasType", typing_extensions.TypeAliasType))
 
 _OPTIONS = ("alias", "alias_priority", "validation_alias", "serialization_alias")
 
 
 def take_alias(name: str, annotation: Any) -> tuple[str, Any]:
-    """What clients call a parameter, and its annotation without the alias, of which Pydantic has no more to know.
+    """A parameter's name for clients, and its annotation without the alias, which Pydantic must not apply again.
 
-    Raises `DeclarationError` for an alias that cannot be the one name of the whole parameter.
+    Raises `DeclarationError` for an alias that is not the one name of the whole parameter.
     """
     while isinstance(annotation, TYPE_ALIASES) and any(_aliased(annotation.__value__)):
         annotation = annotation.__value__
@@ -54,7 +54,7 @@ def _alias(name: str, field: FieldInfo) -> str:
 
 
 def _aliased(annotation: Any) -> Iterator[FieldInfo]:
-    """Every `Field(...)` with an alias that stands anywhere in an annotation."""
+    """Every `Field(...)` with an alias inside of an annotation, at any depth."""
     if isinstance(annotation, TYPE_ALIASES):
         return
     for one in typing.get_args(annotation):
@@ -70,6 +70,6 @@ def _has_alias(field: FieldInfo) -> bool:
 
 
 def without_options(field: FieldInfo, options: Container[str]) -> list[Any]:
-    """What a `Field(...)` says beside these options, as annotations."""
+    """The metadata that is left of a `Field(...)` without these options."""
     said = {name: value for name, value in field._attributes_set.items() if name not in options}  # noqa: SLF001  # there is no other way to ask
     return [*([FieldInfo(**said)] if said else []), *field.metadata]

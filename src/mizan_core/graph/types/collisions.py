@@ -1,8 +1,8 @@
-"""Sets and dictionaries whose members a sender could choose so that they all have one hash.
+"""Refuses sets and dictionaries whose members a sender has chosen to have equal hashes.
 
-Python seeds the hashes of texts and bytes. It does not seed those of numbers, UUIDs and tuples: a set of 20,000 chosen
-integers takes seconds to build, since each member is compared with all that came before it. Such sets are looked at
-before they are built, in time that grows with their length alone.
+Python seeds the hashes of texts and bytes, and not those of numbers, UUIDs and tuples: a set of 20,000 chosen integers
+takes seconds to build, since each member is compared with all before it. The members of such types are therefore
+checked before the set is built, in time n log n.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,33 +14,33 @@ from pydantic_core import PydanticCustomError, SchemaValidator, core_schema
 
 from .texts import needs_json
 
-# Types whose values have seeded hashes, or too few values to fill a set with.
+# Types with seeded hashes, or with too few values to fill a set.
 _SEEDED = frozenset({"str", "bytes", "bool", "none", "literal", "enum", "date", "url", "multi-host-url"})
 
-# Fewer members than this are built at once, whatever they are.
+# A set of up to so many members is built unchecked.
 _FEW = 64
-# Different values with one hash: -1 and -2 have, and so may a few others by chance.
+# So many different values may have one hash by chance, as -1 and -2 have.
 _ALIKE = 8
-# The longest set whose members Pydantic takes from JSON alone: they cannot be looked at before.
+# The longest set of a type that Pydantic reads from JSON alone, whose members cannot be checked before.
 _UNSEEN = 1000
 _BOUNDED = frozenset({"set", "frozenset", "dict"})
 
-# What holds no schemas, but values.
+# Keys of a core schema whose values are not schemas.
 _VALUES = frozenset(
     {"metadata", "serialization", "default", "function", "default_factory", "expected", "members", "cls"}
 )
 
-# A model's own validator knows nothing of what was changed in its schema; older versions of Pydantic do not use it.
+# By default Pydantic uses a model's own validator, which lacks the changes to its schema. Older versions do not.
 _ANEW = {"_use_prebuilt": False} if "_use_prebuilt" in str(SchemaValidator.__text_signature__) else {}
 
 
 def without_collisions(schema: Any) -> Any:
-    """The schema that refuses such sets and dictionaries. It equals the one given where there are none."""
+    """The schema that refuses such sets and dictionaries. Equal to the schema given if that has none."""
     return _changed(schema, schema.get("definitions", []))
 
 
 def validator_of(schema: Any) -> SchemaValidator:
-    """A validator of a schema that was changed, inside of models as well."""
+    """A validator of a changed schema, which applies the changes inside of models too."""
     return SchemaValidator(schema, None, **_ANEW)
 
 
@@ -53,7 +53,7 @@ def _changed(schema: Any, definitions: Sequence[Any]) -> Any:
                 return inner
             if needs_json(schema) and schema["type"] in _BOUNDED:
                 return inner | {"max_length": min(_UNSEEN, schema.get("max_length", _UNSEEN))}
-            return _watched(inner, SchemaValidator(_listing(members, definitions)).validate_python)
+            return _checking(inner, SchemaValidator(_listing(members, definitions)).validate_python)
         case dict():
             return {name: _changed(value, definitions) for name, value in schema.items()}
         case list():
@@ -62,10 +62,10 @@ def _changed(schema: Any, definitions: Sequence[Any]) -> Any:
 
 
 def _hashed(schema: Any) -> Any:
-    """The schema of the members that are found by their hashes; None where there are none."""
+    """The schema of a set's members or a dictionary's keys; None for any other schema."""
     match schema:
         case {"keys_schema": {"type": "any"}}:
-            return None  # JSON has texts for keys, and nothing makes anything else of them
+            return None  # keys stay the texts that they are in JSON
         case {"keys_schema": keys}:
             return keys
         case {"type": "set" | "frozenset"}:
@@ -85,28 +85,28 @@ def _listing(members: Any, definitions: Sequence[Any]) -> Any:
     return core_schema.definitions_schema(listed, [*definitions]) if definitions else listed
 
 
-def _watched(schema: Any, read: Callable[[Any], list[Any]]) -> Any:
-    """The schema behind a function that looks at many members before they are brought together."""
+def _checking(schema: Any, read: Callable[[Any], list[Any]]) -> Any:
+    """The schema behind a function that checks many members before the set is built."""
 
-    def watch(given: Any, build: Callable[[Any], Any]) -> Any:
+    def check(given: Any, build: Callable[[Any], Any]) -> Any:
         if isinstance(given, list | dict) and len(given) > _FEW:
             try:
                 members = read([*given])
-            except ValidationError:  # which building it finds as well, with the right names
+            except ValidationError:  # building it raises this too, with the right locations
                 return build(given)
             _check(members)
         return build(given)
 
-    # What refers to the schema has to find the function before it.
+    # References to the schema have to lead to the function.
     inner = {name: value for name, value in schema.items() if name != "ref"}
-    return core_schema.no_info_wrap_validator_function(watch, inner, ref=schema.get("ref"))
+    return core_schema.no_info_wrap_validator_function(check, inner, ref=schema.get("ref"))
 
 
 def _check(members: Sequence[Any]) -> None:
-    """Raise where many different members have one hash. Sorting compares hashes, and never asks for a place by one."""
+    """Raise if many different members have one hash. Sorting by hash needs no hash table, so it stays fast."""
     try:
         hashed = sorted(((hash(one), one) for one in members), key=lambda pair: pair[0])
-    except TypeError:  # as building it finds
+    except TypeError:  # an unhashable member: building the set raises it
         return
     for _, alike in groupby(hashed, key=lambda pair: pair[0]):
         found = [one for _, one in alike]

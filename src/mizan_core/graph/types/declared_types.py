@@ -1,8 +1,8 @@
 """Whether an argument and a context's parameter are declared to be the same thing (protocol, section 4).
 
-A name alone does not tell: a ticket's `id` is no organisation's. Two declarations are of one thing if their types are
-equal, names of types included: a `NewType`, a `type` statement and what `Annotated` says beside constraints.
-Constraints and documentation make no other thing, for they leave a value as it is.
+Equal names are not enough: the `id` of a ticket is not the `id` of an organisation. Two declarations are of one thing
+if their types are equal, including names of types: a `NewType`, a `type` statement, and metadata in `Annotated` other
+than constraints and documentation, which do not change what a value means.
 """
 
 import collections
@@ -20,7 +20,7 @@ from pydantic.types import AllowInfNan, Strict, StringConstraints, UuidVersion
 
 from .aliases import TYPE_ALIASES
 
-# Collections whose members narrow one by one. Reading an iterator would leave nothing for the function.
+# Collections whose members narrow one by one. No iterators: reading one would leave nothing for the function.
 _COLLECTIONS = frozenset(
     {
         *(list, tuple, set, frozenset, collections.deque),
@@ -38,44 +38,44 @@ _DOCUMENTATION = (typing_extensions.Doc, type(None))
 
 @dataclass(frozen=True, slots=True)
 class _Declared:
-    """One alternative of an annotation: a type, and what `Annotated` says of it, from the outside in."""
+    """One alternative of an annotation: a type and its metadata in `Annotated`, from the outside in."""
 
     base: Any
     marks: tuple[Any, ...]
 
 
 def same_declared_type(argument: Any, parameter: Any, *, constraints: bool = False) -> bool:
-    """Whether an argument is a parameter's thing, or a collection of them; null aside. By annotations.
+    """Whether an argument is annotated as a parameter's thing, or as a collection of such things, null aside.
 
-    `constraints`: only if the constraints are equal as well, so that each value of one is a value of the other.
+    `constraints`: they have to be equal as well, so that each value of one is a value of the other.
     """
     wanted = list(_alternatives(parameter))
     return _is_one_of(list(_alternatives(argument)), wanted, constraints) or _is_made_of(argument, wanted, constraints)
 
 
 def has_bare_type(annotation: Any) -> bool:
-    """Whether nothing but a general type is declared, such as int or str, which names no thing of its own."""
+    """Whether an annotation is a general type alone, such as int or str, which does not tell things apart."""
     return all(
         all(map(has_bare_type, _members_of(one.base)))
         if _is_collection(one.base)
-        else one.base in _GENERAL and not _said(one.marks, constraints=False)
-        for one in _looked_into(annotation)
+        else one.base in _GENERAL and not _relevant(one.marks, constraints=False)
+        for one in _without_aliases(annotation)
     )
 
 
 def show_type(annotation: Any) -> str:
-    """An annotation as a person reads it; the classes that it is made of by their names alone."""
+    """An annotation for a message: classes by their names alone, without `typing.`."""
     if isinstance(annotation, typing.NewType):
         return str(annotation.__name__)
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
 
 
 def _is_made_of(argument: Any, wanted: list[_Declared], constraints: bool) -> bool:
-    """The same for names of unions and for collections, which are looked into; their members have to be wanted."""
+    """As `same_declared_type`, with aliases of unions and collections resolved: all alternatives must be `wanted`."""
     members: list[_Declared] = []
-    for one in _looked_into(argument):
-        if _is_collection(one.base) and not _said(one.marks, constraints=False):
-            inner = [member for each in _members_of(one.base) for member in _looked_into(each)]
+    for one in _without_aliases(argument):
+        if _is_collection(one.base) and not _relevant(one.marks, constraints=False):
+            inner = [member for each in _members_of(one.base) for member in _without_aliases(each)]
             if not _is_one_of(inner, wanted, constraints):
                 return False
         else:
@@ -91,9 +91,8 @@ def _is_one_of(found: list[_Declared], wanted: list[_Declared], constraints: boo
 
 
 def _equal(one: _Declared, other: _Declared, constraints: bool) -> bool:
-    return _equal_types(one.base, other.base, constraints) and _said(one.marks, constraints=constraints) == _said(
-        other.marks, constraints=constraints
-    )
+    marks, others = (_relevant(declared.marks, constraints=constraints) for declared in (one, other))
+    return marks == others and _equal_types(one.base, other.base, constraints)
 
 
 def _equal_types(one: Any, other: Any, constraints: bool) -> bool:
@@ -111,7 +110,7 @@ def _equal_types(one: Any, other: Any, constraints: bool) -> bool:
 
 
 def _alternatives(annotation: Any, marks: tuple[Any, ...] = ()) -> Iterator[_Declared]:
-    """The members of a union that are not null, or the type alone. Names of types are not looked into."""
+    """The members of a union that are not null, or the type alone. Aliases are not resolved."""
     origin = typing.get_origin(annotation)
     if origin is Annotated:
         inner, *own = typing.get_args(annotation)
@@ -123,8 +122,8 @@ def _alternatives(annotation: Any, marks: tuple[Any, ...] = ()) -> Iterator[_Dec
         yield _Declared(annotation, marks)
 
 
-def _looked_into(annotation: Any) -> Iterator[_Declared]:
-    """As `_alternatives`, where a name for a union or for a collection is as good as what it stands for."""
+def _without_aliases(annotation: Any) -> Iterator[_Declared]:
+    """As `_alternatives`, with the aliases of unions and collections resolved."""
     for one in _alternatives(annotation):
         if isinstance(one.base, TYPE_ALIASES):
             inner = list(_alternatives(one.base.__value__, one.marks))
@@ -152,21 +151,21 @@ def _members_of(base: Any) -> list[Any]:
     return [one for one in typing.get_args(base) if one is not Ellipsis]
 
 
-def _said(marks: tuple[Any, ...], *, constraints: bool) -> list[Any]:
-    """What `Annotated` says of a type: its names and its validators, and if asked for its constraints as well."""
-    said: list[Any] = []
+def _relevant(marks: tuple[Any, ...], *, constraints: bool) -> list[Any]:
+    """The metadata that makes a type another one: names and validators, and with `constraints` also these."""
+    relevant: list[Any] = []
     for mark in marks:
         if isinstance(mark, FieldInfo):
-            said += _said(tuple(mark.metadata), constraints=constraints)
+            relevant += _relevant(tuple(mark.metadata), constraints=constraints)
             if mark.title is not None:
-                said.append(("title", mark.title))
+                relevant.append(("title", mark.title))
         elif not isinstance(mark, _DOCUMENTATION) and (constraints or not _is_constraint(mark)):
-            said.append(mark)
-    return said
+            relevant.append(mark)
+    return relevant
 
 
 def _is_constraint(mark: Any) -> bool:
-    """Of Pydantic, or of `annotated_types`, which has units as well: those name a thing."""
+    """Whether a mark is a constraint of Pydantic or of `annotated_types`. A unit of the latter names a thing."""
     if isinstance(mark, _CONSTRAINTS) or type(mark).__name__ == "_PydanticGeneralMetadata":
         return True
     return type(mark).__module__ == "annotated_types" and type(mark).__name__ != "Unit"

@@ -1,4 +1,4 @@
-"""A default that an annotation gives, `Annotated[int, Field(default=1)]`: for everybody the same as `= 1`."""
+"""A default inside of an annotation: `Annotated[int, Field(default=1)]` means the same as `= 1`."""
 
 import functools
 import typing
@@ -10,16 +10,16 @@ from pydantic.fields import FieldInfo
 from ...errors import DeclarationError
 from .aliases import TYPE_ALIASES, without_options
 
-# Makes the value that a function is given in place of what was not sent.
+# Makes the value that a function is given for an argument that was not sent.
 MakeDefault: TypeAlias = Callable[[], object]
 
 _OPTIONS = ("default", "default_factory")
 
 
 def take_default(name: str, annotation: Any) -> tuple[MakeDefault | None, Any]:
-    """What makes a parameter's default, and its annotation without it: Pydantic would fill it in as if it were sent.
+    """The maker of a parameter's default, and its annotation without the default: Pydantic would fill it in as if sent.
 
-    Raises `DeclarationError` for a default that cannot be told from here.
+    Raises `DeclarationError` for a default inside of a NewType, and for a factory that takes other values.
     """
     while isinstance(annotation, TYPE_ALIASES) and any(_defaults(annotation.__value__)):
         annotation = annotation.__value__
@@ -42,7 +42,7 @@ def take_default(name: str, annotation: Any) -> tuple[MakeDefault | None, Any]:
 
 
 def _defaults(annotation: Any) -> Iterator[FieldInfo]:
-    """Every `Field(...)` with a default that stands around the whole of an annotation."""
+    """Every `Field(...)` with a default in the outermost `Annotated` of an annotation."""
     if typing.get_origin(annotation) is Annotated:
         for one in typing.get_args(annotation)[1:]:
             if isinstance(one, FieldInfo) and not one.is_required():
@@ -50,7 +50,7 @@ def _defaults(annotation: Any) -> Iterator[FieldInfo]:
 
 
 def _named(annotation: Any) -> Any:
-    """What a NewType stands for, and the NewTypes of which it is one."""
+    """The type behind a NewType, through NewTypes of NewTypes."""
     while isinstance(annotation, typing.NewType):
         annotation = annotation.__supertype__
     return annotation

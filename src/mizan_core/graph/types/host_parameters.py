@@ -1,6 +1,6 @@
-"""Parameters that a web framework would fill in. Here they would be arguments, which clients send, so they are refused.
+"""Refuses parameters that a web framework would fill in: here they would be arguments, and clients would send them.
 
-Frameworks are known by the names of their modules and classes: the core imports none of them.
+Frameworks are recognised by the names of their modules and classes, since the core imports none of them.
 """
 
 import typing
@@ -15,7 +15,7 @@ _FRAMEWORKS = (
     *("werkzeug.", "aiohttp.web", "sanic.", "falcon.", "blacksheep.", "esmerald."),
 )
 
-# Where markers come from that say by which function a value is found.
+# Modules of markers that inject the result of a function, and the names of their classes.
 _INJECTORS = (
     *("fastapi.", "litestar.", "ninja.", "fast_depends.", "faststream.", "taskiq_dependencies.", "dishka."),
     *("dependency_injector.", "that_depends."),
@@ -23,7 +23,7 @@ _INJECTORS = (
 _DEPENDENCIES = frozenset(
     {"Depends", "Security", "Dependant", "Dependency", "DependencyKwarg", "TaskiqDepends", "FromComponent", "Provide"}
 )
-# FastAPI's, for values that come from elsewhere than the arguments. Query, Path, Body and Form mark what clients send.
+# FastAPI's markers of values that are no arguments. Query, Path, Body and Form mark arguments, and are allowed.
 _ELSEWHERE = {"Header": "request.headers", "Cookie": "request.cookies"}
 
 _CALLER = (
@@ -31,7 +31,7 @@ _CALLER = (
     "what else the function needs, such as a database session, in its body"
 )
 
-# By the name of a class of a framework, the remedy.
+# The remedy for a parameter of a framework's class, by the name of the class.
 _REMEDIES = {
     "Request": "call it 'request', and it is handed over",
     "HTTPConnection": "call it 'request', and it is handed over",
@@ -47,7 +47,7 @@ _TAKE_REQUEST = "take all of the request as `request`"
 
 
 def check_host_parameter(name: str, declared: Any) -> None:
-    """Raise `DeclarationError` for an annotation, or a default, by which a framework would fill in a parameter."""
+    """Raise `DeclarationError` if a framework would fill in a parameter by this annotation or default."""
     for part in _parts(declared):
         found = _found(part)
         if found is not None:
@@ -56,7 +56,7 @@ def check_host_parameter(name: str, declared: Any) -> None:
 
 
 def _found(part: object) -> tuple[str, str] | None:
-    """What a framework would fill in, and the remedy."""
+    """A description of the injected type or marker, and the remedy; None for any other part of an annotation."""
     if isinstance(part, type):
         if not any(_is_from(kind, _FRAMEWORKS) for kind in part.__mro__):
             return None
@@ -77,7 +77,7 @@ def _is_from(kind: type, modules: tuple[str, ...]) -> bool:
 
 
 def _parts(annotation: Any) -> Iterator[object]:
-    """Every type and every marker in an annotation, through unions, containers and other names of a type."""
+    """Every type and every marker in an annotation, through unions, containers and aliases."""
     if isinstance(annotation, TYPE_ALIASES):
         yield from _parts(annotation.__value__)
     elif isinstance(annotation, typing.NewType):

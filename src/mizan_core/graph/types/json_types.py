@@ -1,4 +1,4 @@
-"""The JSON types of a type's values: what tells a URL's text from another's."""
+"""The JSON types that the values of a type have, read from its JSON schema."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 _SCALARS = frozenset({"string", "integer", "number", "boolean"})
 
 
-# Which kinds of value can become which in Pydantic's lax mode.
+# The kinds that each kind of value can become in Pydantic's lax mode.
 _BECOMES = {
     "string": _SCALARS,
     "integer": frozenset({"integer", "number", "boolean"}),
@@ -20,7 +20,7 @@ _BECOMES = {
 
 @dataclass(frozen=True, slots=True)
 class Kinds:
-    """JSON types that a value may have; `items` for the members of an array. "any" where Pydantic cannot tell."""
+    """JSON types that a value may have; `items`: those of an array's members. "any" if Pydantic cannot tell."""
 
     own: frozenset[str]
     items: frozenset[str] = frozenset()
@@ -35,14 +35,14 @@ class Kinds:
 
     @property
     def fits_a_url(self) -> bool:
-        """Whether it is a scalar or a list of scalars."""
+        """Whether every value is a scalar, or every value is a list of scalars."""
         values = self.own - {"null"}
         if values == {"array"}:
             return bool(self.items) and self.items <= _SCALARS
         return bool(values) and values <= _SCALARS
 
     def can_become(self, other: "Kinds") -> bool:
-        """Whether some value of these kinds, or one of its members, is a value of the others."""
+        """Whether a value of these kinds, or a member of a list, can be a value of the other kinds."""
         if "any" in self.own or "any" in other.own:
             return True
         if other.is_list:
@@ -61,11 +61,11 @@ def kinds_of(adapter: TypeAdapter[Any], *, serialized: bool = False) -> Kinds:
 
 
 def kinds_of_schema(schema: Mapping[str, Any] | bool, definitions: Mapping[str, Any]) -> Kinds:
-    if isinstance(schema, bool):  # as those are that say no more than whether there may be a value
+    if isinstance(schema, bool):  # true allows any value, false none
         return Kinds(frozenset({"any"}))
     if "$ref" in schema:
         name = schema["$ref"].removeprefix("#/$defs/")
-        if name not in definitions:  # a type that contains itself
+        if name not in definitions:  # it contains itself: its definition is being read
             return Kinds(frozenset({"any"}))
         return kinds_of_schema(definitions[name], {one: definitions[one] for one in definitions if one != name})
     alternatives = schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf")

@@ -1,6 +1,7 @@
-"""What the JSON of a reader's results looks like: part of what tells stored entries of two versions apart.
+"""The shape of the JSON of a reader's results: a part of the fingerprint that keeps versions of a context apart.
 
-A version that adds a field must not serve answers without it, and one that removes a secret must not serve it on.
+A version that adds a field must not serve stored answers without it. A version that removes a secret must not serve
+stored answers with it.
 """
 
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
-# What a schema says for readers of it, and nothing that shows in an answer.
+# Members of a JSON schema that do not change an answer.
 _FOR_PEOPLE = frozenset({"title", "description", "examples", "default", "deprecated", "readOnly", "writeOnly"})
 
 # Members of a schema that map names to schemas.
@@ -16,21 +17,21 @@ _NAMED = frozenset({"properties", "patternProperties", "$defs"})
 
 
 class _Shapes(GenerateJsonSchema):
-    """A JSON schema also of what has none, by the name of its class."""
+    """Generates a JSON schema for every type; for one that has none, from the name of its class."""
 
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> JsonSchemaValue:  # noqa: ARG002  # Pydantic's
         kind = schema.get("cls")
         return {"core": schema["type"], "class": getattr(kind, "__qualname__", "")}
 
     def emit_warning(self, kind: Any, detail: str) -> None:
-        """A default that has no JSON does not show in an answer."""
+        """No warning: a default without a JSON form does not change an answer."""
 
 
 def result_shape(result: TypeAdapter[Any]) -> object:
-    """JSON-able, equal for equal shapes, and the same in every process."""
+    """The shape as data of JSON types, the same in every process; None if Pydantic cannot tell."""
     try:
         schema = result.json_schema(mode="serialization", schema_generator=_Shapes)
-    except Exception:  # noqa: BLE001  # a type's hook may raise anything, and then its shape is not known
+    except Exception:  # noqa: BLE001  # a type's hook may raise anything
         return None
     return _shape(schema)
 

@@ -1,7 +1,7 @@
-"""Whether a value's canonical text, read as a URL's would be, is that value again (protocol, section 2).
+"""Whether a value's canonical text, read back as a URL's text, gives that value again (protocol, section 2).
 
-Where it is not, the text names another value, or none: such a value has no canonical URL, and narrows nothing. For
-most types it always is, which is known at start-up and costs nothing.
+If it does not, the text belongs to another value or to none: the value has no canonical URL and does not narrow. For
+most types all values come back, which is known at start-up and costs nothing per request.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,20 +15,20 @@ from ...errors import InvalidValue
 from ...protocol.values import canonical, jsonable
 from .texts import for_texts
 
-# Types each of whose values has one text, which spells just that value. Not among them are texts that are changed
-# when they are read, and values that are equal and have more than one form, such as moments in two zones.
+# Types whose values each have one text of their own. Others do not: a text may be changed when it is validated, and
+# equal values may have several forms, such as a moment in two zones.
 _EXACT = frozenset({"int", "bool", "uuid", "date"})
 _CHANGING = ("strip_whitespace", "to_lower", "to_upper")
 
 
 @dataclass(frozen=True, slots=True)
 class RoundTrip:
-    """A type some of whose values may not come back from a URL as they were."""
+    """Reads values of a type back from their texts, for a type with values that may not come back."""
 
     read: Callable[[object], Any]
 
     def of(self, value: object) -> Any:
-        """The value that the canonical text of `value` stands for: an equal one. Raises `InvalidValue`."""
+        """The equal value that the canonical text of `value` gives. Raises `InvalidValue` if it gives no such value."""
         plain = jsonable(value)
         try:
             again = self.read(list(map(canonical, plain)) if isinstance(plain, list) else canonical(plain))
@@ -44,12 +44,12 @@ RoundTrips: TypeAlias = Mapping[str, RoundTrip]
 
 
 def round_trip_of(schema: Any) -> RoundTrip | None:
-    """What to check the values of a type with; None where each of them comes back as it was."""
+    """The check for the values of a type; None if each of them comes back."""
     return None if _is_exact(schema) else RoundTrip(_reader(schema))
 
 
 def read_back(trips: RoundTrips, sent: Mapping[str, object]) -> Mapping[str, object] | None:
-    """The values that the canonical texts of these stand for; None where one of them has none."""
+    """The values that the canonical texts of `sent` give; None if one of them does not come back."""
     changed: dict[str, object] = {}
     try:
         for name, trip in trips.items():
@@ -89,7 +89,7 @@ def _survives(trip: RoundTrip, value: object) -> bool:
 
 
 def _is_same(one: object, other: object) -> bool:
-    """Whether two values have one type and one text; members of lists pairwise."""
+    """Whether two values have the same type and text, and the members of lists pairwise."""
     if type(one) is not type(other) or canonical(one) != canonical(other):
         return False
     if isinstance(one, Enum):

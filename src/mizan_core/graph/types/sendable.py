@@ -1,4 +1,4 @@
-"""Which types a client can send: those of which some JSON is a valid value."""
+"""Tells types that clients can send, those with some JSON for a valid value, from types of Python objects alone."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, SchemaValidator, to_json
 
-# Core schemas that take nothing but Python objects.
+# Core schemas that accept only Python objects.
 _PYTHON_ONLY = frozenset({"is-instance", "is-subclass", "callable"})
 # Pydantic's own validator of patterns of bytes, which takes no text.
 _PATTERN_OF_BYTES = "pattern_bytes_validator"
-# Core schemas around one other, by the key of that one.
+# Core schemas that contain one other, by the key under which they have it.
 _AROUND = {
     **dict.fromkeys(("nullable", "function-after", "custom-error", "model", "dataclass"), "schema"),
     **dict.fromkeys(("list", "set", "frozenset", "generator"), "items_schema"),
@@ -22,15 +22,15 @@ _AROUND = {
 
 
 def unsendable(schema: Any) -> str | None:
-    """What of a core schema no JSON can give, by its kind; None where there is no such part.
+    """The kind of a part of a core schema that accepts no JSON; None if there is no such part.
 
-    Developers' own validators may take anything, so what stands behind them is not looked at.
+    A validator of the developer's may accept anything, so a schema behind one counts as sendable.
     """
     return _found(schema, {})
 
 
 def _found(schema: Any, known: Mapping[str, Any]) -> str | None:
-    """`known`: the definitions that have not been looked into yet."""
+    """As `unsendable`. `known`: the definitions that a reference has not led to yet."""
     match schema:
         case {"type": str(kind)} if kind in _PYTHON_ONLY:
             return kind
@@ -53,12 +53,12 @@ def _found(schema: Any, known: Mapping[str, Any]) -> str | None:
 
 
 def _finds_missing(cls: type) -> bool:
-    """Whether an enum has a `_missing_` of its developer's, which may find a member for anything."""
+    """Whether an enum defines `_missing_`, which may return a member for any JSON."""
     return any("_missing_" in vars(one) for one in cls.__mro__ if one.__module__ != "enum")
 
 
 def _required(schema: Any) -> Iterable[Any]:
-    """The schemas of what has to be there. A member with a default is behind a schema that says so."""
+    """The schemas of required members. A default wraps a member in a schema of a kind that `_found` passes over."""
     match schema:
         case {"type": "tuple", "items_schema": list(items)}:
             return items
@@ -70,7 +70,7 @@ def _required(schema: Any) -> Iterable[Any]:
 
 
 def _found_among(schema: Any, values: list[Any]) -> str | None:
-    """The kind of the schema if it does not take the JSON of each of these."""
+    """The kind of the schema if it rejects the JSON of one of these values."""
     validator = SchemaValidator(schema)
     for value in values:
         try:

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-# Kinds of core schema whose values cannot be changed in place, and those that are as their members are.
+# Kinds of core schema with immutable values, and kinds that are immutable if all of their members are.
 _FIXED = frozenset(
     {
         *("str", "int", "float", "bool", "none", "bytes", "decimal", "uuid", "date", "time", "datetime", "timedelta"),
@@ -15,7 +15,7 @@ _AS_THEIR_MEMBERS = frozenset({"nullable", "default", "union", "tuple", "frozens
 
 
 def may_change(schema: Any) -> bool:
-    """Whether a value of this core schema may be changed in place, as far as the schema tells."""
+    """Whether a value of this core schema may be changed in place; true if the schema does not tell."""
     kind = schema["type"]
     if kind in _FIXED:
         return False
@@ -23,7 +23,7 @@ def may_change(schema: Any) -> bool:
 
 
 def copied(values: Mapping[str, object], names: Iterable[str]) -> dict[str, object]:
-    """The values, with copies of those under `names`. What cannot be copied stays what it is."""
+    """The values, with copies of those under `names`. A value that cannot be copied is kept itself."""
     copies = dict(values)
     for name in names:
         if name in copies:
@@ -32,7 +32,7 @@ def copied(values: Mapping[str, object], names: Iterable[str]) -> dict[str, obje
 
 
 def snapshot(values: Mapping[str, object], names: Iterable[str]) -> Mapping[str, object]:
-    """As `copied`; what cannot be copied is null, so that nothing is narrowed by it."""
+    """As `copied`, but a value that cannot be copied becomes null, so that it does not narrow."""
     kept = dict(values)
     for name in names:
         if name in kept:

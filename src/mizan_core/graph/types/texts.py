@@ -1,7 +1,7 @@
-"""Core schemas as texts need them: a URL or a form spells every value as text, strict types and numbers included.
+"""Core schemas that read texts: a URL or a form spells every value as text, also of strict types and of numbers.
 
-Pydantic's lax mode reads numbers, dates and UUIDs from text. It does not for strict types, nor for literals and enums
-of numbers. The members of models and dataclasses are left alone, for no text spells them.
+Pydantic's lax mode reads numbers, dates and UUIDs from text, but not for strict types, nor for literals and enums of
+numbers. Models and dataclasses stay unchanged, since no text spells them.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from ...protocol.values import canonical
 
 _WITH_MEMBERS = frozenset({"model", "dataclass", "typed-dict"})
 
-# How Pydantic reads a text where a value of this type is wanted; booleans first, for they are integers to Python.
+# Pydantic's validators of texts, by type. Booleans come first, since Python counts them as integers.
 _LAX = {
     bool: SchemaValidator(core_schema.bool_schema()),
     int: SchemaValidator(core_schema.int_schema()),
@@ -26,7 +26,7 @@ _LAX = {
 
 
 def for_texts(schema: Any) -> Any:
-    """The schema that takes texts for the same values. It equals the one given where that takes texts already."""
+    """The schema that accepts texts for the same values. Equal to the schema given if that accepts them already."""
     match schema:
         case {"type": str(kind)} if kind in _WITH_MEMBERS:
             return schema
@@ -44,7 +44,7 @@ def for_texts(schema: Any) -> Any:
 
 
 def ambiguous_texts(schema: Any) -> set[str]:
-    """Texts that are a value of a literal or an enum themselves, and the spelling of one of its numbers as well."""
+    """The texts that are a value of a literal or an enum, and also the spelling of one of its numbers."""
     match schema:
         case {"type": "literal", "expected": list(values)}:
             return _texts_of(values) & _numbers_of(values).keys()
@@ -58,17 +58,17 @@ def ambiguous_texts(schema: Any) -> set[str]:
 
 
 def for_texts_of(schema: Any) -> Any:
-    """The same for the members of a typed dictionary."""
+    """As `for_texts`, for each member of a typed dictionary."""
     return _with_fields(schema, lambda field: {**field, "schema": for_texts(field["schema"])}, for_texts)
 
 
 def partial(schema: Any) -> Any:
-    """A typed dictionary of which nothing is required."""
+    """The schema of a typed dictionary, with no member required."""
     return _with_fields(schema, lambda field: {**field, "required": False}, lambda definitions: definitions)
 
 
 def needs_json(schema: Any) -> bool:
-    """Whether parsed JSON has to be validated as JSON: Pydantic is less strict with JSON than with Python objects."""
+    """Whether values from JSON have to be validated as JSON, with which Pydantic is less strict than with Python."""
     match schema:
         case {"strict": True} | {"type": "json-or-python", "python_schema": {"type": "is-instance"}}:
             return True
@@ -93,7 +93,7 @@ def _lenient(schema: Any) -> dict[str, Any]:
 
 
 def _reading(schema: Any, values: Sequence[Any]) -> Any:
-    """The schema behind a function that finds the number of a text, where some of the values are numbers."""
+    """The schema behind a function that reads a text as one of the numbers among the values, if there are any."""
     texts, numbers = _texts_of(values), _numbers_of(values)
     if not numbers:
         return schema
@@ -110,7 +110,7 @@ def _reading(schema: Any, values: Sequence[Any]) -> Any:
                 return validator.validate_python(given)
         return given
 
-    # What refers to the schema has to find the function before it.
+    # References to the schema have to lead to the function.
     inner = {name: value for name, value in schema.items() if name != "ref"}
     return core_schema.no_info_before_validator_function(read, inner, ref=schema.get("ref"))
 
@@ -120,7 +120,7 @@ def _texts_of(values: Sequence[Any]) -> set[str]:
 
 
 def _numbers_of(values: Sequence[Any]) -> dict[str, Any]:
-    """Those that are numbers, by the texts that spell them."""
+    """The numbers among the values, by the texts that spell them."""
     return {canonical(value): value for value in values if _kind(value) in _LAX and math.isfinite(_raw(value))}
 
 
