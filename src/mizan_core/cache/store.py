@@ -88,6 +88,14 @@ class Store(Protocol):
         """Finds the stored entry of a slot, at once, where it was found before in this process's memory."""
         ...
 
+    def let_peek(self, allowed: bool) -> None:
+        """Let `peek` find entries, or nothing: what it finds is served without any other step."""
+        ...
+
+    def on_change(self, tell: Callable[[], object]) -> None:
+        """Call `tell` whenever `state` or `owed` has changed."""
+        ...
+
     def look_up(self, slot: Slot) -> LookedUp | Awaitable[LookedUp]:
         """Find a hit, or the stamps for an answer that is about to be computed."""
         ...

@@ -10,14 +10,15 @@ from contextvars import ContextVar
 from enum import Enum, auto
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Literal, Self, TypedDict, TypeVar
+from typing import Any, Literal, Protocol, Self, TypedDict, TypeVar
 
 from ..cache.backends.backend import CacheBackend
 from ..cache.backends.memory import MemoryCache
 from ..cache.bundle_cache import DEFAULT_MAX_AGE_SECONDS, BundleCache, Clock, Random
 from ..cache.holds import DEFAULT_HOLD_SECONDS
-from ..cache.outcomes import Computed, Passing, PersonalFailure
+from ..cache.outcomes import Computed, Hit, Passing, PersonalFailure
 from ..cache.shared.breaker import DEFAULT_DEADLINE_SECONDS
+from ..cache.store import LOOKED_UP
 from ..errors import DeclarationError, Forbidden
 from ..graph.declare import Context
 from ..graph.inputs import Given
@@ -42,6 +43,7 @@ from .computations import DEFAULT_READER_TIMEOUT_SECONDS, NOT_COMPUTING, Computa
 from .failures import ErrorMapping, Errors, carrying, log_unheard
 from .inner_calls import READING
 from .mutations import Mutations, held
+from .observers import CacheChanged, Fetched, FetchFailed, Observer, Observers
 from .privacy import Watchable, by_identity, lacks_permissions
 from .results import page_result, plain_result
 from .runner import NOBODY, Caller, Finish, Ran, Runner, read_directly
@@ -63,6 +65,12 @@ class Via(Enum):
     CALL = auto()  # a client, by name: guarded, no private functions, no views
     ROUTE = auto()  # its own URL: guarded
     RUN = auto()  # the server itself: everything, without guards
+
+
+class Attached(Protocol):
+    """Attaches itself to an engine, as `mizan_core.proof.Verify` does."""
+
+    def attach(self, engine: "Engine", /) -> None: ...
 
 
 class Limits(TypedDict, total=False):
@@ -110,6 +118,8 @@ class Engine:
         hold: float = DEFAULT_HOLD_SECONDS,
         reader_timeout: float | None = DEFAULT_READER_TIMEOUT_SECONDS,
         carry: Iterable[ContextVar[Any]] = (),
+        observers: Iterable[Observer] = (),
+        verify: Attached | None = None,
         clock: Clock = time.time,
         random: Random = os.urandom,
     ) -> None:
@@ -143,14 +153,44 @@ class Engine:
         )
         self._store = store = self._cache.store
         self.errors = ErrorMapping(errors)
+        self._observers = Observers()
         self._runner = Runner(threads, self._cache.is_wanted)
         self._computations = Computations(reader_timeout, check_carry(carry), reading=READING)
         self._run = self._computations.run
         self._shutdown = shutdown
         self.peek = store.peek  # the stored entry of a request's slot, at once, where it is in this process's memory
         self._mutations = Mutations(
-            graph, self._cache_keys, store, self._runner, self.errors, refuses=on_cache_failure == "refuse"
+            graph,
+            self._cache_keys,
+            store,
+            self._runner,
+            self.errors,
+            self._observers,
+            refuses=on_cache_failure == "refuse",
         )
+        for observer in observers:
+            self.observe(observer)
+        if verify is not None:
+            verify.attach(self)
+
+    def observe(self, observer: Observer) -> None:
+        """Tell this observer of everything from now on."""
+        self._observers.add(observer)
+        self._let_observe()
+
+    def unobserve(self, observer: Observer) -> None:
+        """Tell this observer of nothing more."""
+        self._observers.remove(observer)
+        self._let_observe()
+
+    def _let_observe(self) -> None:
+        """Put the way with events in place of the one without, which costs nothing where nothing is observed."""
+        self._store.let_peek(not self._observers.see_hits)
+        if self._observers.all:
+            vars(self)["answer"] = self._answer_observed
+            self._store.on_change(self._tell_of_cache)
+        else:
+            vars(self).pop("answer", None)
 
     async def __aenter__(self) -> Self:
         check_asyncio()
@@ -341,12 +381,10 @@ class Engine:
         kept = slot is not None and (request is None or _is_watched(plan, request))
         key = _key(query, identity) if slot is None else slot.key
         compute: Callable[[], Awaitable[Computed]]
-        if plan.runs_directly:
+        if plan.runs_directly:  # most do, and so cost no call
             compute = partial(self._run, key, asked_by, kept, read_directly, query.calls)
-        elif self._permissions is not None and plan.depends_on_caller and lacks_permissions(identity):
-            compute = partial(self._compute_with_permissions, key, asked_by, kept, query, identity, request)
         else:
-            compute = partial(self._run, key, asked_by, kept, self._read, query, identity, request, kept)
+            compute = self._computation(query, identity, request, key, asked_by, kept=kept)
         if slot is None or not kept:
             body = (await compute()).body
             why = _why_uncached(query) if slot is None else "unwatched-request"
@@ -356,6 +394,82 @@ class Engine:
         except PersonalFailure as failure:
             raise failure.error from None
         return as_bundle(fetched, plan.policy, query.spelling.query)
+
+    def _computation(
+        self,
+        query: BundleRequest,
+        identity: Identity,
+        request: object,
+        key: Hashable,
+        asked_by: Computation | None,
+        *,
+        kept: bool,
+    ) -> Callable[[], Awaitable[Computed]]:
+        """Runs the readers of a bundle when it is called."""
+        plan = query.plan
+        if plan.runs_directly:
+            return partial(self._run, key, asked_by, kept, read_directly, query.calls)
+        if self._permissions is not None and plan.depends_on_caller and lacks_permissions(identity):
+            return partial(self._compute_with_permissions, key, asked_by, kept, query, identity, request)
+        return partial(self._run, key, asked_by, kept, self._read, query, identity, request, kept)
+
+    async def compute_again(
+        self, asked: BundleRequest, *, identity: Identity = ANONYMOUS, request: object = None
+    ) -> bytes:
+        """The bundle as its readers answer now; nothing is looked up or stored. Raises as they do."""
+        kept = asked.slot is not None and (request is None or _is_watched(asked.plan, request))
+        compute = self._computation(asked, identity, request, ("again", id(asked)), None, kept=kept)
+        try:
+            return (await compute()).body
+        except PersonalFailure as failure:
+            raise failure.error from None
+
+    async def is_stored(self, asked: BundleRequest, body: bytes) -> bool:
+        """Whether this very body would be served from the cache now."""
+        if asked.slot is None:
+            return False
+        found = self._store.look_up(asked.slot)
+        if not isinstance(found, LOOKED_UP):
+            found = await found
+        return isinstance(found, Hit) and found.body == body
+
+    async def invalidate_bundle(self, asked: BundleRequest) -> None:
+        """Purge the smallest scope that this bundle is in."""
+        texts = {name: asked.spelling.sent.get(name) for name in asked.plan.parameters}
+        params = {name: value for name, value in texts.items() if value is not None}
+        await self._mutations.purge([Invalidation(asked.plan.name, params)])
+
+    async def _answer_observed(
+        self,
+        query: BundleRequest,
+        *,
+        identity: Identity = ANONYMOUS,
+        request: object = None,
+        asked_by: Computation | None = None,
+        in_mutation: bool = False,
+    ) -> Bundle:
+        """As `answer`, told to the observers."""
+        if asked_by is not None:  # the function's own question has been told of
+            return await Engine.answer(
+                self, query, identity=identity, request=request, asked_by=asked_by, in_mutation=in_mutation
+            )
+        inside = current.get() is not None
+        now = asyncio.get_running_loop().time
+        began = now()
+        name, texts = query.plan.name, query.spelling.texts
+        try:
+            bundle = await Engine.answer(self, query, identity=identity, request=request)
+        except Exception as error:
+            self._observers.tell(FetchFailed(name, texts, error, now() - began))
+            raise
+        detail = bundle.cache_status.removeprefix("mizan; ")
+        self._observers.tell(
+            Fetched(name, texts, bundle.status, detail, now() - began, bundle.body, identity, query, request, inside)
+        )
+        return bundle
+
+    def _tell_of_cache(self) -> None:
+        self._observers.tell(CacheChanged(self._store.state.value, self._store.owed))
 
     async def _answer_a_function(self, query: BundleRequest, identity: Identity, request: object) -> Bundle:
         """The bundle that the body of a mutation or of a reader asks for."""

@@ -19,7 +19,7 @@ What to know before changing a mutation's path:
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ..cache.store import Hold, Store
@@ -37,6 +37,7 @@ from .cache_keys import CacheKeys
 from .current_call import CurrentCall
 from .failures import ErrorMapping, cancelled_itself, is_cancelled
 from .inner_calls import READING, Inner, Reading, arguments_of, identity_of, misplaced
+from .observers import Called, Calling, Observers, OutcomeName, Purged, TimedHold
 from .purge_plans import PurgePlan, PurgePlans
 from .runner import Caller, NotBegun, Runner, Wanted
 
@@ -64,11 +65,13 @@ class Mutations:
         store: Store,
         runner: Runner,
         errors: ErrorMapping,
+        observers: Observers,
         *,
         refuses: bool,
     ) -> None:
         self.graph = graph
         self._cache_keys = cache_keys
+        self._observers = observers
         self._store = store
         self._runner = runner
         self._errors = errors
@@ -97,6 +100,10 @@ class Mutations:
         outer: CurrentCall | Reading | None = current.get()
         if outer is not None:
             return self._for_a_body(outer, function, sent, caller)
+        if self._observers.all:
+            wanted = Wanted()
+            work = self._tasks.start(self._observed(function, sent, caller, wanted, may_change=may_change), _unheard)
+            return work if function.is_async else wanted.waiting(work)
         if not function.is_async:
             return self._begin_in_a_thread(function, sent, caller, may_change)
         if function.affects:
@@ -112,6 +119,38 @@ class Mutations:
             return wanted.waiting(self._tasks.start(self._mutate(function, sent, caller, wanted), _unheard))
         ended = self._eager.run(function, self._act(function, sent, caller, may_change, wanted))
         return ended if isinstance(ended, ENDED) else wanted.waiting(ended)
+
+    async def _observed(
+        self, function: Function, sent: Mapping[str, object], caller: Caller, wanted: Wanted, *, may_change: bool
+    ) -> Ended:
+        """Run a function, and tell the observers before and after."""
+        calling = Calling(function.name, sent, caller.identity)
+        await self._observers.tell_and_wait(calling)
+        now = asyncio.get_running_loop().time
+        began = now()
+        hold = TimedHold(self._store.hold(()), now)
+        if function.affects:
+
+            def timed(scopes: Sequence[PurgeScope]) -> Hold:
+                nonlocal hold
+                hold = TimedHold(self._store.hold(scopes), now)
+                return hold
+
+            ended = await self._mutate(function, sent, caller, wanted, timed)
+        else:
+            ended = await self._act(function, sent, caller, may_change, wanted)
+        error = ended.error if isinstance(ended, Failure) else None
+        called = Called(
+            began=calling,
+            outcome=_name_of(_outcome_of_answer(function, ended)),
+            error=error,
+            invalidations=tuple(ended.invalidations),
+            seconds=now() - began,
+            held=hold.held,
+            purge=hold.purge,
+        )
+        await self._observers.tell_and_wait(called)
+        return ended
 
     def _for_a_body(
         self, outer: CurrentCall | Reading, function: Function, sent: Mapping[str, object], caller: Caller
@@ -150,7 +189,11 @@ class Mutations:
 
     async def purge(self, invalidations: Sequence[Invalidation]) -> None:
         """Purge what was changed elsewhere. Raises `CacheUnavailable` where that is insisted on and takes too long."""
+        now = asyncio.get_running_loop().time
+        began = now()
         late = await self._tasks.start(self._settle(None, self._plans.of(invalidations)))
+        if self._observers.all:
+            self._observers.tell(Purged(tuple(invalidations), now() - began))
         if late is not None:
             raise late.error
 
@@ -187,12 +230,17 @@ class Mutations:
         return ended
 
     async def _mutate(
-        self, function: Function, sent: Mapping[str, object], caller: Caller, wanted: Wanted = _ALWAYS
+        self,
+        function: Function,
+        sent: Mapping[str, object],
+        caller: Caller,
+        wanted: Wanted = _ALWAYS,
+        hold_on: Callable[[Sequence[PurgeScope]], Hold] | None = None,
     ) -> Ended:
         """Hold what the arguments determine, run, resolve what became stale, purge: in that order, to the end."""
         plan = self._plans.determined(function, sent, caller.identity)
         call = CurrentCall(self, asyncio.get_running_loop(), caller.identity)
-        hold: Hold = self._store.hold(plan.scopes)
+        hold: Hold = (hold_on or self._store.hold)(plan.scopes)
         call.hold = hold
         current.set(call)
         ended: Ended
@@ -349,6 +397,16 @@ def _outcome_of_error(error: Exception) -> Outcome:
     """A refusal is the caller's fault. What is the server's may have happened half-way."""
     refused = isinstance(error, CallError) and CLIENT_ERROR <= error.status < SERVER_ERROR
     return Refused() if refused else Unknown()
+
+
+def _outcome_of_answer(function: Function, ended: Ended) -> Outcome:
+    return _outcome_of_error(ended.error) if isinstance(ended, Failure) else _outcome_of_result(function, ended.result)
+
+
+def _name_of(outcome: Outcome) -> OutcomeName:
+    if isinstance(outcome, Returned):
+        return "returned"
+    return "refused" if isinstance(outcome, Refused) else "unknown"
 
 
 def _changed_nothing(outcome: Outcome, plan: PurgePlan) -> bool:

@@ -47,6 +47,7 @@ class InProcessStore:
         keeps: bool = True,
     ) -> None:
         self._memory = memory
+        self._peekable: MemoryCache | None = memory
         self._values = TagValues(counting(random))
         self._clock = clock
         self._max_age = max_age
@@ -59,13 +60,16 @@ class InProcessStore:
         self.unchanged = self._stamping.unchanged
         self.reclaim = self._reclaiming.begin
 
+    def on_change(self, tell: Callable[[], object]) -> None:
+        """As `Store.on_change`; memory is always up."""
+
     def peek(self, slot: Slot) -> Entry | None:
         """The stored entry, if it is where it was found before: one comparison for each tag, and no look-up at all.
 
         A cell's value is what it was for as long as its key is neither deleted nor set anew.
         """
         kept = slot.kept
-        if kept is None or kept.memory is not self._memory:
+        if kept is None or kept.memory is not self._peekable:
             return None
         cell = kept.cell
         entry: Entry | None = cell.value  # type: ignore[assignment]  # it was an entry when it was found
@@ -78,6 +82,10 @@ class InProcessStore:
             tag.used = True
         cell.used = True
         return entry
+
+    def let_peek(self, allowed: bool) -> None:
+        """Let `peek` find entries, or nothing."""
+        self._peekable = self._memory if allowed else None
 
     def look_up(self, slot: Slot) -> LookedUp | Awaitable[LookedUp]:
         """A hit, or the stamps for an answer that is about to be computed; general steps where a tag is unusable."""

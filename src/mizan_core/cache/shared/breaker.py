@@ -156,6 +156,7 @@ class CircuitBreaker:
         self._deadlines = _Deadlines(deadline)
         self._probing: asyncio.Task[None] | None = None
         self.state = CacheState.UP
+        self.on_change: Callable[[], object] = _nothing
 
     @property
     def serves(self) -> bool:
@@ -220,11 +221,15 @@ class CircuitBreaker:
                 else f"failed: {str(error).removesuffix('.')}"
             )
             logger.error("The cache is down: it %s. Bundles are computed until it is back.", what)
-            self.state = CacheState.DOWN
+            self._become(CacheState.DOWN)
             if self._probing is None:
                 self._probing = asyncio.create_task(self._probe())
                 self._probing.add_done_callback(self._probed)
         return CacheUnavailable("The cache cannot be reached.")
+
+    def _become(self, state: CacheState) -> None:
+        self.state = state
+        self.on_change()
 
     async def _probe(self) -> None:
         wait = _FIRST_PROBE_SECONDS
@@ -233,10 +238,10 @@ class CircuitBreaker:
             if self.state is CacheState.DOWN and not await self._answers():
                 wait = min(2 * wait, _LAST_PROBE_SECONDS)
                 continue
-            self.state = CacheState.SETTLING
+            self._become(CacheState.SETTLING)
             await asyncio.sleep(SETTLING_SECONDS)
             if self.state is CacheState.SETTLING:
-                self.state = CacheState.UP
+                self._become(CacheState.UP)
                 logger.warning("The cache is up again.")
                 return
             wait = _FIRST_PROBE_SECONDS
@@ -244,7 +249,7 @@ class CircuitBreaker:
     def _probed(self, _: asyncio.Task[None]) -> None:
         """It has settled; or it was closed, or its loop has ended, and then whoever asks next finds out."""
         self._probing = None
-        self.state = CacheState.UP
+        self._become(CacheState.UP)
 
     async def _answers(self) -> bool:
         """Whether it takes a write: a read-only replica answers reads, and purges nothing."""
@@ -285,6 +290,10 @@ def _check_verbs(backend: object) -> None:
             f"cache= is a {type(backend).__name__}, which lacks {', '.join(missing)}; "
             "give it a MemoryCache, a RedisCache or another CacheBackend."
         )
+
+
+def _nothing() -> None:
+    """No one is told."""
 
 
 async def _refused() -> Any:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ...errors import CacheUnavailable
 from ..backends.backend import HoldingBackend
@@ -34,6 +34,7 @@ class OwedPurges:
         self._owing: Counter[str] = Counter()  # tag to how many owe it
         self._settling: dict[str, float] = {}  # tag to when it may be trusted again, in the order of these moments
         self._paying: asyncio.Task[None] | None = None
+        self.on_change: Callable[[], object] = lambda: None
 
     def __len__(self) -> int:
         return len(self._owed)
@@ -49,6 +50,7 @@ class OwedPurges:
             self._owing.subtract(self._owed.get(_COLLAPSED, ()))
         self._owed[holder] = tags
         self._owing.update(tags)
+        self.on_change()
         loop = asyncio.get_running_loop()
         through = self._through.get(holder)
         if through is None or through.get_loop() is not loop:
@@ -104,6 +106,7 @@ class OwedPurges:
         del self._owed[holder]
         self._through.pop(holder).set_result(None)
         self._settle(tags)
+        self.on_change()
         return True
 
     def _settle(self, tags: Sequence[str]) -> None:

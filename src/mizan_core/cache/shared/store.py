@@ -53,6 +53,11 @@ class SharedStore:
         self._reclaiming = Reclaiming(self._backend, clock)
         self.reclaim = self._reclaiming.begin
 
+    def on_change(self, tell: Callable[[], object]) -> None:
+        """As `Store.on_change`."""
+        self._backend.on_change = tell
+        self._owed.on_change = tell
+
     @property
     def state(self) -> CacheState:
         return self._backend.state
@@ -64,6 +69,9 @@ class SharedStore:
 
     def peek(self, slot: Slot) -> None:
         """Nothing: no entry of a shared backend is in this process's memory."""
+
+    def let_peek(self, allowed: bool) -> None:
+        """As `Store.let_peek`; nothing is to be found anyway."""
 
     async def look_up(self, slot: Slot) -> LookedUp:
         """A hit, or the stamps for an answer that is about to be computed."""

@@ -1,0 +1,225 @@
+"""The one seam for everything that watches an engine: logs, traces, metrics, proofs of staleness, the inspector.
+
+An engine that has no observers makes no events and takes no times. Observers are called at once, on the event loop,
+and have to return quickly; an error of theirs is logged and never reaches a request.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from ..cache.store import Hold
+from ..cache.tags import PurgeScope
+from ..errors import CacheUnavailable
+from ..protocol.identity import Identity
+from ..protocol.invalidation import Invalidation
+from .answers import Status
+from .bundle_requests import BundleRequest
+
+logger = logging.getLogger("mizan")
+
+T = TypeVar("T")
+
+# How a function ended. "refused": a 4xx error, or it never began. "unknown": any other error, or a cancellation.
+OutcomeName: TypeAlias = Literal["returned", "refused", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A bundle was answered. `seconds` until it was; `detail` as in `Cache-Status`, why it was no hit.
+
+    `params` are the canonical texts of all parameters. `asked` and `identity` are enough to compute the bundle again.
+    """
+
+    context: str
+    params: Mapping[str, str]
+    status: Status
+    detail: str
+    seconds: float
+    body: bytes
+    identity: Identity
+    asked: BundleRequest
+    request: object = field(default=None, repr=False)
+    inside: bool = False  # asked for by the body of a function, which may not have committed
+
+    @property
+    def bytes(self) -> int:
+        return len(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFailed:
+    """A bundle could not be answered."""
+
+    context: str
+    params: Mapping[str, str]
+    error: Exception
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calling:
+    """A function that is no reader is about to run."""
+
+    function: str
+    arguments: Mapping[str, object]
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A function has ended, and what it made stale is purged. Times are in seconds.
+
+    `seconds`: until the caller is told; `held`: how long its scopes were held; `purge`: how long ending the hold and
+    purging took. `began` is the event of its beginning.
+    """
+
+    began: Calling
+    outcome: OutcomeName
+    error: Exception | None
+    invalidations: tuple[Invalidation, ...]
+    seconds: float
+    held: float
+    purge: float
+
+    @property
+    def function(self) -> str:
+        return self.began.function
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """A purge that no function asked for, as `engine.invalidate` does, has been made. `seconds` until it was."""
+
+    invalidations: tuple[Invalidation, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CacheChanged:
+    """The state of the cache, or the number of mutations whose purges are owed, has changed."""
+
+    state: str
+    owed: int
+
+
+class Observer:
+    """Base of observers: each method is called with one kind of event, and does nothing unless it is overridden.
+
+    `sees_hits = False` spares hits from memory: they are answered without being told.
+    """
+
+    sees_hits = True
+
+    def fetched(self, event: Fetched) -> None:
+        """A bundle was answered."""
+
+    def fetch_failed(self, event: FetchFailed) -> None:
+        """A bundle could not be answered."""
+
+    def calling(self, event: Calling) -> None:
+        """A function that is no reader is about to run."""
+
+    async def before_running(self, event: Calling) -> None:
+        """The same; the function waits for this."""
+
+    def called(self, event: Called) -> None:
+        """A function has ended, and what it made stale is purged."""
+
+    async def before_answer(self, event: Called) -> None:
+        """The same, before its caller is told; the caller waits for this."""
+
+    def purged(self, event: Purged) -> None:
+        """A purge that no function asked for has been made."""
+
+    def cache_changed(self, event: CacheChanged) -> None:
+        """The state of the cache, or what is owed to it, has changed."""
+
+
+class Observers:
+    """The observers of one engine. `all` is asked on every request, so it is an attribute."""
+
+    def __init__(self) -> None:
+        self.all: tuple[Observer, ...] = ()
+
+    @property
+    def see_hits(self) -> bool:
+        return any(one.sees_hits for one in self.all)
+
+    def add(self, observer: Observer) -> None:
+        self.all = (*self.all, observer)
+
+    def remove(self, observer: Observer) -> None:
+        self.all = tuple(one for one in self.all if one is not observer)
+
+    def tell(self, event: Fetched | FetchFailed | Calling | Called | Purged | CacheChanged) -> None:
+        """Call every observer with the event."""
+        method = _METHODS[type(event)]
+        for observer in self.all:
+            try:
+                getattr(observer, method)(event)
+            except Exception:  # an observer's code is not the request's
+                logger.exception("An observer failed: %s.%s.", type(observer).__name__, method)
+
+    async def tell_and_wait(self, event: Calling | Called) -> None:
+        """Call every observer with the event, and wait for each."""
+        self.tell(event)
+        for observer in self.all:
+            try:
+                if isinstance(event, Calling):
+                    await observer.before_running(event)
+                else:
+                    await observer.before_answer(event)
+            except Exception:  # an observer's code is not the request's
+                logger.exception("An observer failed at %s.", event)
+
+
+_METHODS = {
+    Fetched: "fetched",
+    FetchFailed: "fetch_failed",
+    Calling: "calling",
+    Called: "called",
+    Purged: "purged",
+    CacheChanged: "cache_changed",
+}
+
+
+class TimedHold:
+    """A hold that notes when it was held, and how long its end took."""
+
+    def __init__(self, hold: Hold, now: Callable[[], float]) -> None:
+        self._hold = hold
+        self._now = now
+        self._since: float | None = None
+        self.held = 0.0
+        self.purge = 0.0
+
+    def run(self, begin: Callable[[], Coroutine[Any, Any, T]], *, insist: bool) -> Awaitable[T]:
+        def begun() -> Coroutine[Any, Any, T]:
+            self._since = self._now()
+            return begin()
+
+        return self._hold.run(begun, insist=insist)
+
+    def extend(self, scopes: Sequence[PurgeScope]) -> None:
+        self._hold.extend(scopes)
+
+    async def make_visible(self, *, insist: bool = False) -> None:
+        await self._hold.make_visible(insist=insist)
+
+    async def end(self, purged: Sequence[PurgeScope], *, insist: bool) -> CacheUnavailable | None:
+        began = self._ending()
+        late = await self._hold.end(purged, insist=insist)
+        self.purge = self._now() - began
+        return late
+
+    async def restore(self) -> None:
+        began = self._ending()
+        await self._hold.restore()
+        self.purge = self._now() - began
+
+    def _ending(self) -> float:
+        now = self._now()
+        self.held = 0.0 if self._since is None else now - self._since
+        return now

@@ -1,0 +1,379 @@
+"""Proof of staleness, on any database: bundles are computed again after a mutation that did not make them stale.
+
+With `sample=1.0`, as in tests, every bundle that was answered is remembered, within bounds, along with its caller.
+Before a mutation runs, and after it is purged, the remembered bundles are computed again and compared byte by byte:
+
+- A difference before it runs was made outside of any mutation.
+- A difference after it, in a bundle that it did not invalidate, proves that its declaration misses that bundle.
+- A bundle that differs from itself when it is computed twice is unstable (no `ORDER BY`, the time of day). That is told
+  once for each context, and proves nothing.
+
+Bundles that were answered, or mutations that ran, beside a running mutation prove nothing about one of them, so they
+are compared when the last of these mutations has ended, and the proof names all of them. Contexts that are kept for a
+number of seconds are left out: their answers may be old by declaration.
+
+With a smaller `sample`, as in production, that share of hits is computed again in the background instead. The hits
+themselves are not slowed: only the first hit after a pause is looked at, and the pauses are as long as it takes for
+`1 / sample` hits to arrive.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..engine.engine import Engine
+from ..engine.observers import Called, Calling, Fetched, Observer, Purged
+from ..errors import DeclarationError
+from ..graph.model import Function
+from ..protocol.cache_policy import Seconds
+from ..protocol.identity import permission_key
+from ..protocol.invalidation import Invalidation, touches
+from ..protocol.values import Json, jsonable
+from .advice import advise, narrowing_arguments
+from .differing import difference
+
+logger = logging.getLogger("mizan")
+
+# Bundles of a large test; the oldest are forgotten first.
+MAXIMUM_BUNDLES = 512
+MAXIMUM_BYTES = 16 * 1024 * 1024
+# In production: so many bundles are computed again in a second, at most.
+MAXIMUM_PER_SECOND = 10.0
+# What is remembered of proofs and widths is bounded as well.
+MAXIMUM_PROOFS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class StaleProof:
+    """A bundle that was stale: computed again, it differs, and nothing had invalidated it.
+
+    `mutation`: the function after which it differed; None for a write outside of any. `beside`: mutations that ran at
+    the same time. `params`: the bundle's parameters. `path`: where the answers differ first (RFC 9535). `remedy`: the
+    declaration that would have invalidated it.
+    """
+
+    mutation: str | None
+    context: str
+    params: Mapping[str, Json]
+    path: str
+    remedy: str
+    before: bytes = field(repr=False)
+    after: bytes | None = field(repr=False)  # None: computing it raised an error
+    beside: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.params.items())
+        writer = self.mutation or "a write outside of any mutation"
+        beside = f" (beside {', '.join(self.beside)})" if self.beside else ""
+        return (
+            f"{self.context}({shown}) was stale after {writer}{beside}: it differs at {self.path}. "
+            f"Remedy: {self.remedy}."
+        )
+
+
+@dataclass(slots=True)
+class Width:
+    """How wide a mutation purges a context: of `purged` bundles that were remembered, `changed` had changed.
+
+    `narrow_by`: parameters that told the changed bundles from the others in every call, each with the argument that has
+    its value. Empty where no argument does.
+    """
+
+    mutation: str
+    context: str
+    calls: int = 0
+    purged: int = 0
+    changed: int = 0
+    narrow_by: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def unchanged(self) -> int:
+        return self.purged - self.changed
+
+
+class Verify:
+    """`Engine(graph, verify=Verify())`. Proofs are logged, kept in `proved`, and passed to `on_stale`.
+
+    `sample`: 1.0 compares every remembered bundle around every mutation (for tests); a smaller number is the share of
+    hits that is computed again in the background (for production). Raises `DeclarationError` for any other number.
+    """
+
+    def __init__(
+        self,
+        sample: float = 1.0,
+        on_stale: Callable[[StaleProof], object] | None = None,
+        *,
+        max_per_second: float = MAXIMUM_PER_SECOND,
+    ) -> None:
+        if not 0 < sample <= 1:
+            raise DeclarationError(f"Verify(sample={sample!r}): a share is above 0 and at most 1.")
+        self.sample = sample
+        self.proved: list[StaleProof] = []
+        self.unstable: dict[str, str] = {}  # context to the path where it differs from itself
+        self.checked = 0  # bundles that were computed again
+        self._on_stale = on_stale
+        self._max_per_second = max_per_second
+        self._widths: dict[tuple[str, str], Width] = {}
+        self._comparing: list[_Comparing] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Verify this engine from now on. One `Verify` may be attached to several."""
+        if self.sample == 1:
+            one = _Comparing(engine, self)
+            self._comparing.append(one)
+            engine.observe(one)
+        else:
+            engine.observe(_Sampling(engine, self, self._max_per_second))
+
+    async def check(self) -> None:
+        """Compare all remembered bundles now: a difference was made outside of any mutation."""
+        for one in self._comparing:
+            await one.compare()
+
+    def forget(self) -> None:
+        """Forget the remembered bundles, as after rows were written on purpose beside the application."""
+        for one in self._comparing:
+            one.forget()
+
+    @property
+    def staleness(self) -> float:
+        """The share of bundles computed again that were stale."""
+        return len(self.proved) / self.checked if self.checked else 0.0
+
+    @property
+    def widths(self) -> list[Width]:
+        """Every mutation and context, the one that purged the most unchanged bundles first."""
+        return sorted(self._widths.values(), key=lambda one: (-one.unchanged, one.mutation, one.context))
+
+    def _prove(self, proof: StaleProof) -> None:
+        logger.error("%s", proof)
+        if len(self.proved) < MAXIMUM_PROOFS:
+            self.proved.append(proof)
+        if self._on_stale is not None:
+            self._on_stale(proof)
+
+    def _note_unstable(self, context: str, path: str) -> None:
+        if context not in self.unstable:
+            self.unstable[context] = path
+            logger.warning(
+                "%s answers differently when it is computed twice, at %s: sort what has no order, pass the time in. "
+                "It is not verified.",
+                context,
+                path,
+            )
+
+    def _note_width(self, called: Called, context: str, changed: list[Any], unchanged: list[Any]) -> None:
+        width = self._widths.setdefault((called.function, context), Width(called.function, context))
+        width.purged += len(changed) + len(unchanged)
+        width.changed += len(changed)
+        if changed and unchanged:
+            found = narrowing_arguments(changed, unchanged, called.began.arguments)
+            width.narrow_by = found if not width.calls else dict(found.items() & width.narrow_by.items())
+            width.calls += 1
+
+
+@dataclass(slots=True, eq=False)
+class _Remembered:
+    """A bundle that was answered, with its caller."""
+
+    event: Fetched
+    body: bytes
+
+    @property
+    def texts(self) -> dict[str, str | None]:
+        """The canonical text of every parameter; None for a null."""
+        return {**dict.fromkeys(self.event.asked.plan.parameters), **self.event.params}
+
+    @property
+    def params(self) -> dict[str, Json]:
+        return {name: jsonable(value) for name, value in self.event.asked.spelling.sent.items()}
+
+
+class _Comparing(Observer):
+    """Compares the remembered bundles of one engine around its mutations."""
+
+    def __init__(self, engine: Engine, verify: Verify) -> None:
+        self._engine = engine
+        self._verify = verify
+        self._bundles: OrderedDict[Hashable, _Remembered] = OrderedDict()
+        self._bytes = 0
+        self._running = 0
+        self._ended: list[Called] = []  # since the last comparison
+        self._quiet_since = 0.0  # no mutation has run since
+        self._comparison = asyncio.Lock()
+
+    def fetched(self, event: Fetched) -> None:
+        plan = event.asked.plan
+        began = asyncio.get_running_loop().time() - event.seconds
+        if event.inside or self._running or began < self._quiet_since:
+            return
+        if isinstance(plan.policy.lifetime, Seconds) or plan.name in self._verify.unstable:
+            return
+        identity = event.identity
+        key = plan.name, frozenset(event.params.items()), identity.user_id, permission_key(identity)
+        self._forget(key)
+        self._bundles[key] = _Remembered(event, event.body)
+        self._bytes += len(event.body)
+        while len(self._bundles) > MAXIMUM_BUNDLES or self._bytes > MAXIMUM_BYTES:
+            self._forget(next(iter(self._bundles)))
+
+    def forget(self) -> None:
+        self._bundles.clear()
+        self._bytes = 0
+
+    async def before_running(self, event: Calling) -> None:  # noqa: ARG002  # any function may write
+        if not self._running:
+            await self.compare()
+        self._running += 1
+
+    async def before_answer(self, event: Called) -> None:
+        self._running -= 1
+        self._ended.append(event)
+        if not self._running:
+            await self.compare()
+            self._quiet_since = asyncio.get_running_loop().time()
+
+    def purged(self, event: Purged) -> None:
+        for key, one in list(self._bundles.items()):
+            if _is_touched(one, event.invalidations):
+                self._forget(key)
+
+    async def compare(self) -> None:
+        """Compute every remembered bundle again, and tell what nothing has invalidated."""
+        async with self._comparison:
+            ended, self._ended = self._ended, []
+            changed: dict[str, list[_Remembered]] = {}
+            unchanged: dict[str, list[_Remembered]] = {}
+            for key, one in list(self._bundles.items()):
+                name = one.event.context
+                touched = any(_is_touched(one, called.invalidations) for called in ended)
+                again = await self._again(one)
+                self._verify.checked += 1
+                if again != one.body and not await self._is_stable(one, again):
+                    self._forget(key)
+                    continue
+                if touched:
+                    (unchanged if again == one.body else changed).setdefault(name, []).append(one)
+                    self._forget(key)
+                elif again != one.body:
+                    await self._found_stale(key, one, again, ended)
+            if len(ended) == 1:
+                for name in {*changed, *unchanged}:
+                    self._verify._note_width(  # noqa: SLF001  # one subject in one file
+                        ended[0],
+                        name,
+                        [one.event.params for one in changed.get(name, ())],
+                        [one.event.params for one in unchanged.get(name, ())],
+                    )
+
+    async def _again(self, one: _Remembered) -> bytes | None:
+        """The bundle as it is now; None where it cannot be computed any more."""
+        event = one.event
+        try:
+            return await self._engine.compute_again(event.asked, identity=event.identity, request=event.request)
+        except Exception:  # a reader's error, such as that its row is gone
+            logger.debug("%s could not be computed again.", event.context, exc_info=True)
+            return None
+
+    async def _is_stable(self, one: _Remembered, again: bytes | None) -> bool:
+        """Whether it is the same once more."""
+        once_more = await self._again(one)
+        if once_more == again:
+            return True
+        context = one.event.context
+        path = "$" if again is None or once_more is None else difference(again, once_more)
+        self._verify._note_unstable(context, path)  # noqa: SLF001  # one subject in one file
+        return False
+
+    async def _found_stale(self, key: Hashable, one: _Remembered, again: bytes | None, ended: list[Called]) -> None:
+        plan = one.event.asked.plan
+        last = ended[-1] if ended else None
+        function: Function | None = None if last is None else self._engine.graph.functions.get(last.function)
+        arguments = {} if last is None else last.began.arguments
+        proof = StaleProof(
+            mutation=None if last is None else last.function,
+            context=plan.name,
+            params=one.params,
+            path="$" if again is None else difference(one.body, again),
+            remedy=advise(plan, one.event.params, function, arguments),
+            before=one.body,
+            after=again,
+            beside=tuple(called.function for called in ended[:-1]),
+        )
+        self._forget(key)
+        self._verify._prove(proof)  # noqa: SLF001  # one subject in one file
+        await self._engine.invalidate_bundle(one.event.asked)  # or later mutations would be blamed for it
+
+    def _forget(self, key: Hashable) -> None:
+        known = self._bundles.pop(key, None)
+        if known is not None:
+            self._bytes -= len(known.body)
+
+
+class _Sampling(Observer):
+    """Computes a share of the hits of one engine again, in the background."""
+
+    def __init__(self, engine: Engine, verify: Verify, max_per_second: float) -> None:
+        self._engine = engine
+        self._verify = verify
+        self._shortest = 1 / max_per_second
+        self._waiting_since: float | None = None  # for a hit
+        self._between: float | None = None  # seconds between two hits, about
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def fetched(self, event: Fetched) -> None:
+        if event.status != "hit":
+            return
+        loop = asyncio.get_running_loop()
+        if self._waiting_since is not None:
+            waited = loop.time() - self._waiting_since
+            self._between = waited if self._between is None else 0.9 * self._between + 0.1 * waited
+        self._engine.unobserve(self)
+        pause = 0.0 if self._between is None else self._between / self._verify.sample
+        loop.call_later(max(pause, self._shortest), self._look, loop)
+        task = loop.create_task(self._check(event))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look at the next hit."""
+        self._waiting_since = loop.time()
+        self._engine.observe(self)
+
+    async def _check(self, event: Fetched) -> None:
+        engine, asked = self._engine, event.asked
+        if isinstance(asked.plan.policy.lifetime, Seconds):
+            return
+        try:
+            again = await engine.compute_again(asked, identity=event.identity, request=event.request)
+            self._verify.checked += 1
+            if again == event.body or not await engine.is_stored(asked, event.body):
+                return
+            once_more = await engine.compute_again(asked, identity=event.identity, request=event.request)
+            if not await engine.is_stored(asked, event.body):
+                return
+        except Exception:  # a reader's error; its own requests tell it
+            logger.debug("%s could not be computed again.", event.context, exc_info=True)
+            return
+        if again != once_more:
+            self._verify._note_unstable(asked.plan.name, difference(again, once_more))  # noqa: SLF001
+            return
+        one = _Remembered(event, event.body)
+        proof = StaleProof(
+            mutation=None,
+            context=asked.plan.name,
+            params=one.params,
+            path=difference(event.body, again),
+            remedy=advise(asked.plan, event.params, None, {}),
+            before=event.body,
+            after=again,
+        )
+        self._verify._prove(proof)  # noqa: SLF001  # one subject in one file
+        await engine.invalidate_bundle(asked)
+
+
+def _is_touched(one: _Remembered, invalidations: tuple[Invalidation, ...]) -> bool:
+    return any(touches(invalidation, one.event.context, one.texts) for invalidation in invalidations)

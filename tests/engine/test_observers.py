@@ -1,0 +1,248 @@
+"""The seam for everything that watches an engine: what is told, when, and that nothing is where nobody observes."""
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from mizan_core import Conflict, Context, Engine, Identity, MemoryCache, RedisCache, build, client, invalidate
+from mizan_core.engine.observers import CacheChanged, Called, Calling, Fetched, FetchFailed, Observer, Purged
+from mizan_core.errors import NotFound
+from mizan_core.testing.redis_server import RedisServer
+from tests.holding_cache import HoldingCache
+
+Rows = Context("rows")
+
+
+class Site:
+    """A row that is read, written, and refused."""
+
+    def __init__(self, **options: Any) -> None:
+        self.rows = {1: "old"}
+        self.seen = Seen()
+        self.engine = Engine(build([self.row(), self.write(), self.look()]), observers=[self.seen], **options)
+
+    def row(self) -> Any:
+        @client(context=Rows)
+        async def row(number: int) -> str:
+            if number not in self.rows:
+                raise NotFound
+            return self.rows[number]
+
+        return row
+
+    def write(self) -> Any:
+        @client(affects=Rows)
+        async def write(number: int, text: str = "new", refuse: bool = False) -> None:
+            if refuse:
+                raise Conflict
+            await asyncio.sleep(0)
+            self.rows[number] = text
+
+        return write
+
+    def look(self) -> Any:
+        @client
+        async def look(name_it: bool = False) -> int:
+            if name_it:
+                invalidate(Rows, number=1)
+            return 1
+
+        return look
+
+
+class Seen(Observer):
+    """Remembers every event."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+        self.fetched = self.fetch_failed = self.calling = self.called = self.purged = self.events.append  # type: ignore[method-assign]
+        self.cache_changed = self.events.append  # type: ignore[method-assign]
+
+    def of(self, kind: type) -> list[Any]:
+        return [one for one in self.events if isinstance(one, kind)]
+
+
+@pytest.mark.asyncio
+async def test_a_fetch_says_hit_or_why_it_was_none() -> None:
+    site = Site(cache=MemoryCache())
+    for _ in range(2):
+        await site.engine.fetch("rows", {"number": 1}, identity=Identity(5))
+    miss, hit = site.seen.of(Fetched)
+    assert (miss.context, miss.params, miss.status, miss.bytes) == ("rows", {"number": "1"}, "miss", len(miss.body))
+    assert "uri-miss" in miss.detail
+    assert (hit.status, hit.body, hit.identity) == ("hit", miss.body, Identity(5))
+    assert miss.seconds >= 0
+    assert not miss.inside
+
+
+@pytest.mark.asyncio
+async def test_a_fetch_that_fails_is_told_with_its_error() -> None:
+    site = Site()
+    with pytest.raises(NotFound):
+        await site.engine.fetch("rows", {"number": 9})
+    (failed,) = site.seen.events
+    assert isinstance(failed, FetchFailed)
+    assert isinstance(failed.error, NotFound)
+
+
+@pytest.mark.parametrize("cache", [MemoryCache, HoldingCache])
+@pytest.mark.asyncio
+async def test_a_mutation_is_told_with_its_outcome_and_times(cache: Any) -> None:
+    site = Site(cache=cache(), cache_secret="s" * 32)
+    await site.engine.call("write", {"number": 1})
+    with pytest.raises(Conflict):
+        await site.engine.call("write", {"number": 1, "refuse": True})
+    calling, called, _, refused = site.seen.events
+    assert (calling.function, calling.arguments) == ("write", {"number": 1})
+    assert (called.function, called.outcome, called.error) == ("write", "returned", None)
+    assert [one.params for one in called.invalidations] == [{"number": 1}]
+    assert called.seconds >= called.held > 0
+    assert called.purge >= 0
+    assert (refused.outcome, type(refused.error), refused.invalidations) == ("refused", Conflict, ())
+
+
+@pytest.mark.asyncio
+async def test_a_function_that_affects_nothing_is_told_with_what_it_names() -> None:
+    site = Site(cache=MemoryCache())
+    await site.engine.call("look", {})
+    await site.engine.call("look", {"name_it": True})
+    assert [len(one.invalidations) for one in site.seen.of(Called)] == [0, 1]
+
+
+@pytest.mark.asyncio
+async def test_an_error_of_unknown_outcome_is_told_so() -> None:
+    @client(affects=Rows)
+    async def breaks() -> None:
+        raise LookupError
+
+    seen = Seen()
+    engine = Engine(build([Site().row(), breaks]), observers=[seen])
+    with pytest.raises(LookupError):
+        await engine.call("breaks", {})
+    assert seen.events[-1].outcome == "unknown"
+
+
+@pytest.mark.asyncio
+async def test_a_sync_mutation_is_told_as_well() -> None:
+    @client(affects=Rows)
+    def write() -> int:
+        return 1
+
+    seen = Seen()
+    engine = Engine(build([Site().row(), write]), observers=[seen])
+    await engine.call("write", {})
+    assert [type(one) for one in seen.events] == [Calling, Called]
+
+
+@pytest.mark.asyncio
+async def test_a_purge_from_outside_is_told() -> None:
+    site = Site(cache=MemoryCache())
+    await site.engine.invalidate("rows", number=1)
+    (purged,) = site.seen.events
+    assert isinstance(purged, Purged)
+    assert purged.invalidations[0].context == "rows"
+
+
+@pytest.mark.asyncio
+async def test_a_fetch_by_a_function_is_told_once_as_such() -> None:
+    seen = Seen()
+
+    @client(affects="other")
+    async def asks() -> None:
+        await engine.fetch("rows", {"number": 1})
+
+    @client(context="other")
+    async def other() -> int:
+        return 1
+
+    engine = Engine(build([Site().row(), other, asks]), observers=[seen])
+    await engine.call("asks", {})
+    (fetched,) = seen.of(Fetched)
+    assert fetched.inside
+
+
+@pytest.mark.asyncio
+async def test_an_observer_that_fails_does_not_reach_the_request(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Observer):
+        def fetched(self, event: Fetched) -> None:
+            raise LookupError
+
+        async def before_running(self, event: Calling) -> None:
+            raise LookupError
+
+        async def before_answer(self, event: Called) -> None:
+            raise LookupError
+
+    site = Site()
+    site.engine.observe(Broken())
+    await site.engine.fetch("rows", {"number": 1})
+    await site.engine.call("write", {"number": 1})
+    assert [record.levelno for record in caplog.records] == [logging.ERROR] * 3
+
+
+@pytest.mark.asyncio
+async def test_nothing_is_told_after_the_observer_has_left() -> None:
+    site = Site(cache=MemoryCache())
+    site.engine.observe(other := Observer())
+    site.engine.unobserve(site.seen)
+    await site.engine.fetch("rows", {"number": 1})
+    await site.engine.call("write", {"number": 1})
+    await site.engine.invalidate("rows")
+    site.engine.unobserve(other)
+    await site.engine.fetch("rows", {"number": 1})
+    assert site.seen.events == []
+    assert "answer" not in vars(site.engine)
+
+
+@pytest.mark.asyncio
+async def test_the_state_of_the_cache_is_told() -> None:
+    class Failing(HoldingCache):
+        down = False
+
+        async def release(self, *args: Any) -> None:
+            if self.down:
+                raise ConnectionError
+            await super().release(*args)
+
+    cache = Failing()
+    site = Site(cache=cache, cache_secret="s" * 32, shutdown=0.1)
+    cache.down = True
+    await site.engine.call("write", {"number": 1})
+    assert CacheChanged("down", 0) in site.seen.events
+    assert CacheChanged("down", 1) in site.seen.events
+    await site.engine.aclose()
+
+
+@pytest.mark.asyncio
+async def test_bundles_are_computed_again_and_compared(redis: RedisServer) -> None:
+    site = Site(cache=RedisCache(redis.url), cache_secret="s" * 32)
+    await site.engine.fetch("rows", {"number": 1})
+    (fetched,) = site.seen.of(Fetched)
+    assert await site.engine.is_stored(fetched.asked, fetched.body)
+    site.rows[1] = "changed"
+    assert await site.engine.compute_again(fetched.asked) == b'{"row":"changed"}'
+    assert await site.engine.is_stored(fetched.asked, fetched.body)
+    await site.engine.invalidate("rows")
+    assert not await site.engine.is_stored(fetched.asked, fetched.body)
+    await site.engine.aclose()
+
+
+@pytest.mark.asyncio
+async def test_what_a_body_names_is_held_and_seen_by_its_own_fetch() -> None:
+    seen = Seen()
+
+    @client(affects=Context("other"))
+    async def names_and_asks() -> None:
+        invalidate(Rows, number=1)
+        assert (await engine.fetch("rows", {"number": 1})).status == "bypass"
+
+    @client(context="other")
+    async def other() -> int:
+        return 1
+
+    engine = Engine(build([Site().row(), other, names_and_asks]), cache=MemoryCache(), observers=[seen])
+    await engine.call("names_and_asks", {})
+    (called,) = seen.of(Called)
+    assert {one.context for one in called.invalidations} == {"rows", "other"}
