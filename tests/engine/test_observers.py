@@ -10,7 +10,7 @@ from mizan_core import Conflict, Context, Engine, Identity, MemoryCache, RedisCa
 from mizan_core.engine.observers import CacheChanged, Called, Calling, Fetched, FetchFailed, Observer, Purged
 from mizan_core.errors import NotFound
 from mizan_core.testing.redis_server import RedisServer
-from tests.holding_cache import HoldingCache
+from tests.cache.holding_cache import HoldingCache
 
 Rows = Context("rows")
 
