@@ -46,9 +46,9 @@ class Tasks:
     def start(
         self, work: Coroutine[Any, Any, T], unheard: Callable[[T | Exception], object] | None = None
     ) -> "asyncio.Future[T]":
-        """Begin work in a task of its own; its result is awaited, by one caller at most, or left alone.
+        """Begin work in a task of its own; one caller at most awaits its result.
 
-        A caller that is cancelled cancels only the waiting. The result or the error that comes after that is passed to
+        A caller that is cancelled cancels only its waiting. A result or error that comes after that is passed to
         `unheard`.
         """
         loop = asyncio.get_running_loop()
@@ -101,7 +101,7 @@ class EagerRunner:
     def __init__(self, tasks: Tasks, unheard: Callable[[Any], object] | None = None) -> None:
         self._start = tasks.start
         self._unheard = unheard
-        self._eager: dict[Hashable, Callable[[], None]] = {}  # kind to what marks it as suspending
+        self._eager: dict[Hashable, Callable[[], None]] = {}  # by kind: the function that marks it as suspending
         self._suspending: set[Hashable] = set()
 
     def run(self, kind: Hashable, work: Coroutine[Any, Any, T]) -> T | Awaitable[T]:

@@ -18,7 +18,7 @@ from .slots import Slot
 from .store import KEPT, LOOKED_UP, Bypassed, Stamped, Store
 from .turns import Turns
 
-# The safety net under "until purged".
+# The longest life of any entry: a change that no mutation told Mizan of stays unseen for no longer than this.
 DEFAULT_MAX_AGE_SECONDS = 86_400.0
 
 Random: TypeAlias = Callable[[int], bytes]
@@ -62,11 +62,11 @@ class BundleCache:
     async def fetch(
         self, slot: Slot, seconds: float | None, compute: Compute, readers: Hashable = None, *, alone: bool = False
     ) -> Fetched:
-        """The stored bundle, or what `compute` answers, stored for `seconds` (None: until purged) if it may be.
+        """The stored bundle, or one that `compute` makes, stored for `seconds` (None: until purged) if it may be.
 
-        Concurrent misses of one slot compute once, and a caller that goes away cancels no other. `readers` names the
-        kind of computation: one that never suspended so far runs without a task, any other outlives its caller in one.
-        Where nothing may be stored, requests share the next computation, except for one that is to compute `alone`.
+        Concurrent misses of one slot compute once, and a cancelled caller cancels no other. `readers` names the kind of
+        computation: a kind that never suspended so far runs without a task, any other in a task that outlives its
+        caller. Where nothing may be stored, requests share the next computation (`turns`), unless `alone`.
         """
         found = self._look_up(slot)
         if not isinstance(found, LOOKED_UP):
@@ -95,14 +95,14 @@ class BundleCache:
             raise
 
     def is_wanted(self, key: Hashable) -> bool:
-        """Whether a request waits for the computation of this key, as far as is known. From any thread."""
+        """Whether a request may still wait for the computation of this key. Can be called from any thread."""
         flight = self._flights.get(key)  # type: ignore[call-overload]  # a key of another kind is not found
         return flight is None or not flight.is_abandoned or flight.waiting > 0
 
     async def _compute(
         self, flight: Flight, slot: Slot, stamped: Stamped, seconds: float | None, compute: Compute
     ) -> Fresh | Passing:
-        """What the readers answer, also to those that have joined."""
+        """Run the readers, store their answer, and pass it to the requests that have joined."""
         try:
             computed = await compute()
             if computed.personal:

@@ -1,4 +1,4 @@
-"""What is kept: an entry with the stamps of its tags, its layout as bytes, and the slot where it lies."""
+"""A stored bundle with the stamps of its tags, and its layout as bytes."""
 
 import struct
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ _ETAG_BYTES = len(etag_of(b""))
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A stored bundle. It is as good as its tags, which have to carry the very `stamps` that it was stored with.
+    """A stored bundle. It is a hit only while its tags have the values in `stamps`.
 
-    `expires`: seconds since 1970. `written`: what a layer above has made of it, so that it is made once.
+    `expires`: seconds since 1970. `written`: a place for the response that a layer above prepares from it, once.
     """
 
     stamps: tuple[bytes, ...]
@@ -31,9 +31,10 @@ class Entry:
 
 
 def read_entry(raw: bytes, found: Sequence[bytes | None], fingerprint: bytes) -> Entry | None:
-    """The entry in these bytes, if it carries what was found under its tags, and none of them was absent.
+    """The entry in these bytes; None unless its stamps equal the values that were `found` under its tags.
 
-    None as well if the whole context's stamp is not of this fingerprint. No entry carries what a held tag has.
+    None as well if a tag was absent, or if the whole context's value has another fingerprint. The value of a held tag
+    equals no stamp.
     """
     if None in found or not TagValues.made_by(found[0], fingerprint):
         return None
@@ -50,5 +51,5 @@ def read_entry(raw: bytes, found: Sequence[bytes | None], fingerprint: bytes) ->
 
 
 def _head(stamps: Sequence[bytes]) -> bytes:
-    """What a valid entry begins with: its layout, how many stamps, and the stamps."""
+    """The first bytes of an entry with these stamps: the layout, their number, and the stamps."""
     return bytes((_LAYOUT, len(stamps))) + b"".join(stamps)

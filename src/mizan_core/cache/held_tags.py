@@ -1,22 +1,22 @@
 """A tag that mutations hold: the states of protocol section 7 and the steps between them.
 
-A mutation that was refused has changed nothing, so the tag may get back the nonce that it had, and the entries stored
-under it are as good as before. That takes that every holder was refused, that none expired (its process may have died
-after it wrote), and that no purge met the tag while it was held. In Redis the same is done in Lua
-(`cache/redis_scripts.py`); the tests of Redis compare the two.
+A mutation that was refused has changed nothing, so the tag may get back the value that it had, and the entries stored
+under it are valid again. The value is restored only if every holder was refused, no hold expired (its process may have
+died after it wrote), and no purge met the tag while it was held. Redis does the same in Lua (`backends/redis_scripts`);
+the tests of Redis compare the two.
 """
 
 import math
 
-# What a tag had before it was held, if it was not there.
+# The `before` of a tag that was absent when it was first held.
 ABSENT = b""
 
 
 class HeldTag:
-    """The holders of a tag with the moments at which they expire, and what it had `before`, unless that is spoiled.
+    """A held tag: its holders, with the moments at which their holds expire, and the value to restore.
 
-    `before`: a nonce, `ABSENT`, or None where nothing may come back. `shown`: the value that the tag has while it is
-    held. Times are of any one clock.
+    `before`: the value that the tag had, or `ABSENT`; None once it is spoiled, so that nothing is restored. `shown`:
+    the value under the tag while it is held. All times are of one clock.
     """
 
     __slots__ = ("_earliest", "before", "holders", "shown")
@@ -28,24 +28,24 @@ class HeldTag:
         self._earliest = math.inf  # no holder expires before this
 
     def hold(self, holder: str, expires: float, now: float) -> None:
-        """Hold it, beside all that hold it already, until it expires."""
+        """Add a holder, or extend its hold, until `expires`."""
         self.expire(now)
         self.holders[holder] = expires
         self._earliest = min(self._earliest, expires)
 
     def release(self, holder: str, now: float) -> None:
-        """Purge it, for a holder that may have written, or for a purge that met it while others hold it."""
+        """Remove a holder that may have written, or purge for one that holds nothing: the tag is spoiled."""
         self.before = None
         self.expire(now)
         self.holders.pop(holder, None)
 
     def restore(self, holder: str, now: float) -> None:
-        """Let go of it, for a holder that was refused and wrote nothing."""
+        """Remove a holder that was refused and wrote nothing."""
         self.expire(now)
         self.holders.pop(holder, None)
 
     def expire(self, now: float) -> None:
-        """Forget holders that have expired. They count as having written."""
+        """Remove holders whose holds have expired. Each counts as having written."""
         if now < self._earliest:
             return
         late = [holder for holder, expires in self.holders.items() if expires <= now]

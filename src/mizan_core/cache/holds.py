@@ -7,20 +7,20 @@ from typing import Protocol
 DEFAULT_HOLD_SECONDS = 30.0
 
 
-# A hold is renewed so often before it would expire.
+# How often a hold is renewed before it would expire.
 RENEWALS = 3
 
 
 class Renewable(Protocol):
-    """A hold that lasts."""
+    """A hold that `Renewals` keeps from expiring."""
 
     def renew(self) -> None:
-        """Hold everything for another while."""
+        """Hold the same scopes for another period."""
         ...
 
 
 class Renewals:
-    """Renews the holds that last. One timer for all of them, which most mutations do not live to see."""
+    """Renews the holds of long mutations. One timer serves all; most mutations end before it fires."""
 
     def __init__(self, hold_seconds: float) -> None:
         self._interval = hold_seconds / RENEWALS

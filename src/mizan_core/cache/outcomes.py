@@ -1,4 +1,4 @@
-"""What comes of asking for a bundle: it was kept, it was computed, or it was computed for this request alone."""
+"""The outcome of a fetch: a hit, a fresh bundle that caches may keep, or a bundle for its request alone."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 @dataclass(slots=True)
 class Computed:
-    """What the readers answered. `personal`: it shows who asked, and belongs to that request alone."""
+    """A bundle as the readers made it. `personal`: it depends on its caller, and may answer that request alone."""
 
     body: bytes
     personal: bool = False
@@ -24,7 +24,7 @@ class Hit:
 
 @dataclass(slots=True)
 class Fresh:
-    """Computed while nothing was purged: caches beyond may keep it. `joined`: another request computed it."""
+    """Computed while no tag of it was purged: outer caches may keep it. `joined`: another request computed it."""
 
     body: bytes
     etag: str
@@ -43,7 +43,7 @@ class Passing:
 
 
 class PersonalFailure(Exception):
-    """The readers failed after they had seen who asks: the error is for that request alone."""
+    """The readers failed after one had looked at the caller: the error is for that request alone."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""Giving back the memory of entries that a whole purge has killed. Housekeeping: nothing depends on it.
+"""Deleting the entries of contexts that were purged as a whole. They are dead already; this only frees their memory.
 
-Finding the entries of a context takes a look at every key of the store, so it is done at most once a minute for each
-context, by one of the processes that share the store. What a purge leaves between two times is found by the next,
-evicted, or expires.
+Finding the entries of a context takes a scan of every key, so it is done at most once a minute for each context, by one
+of the processes that share the backend. Entries that die between two scans are found by the next one, evicted, or
+expire.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ class Reclaiming:
     def __init__(self, backend: CacheBackend, clock: Callable[[], float]) -> None:
         self._backend = backend
         self._clock = clock
-        self._due: dict[str, float] = {}  # context to the moment from which it may be looked through again
+        self._due: dict[str, float] = {}  # by context: when its next scan may begin
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, context: str) -> None:
-        """Look through a context that was purged as a whole, unless that was begun less than a minute ago."""
+        """Begin to delete the entries of a context, unless a scan for it began less than a minute ago."""
         now = self._clock()
         if now < self._due.get(context, now):
             return
@@ -36,18 +36,18 @@ class Reclaiming:
         task.add_done_callback(self._ended)
 
     async def aclose(self) -> None:
-        """Stop looking."""
+        """Stop all scans."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
     async def _reclaim(self, context: str) -> None:
-        # The key that one process has added tells the others that it looks.
+        # Only the process that adds this key scans.
         if await self._backend.set(f"reclaim:{context}", b"1", RECLAIM_SECONDS, if_absent=True):
             await self._backend.delete_by_prefix(f"ctx:{context}:")
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # a store that fails keeps its dead entries until they expire
+            task.exception()  # a backend that fails keeps dead entries until they expire

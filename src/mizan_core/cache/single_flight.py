@@ -30,11 +30,11 @@ class Flight:
         flights[key] = self
 
     def may_be_joined_with(self, stamps: tuple[bytes, ...]) -> bool:
-        """Whether a request that has just read these stamps may join: never one that came after a purge."""
+        """Whether a request that has just read these stamps may join. After a purge they differ."""
         return self.stamps == stamps and self.answer.get_loop() is asyncio.get_running_loop()
 
     async def join(self) -> Fresh | Passing | None:
-        """The answer for all; None where there is none, or where it is for the request that began the flight alone."""
+        """The answer; None where none is for this request too, which then computes by itself."""
         self.waiting += 1
         try:
             await asyncio.wait([self.answer])
@@ -52,7 +52,7 @@ class Flight:
 
     @property
     def is_void(self) -> bool:
-        """Whether it ended without an answer or error for those that joined: they compute anew."""
+        """Whether the flight ended without an answer or error: the requests that joined fetch again."""
         return self.answer.cancelled()
 
     def succeed(self, answer: Fresh | Passing) -> None:

@@ -1,4 +1,4 @@
-"""The place of a bundle: its entry's key and the tags of its scopes."""
+"""The place of a bundle: its entry's key, the tags of its scopes, and the memory cells where it was found last."""
 
 from dataclasses import dataclass, field
 
@@ -7,9 +7,9 @@ from .backends.memory import Cell, MemoryCache
 
 @dataclass(slots=True, eq=False)
 class Kept:
-    """Where in this process's memory an entry was found: its cell, and those of its tags with what they have to say.
+    """The memory cells of an entry that was a hit: its own, and those of its tags with the values that they must have.
 
-    The entry itself is reached through its cell alone, so that it goes when the cache lets it go.
+    The entry is referenced through its cell alone, so that its memory is freed once the cache evicts it.
     """
 
     memory: MemoryCache
@@ -19,10 +19,10 @@ class Kept:
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """Where a bundle is kept: its entry's key and the tags of every scope that it is part of, the whole context first.
+    """The place of a bundle: its entry's key and the tags of every scope that it is part of, the whole context first.
 
-    `fingerprint` stands for the shapes of those scopes: entries made under others are not served. `kept`: where in
-    this process's memory it was found last.
+    `fingerprint` identifies the scope shapes of the context: entries made under other shapes are not served. `kept`:
+    the memory cells where the entry was found last.
     """
 
     key: str

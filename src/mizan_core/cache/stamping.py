@@ -1,6 +1,6 @@
-"""Looking up and stamping over any backend, one step after the other: every step may wait, and races are lost safely.
+"""Look-up and stamping over any backend. Every step may wait; a race that is lost leaves an entry that is never served.
 
-The head of `mizan_core.cache` says why each step is there.
+The docstring of `mizan_core.cache` gives the reason for each step.
 """
 
 import asyncio
@@ -13,8 +13,9 @@ from .slots import Slot
 from .store import Bypassed, LookedUp
 from .tags import TagValues
 
-# Entries of a context that were made under other scope shapes, as by another version of the program, are taken over
-# at most this often. So two versions that run side by side both answer, and the one that stays soon has the context.
+# A context whose entries were made under other scope shapes, by another version of the program, is purged and taken
+# over at most this often. Two versions side by side do not purge each other's entries at every request, and the version
+# that stays soon has the context for itself.
 TAKE_OVER_SECONDS = 60.0
 
 
@@ -37,7 +38,7 @@ class Stamping:
         self._values = values
         self._clock = clock
         self._max_age = max_age
-        self._taken_over: dict[str, float] = {}  # whole tag to when it may be taken over again
+        self._taken_over: dict[str, float] = {}  # by whole tag: when it may be taken over again
 
     async def look_up(self, slot: Slot) -> LookedUp:
         """A hit, or the stamps for an answer that is about to be computed."""
@@ -58,7 +59,7 @@ class Stamping:
         return stamps is not None and tuple(await self._backend.get(*slot.tags)) == stamps
 
     async def stamp(self, slot: Slot, stamps: Sequence[bytes | None]) -> tuple[bytes, ...] | Bypassed:
-        """A value for every tag, each of them in the backend before the readers run. `stamps` are those found."""
+        """The values of all tags. Each that is absent in `stamps`, the values found, is first added to the backend."""
         bypassed = await self._unusable(slot, stamps)
         if bypassed is None and None in stamps:
             stamps = await self._add_absent(slot, stamps)
@@ -68,7 +69,7 @@ class Stamping:
         known = tuple(stamp for stamp in stamps if stamp is not None)
         if len(known) == len(slot.tags):
             return known
-        # The backend keeps nothing more; or a key of another program, of a type that reads as absent, is in the way.
+        # The backend is full; or another program has a key of this name, of a type that reads as absent.
         await self._forget([tag for tag, stamp in zip(slot.tags, stamps, strict=True) if stamp is None])
         return Bypassed("not-kept")
 
@@ -88,7 +89,7 @@ class Stamping:
         return self._backend.set(tag, value, self._max_age, if_absent=True)
 
     async def _unusable(self, slot: Slot, stamps: Sequence[bytes | None]) -> Bypassed | None:
-        """Why these tags can neither serve nor stamp: held, unreadable, or of another version's scope shapes."""
+        """A bypass if these tags can neither serve nor stamp: held, unreadable, or of other scope shapes."""
         if any(stamp is not None and stamp.startswith(HELD) for stamp in stamps):
             return Bypassed("held")
         unreadable = [

@@ -1,4 +1,4 @@
-"""What the two stores of bundles offer, in this process's memory (`in_process/`) and in a shared backend (`shared/`).
+"""The interface of the two stores of bundles: this process's memory (`in_process/`), a shared backend (`shared/`).
 
 A step that need not wait is done at once, so several answers are `T | Awaitable[T]`: tell them apart with
 `isinstance(found, LOOKED_UP)` and `isinstance(answer, KEPT)`.
@@ -29,7 +29,7 @@ class CacheState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Bypassed:
-    """Nothing is served from this slot or stored in it now. `detail` says why, as `Cache-Status` does."""
+    """Nothing is served from this slot or stored in it now. `detail`: the reason, as in `Cache-Status`."""
 
     detail: str
 
@@ -47,7 +47,7 @@ class Hold(Protocol):
     def run(self, begin: Callable[[], Coroutine[Any, Any, T]], *, insist: bool) -> Awaitable[T]:
         """Begin the mutation and hold its scopes, both before any other request can see an effect of it.
 
-        With `insist`, raises `NotBegun` where the scopes cannot be held.
+        With `insist`, raises `Unavailable` where the scopes cannot be held.
         """
         ...
 
@@ -62,13 +62,13 @@ class Hold(Protocol):
     async def end(self, purged: Sequence[PurgeScope], *, insist: bool) -> CacheUnavailable | None:
         """End the hold, and purge what it held and `purged`; a tag that another mutation holds stays held.
 
-        A purge that fails is remembered and retried. With `insist` that is waited for, within bounds; returns the
-        error if it has not succeeded even so.
+        A purge that fails is remembered and retried. With `insist`, waits within bounds for a retry to succeed, and
+        returns the error if none has.
         """
         ...
 
     async def restore(self) -> None:
-        """End the hold of a mutation that was refused and changed nothing: its entries are as good as before."""
+        """End the hold of a mutation that was refused and changed nothing: its entries may be valid again."""
         ...
 
 
@@ -85,7 +85,7 @@ class Store(Protocol):
 
     @property
     def peek(self) -> Callable[[Slot], Entry | None]:
-        """Finds the stored entry of a slot, at once, where it was found before in this process's memory."""
+        """Synchronous look-up: finds an entry whose memory cells are remembered in `slot.kept`, or None."""
         ...
 
     def let_peek(self, allowed: bool) -> None:

@@ -1,4 +1,4 @@
-"""What is held and purged, and by which names. `memory_holds` and `backend_holds` say how it is written."""
+"""Scopes as holds and purges see them, and the values of their tags."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class PurgeScope:
-    """What an invalidation purges: its tag, and the tag of its whole context."""
+    """A scope to hold or purge: its tag, its context's whole tag, and the fingerprint of that context's shapes."""
 
     tag: str
     whole: str
@@ -14,7 +14,7 @@ class PurgeScope:
 
 
 class TagValues:
-    """Fresh values of tags: unguessable, and telling by whose scope shapes (their fingerprint) they were made."""
+    """Makes values of tags (the protocol's nonces): unguessable, and marked with a fingerprint of scope shapes."""
 
     PREFIX = b"n"
     RANDOM_BYTES = 15
@@ -23,17 +23,19 @@ class TagValues:
         self._random = random
 
     def fresh(self, fingerprint: bytes) -> bytes:
+        """A value that no tag ever had."""
         return self.PREFIX + fingerprint + self._random(self.RANDOM_BYTES)
 
     def holder(self) -> str:
+        """A name that no other hold has."""
         return self._random(self.RANDOM_BYTES).hex()
 
     @classmethod
     def is_one(cls, value: bytes, fingerprint: bytes) -> bool:
-        """Whether a tag's value is a nonce, of this fingerprint or of another as long."""
+        """Whether this was made by `fresh`, with this fingerprint or another of its length."""
         return len(value) == len(cls.PREFIX) + len(fingerprint) + cls.RANDOM_BYTES and value.startswith(cls.PREFIX)
 
     @classmethod
     def made_by(cls, value: object, fingerprint: bytes) -> bool:
-        """Whether a tag's value is a nonce of this fingerprint's."""
+        """Whether this was made by `fresh` with this fingerprint."""
         return isinstance(value, bytes) and value.startswith(cls.PREFIX + fingerprint)

@@ -1,8 +1,8 @@
 """Bundles of which nothing may be stored, computed in turns: requests that come while one runs share the next.
 
-A request must not be answered by a computation that began before it asked, for that may have read what has changed
-since. It may be answered by one that begins later. So at most one computation of a bundle runs and one waits, however
-many requests there are.
+A request must not be answered by a computation that began before it asked, for that may have read rows that have
+changed since. It may be answered by one that begins later. So at most one computation of a bundle runs and one waits,
+however many requests there are.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from .outcomes import Compute, Computed, PersonalFailure
 
 @dataclass(slots=True, eq=False)
 class _Request:
-    """A request that waits for a turn, and how to compute its bundle in its own context."""
+    """A request that waits for a turn: its `compute` and the context variables under which that runs."""
 
     compute: Compute
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
@@ -25,10 +25,10 @@ class _Request:
 
 @dataclass(slots=True, eq=False)
 class _Turn:
-    """A computation. Until it begins, requests join it; it is the first one's that begins.
+    """One computation of a bundle. Requests join it until it begins; it then runs the `compute` of the first.
 
-    `answer` is for all who have joined, `following` the turn after this one. `begun_for`: the request whose
-    computation it is.
+    `answer` is for all in `joined`. `begun_for`: the request whose `compute` runs; None before the turn begins, and for
+    a request that did not have to wait. `following`: the turn after this one.
     """
 
     answer: "asyncio.Future[Computed]"
@@ -46,9 +46,9 @@ class Turns:
         self._running: dict[str, _Turn] = {}
 
     async def take(self, key: str, compute: Compute, readers: Hashable) -> Computed:
-        """What the readers answer, computed from now on. `readers`: as in `BundleCache.fetch`.
+        """The readers' answer, from a computation that begins after this call. Raises what the readers raise.
 
-        Raises whatever they raise.
+        `readers`: as in `BundleCache.fetch`.
         """
         loop = asyncio.get_running_loop()
         running = self._running.get(key)
@@ -69,7 +69,7 @@ class Turns:
         try:
             await asyncio.wait([turn.answer])
         finally:
-            turn.joined.pop(me, None)  # a turn that nobody waits for does not begin
+            turn.joined.pop(me, None)  # a turn that no request waits for does not begin
         if turn.answer.cancelled():
             return await self.take(key, me.compute, readers)
         try:
@@ -81,7 +81,7 @@ class Turns:
         return await me.compute() if computed.personal and turn.begun_for is not me else computed
 
     async def _run(self, key: str, turn: _Turn, compute: Compute) -> Computed:
-        """Compute, and tell all who have joined what came of it."""
+        """Compute, and pass the result or error to the requests that have joined."""
         try:
             computed = await compute()
             turn.answer.set_result(computed)
@@ -89,20 +89,20 @@ class Turns:
             turn.answer.cancel()
             raise
         except BaseException as error:
-            # Without the request that it was begun for, the error may be for its session having been closed.
-            is_left = turn.begun_for is not None and turn.begun_for not in turn.joined
-            if is_left and not isinstance(error, TimedOut):
+            # The error may come from the closed session of the request that it was begun for, if that has gone.
+            has_gone = turn.begun_for is not None and turn.begun_for not in turn.joined
+            if has_gone and not isinstance(error, TimedOut):
                 turn.answer.cancel()
             else:
                 turn.answer.set_exception(error)
-                turn.answer.exception()  # nobody may have joined
+                turn.answer.exception()  # marks it as retrieved: perhaps no request has joined
             raise
         finally:
             self._end(key, turn)
         return computed
 
     def _end(self, key: str, turn: _Turn) -> None:
-        """Begin the turn after this one, if anybody waits for it."""
+        """Begin the following turn, if a request waits for it."""
         following = turn.following
         if following is not None and following.joined:
             self._running[key] = following

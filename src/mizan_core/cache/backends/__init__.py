@@ -1,1 +1,1 @@
-"""Where a cache keeps its bytes: memory, Redis, or a backend of one's own."""
+"""Cache backends: their interface, memory, and Redis."""

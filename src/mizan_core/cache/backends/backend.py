@@ -1,44 +1,44 @@
-"""What a cache has to do: five verbs, and two more that make holds atomic across processes."""
+"""The interface of a cache backend: five verbs, and three more that make holds atomic across processes."""
 
 from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 
 class CacheBackend(Protocol):
-    """Keys are texts, values bytes. Nothing has to be kept: any key may be forgotten at any moment.
+    """Stores bytes under keys, which are texts. It may forget any key at any moment.
 
-    The verbs are async functions; one that begins its work when it is called, and returns a future, lets operations
-    that are called together travel together. Whatever one raises counts as a failure of the cache.
+    The verbs are async functions. A verb may also begin its work when it is called and return a future, so that verbs
+    that are called together share a round trip. Any exception of a verb counts as a failure of the cache.
 
-    A backend that several processes share says so with a class attribute `shared = True`; its keys are then made
-    under a secret that has to be given.
+    A backend that several processes share has the class attribute `shared = True`; an engine then needs a
+    `cache_secret`.
     """
 
     def get(self, *keys: str) -> Awaitable[list[bytes | None]]:
-        """The values of the keys, in their order; None for what is not there or has expired.
+        """The values of the keys, in their order; None for a key that is absent or has expired.
 
-        Each as it stood at some moment after this began: never as it was before a `set` or `delete` that had returned.
+        No value may be older than a `set` or `delete` that had returned before this was called.
         """
         ...
 
     def set(self, key: str, value: bytes, ttl: float | None, *, if_absent: bool = False) -> Awaitable[bool]:
-        """Keep a value for `ttl` seconds, or without an end for None; False if it was not kept.
+        """Store a value for `ttl` seconds, or without an end for None; False if it was not stored.
 
-        With `if_absent`, atomically: only where the key is not there, and False where it is. A value that cannot be
-        kept must not leave an older one in its place.
+        With `if_absent`, store it only if the key is absent, atomically; False if the key is present. A value that
+        cannot be stored must not leave an older one in its place.
         """
         ...
 
     def delete(self, *keys: str) -> Awaitable[int]:
-        """Forget the keys; how many of them were there. No keys are no error."""
+        """Delete the keys; returns how many of them were present. Without keys it does nothing."""
         ...
 
     def delete_by_prefix(self, prefix: str) -> Awaitable[int]:
-        """Forget every key that begins with the prefix, which is plain text; how many there were."""
+        """Delete every key that begins with the prefix, which is plain text; returns how many there were."""
         ...
 
     def clear(self) -> Awaitable[None]:
-        """Forget everything that this backend keeps."""
+        """Delete every key of this backend."""
         ...
 
 
@@ -50,34 +50,34 @@ class HoldingBackend(Protocol):
     """
 
     def hold(self, tags: Sequence[str], holder: str, ttl: float) -> Awaitable[None]:
-        """Mark every tag as held by `holder`, beside whoever holds it already, for `ttl` seconds from now."""
+        """Add `holder` to the holders of every tag, for `ttl` seconds from now."""
         ...
 
     def release(self, tags: Sequence[str], holder: str) -> Awaitable[None]:
-        """Take `holder` off every tag; delete the tags that nobody holds any more, give the others a fresh value."""
+        """Remove `holder` from every tag. Delete tags without a holder; write a new value for tags still held."""
         ...
 
 
 @runtime_checkable
 class RestoringBackend(HoldingBackend, Protocol):
-    """A backend that gives a tag back what it had before it was held, where nothing can have been written."""
+    """A backend that can restore the value that a tag had before it was held, if no holder can have written."""
 
     def restore(self, tags: Sequence[str], holder: str, ttl: float) -> Awaitable[None]:
-        """Take `holder`, which was refused and wrote nothing, off every tag.
+        """Remove `holder`, which was refused and wrote nothing, from every tag.
 
-        A tag that is not held any more gets back the value that it had, for `ttl` seconds, if every holder was taken
-        off so, none had expired, and `release` was not called for it meanwhile; otherwise it is deleted, as `release`
-        does. A tag that is not held is left as it is.
+        A tag that thereby loses its last holder gets back the value that it had, for `ttl` seconds, if every holder was
+        removed by `restore`, none had expired, and `release` was not called for the tag while it was held. Otherwise it
+        is deleted, as by `release`. A tag that was not held stays as it is.
         """
         ...
 
 
-# What a held tag's value begins with; a nonce never does.
+# A held tag's value begins with this; no other value of a tag does.
 HELD = b"!"
 
 
 async def together(*operations: Awaitable[Any]) -> list[Any]:
-    """The results of operations that were called together. The first error is raised, and the others are let go."""
+    """The results of operations that were called together. Raises the first error, and abandons the rest."""
     results: list[Any] = []
     for place, operation in enumerate(operations):
         try:
@@ -90,7 +90,7 @@ async def together(*operations: Awaitable[Any]) -> list[Any]:
 
 
 def let_go(operation: Awaitable[Any]) -> None:
-    """Nobody will wait for this operation, which may not even have begun."""
+    """Abandon an operation: a coroutine is closed, so that Python does not warn that it was never awaited."""
     close = getattr(operation, "close", None)
     if close is not None:
         close()

@@ -1,8 +1,8 @@
-"""A cache in this process: bounded by bytes, what was not asked for again goes first. For one event loop.
+"""A cache in this process's memory, bounded by bytes: keys that were not read again are evicted first. For one loop.
 
-Keys live in cells. Whoever holds a cell sees at a glance whether its value is still the one that it was: it is another
-of the same type from the moment that the key is set anew, and None where the key was deleted, evicted, or given a value
-of another type.
+Each key has a cell, which callers may keep to see later, without a look-up, whether the key has changed. Setting the
+key anew replaces the value in its cell. Deleting or evicting the key, or setting a value of another type, leaves None
+in the cell.
 """
 
 import asyncio
@@ -16,17 +16,17 @@ from ...errors import DeclarationError
 
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 
-# What an entry costs beside its key and value: the cell, the expiry, and a slot in each of two hash tables. Measured
-# with tracemalloc over 100,000 entries (tests/cache/test_memory.py holds it to that).
+# The bytes of an entry beside its key and value: the cell, the expiry, and a slot in each of two hash tables. Measured
+# with tracemalloc over 100,000 entries; tests/cache/test_memory.py checks it.
 ENTRY_OVERHEAD_BYTES = 330
 
 
-# How many keys are deleted before anybody else gets a turn: about a millisecond's worth.
+# Keys that are deleted before other tasks get a turn: about a millisecond of work.
 _PART = 1_000
 
 
 class Packable(Protocol):
-    """A value that becomes bytes only where somebody asks for bytes."""
+    """A value that is converted to bytes only when `get` reads it."""
 
     def __bytes__(self) -> bytes: ...
 
@@ -35,7 +35,7 @@ Value: TypeAlias = bytes | Packable
 
 
 class Cell:
-    """A key's value. `used`: somebody asked for it since it was last passed over for eviction."""
+    """A key's value. `used`: it was read since eviction last passed over it."""
 
     __slots__ = ("expires", "size", "used", "value")
 
@@ -49,9 +49,9 @@ class Cell:
 class MemoryCache:
     """A `CacheBackend` in memory that keeps at most `max_bytes`, keys and overhead counted.
 
-    Where room is needed the oldest key goes, unless it was asked for since it was last passed over (CLOCK). Keys are
-    grouped by what stands before their last colon, so that deleting a context by prefix costs what the context holds
-    and not what the cache holds. `clock` gives seconds.
+    Eviction takes the oldest key, but passes over a key that was read since it was last passed over (CLOCK). Keys are
+    grouped by their text before the last colon, so that deleting a context by prefix takes time for the keys of the
+    context and not of the whole cache. `clock` gives seconds.
     """
 
     shared = False
@@ -81,7 +81,7 @@ class MemoryCache:
         return sum(self._forget(key, now) for key in keys)
 
     async def delete_by_prefix(self, prefix: str) -> int:
-        """A part at a time, so that others get their turn; what is set meanwhile stays."""
+        """Deletes in parts, so that other tasks get a turn; a key that is set anew after the start stays."""
         groups = [group for group in self._groups if group.startswith(prefix) or prefix.startswith(group)]
         keys = [key for group in groups for key in self._groups[group] if key.startswith(prefix)]
         cells = [(key, self._entries[key]) for key in keys]
@@ -102,7 +102,7 @@ class MemoryCache:
         self.used_bytes = 0
 
     def cell(self, key: str) -> Cell | None:
-        """The cell of a key that is there and has not expired."""
+        """The cell of a key that is present and has not expired."""
         cell = self._entries.get(key)
         if cell is None:
             return None
@@ -113,7 +113,7 @@ class MemoryCache:
         return cell
 
     def cells(self, *keys: str) -> list[Cell | None]:
-        """As `cell`, of several keys: what everybody asks for who looks for a bundle."""
+        """As `cell`, for several keys, with the clock read once."""
         now = self.clock()
         cells: list[Cell | None] = []
         for key in keys:
@@ -128,7 +128,7 @@ class MemoryCache:
         return cells
 
     def put(self, key: str, value: Value, value_bytes: int, ttl: float | None) -> Cell | None:
-        """As `set`, for a value of `value_bytes` that need not be bytes already; its cell, if it was kept."""
+        """As `set`, for a value that takes `value_bytes` and need not be bytes. Its cell; None if it was not stored."""
         size = sys.getsizeof(key) + value_bytes + ENTRY_OVERHEAD_BYTES
         if size > self.max_bytes or (ttl is not None and ttl <= 0):
             self._forget(key)
@@ -151,11 +151,11 @@ class MemoryCache:
         return cell
 
     def forget(self, key: str) -> None:
-        """As `delete` of one key, without waiting."""
+        """As `delete` of one key, synchronously."""
         self._forget(key)
 
     def _evict(self) -> None:
-        """Give the oldest key another round if it was used in its last one; else forget it."""
+        """Move the oldest key to the end if it was read since its last turn; else delete it."""
         key = next(iter(self._entries))
         cell = self._entries[key]
         if cell.used:
@@ -165,7 +165,7 @@ class MemoryCache:
             self._forget(key)
 
     def _forget(self, key: str, now: float = 0.0) -> bool:
-        """Whether the key was there and had not expired by `now`."""
+        """Delete a key; whether it was present and had not expired by `now`."""
         cell = self._entries.pop(key, None)
         if cell is None:
             return False

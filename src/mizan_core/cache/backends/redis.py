@@ -1,7 +1,7 @@
 """A cache in Redis (6.2 or later) or Valkey, shared by processes. Needs the extra `mizan-asgi[redis]`.
 
-Operations that are called in one turn of the event loop travel together, in one round trip. Nothing is ever sent twice:
-a nonce that arrived again after its tag was purged would bring dead entries back to life.
+Operations that are called in one turn of the event loop share one round trip. No command is ever sent twice: a tag's
+value that arrived again after a purge would make dead entries valid again.
 """
 
 import asyncio
@@ -22,30 +22,30 @@ from . import redis_scripts
 from .backend import HELD
 from .redis_url import RedisUrl
 
-# Half a second more than the engine's own deadline allows, after which a connection is given up as well.
+# Twice the engine's default deadline for a command. A connection without a reply for this long is closed.
 DEFAULT_TIMEOUT_SECONDS = 0.5
 DEFAULT_CONNECT_TIMEOUT_SECONDS = 0.5
 
-# Batches under way at once; what comes meanwhile waits for the next, and shares it.
+# Batches under way at once. Operations called while all are under way wait for the next batch and share it.
 DEFAULT_MAX_CONNECTIONS = 16
 
-# A connection that rested for longer is looked at first: servers close those that nobody uses.
+# A connection that was idle for longer is checked before use: servers close idle connections.
 _LOOKED_AT_AFTER_SECONDS = 1.0
 
 # A reply that arrived while the event loop was stalled is read within this many seconds once it runs again.
 _GRACE_SECONDS = 0.05
 
 _SCAN_COUNT = 1000
-# How much of a server's time housekeeping takes at most. A step's time includes the way there and back, so it is less.
+# The largest share of a server's time that a scan takes. A step is timed with its round trip, so the share is smaller.
 _SCAN_SHARE = 0.03
-# How many keys are deleted at once in a cluster, a command for each: others wait for as long.
+# Keys that are deleted at once in a cluster, by one command each: other commands wait that long.
 _CLUSTER_PART = 100
 _GLOB = str.maketrans({character: f"\\{character}" for character in "*?[]^-\\"})
 
 
 @dataclass(slots=True)
 class _Command:
-    """One command, and who waits for what becomes of its answer."""
+    """One command, the function that reads its reply, and the future of the result."""
 
     words: tuple[Any, ...]
     read: Callable[[Any], Any]
@@ -54,9 +54,9 @@ class _Command:
 
 @dataclass(slots=True)
 class _Batch:
-    """What has been called in this turn of an event loop. All look-ups become one, behind everything else.
+    """The operations that were called in one turn of an event loop. All look-ups become one command, after the others.
 
-    `is_due`: the turn has ended, and as much is under way as may be. Until it leaves, others may join.
+    `is_due`: the turn has ended, but the maximum of batches is under way. More operations may join until it is sent.
     """
 
     loop: asyncio.AbstractEventLoop | None = None
@@ -70,13 +70,12 @@ class RedisCache:
     """A `CacheBackend` in Redis that counts the holders of tags across processes.
 
     `url`: `redis://`, `rediss://` (TLS) or `unix://`, with user and password if there are any; `valkey://` and
-    `valkeys://` are the same. `redis+sentinel://host:26379,host2:26379/mymaster/0`, or the same with `rediss` and the
-    others, asks sentinels where the server is; `?sentinel_username=...&sentinel_password=...` are for them. `prefix`:
-    what every key begins with, so that applications can share a server. `cluster`: the URL is one node of a Redis
-    Cluster; the keys of one look-up may then live on several nodes, which is as correct, since a hit needs every tag to
-    carry the entry's stamp whenever it is read, and takes one round trip to each node. `timeout`: after how many
-    seconds without a reply a connection is closed; an engine with a longer `deadline` needs it as long.
-    `connect_timeout`: in seconds too.
+    `valkeys://` are the same. `redis+sentinel://host:26379,host2:26379/mymaster/0`, or `rediss+sentinel://` and so on,
+    asks sentinels for the server; `?sentinel_username=...&sentinel_password=...` log in at the sentinels. `prefix`: the
+    beginning of every key, so that applications can share a server. `cluster`: the URL is one node of a Redis Cluster.
+    The keys of one look-up may then live on several nodes. That is as correct, since a hit needs every tag to have the
+    entry's stamp whenever it is read; it takes one round trip to each node. `timeout`: seconds without a reply after
+    which a connection is closed; not less than the engine's `deadline`. `connect_timeout`: in seconds too.
 
     Connects on first use, and again after `aclose`.
     """
@@ -100,7 +99,7 @@ class RedisCache:
         self._max_connections = max_connections
         self._options: dict[str, Any] = {"socket_connect_timeout": connect_timeout}
         self._client: Any = None  # a `Redis` or a `RedisCluster`
-        self._idle: list[tuple[Connection, float]] = []  # connections, and since when nobody has used them
+        self._idle: list[tuple[Connection, float]] = []  # free connections, and since when they are free
         self._loop: asyncio.AbstractEventLoop | None = None
         self._initializing = asyncio.Lock()
         self._places = asyncio.Semaphore(max_connections)  # in a cluster, where each command takes a connection
@@ -139,14 +138,14 @@ class RedisCache:
         return self._script(redis_scripts.RESTORE, tags, holder, HELD, int(ttl * 1000))
 
     async def delete_by_prefix(self, prefix: str) -> int:
-        """In small steps with pauses between them, which never block the server nor take more than a share of it."""
+        """Deletes in small steps with pauses, which never block the server and take a bounded share of its time."""
         return await self._delete_by_prefix(prefix, pause=_pause_after)
 
     async def clear(self) -> None:
         await self._delete_by_prefix("", pause=lambda _: 0.0)
 
     async def _delete_by_prefix(self, prefix: str, *, pause: Callable[[float], float]) -> int:
-        """`pause`: given the seconds that a step took, for how many to leave the server alone."""
+        """`pause(seconds)`: how long to pause after a step that took so many seconds."""
         deleted = 0
         time = asyncio.get_running_loop().time
         began = time()
@@ -172,7 +171,7 @@ class RedisCache:
         return self._prefix + key
 
     def _running(self) -> asyncio.AbstractEventLoop:
-        """The running loop. What began in another has ended with it."""
+        """The running loop. Connections and tasks of an earlier loop have ended with it, and are dropped."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop, self._client = loop, None
@@ -195,7 +194,7 @@ class RedisCache:
                     max_connections=self._max_connections + 1,
                     **self._options,
                 )
-            else:  # reads are timed here, once for all that travels together
+            else:  # reads are timed by `_GivingUp`, once for a whole batch
                 pool = self._url.pool(
                     timeout=self._timeout,
                     retry=never,
@@ -211,9 +210,9 @@ class RedisCache:
         return asyncio.get_running_loop().create_future()
 
     def _joined(self) -> _Batch:
-        """The batch of this turn of the loop, which leaves at its end, or as soon as there is a connection for it."""
+        """The batch of this turn of the loop. It is sent at the end of the turn, or as soon as a connection is free."""
         loop = self._running()
-        if self._batch.loop is not loop:  # nothing was called yet, or in a loop that was broken off in mid-turn
+        if self._batch.loop is not loop:  # no operation was called yet, or in a loop that stopped in mid-turn
             self._batch = _Batch(loop)
             loop.call_soon(self._send_batch)
         return self._batch
@@ -239,12 +238,12 @@ class RedisCache:
         return _total([self._call(words([key]), _as_it_is) for key in keys], total)
 
     def _send_batch(self) -> None:
-        """Send what has been called. Where every connection is taken, whoever gives one back does so."""
+        """Send the batch. If every connection is taken it is due, and `_sent` sends it once one is free."""
         if len(self._sending) >= self._max_connections:
             self._batch.is_due = True
             return
         batch, self._batch = self._batch, _Batch()
-        if batch.is_due:  # what was given up meanwhile must not arrive late: nobody would release what it holds
+        if batch.is_due:  # a command that was given up must not arrive late: its holds would not be released
             batch.commands = [command for command in batch.commands if not command.answer.done()]
             if not batch.commands and not batch.keys:
                 return
@@ -265,20 +264,20 @@ class RedisCache:
             words.append(("MGET", *batch.keys))
         try:
             replies = await self._exchange(words)
-        except Exception as error:  # noqa: BLE001  # whatever it was, everyone who waits is told
+        except Exception as error:  # noqa: BLE001  # every waiting caller gets the error
             replies = [error] * len(words)
         for command, reply in zip(batch.commands, replies, strict=False):
             _answer(command.answer, _read(command.read, reply))
         values = replies[len(batch.commands) :]
-        if self._cluster:  # where a look-up asks for each key by itself, a key of another type is an error
+        if self._cluster:  # GET, unlike MGET, fails for a key of another type
             values = [None if _is_of_another_type(value) else value for value in values]
         self._answer_lookups(batch, values if self._cluster or not values else values[0])
 
     async def _exchange(self, words: list[tuple[Any, ...]]) -> list[Any]:
-        """Every command's reply, or the error that it is."""
+        """The reply to every command, in order; an error reply is returned as an exception."""
         client = self._connected()
         if self._cluster:
-            async with self._initializing:  # redis-py drops connections that others use when two initialise at once
+            async with self._initializing:  # two initialisations at once make redis-py drop connections in use
                 await client.initialize()
             return await asyncio.gather(*(self._executed(client, one) for one in words), return_exceptions=True)
         pool = client.connection_pool
@@ -293,11 +292,11 @@ class RedisCache:
         return replies
 
     async def _executed(self, client: Any, words: tuple[Any, ...]) -> Any:
-        async with self._places:  # redis-py fails what finds no connection
+        async with self._places:  # redis-py fails a command if no connection is free
             return await client.execute_command(*words)
 
     async def _connection(self, pool: Any) -> Connection:
-        """A connection that nobody uses. One that rested goes through the pool, which sees whether it is still open."""
+        """A free connection. After a long idle time it goes through the pool, which checks that it is open."""
         if self._idle:
             connection, since = self._idle.pop()
             if asyncio.get_running_loop().time() - since < _LOOKED_AT_AFTER_SECONDS:
@@ -306,7 +305,7 @@ class RedisCache:
         return cast(Connection, await pool.get_connection())
 
     async def _asked(self, connection: Connection, words: list[tuple[Any, ...]]) -> list[Any]:
-        """Ask, and read every reply. A connection that takes too long is closed, which ends the reading."""
+        """Send the commands and read every reply. After `timeout` the connection is closed, which ends it."""
         giving_up = self._giving_up(connection)
         try:
             await connection.send_packed_command(_packed(connection, words), check_health=False)
@@ -321,7 +320,7 @@ class RedisCache:
             giving_up.cancel()
 
     async def _greeted(self, connection: Connection) -> None:
-        """The first commands on a connection. A server that accepts it and then says nothing is given up as well."""
+        """Send the first commands on a connection, also with a timeout: a server may accept it and never reply."""
         giving_up = self._giving_up(connection)
         try:
             await connection.on_connect()
@@ -344,7 +343,7 @@ class RedisCache:
             start += count
 
     async def _found(self, pattern: str) -> AsyncIterator[list[bytes]]:
-        """The keys that match, some at a time."""
+        """The matching keys, in parts."""
         if self._cluster:
             some: list[bytes] = []
             async for key in self._connected().scan_iter(match=pattern, count=_SCAN_COUNT):
@@ -355,7 +354,7 @@ class RedisCache:
             yield some
             return
         cursor = b"0"
-        while True:  # by the connections that all else takes, for those that rest are not the pool's to give
+        while True:  # in batches like any command, for the pool does not have the connections in `_idle`
             cursor, keys = await self._call(("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT), _as_it_is)
             yield keys
             if cursor == b"0":
@@ -363,9 +362,10 @@ class RedisCache:
 
 
 class _GivingUp:
-    """Calls `act` after `seconds` without `cancel`, and a grace more in which the event loop read what had arrived.
+    """Calls `act` if `cancel` is not called within `seconds` and a short grace.
 
-    A loop that was stalled reads nothing, so a grace that ends late begins again.
+    In the grace the event loop reads replies that had arrived. A grace that ends late was spent in a stalled loop,
+    which read nothing, so it begins again.
     """
 
     __slots__ = ("_act", "_due", "_timer")
@@ -391,7 +391,7 @@ class _GivingUp:
 
 
 def _packed(connection: Connection, words: list[tuple[Any, ...]]) -> list[bytes]:
-    """The commands as Redis reads them. redis-py looks at every word with care, and a look-up has many."""
+    """The commands in Redis's protocol. MGET is encoded here: redis-py is slow with its many keys."""
     *others, last = words
     if last[0] != "MGET":
         return connection.pack_commands(words)
@@ -401,7 +401,7 @@ def _packed(connection: Connection, words: list[tuple[Any, ...]]) -> list[bytes]
 
 
 def _pause_after(seconds: float) -> float:
-    """After a step that took so long."""
+    """The pause after a step of so many seconds that keeps a scan within its share of the server's time."""
     return seconds * (1 / _SCAN_SHARE - 1)
 
 
@@ -414,7 +414,7 @@ async def _total(answers: "list[asyncio.Future[Any]]", total: Callable[[list[Any
 
 
 def _read(read: Callable[[Any], Any], reply: Any) -> Any:
-    if _is_full(reply):  # the server keeps nothing more, and goes on answering
+    if _is_full(reply):  # the server stores nothing more, but still answers
         return False if read is bool else CacheUnavailable("Redis is full, and holds nothing more.")
     return reply if isinstance(reply, Exception) else read(reply)
 
@@ -424,17 +424,17 @@ def _is_of_another_type(reply: Any) -> bool:
 
 
 def _is_full(reply: Any) -> bool:
-    """Of a script, Redis before 7 says it within another error's text."""
+    """Whether the server is out of memory. For a script, Redis before 7 says so inside another error's text."""
     return isinstance(reply, OutOfMemoryError) or (isinstance(reply, ResponseError) and "-OOM " in str(reply))
 
 
 def _answer(answer: "asyncio.Future[Any]", outcome: Any) -> None:
-    """To whoever still waits."""
+    """Set the result or the error, unless the caller has gone."""
     if answer.done():
         return
     if isinstance(outcome, Exception):
         answer.set_exception(outcome)
-        answer.exception()  # who has gone away does not need to be told that nobody asked
+        answer.exception()  # marks it as retrieved: the caller may go before it awaits this
     else:
         answer.set_result(outcome)
 

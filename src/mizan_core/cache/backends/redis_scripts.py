@@ -1,16 +1,16 @@
-"""What Redis does to held tags in one step, in Lua. `held_tags` has the same in Python, and the reasons.
+"""The atomic steps of held tags in Redis, as Lua scripts. `held_tags` has the same in Python, with the reasons.
 
 A held tag's value (protocol, section 7) is HELD; its holders, each with the moment at which its hold expires (in
-milliseconds) and a comma; and, as long as the tag may get back what it had before, `~` and that: a nonce, or nothing
-where the tag was absent. A version that does not know this passes over what comes behind the holders, and writes a
-value without it, which gives nothing back.
+milliseconds) and a comma; and, as long as the tag may be restored, `~` and the value that it had before, which is empty
+if the tag was absent. A version that does not know this last part ignores it and writes the value without it, so that
+nothing is restored.
 """
 
-# How many holders of a tag are told apart. Further ones are one holder, which only expires. Each costs 45 bytes of
-# every look-up and half a microsecond of every step.
+# Holders of one tag that are stored by name. Further ones share one holder, `*`, which only expires. Each name costs 45
+# bytes of every look-up and half a microsecond of every step.
 MAXIMUM_HOLDERS = 128
 
-# What another program keeps under a tag, of whichever type, is taken for nothing, and is overwritten or deleted.
+# A value that another program has stored under a tag, of any type, counts as none: it is overwritten or deleted.
 _STATE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -47,7 +47,7 @@ local function hold(key, write, others, crowd, last, before)
 end
 """
 
-# KEYS: tags. ARGV: the holder, HELD, and for how long at most, in milliseconds.
+# KEYS: tags. ARGV: the holder, HELD, and the duration of the hold in milliseconds.
 HOLD = f"""{_STATE}
 local expires = now + tonumber(ARGV[3])
 for _, key in ipairs(KEYS) do
@@ -63,7 +63,7 @@ end
 """
 
 # KEYS: tags. ARGV: the holder and HELD.
-# A server that is full may refuse to write the shorter value. Then the tag stays held, as others hold it anyway.
+# A full server may refuse to write the shorter value. The tag then stays held, as it has other holders anyway.
 RELEASE = f"""{_STATE}
 for _, key in ipairs(KEYS) do
   local _, others, crowd, last = state(key)
@@ -75,8 +75,8 @@ for _, key in ipairs(KEYS) do
 end
 """
 
-# KEYS: tags. ARGV: the holder, HELD, and for how long a tag gets back what it had, in milliseconds.
-# What is not held is left as it is, for nothing was written. A server that is full may refuse what is given back.
+# KEYS: tags. ARGV: the holder, HELD, and the life of a restored value in milliseconds.
+# A tag that is not held stays as it is. A full server may refuse the restored value; the tag is then deleted.
 RESTORE = f"""{_STATE}
 for _, key in ipairs(KEYS) do
   local held, others, crowd, last, before = state(key)

@@ -1,4 +1,4 @@
-"""Where a Redis or a Valkey is, as a URL says it: one server, a node of a cluster, or the sentinels that know it."""
+"""URLs of Redis and Valkey: of one server, of a node of a cluster, or of the sentinels that know the server."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ from redis.exceptions import RedisClusterException
 from ...errors import DeclarationError
 
 _DEFAULT_SENTINEL_PORT = 26379
-# What Redis's own example of a sentinel's configuration calls the server that it watches.
+# The name of the watched server in Redis's own example of a sentinel's configuration.
 _DEFAULT_SERVICE = "mymaster"
 
 # Valkey speaks Redis's protocol; redis-py knows only its names.
@@ -30,7 +30,7 @@ _OPTIONS = frozenset(
 )
 _OF_SENTINELS = frozenset({"sentinel_username", "sentinel_password"})
 
-# What others have to be asked for.
+# For each refused option, the argument that replaces it or the reason.
 _INSTEAD = {
     "decode_responses": "what is kept has to come back as bytes",
     "encoding": "what is kept has to come back as bytes",
@@ -46,9 +46,10 @@ _INSTEAD = {
 
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
-    """A URL that can be used. `sentinels` are hosts and ports; `url` is then of the server that they know by `service`.
+    """A URL that was found usable.
 
-    `sentinel_options` are those of the connections to sentinels.
+    `sentinels`: their hosts and ports. `url` then has the options of the server, which the sentinels know as `service`,
+    and `sentinel_options` are for the connections to the sentinels.
     """
 
     url: str
@@ -58,7 +59,7 @@ class RedisUrl:
 
     @classmethod
     def read(cls, url: str, *, cluster: bool) -> "RedisUrl":
-        """Raises `DeclarationError` for what cannot be used, without what may be a password."""
+        """Read and check a URL. Raises `DeclarationError`, whose text leaves out what may be a password."""
         scheme, _, rest = url.partition("://")
         name, plus, kind = scheme.lower().partition("+")
         plain = _AS_REDIS.get(name)
@@ -78,7 +79,7 @@ class RedisUrl:
         return read
 
     def pool(self, *, timeout: float, **options: Any) -> ConnectionPool:
-        """Connections to the server, which is found out anew for each of them where sentinels know it."""
+        """A pool of connections to the server. With sentinels, each new connection asks them for the server."""
         if not self.sentinels:
             return BlockingConnectionPool.from_url(self.url, timeout=timeout, **options)
         found = {**parse_url(self.url), **options}

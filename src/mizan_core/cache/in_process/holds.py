@@ -1,4 +1,4 @@
-"""Holds in this process's memory: every step is done at once, and no other task runs within it."""
+"""Holds in this process's memory: no step suspends, so no other task runs within one."""
 
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -15,9 +15,9 @@ T = TypeVar("T")
 
 
 class InProcessHold:
-    """The scopes that one running mutation holds, once it has suspended, and until it ends.
+    """The scopes that one running mutation holds, from its first suspension until it ends.
 
-    Nothing is written for a mutation that never suspends: no other task could see that it held anything.
+    For a mutation that never suspends nothing is written: no other task runs that could see the hold.
     """
 
     __slots__ = ("_holder", "_holds", "_renewals", "_scopes", "_tags")
@@ -27,7 +27,7 @@ class InProcessHold:
         self._renewals = renewals
         self._scopes = scopes
         self._holder = ""
-        self._tags: dict[str, None] | None = None  # what has been written
+        self._tags: dict[str, None] | None = None  # the tags that are held; None before the hold is written
 
     def run(self, begin: Callable[[], Coroutine[Any, Any, T]], *, insist: bool) -> Awaitable[T]:  # noqa: ARG002
         """Begin the mutation; hold its scopes when it first suspends. Writing to memory never fails."""
@@ -39,7 +39,7 @@ class InProcessHold:
             self._hold(self._scopes)
 
     async def make_visible(self, *, insist: bool = False) -> None:  # noqa: ARG002  # writing to memory never fails
-        """Hold now, though the mutation may not have suspended yet."""
+        """Write the hold now, though the mutation may not have suspended yet."""
         self.begin()
 
     def extend(self, scopes: Sequence[PurgeScope]) -> None:
@@ -81,10 +81,10 @@ class InProcessHold:
 
 
 class InProcessHolds:
-    """The holders of every tag.
+    """The holders of every tag in one memory.
 
-    As in a shared store, where a context has entries of other scope shapes, its whole tag is held and purged along with
-    a scope of it.
+    As in a shared store, a context that has entries of other scope shapes is held and purged as a whole, along with the
+    scope.
     """
 
     def __init__(self, memory: MemoryCache, values: TagValues, *, seconds: float, max_age: float) -> None:
@@ -99,18 +99,18 @@ class InProcessHolds:
         return self._values.holder()
 
     def hold(self, tags: Iterable[str], holder: str) -> None:
-        """Hold these tags, beside whoever holds them already, for another while."""
+        """Add the holder to these tags, or extend its hold, for one period."""
         now = self._memory.clock()
         for tag in tags:
             held = self._held.get(tag)
             if held is None:
                 held = self._held[tag] = HeldTag(self._before(tag))
-            self._look_after(tag, held)
+            self._spoil_if_lost(tag, held)
             held.hold(holder, now + self._seconds, now)
             self._show(tag, held, holder)
 
     def claims(self, scope: PurgeScope) -> bool:
-        """Whether the whole context's entries are of this fingerprint, or there are none, and so will be."""
+        """Whether the context's entries have this fingerprint. A whole tag that is absent is given a value with it."""
         cell = self._memory.cell(scope.whole)
         if cell is None:
             value = self._values.fresh(scope.fingerprint)
@@ -118,7 +118,7 @@ class InProcessHolds:
         return self._values.made_by(cell.value, scope.fingerprint)
 
     def purge(self, scopes: Iterable[PurgeScope], holder: str) -> None:
-        """Purge these scopes, of which nothing is held for this holder any more."""
+        """Purge these scopes, for a holder that no longer holds any of their tags."""
         for scope in scopes:
             if scope.tag in self._held:
                 self.let_go(scope.tag, holder)
@@ -128,7 +128,7 @@ class InProcessHolds:
                 self.let_go(scope.whole, holder)
 
     def let_go(self, tag: str, holder: str) -> None:
-        """Forget the tag, if nobody else holds it."""
+        """Remove a holder that may have written; delete the tag if it has no other."""
         held = self._held.get(tag)
         if held is not None:
             held.release(holder, self._memory.clock())
@@ -139,11 +139,11 @@ class InProcessHolds:
         self._memory.forget(tag)
 
     def restore(self, tag: str, holder: str) -> None:
-        """Let go of a tag whose holder wrote nothing. It gets back what it had, if nobody else can have written."""
+        """Remove a holder that wrote nothing; restore the tag's value if no other holder can have written."""
         held = self._held.get(tag)
         if held is None:  # a purge has met it after its holder expired
             return
-        self._look_after(tag, held)
+        self._spoil_if_lost(tag, held)
         held.restore(holder, self._memory.clock())
         if held.holders:
             self._show(tag, held, holder)
@@ -155,7 +155,7 @@ class InProcessHolds:
             self._memory.forget(tag)
 
     def _renew(self, scope: PurgeScope) -> None:
-        """Purge a tag that nobody holds: another nonce does what forgetting it does, and no reader has to add one."""
+        """Purge a tag that is not held. A fresh value does what deleting does, and saves the next reader adding one."""
         cell = self._memory.cell(scope.tag)
         if cell is not None:
             if self._values.made_by(cell.value, scope.fingerprint):
@@ -174,16 +174,17 @@ class InProcessHolds:
         if cell is None:
             return ABSENT
         if self._values.made_by(cell.value, b""):
-            return cell.value  # type: ignore[return-value]  # a nonce is bytes
-        return None  # another engine's hold, or no nonce at all
+            return cell.value  # type: ignore[return-value]  # a value that `made_by` knows is bytes
+        return None  # another engine's hold, or no value of a tag at all
 
-    def _look_after(self, tag: str, held: HeldTag) -> None:
-        """A tag that was evicted or has expired while it was held, or that another engine wrote, gets nothing back."""
+    def _spoil_if_lost(self, tag: str, held: HeldTag) -> None:
+        """Spoil a tag that was evicted, has expired, or was written by another engine while it was held."""
         if held.holders:
             cell = self._memory.cell(tag)
             if cell is None or cell.value is not held.shown:
                 held.before = None
 
     def _show(self, tag: str, held: HeldTag, holder: str) -> None:
+        """Write the value of a held tag, which serves and stamps nothing."""
         held.shown = HELD + holder.encode("ascii")
         self._memory.put(tag, held.shown, sys.getsizeof(held.shown), self._seconds)

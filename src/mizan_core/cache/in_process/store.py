@@ -1,7 +1,7 @@
-"""Bundles in this process's memory: the steps of stamping and storing where none of them suspends.
+"""Bundles in this process's memory: look-up, stamping and storing in steps that never suspend.
 
-No other task runs within a step, so no step can lose a race, and nothing is read again. What needs the general steps
-(a held or unreadable tag, one of another version) is left to `Stamping`.
+No other task runs within a step, so no step can lose a race, and no tag is read twice. Tags that are held, unreadable
+or of another version are left to the general steps of `Stamping`.
 """
 
 import itertools
@@ -22,7 +22,7 @@ from .holds import InProcessHold, InProcessHolds
 
 _COUNTER_BYTES = 7
 
-# What an entry in memory costs beside its body: itself, its stamps and ETag, and the headers that are made of it.
+# The bytes of an entry beside its body: the object, its stamps and ETag, and the headers that are made of it.
 ENTRY_BYTES = 1_000
 
 
@@ -30,7 +30,7 @@ class InProcessStore:
     """Entries and stamps in a `MemoryCache`.
 
     `clock()` gives seconds since 1970, `max_age` is the life of a tag, `hold` that of a hold, both in seconds. With
-    `keeps=False` no entry is stored, and tags still tell whether a purge came between.
+    `keeps=False` no entry is stored; tags still show whether a purge came between.
     """
 
     state = CacheState.UP
@@ -64,9 +64,9 @@ class InProcessStore:
         """As `Store.on_change`; memory is always up."""
 
     def peek(self, slot: Slot) -> Entry | None:
-        """The stored entry, if it is where it was found before: one comparison for each tag, and no look-up at all.
+        """Synchronous look-up by the memory cells in `slot.kept`: one comparison for each tag, and no search of a key.
 
-        A cell's value is what it was for as long as its key is neither deleted nor set anew.
+        A cell keeps its value until its key is deleted, evicted or set anew.
         """
         kept = slot.kept
         if kept is None or kept.memory is not self._peekable:
@@ -102,7 +102,7 @@ class InProcessStore:
     def find(self, slot: Slot) -> Entry | Stamped | None:
         """The stored entry, which `peek` finds from then on; or the stamps for one that is about to be computed.
 
-        Each tag that is absent is given a value. None where one is held, another version's, or not kept.
+        Each tag that is absent is given a value. None where one is held, unreadable, of another version, or not stored.
         """
         slot.kept = None
         cell, *tags = self._memory.cells(slot.key, *slot.tags)
@@ -142,7 +142,7 @@ class InProcessStore:
         """As `Store.hold`."""
         return InProcessHold(self._holds, self._renewals, scopes)
 
-    async def aclose(self, seconds: float) -> None:  # noqa: ARG002  # nothing is ever owed
+    async def aclose(self, seconds: float) -> None:  # noqa: ARG002  # no purge is ever owed here
         """Stop reclaiming memory."""
         await self._reclaiming.aclose()
 
@@ -156,7 +156,7 @@ def is_unchanged(stamped: Stamped) -> bool:
 
 
 def counting(random: Callable[[int], bytes]) -> Callable[[int], bytes]:
-    """Unique bytes without a system call for each: these values stay in this process, where a guess is of no use."""
+    """Unique bytes without a system call for each. Guessing them is of no use: they never leave this process."""
     numbers = itertools.count()
     prefix = random(TagValues.RANDOM_BYTES - _COUNTER_BYTES)
     return lambda count: (prefix + next(numbers).to_bytes(_COUNTER_BYTES, "big"))[-count:]

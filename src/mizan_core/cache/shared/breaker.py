@@ -1,4 +1,4 @@
-"""A backend is never waited for: every command has a deadline, and after a failure a breaker answers at once."""
+"""A circuit breaker around a backend: every command has a deadline, and in an outage commands fail at once."""
 
 import asyncio
 import logging
@@ -18,22 +18,22 @@ T = TypeVar("T")
 # How long one command may take, in seconds: a few hundred times what a healthy one needs.
 DEFAULT_DEADLINE_SECONDS = 0.25
 
-# After an outage no hits are served for this long, so that the purges that others remembered land first.
+# After an outage no hits are served for this long, so that purges that other processes owe succeed first.
 SETTLING_SECONDS = 1.0
 
-# How often a cache that failed is asked whether it is back: soon at first, then twice a second, so that whoever owes a
-# purge has noticed, and has paid, before others have settled.
+# Seconds between two probes of a cache that is down, growing from the first to the last. They are below
+# `SETTLING_SECONDS`: a process that owes a purge notices the recovery, and purges, before other processes serve hits.
 _FIRST_PROBE_SECONDS = 0.1
 _LAST_PROBE_SECONDS = 0.5
 
-# How often, within the deadline, it is looked for operations that are due.
+# How often within one deadline overdue operations are looked for.
 _TICKS = 10
 
 _VERBS = ("get", "set", "delete", "delete_by_prefix", "clear")
 
 
 class _Bounded(Awaitable[T]):
-    """An operation that has been called and will be waited for, though not for long."""
+    """An operation whose deadline begins when it is awaited."""
 
     __slots__ = ("_guard", "_operation")
 
@@ -49,14 +49,14 @@ class _Bounded(Awaitable[T]):
 
 
 class _Begun(_Bounded[T]):
-    """The same for one that is under way, and has its deadline already."""
+    """An operation that is under way: its deadline began when it was called."""
 
     __slots__ = ()
 
     def __await__(self) -> Generator[Any, None, T]:
         try:
             return (yield from self._operation.__await__())
-        except CacheUnavailable:  # the backend's own word: it is there, and cannot do this one thing
+        except CacheUnavailable:  # raised by the backend itself: it answers, but cannot do this one thing
             raise
         except Exception as error:
             raise self._guard.failed(error) from error
@@ -73,7 +73,7 @@ class _Timed(Protocol):
 
 
 class _Wait:
-    """The wait for an operation that began when it was waited for."""
+    """The wait for a `_Bounded` operation."""
 
     __slots__ = ("_has_ended", "_timeout")
 
@@ -88,27 +88,27 @@ class _Wait:
         return self._has_ended
 
     def set_exception(self, _: Exception) -> None:
-        """Raise `TimeoutError` where it is waited for."""
+        """Raise `TimeoutError` in the waiting caller."""
         self._timeout.reschedule(0.0)
 
     def exception(self) -> None:
-        """The `TimeoutError` is the waiting caller's."""
+        """Nothing is left to retrieve: the waiting caller gets the `TimeoutError`."""
 
 
 class _Deadlines:
-    """Ends operations that take longer than `seconds` in which the event loop ran.
+    """Ends operations that take longer than `seconds`, stalls of the event loop not counted.
 
-    A loop that was stalled reads no answers, so its stalls are left out: one timer looks `_TICKS` times within the
-    deadline, and a look that comes late by more than the time between two of them tells of a stall. What is due ends
-    one look later, when an answer that had arrived has been read.
+    A stalled loop reads no replies. One timer looks `_TICKS` times within the deadline; a look that comes late by more
+    than the time between two looks shows a stall, whose time is left out. An overdue operation is ended one look later,
+    when a reply that had arrived has been read.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._tick = seconds / _TICKS
-        self._under_way: deque[tuple[float, _Timed]] = deque()  # all may take as long, so the oldest is due next
+        self._under_way: deque[tuple[float, _Timed]] = deque()  # by when each is due: all have the same deadline
         self._stalled = 0.0
-        self._allowed = self._seconds + self._tick  # beside the time in which the loop has been stalled so far
+        self._allowed = self._seconds + self._tick  # `seconds` and one look more, less all stalls so far
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, operation: _Timed) -> None:
@@ -137,16 +137,16 @@ class _Deadlines:
                 if ends > now:
                     break
                 operation.set_exception(TimeoutError())
-                operation.exception()  # a caller that has gone away does not retrieve it
+                operation.exception()  # marks it as retrieved: the caller may have gone
             self._under_way.popleft()
         if self._under_way:
             self._look_again(loop)
 
 
 class CircuitBreaker:
-    """The same backend, whose every failure is a `CacheUnavailable` within the deadline.
+    """The backend behind a breaker: every failure is a `CacheUnavailable`, raised within the deadline.
 
-    Raises `DeclarationError` for what is no backend.
+    Raises `DeclarationError` for an object that is no backend.
     """
 
     def __init__(self, backend: CacheBackend, *, deadline: float = DEFAULT_DEADLINE_SECONDS) -> None:
@@ -173,7 +173,7 @@ class CircuitBreaker:
         return self._guarded(self._backend.delete, *keys)
 
     def delete_by_prefix(self, prefix: str) -> Awaitable[int]:
-        """Housekeeping may take its time, and its failure says nothing of the rest."""
+        """Housekeeping: without a deadline, and a failure does not open the breaker."""
         return self._backend.delete_by_prefix(prefix)
 
     def clear(self) -> Awaitable[None]:
@@ -190,15 +190,15 @@ class CircuitBreaker:
             return _refused()
         try:
             called = operation(*args, **options)
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is raised where the operation is waited for
+        except Exception as error:  # noqa: BLE001  # raised where the operation is awaited, as any other
             return _Bounded(self, _raising(error))
-        if not isinstance(called, asyncio.Future) or isinstance(called, asyncio.Task):  # a task fails only by itself
+        if not isinstance(called, asyncio.Future) or isinstance(called, asyncio.Task):  # a task refuses `set_exception`
             return _Bounded(self, called)
         self._deadlines.add(called)
         return _Begun(self, called)
 
     async def bounded(self, operation: Awaitable[T]) -> T:
-        """What the operation answers within the deadline. Raises `CacheUnavailable`."""
+        """The result of the operation. Raises `CacheUnavailable` if it fails or its deadline passes."""
         try:
             async with asyncio.timeout(None) as timeout:
                 wait = _Wait(timeout)
@@ -207,13 +207,13 @@ class CircuitBreaker:
                     return await operation
                 finally:
                     wait.end()
-        except CacheUnavailable:  # the same
+        except CacheUnavailable:  # as in `_Begun`
             raise
         except Exception as error:
             raise self.failed(error) from error
 
     def failed(self, error: Exception) -> CacheUnavailable:
-        """Open the breaker, once for each outage."""
+        """Open the breaker and begin to probe, once for each outage. Returns the error to raise."""
         if self.state is not CacheState.DOWN:
             what = (
                 f"did not answer within {self._deadline:g} s"
@@ -247,23 +247,23 @@ class CircuitBreaker:
             wait = _FIRST_PROBE_SECONDS
 
     def _probed(self, _: asyncio.Task[None]) -> None:
-        """It has settled; or it was closed, or its loop has ended, and then whoever asks next finds out."""
+        """The cache has settled; or the breaker was closed or its loop has ended, and the next command finds out."""
         self._probing = None
         self._become(CacheState.UP)
 
     async def _answers(self) -> bool:
-        """Whether it takes a write: a read-only replica answers reads, and purges nothing."""
+        """Whether the backend takes a write: a read-only replica answers reads, but cannot purge."""
         try:
             async with asyncio.timeout(self._deadline):
                 await self._backend.set("probe", b"1", self._deadline)
                 await self._backend.get("probe")
-        except Exception:  # noqa: BLE001  # whatever it is, it is not back
+        except Exception:  # noqa: BLE001  # any error means that it is not back
             return False
         return True
 
 
 class HoldingCircuitBreaker(CircuitBreaker):
-    """The same for a backend that counts holders across processes."""
+    """The breaker of a backend that counts holders across processes."""
 
     def __init__(self, backend: Any, *, deadline: float = DEFAULT_DEADLINE_SECONDS) -> None:
         super().__init__(backend, deadline=deadline)

@@ -1,4 +1,4 @@
-"""Holds in a shared backend, which may be far away: every step may have to wait, and may fail."""
+"""Holds in a shared backend: every step may wait, and may fail."""
 
 import asyncio
 from collections import defaultdict
@@ -74,8 +74,8 @@ class SharedHold:
     async def end(self, purged: Iterable[PurgeScope], *, insist: bool = False) -> CacheUnavailable | None:
         """End the hold, and purge what it held and `purged`; a tag that another mutation holds stays held.
 
-        A purge that fails is owed and retried. With `insist` that is waited for, at most `INSIST_SECONDS`; returns the
-        error if it has not succeeded even so.
+        A purge that fails is owed and retried. With `insist`, waits at most `INSIST_SECONDS` for a retry to succeed,
+        and returns the error if none has.
         """
         self._renewals.discard(self)
         await self.make_visible()  # a later write would never be released
@@ -88,7 +88,7 @@ class SharedHold:
             await self._holds.release(self._scopes.values(), tuple(self._tags), self._holder or "")
         except CacheUnavailable as error:
             wholes = tuple(dict.fromkeys(scope.whole for scope in self._scopes.values()))
-            # Whether the whole contexts have entries of other scope shapes could not be asked, so they are owed too.
+            # The whole contexts may have entries of other scope shapes, which could not be asked: they are owed too.
             through = self._holds.owed.owe(self.holder, tuple(dict.fromkeys([*self._tags, *wholes])), wholes)
             if insist and not through.done():
                 await asyncio.wait([through], timeout=INSIST_SECONDS)
@@ -122,10 +122,11 @@ class SharedHold:
 
 
 class SharedHolds:
-    """Writes holds. Commands that need no answer of one another travel together; failures are `CacheUnavailable`.
+    """Writes holds. Commands that do not depend on each other share a round trip; failures are `CacheUnavailable`.
 
-    A context's whole tag says by which scope shapes its entries were made. Where a process with other shapes made
-    them, a narrow purge might miss some, so the whole context is held and purged along with the scope.
+    The value of a context's whole tag has the fingerprint of the scope shapes under which its entries were made. If
+    another process made them under other shapes, a narrow purge might miss some, so the whole context is held and
+    purged along with the scope.
     """
 
     def __init__(
@@ -144,9 +145,9 @@ class SharedHolds:
             raise Unavailable
 
     async def hold(self, scopes: Sequence[PurgeScope], held: Container[str], holder: str) -> Sequence[str]:
-        """Hold the tags of these scopes; and those whole contexts, beside `held`, that have entries of other shapes.
+        """Hold the tags of these scopes, and each whole context outside of `held` that has entries of other shapes.
 
-        Returns the tags of these whole contexts. A whole tag that is absent is given a value of this fingerprint.
+        Returns the tags of these whole contexts. A whole tag that is absent is given a value with this fingerprint.
         """
         wholes = [scope for scope in _narrow(scopes) if scope.whole not in held]
         answers = await together(
@@ -172,11 +173,11 @@ class SharedHolds:
         await self._holds.hold(tags, holder, self._seconds)
 
     async def restore(self, tags: Sequence[str], holder: str) -> None:
-        """Release these tags; each gets back the value that it had if no holder of it can have written."""
+        """Release these tags; each gets back the value that it had, if no holder of it can have written."""
         await self._holds.restore(tags, holder, self._max_age)
 
     async def release(self, scopes: Iterable[PurgeScope], tags: Sequence[str], holder: str) -> None:
-        """Release these tags, and the whole contexts of those scopes whose entries other shapes have made."""
+        """Release these tags, and the whole contexts of these scopes that have entries of other shapes."""
         wholes = [scope for scope in _narrow(scopes) if scope.whole not in tags]
         if not wholes:
             await self._holds.release(tags, holder)
@@ -205,7 +206,7 @@ class HoldsCountedHere:
         self._values = values
         self._seconds = seconds
         self._holders: defaultdict[str, set[str]] = defaultdict(set)
-        # Counting and writing are one step, or a release could delete what a later hold has just written.
+        # Counting and writing are one step under this lock, or a release could delete the value of a later hold.
         self._lock = asyncio.Lock()
 
     async def hold(self, tags: Sequence[str], holder: str, ttl: float) -> None:
@@ -222,7 +223,7 @@ class HoldsCountedHere:
                 *(self._backend.set(tag, self._held(), self._seconds) for tag in tags if tag not in free),
             )
 
-    async def restore(self, tags: Sequence[str], holder: str, ttl: float) -> None:  # noqa: ARG002  # nothing comes back
+    async def restore(self, tags: Sequence[str], holder: str, ttl: float) -> None:  # noqa: ARG002  # no value is restored
         """As `release`: with five verbs no value can be written back that another process may be purging."""
         await self.release(tags, holder)
 

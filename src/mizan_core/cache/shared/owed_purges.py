@@ -1,4 +1,4 @@
-"""Purges that did not get through."""
+"""Purges that failed: remembered and retried, with everything that depends on them bypassed until they succeed."""
 
 import asyncio
 import logging
@@ -10,29 +10,29 @@ from ..backends.backend import HoldingBackend
 
 logger = logging.getLogger("mizan")
 
-# How often a purge that did not get through is tried again.
+# Seconds between two attempts while every owed purge fails.
 RETRY_SECONDS = 0.2
-# How long "refuse" keeps the answer of a mutation back whose purge does not get through.
+# How long `on_cache_failure="refuse"` holds back the answer of a mutation whose purge fails.
 INSIST_SECONDS = 30.0
-# Another process may have served what a late purge has just removed: its own caller gets a second to settle.
+# After a late purge its tags are bypassed here for a second more: another process may just have served a stale entry.
 AFTER_PURGE_SECONDS = 1.0
-# So many mutations' purges are owed scope by scope, in a few megabytes. Of further ones the whole contexts are owed.
+# The purges of this many mutations are owed scope by scope, in a few megabytes. Further ones owe their whole contexts.
 MAXIMUM_OWED = 10_000
-# Under this name all of these are owed, which no holder has. What those hold expires.
+# The name under which all these whole contexts are owed. It is no holder's: the holds themselves expire.
 _COLLAPSED = ""
-# How many are tried at once: they travel together, in a few hundred kilobytes.
+# Purges that are tried at once. They share a round trip of a few hundred kilobytes.
 BATCH = 200
 
 
 class OwedPurges:
-    """Remembers them, tries again, and has their contexts bypassed until then."""
+    """Remembers failed purges and retries them; `touches` says what bypasses the cache until they succeed."""
 
     def __init__(self, holds: HoldingBackend) -> None:
         self._holds = holds
-        self._owed: dict[str, tuple[str, ...]] = {}  # holder to tags, those tried longest ago first
+        self._owed: dict[str, tuple[str, ...]] = {}  # by holder: its tags; those tried longest ago first
         self._through: dict[str, asyncio.Future[None]] = {}
-        self._owing: Counter[str] = Counter()  # tag to how many owe it
-        self._settling: dict[str, float] = {}  # tag to when it may be trusted again, in the order of these moments
+        self._owing: Counter[str] = Counter()  # by tag: how many holders owe it
+        self._settling: dict[str, float] = {}  # by tag: when it may be served again, the earliest first
         self._paying: asyncio.Task[None] | None = None
         self.on_change: Callable[[], object] = lambda: None
 
@@ -40,10 +40,10 @@ class OwedPurges:
         return len(self._owed)
 
     def owe(self, holder: str, tags: tuple[str, ...], wholes: tuple[str, ...]) -> asyncio.Future[None]:
-        """Remember to release these tags; what depends on one of them bypasses the cache until a second after.
+        """Retry to release these tags until it succeeds. Returns a future that is then done.
 
-        `wholes`: the tags of their whole contexts, which are owed instead where too much is owed already. What is
-        returned is done when they have been released.
+        Bundles that depend on one of them bypass the cache until `AFTER_PURGE_SECONDS` later. `wholes`: the tags of the
+        whole contexts, owed instead if `MAXIMUM_OWED` purges are owed already.
         """
         if len(self._owed) >= MAXIMUM_OWED:
             holder, tags = _COLLAPSED, tuple(dict.fromkeys([*self._owed.get(_COLLAPSED, ()), *wholes]))
@@ -64,12 +64,12 @@ class OwedPurges:
         """Whether a purge of one of these tags is owed, or was until a moment ago."""
         if not self._owing and not self._settling:
             return False
-        self._go_on()  # where a loop has ended that was paying, or this was closed and is used again
+        self._go_on()  # the loop of the retrying task may have ended, or this was closed and is used again
         self._forget_settled()
         return any(tag in self._owing or tag in self._settling for tag in tags)
 
     async def aclose(self, seconds: float) -> None:
-        """Try for so many more seconds."""
+        """Go on retrying for at most so many seconds, then stop."""
         if self._paying is None or self._paying.done():
             return
         await asyncio.wait([self._paying], timeout=seconds)
@@ -82,7 +82,7 @@ class OwedPurges:
         return self._paying is not None and not self._paying.done()
 
     def _go_on(self) -> None:
-        """Pay, if anything is owed and that is not under way."""
+        """Begin to retry, if a purge is owed and no task is retrying."""
         if self._owed and not self._is_paying:
             self._paying = asyncio.create_task(self._pay())
 
@@ -95,13 +95,13 @@ class OwedPurges:
         logger.warning("Every purge that was owed has got through.")
 
     async def _released(self, holder: str, tags: tuple[str, ...]) -> bool:
-        """Release one mutation's tags. What fails is tried again after all the others."""
+        """Release one mutation's tags. After a failure they are tried again once all others have been."""
         try:
             await self._holds.release(tags, holder)
         except CacheUnavailable:
             self._owed[holder] = self._owed.pop(holder)
             return False
-        if self._owed[holder] is not tags:  # more of them has been owed since
+        if self._owed[holder] is not tags:  # more tags were owed under this name since
             return True
         del self._owed[holder]
         self._through.pop(holder).set_result(None)

@@ -1,7 +1,7 @@
-"""Bundles in a backend that processes share: every step may have to wait, and may fail.
+"""Bundles in a backend that processes share: every step may wait, and may fail.
 
-No step fails a request. Where the cache cannot be asked, bundles are computed for their request alone; where a purge is
-owed, what depends on it bypasses the cache until the purge has succeeded.
+A failing step never fails a request. While the cache cannot be asked, each bundle is computed for its request alone;
+while a purge is owed, bundles that depend on its tags bypass the cache.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -84,7 +84,7 @@ class SharedStore:
             return Bypassed("cache-down")
 
     async def keep(self, slot: Slot, stamped: Stamped, lifetime: float, body: bytes) -> Fresh | Passing:
-        """Store a bundle; the stamps that come back beside it tell whether something was purged or held since."""
+        """Store a bundle, and read its tags in the same round trip, to see whether one was purged or held since."""
         stamps, etag = stamped[0], etag_of(body)
         try:
             stored, current = await together(
@@ -123,7 +123,7 @@ class SharedStore:
         await self._backend.aclose()
 
     def _bypassed(self, slot: Slot) -> Bypassed | None:
-        """Why the backend is not even asked."""
+        """A bypass during an outage or while a purge is owed, when the backend is not even asked."""
         if not self._backend.serves:
             return Bypassed(f"cache-{self._backend.state}")
         return Bypassed("purge-owed") if self._owed.touches(slot.tags) else None
