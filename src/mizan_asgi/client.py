@@ -1,6 +1,9 @@
-"""A client in Python: bundles, calls, and subscriptions that see what this client's own calls made stale.
+"""A client in Python: bundles, calls, and subscriptions, which are updated when this client's calls make them stale.
 
 `async with Client("https://example.com/api/mizan") as mizan: await mizan.fetch("user", user_id=5)`
+
+One rule runs through all of it: an invalidation overtakes the requests that began before it, and the answer to an
+overtaken request is neither kept nor shown, since it may have been computed before the change.
 """
 
 import asyncio
@@ -30,22 +33,22 @@ from mizan_core.protocol.values import jsonable, texts_of
 Params: TypeAlias = Mapping[str, object]
 Token: TypeAlias = str | Callable[[], str | Awaitable[str | None] | None]
 
-# A mutation may take a while, and whoever gives up on it does not know what became of it.
+# Long, since a mutation may take a while, and a caller that gives up does not know whether it took effect.
 DEFAULT_TIMEOUT_SECONDS = 30.0
 
-# The built-in function that gives a session a token. It is asked without one: a token does not buy another.
+# The built-in function that issues a token for a session. It is called without a token, which it would refuse.
 OBTAIN = "mwt_obtain"
 
-# The renewals that this code is part of: a request that waits for one of them would wait for itself.
+# The token renewals in which the current task runs: a request that waited for one of them would wait for itself.
 _renewing: ContextVar[frozenset[object]] = ContextVar("mizan_renewing", default=frozenset())
 
-# Of bundles that nobody subscribes to, so many are kept for a 304 to refer to.
+# The number of bundles above which those without subscriptions are dropped. A kept one can be answered with 304.
 MAXIMUM_KEPT = 256
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A bundle as the server sent it. Each receiver parses the bytes, so that none can change what another sees."""
+    """A bundle as the server sent it. Each receiver parses the bytes, so that none can change another's objects."""
 
     body: bytes
     etag: str | None
@@ -53,10 +56,10 @@ class _Known:
 
 @dataclass(slots=True, eq=False)
 class _Bundle:
-    """One bundle: what is known of it, whether that still holds, and the request under way.
+    """One bundle: its last known data, whether they are `current`, and the request under way.
 
-    `rounds` counts what overtook: an answer to a request of an earlier round is not shown to anybody. `settled` is the
-    round of the last answer. `events` counts what overtook, what was asked for and what arrived.
+    `rounds` counts how often it was overtaken: an answer to a request of an earlier round is dropped. `settled` is the
+    round of the last answer. `events` counts requests, answers, and how often it was overtaken.
     """
 
     context: str
@@ -78,10 +81,11 @@ class _Bundle:
 
     @property
     def mounted(self) -> str:
-        """How `X-Mizan-Mounted` names it."""
+        """Its name in `X-Mizan-Mounted`."""
         return encode_text(self.context) + (f"?{self.query}" if self.query else "")
 
     def overtake(self) -> None:
+        """It became stale, and so did the answer to a request under way."""
         self.rounds += 1
         self.events += 1
         self.current = False
@@ -93,7 +97,7 @@ class _Bundle:
         self.tell()
 
     def refreshed(self, known: _Known) -> None:
-        """It came with a call's answer, so a request under way has nothing to bring any more."""
+        """It came with a call's answer, so the request under way is not needed any more."""
         self.arrived(known)
         if self.request is not None:
             self.request.cancel()
@@ -101,14 +105,14 @@ class _Bundle:
 
     def tell(self) -> None:
         for subscription in list(self.subscriptions):
-            subscription._changed.set()  # noqa: SLF001  # both are halves of one thing
+            subscription._changed.set()  # noqa: SLF001  # a subscription and its client are one unit
 
 
 class Subscription:
-    """What `Client.subscribe` gives: the bundle as it is, then each time that it has become another one.
+    """An iterator over the states of a bundle, made by `Client.subscribe`: the current one, then each different one.
 
-    A step that takes long misses what was between, never the last. A fetch that fails raises its error; the step after
-    that tries again. Leaving the loop ends it, and so do `aclose()` and the client's end.
+    A slow consumer may miss states, but never the last. If a fetch fails, the step raises its error, and the next step
+    tries again. `aclose()` ends the subscription, and so does the end of the client.
     """
 
     def __init__(self, client: "Client", bundle: _Bundle) -> None:
@@ -117,7 +121,7 @@ class Subscription:
         self._shown: bytes | None = None
         self._changed = asyncio.Event()
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if not bundle.subscriptions:  # nobody was told of what happened meanwhile
+        if not bundle.subscriptions:  # without any, changes were not followed
             bundle.current = False
         bundle.subscriptions.add(self)
 
@@ -135,7 +139,7 @@ class Subscription:
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """End it; a step that somebody waits for ends too."""
+        """End the subscription. A step that is waited for ends too."""
         self._end()
 
     def _end(self) -> None:
@@ -145,21 +149,21 @@ class Subscription:
         self._bundle.subscriptions.discard(self)
 
     async def _body(self) -> bytes | None:
-        """The bundle as it is now; None where this ended meanwhile."""
+        """The current bundle; None if the subscription ended while it was fetched."""
         if self._bundle.current and self._bundle.known is not None:
             return self._bundle.known.body
-        return await self._client._ask(self._bundle, self._ended)  # noqa: SLF001  # both are halves of one thing
+        return await self._client._ask(self._bundle, self._ended)  # noqa: SLF001  # a subscription and its client are one unit
 
 
 class Client:
-    """Talks to the server mounted at `base_url`, an absolute URL.
+    """A client of the server mounted at `base_url`, an absolute URL.
 
-    `token`: sent as `X-Mizan-Token`; a function, sync or async, is asked before each request, once by those that wait
-    for it together, and may itself call `mwt_obtain`. `defaults`: those of each
-    context's parameters, as values or texts, which canonical URLs leave out. `transport`: one of httpx's, such as
-    `httpx.ASGITransport(app)`. `http` is the underlying client, for cookies and whatever else a host wants.
+    `token`: sent as `X-Mizan-Token`. A function, sync or async, is called before each request, once for requests that
+    wait for it at the same time; it may itself call `mwt_obtain` with this client. `defaults`: for each context the
+    defaults of its parameters, as values or texts, which canonical URLs leave out. `transport`: a transport of httpx,
+    such as `httpx.ASGITransport(app)`. `http` is the underlying `httpx.AsyncClient`, for cookies and other settings.
 
-    Lives in one event loop of asyncio. Requests that fail raise `CallError` as the server put it, or httpx's errors.
+    Works in one event loop of asyncio. Requests that fail raise the server's `CallError`, or errors of httpx.
     """
 
     def __init__(
@@ -188,35 +192,36 @@ class Client:
         await self.aclose()
 
     async def fetch(self, context: str, params: Params | None = None, /, **named: object) -> Any:
-        """The bundle from the server, by its canonical URL. Asked for twice at once, it is sent once."""
+        """The bundle from the server, by its canonical URL. Simultaneous fetches of one bundle share one request."""
         body = await self._ask(self._bundle(context, {**(params or {}), **named}))
         return None if body is None else parse_json(body)
 
     async def call(self, name: str, args: Params | None = None, /, **named: object) -> Any:
-        """Call a function, forget what it made stale, and return its result.
+        """Call a function, forget the bundles that it made stale, and return its result.
 
-        A caller that is cancelled stops waiting; the call goes on, and what it made stale is forgotten all the same.
+        A caller that is cancelled stops waiting, but the call goes on and its stale bundles are forgotten.
         """
         calling = asyncio.create_task(self._call(name, {**(args or {}), **named}))
         self._calls.add(calling)
         calling.add_done_callback(self._calls.discard)
-        calling.add_done_callback(_looked_at)
+        calling.add_done_callback(_retrieve_error)
         await asyncio.wait({calling})
         if calling.cancelled():
             raise RuntimeError("The client was closed.")
         return calling.result()
 
     def subscribe(self, context: str, params: Params | None = None, /, **named: object) -> Subscription:
-        """The bundle now and whenever it changed: fetched once for all who subscribe to it, and again when stale.
+        """The bundle now and after each change. All subscriptions to a bundle share its fetches.
 
-        Stale it becomes by calls of this client and by `invalidate`. Others' changes it does not see.
+        Calls of this client and `invalidate` make it stale, so that it is fetched again. Changes that others make are
+        not seen.
         """
         return Subscription(self, self._bundle(context, {**(params or {}), **named}))
 
     def invalidate(self, *invalidations: Invalidation | str) -> None:
-        """Forget what these touch. What of it somebody subscribes to is fetched again.
+        """Forget the bundles that the invalidations touch. Those with subscriptions are fetched again.
 
-        A null parameter stands for the bundles where it is null, one that is left out for any value.
+        A parameter that is None touches bundles in which it is null; a parameter that is left out, all values.
         """
         entries = [Invalidation(one) if isinstance(one, str) else one for one in invalidations]
         for bundle in self._bundles.values():
@@ -224,7 +229,7 @@ class Client:
                 bundle.overtake()
 
     def identify(self, token: Token | None) -> None:
-        """Who asks has changed: forget everything, and ask with this token from now on."""
+        """Use this token from now on, and forget all bundles: the caller has changed."""
         self._token = token
         self._renewal = None
         for bundle in self._bundles.values():
@@ -232,12 +237,12 @@ class Client:
             bundle.overtake()
 
     async def aclose(self) -> None:
-        """End every subscription and request. The server finishes calls that have reached it."""
+        """End all subscriptions and requests. Calls that have reached the server go on there."""
         requests = [bundle.request for bundle in self._bundles.values() if bundle.request is not None]
         for bundle in self._bundles.values():
             bundle.current = False
             for subscription in list(bundle.subscriptions):
-                subscription._end()  # noqa: SLF001  # both are halves of one thing
+                subscription._end()  # noqa: SLF001  # a subscription and its client are one unit
         under_way = [*requests, *self._calls]
         for task in under_way:
             task.cancel()
@@ -248,7 +253,7 @@ class Client:
         texts, query = _spell(params, self._defaults.get(context, {}))
         url = self._url(context, query)
         bundle = self._bundles.pop(url, None) or _Bundle(context, texts, query, url)
-        self._bundles[url] = bundle  # the one used last comes last
+        self._bundles[url] = bundle  # the most recently used comes last
         for oldest in list(self._bundles.values())[:-MAXIMUM_KEPT]:
             if oldest.idle:
                 del self._bundles[oldest.url]
@@ -258,7 +263,7 @@ class Client:
         return f"{self.base_url}/ctx/{encode_text(context)}/" + (f"?{query}" if query else "")
 
     async def _ask(self, bundle: _Bundle, until: "asyncio.Future[None] | None" = None) -> bytes | None:
-        """The bundle from the server; None where `until` came first. Nothing that was overtaken comes out."""
+        """The bundle from the server, never an overtaken answer; None if `until` is done first."""
         self._raise_if_renewing()
         while True:
             with self._joined(bundle) as request:
@@ -268,19 +273,19 @@ class Client:
                 return None
             if not request.cancelled() and bundle.settled == bundle.rounds:
                 return request.result()
-            if bundle.current and bundle.known is not None:  # a call's answer has brought it meanwhile
+            if bundle.current and bundle.known is not None:  # it came with a call's answer
                 return bundle.known.body
             if request.cancelled():
                 raise RuntimeError("The client was closed.")
 
     @contextmanager
     def _joined(self, bundle: _Bundle) -> "Iterator[asyncio.Task[bytes]]":
-        """The request under way, or a new one. It is ended when nobody waits for it any more."""
+        """The request under way, or a new one. It is cancelled once no caller waits for it."""
         request = bundle.request
         if request is None or request.done():
             request = bundle.request = asyncio.create_task(self._request(bundle))
             bundle.events += 1
-            request.add_done_callback(_looked_at)
+            request.add_done_callback(_retrieve_error)
         bundle.waiting += 1
         try:
             yield request
@@ -291,7 +296,7 @@ class Client:
                 request.cancel()
 
     async def _request(self, bundle: _Bundle) -> bytes:
-        """Ask once. What an invalidation overtook is not kept, and nobody is given it, be it a bundle or an error."""
+        """Request the bundle once. Keeps the answer unless it was overtaken; `_ask` then drops it, even an error."""
         rounds = bundle.rounds
         try:
             known = _read_bundle(await self._get(bundle), bundle.known)
@@ -316,9 +321,9 @@ class Client:
         try:
             response = await self.http.post(f"{self.base_url}/call/{encode_text(name)}/", content=body, headers=headers)
         except httpx.ConnectError:
-            raise  # nothing was sent
+            raise  # the call was not sent, so nothing can be stale
         except httpx.TransportError:
-            self._overtake_all()  # whether it ran, and what it made stale, is not known
+            self._overtake_all()  # it may have run, and made anything stale
             raise
         answer = (_object_of(response) if response.status_code == 200 else None) or {}
         undisturbed = {bundle.url: bundle for bundle, events in mounted.items() if bundle.events == events}
@@ -327,12 +332,12 @@ class Client:
         if "result" not in answer:
             error = read_problem(response.status_code, response.content)
             if error.code == "http_error" and error.status >= 500:
-                self._overtake_all()  # somebody else answered: whether it ran is not known
+                self._overtake_all()  # a proxy answered: the call may have run, and made anything stale
             raise error
         return answer["result"]
 
     def _forget(self, response: httpx.Response, answer: Mapping[str, Any]) -> None:
-        """What the answer names, by its body or, as on an error, by its header alone."""
+        """Forget the bundles that the answer names: in its body, or, as an error does, only in its header."""
         try:
             if "invalidate" in answer:
                 self.invalidate(*read_invalidations(answer["invalidate"]))
@@ -342,7 +347,7 @@ class Client:
             self._overtake_all()
 
     def _mounted(self) -> Iterator[_Bundle]:
-        """What somebody subscribes to, as far as a header has room for it."""
+        """The bundles with subscriptions, as many as fit into a header."""
         room = MAXIMUM_HEADER_BYTES
         for bundle in self._bundles.values():
             size = len(bundle.mounted) + len(", ")
@@ -351,9 +356,9 @@ class Client:
                 yield bundle
 
     def _take(self, refreshed: object, undisturbed: Mapping[str, _Bundle]) -> None:
-        """What came with the answer to a call (protocol, section 14).
+        """Take the bundles that came with a call's answer (protocol, section 14).
 
-        Of an answer that was under way at the same time nobody would know which of the two is newer.
+        Only undisturbed ones: if a request for a bundle was under way too, either of the answers could be the newer.
         """
         for entry in refreshed if isinstance(refreshed, list) else ():
             match entry:
@@ -372,7 +377,7 @@ class Client:
         return {} if token is None else {"x-mizan-token": token}
 
     async def _current_token(self) -> str | None:
-        """The text, or what the function says, which is asked once by all requests that wait for its answer."""
+        """The token, or the result of the token function, which all requests that wait for it share."""
         if not callable(self._token):
             return self._token
         self._raise_if_renewing()
@@ -380,7 +385,7 @@ class Client:
             self._renewal = asyncio.create_task(_renew(self._token))
             self._calls.add(self._renewal)
             self._renewal.add_done_callback(self._calls.discard)
-            self._renewal.add_done_callback(_looked_at)
+            self._renewal.add_done_callback(_retrieve_error)
         return await asyncio.shield(self._renewal)
 
     def _raise_if_renewing(self) -> None:
@@ -396,12 +401,12 @@ async def _renew(ask: Callable[[], str | Awaitable[str | None] | None]) -> str |
 
 def _touches(invalidation: Invalidation, bundle: _Bundle) -> bool:
     nulls = [name for name, value in invalidation.params.items() if value is None]
-    is_null = all(bundle.texts.get(name) is None for name in nulls)  # or not known
+    is_null = all(bundle.texts.get(name) is None for name in nulls)  # an unknown value may be null
     return is_null and touches(invalidation, bundle.context, bundle.texts)
 
 
 def _spell(params: Params, defaults: Params) -> tuple[dict[str, str | None], str]:
-    """The canonical texts of all parameters that are known, and the canonical URL's query (protocol, section 8)."""
+    """The canonical texts of all known parameters, and the query of the canonical URL (protocol, section 8)."""
     given = {name: jsonable(value) for name, value in params.items() if value is not None}
     nulls = {name: None for name, value in defaults.items() if value is None}
     usual = texts_of(defaults)
@@ -420,7 +425,7 @@ def _read_bundle(response: httpx.Response, known: _Known | None) -> _Known:
 
 
 def _read_object(response: httpx.Response) -> dict[str, Any]:
-    """The JSON object of an answer that went well. Raises `CallError` where somebody else answered."""
+    """The JSON object of a successful answer. Raises `CallError` for any other body, such as a proxy's."""
     answer = _object_of(response)
     if answer is None:
         raise read_problem(response.status_code, response.content)
@@ -435,7 +440,7 @@ def _object_of(response: httpx.Response) -> dict[str, Any] | None:
     return answer if isinstance(answer, dict) else None
 
 
-def _looked_at(task: "asyncio.Task[Any]") -> None:
-    """Nobody may be waiting any more, and asyncio complains about an error that nobody has looked at."""
+def _retrieve_error(task: "asyncio.Task[Any]") -> None:
+    """If no caller waits any more, keep asyncio from logging the error as never retrieved."""
     if not task.cancelled():
         task.exception()

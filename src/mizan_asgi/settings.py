@@ -1,4 +1,4 @@
-"""Settings from the environment, read here and nowhere else."""
+"""Settings from the environment, which no other module reads; and whether a server runs several processes."""
 
 import contextlib
 import shlex
@@ -9,14 +9,14 @@ from types import FrameType
 from mizan_core.errors import DeclarationError
 from mizan_core.protocol.tokens import DEFAULT_TTL_SECONDS
 
-# Servers that start processes, and the variables that tell them how many.
+# Servers that can start several processes, and the variables that set the number.
 _SERVERS = frozenset({"uvicorn", "gunicorn", "uvicorn_worker", "hypercorn", "granian"})
 _COUNTS = ("WEB_CONCURRENCY", "UVICORN_WORKERS", "GRANIAN_WORKERS")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What `Mizan.from_env` reads. What is not set is None or the default."""
+    """The settings that `Mizan.from_env` reads. One that is not set is None or its default."""
 
     cache_secret: str | None = None
     cache_redis_url: str | None = None
@@ -39,7 +39,7 @@ class Settings:
         if settings.cache_redis_url is not None and settings.cache_secret is None:
             raise DeclarationError(
                 "MIZAN_CACHE_REDIS_URL is set and MIZAN_CACHE_SECRET is not. All processes that share the cache need "
-                "the same secret, or none would see another's purges."
+                "the same secret, or the purges of one would not reach the others."
             )
         return settings
 
@@ -47,10 +47,10 @@ class Settings:
 def several_workers(environ: Mapping[str, str], argv: Sequence[str], frame: FrameType | None = None) -> bool:
     """Whether a server was told to start several processes: by a variable, by an argument, or in Python.
 
-    What was said in Python, or in a file of the server's, shows in the frames of the server that is about to import
-    the application; `frame` is the innermost.
+    A number set in Python, or in the server's configuration file, is in a frame of the server, which is importing the
+    application. `frame` is the innermost frame to search.
     """
-    with contextlib.suppress(ValueError):  # quotes that do not match, which gunicorn itself refuses
+    with contextlib.suppress(ValueError):  # unbalanced quotes, which gunicorn itself refuses
         argv = [*argv, *shlex.split(environ.get("GUNICORN_CMD_ARGS", ""))]
     counts = [environ.get(name, "") for name in _COUNTS]
     for place, word in enumerate(argv):
@@ -59,7 +59,7 @@ def several_workers(environ: Mapping[str, str], argv: Sequence[str], frame: Fram
             counts.append(value if equals else "".join(argv[place + 1 : place + 2]))
         elif word.startswith("-w"):
             counts.append(word.removeprefix("-w"))
-    return any(count.isdecimal() and int(count) > 1 for count in counts) or any(map(_is_of_several, _frames(frame)))
+    return any(count.isdecimal() and int(count) > 1 for count in counts) or any(map(_tells_of_several, _frames(frame)))
 
 
 def _frames(frame: FrameType | None) -> Iterator[FrameType]:
@@ -68,8 +68,8 @@ def _frames(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def _is_of_several(frame: FrameType) -> bool:
-    """Whether this is a function of a server that has several processes, or of one that is not the first."""
+def _tells_of_several(frame: FrameType) -> bool:
+    """Whether this frame is a server's, and its variables tell of several processes or of a worker after the first."""
     if frame.f_globals.get("__name__", "").partition(".")[0] not in _SERVERS:
         return False
     known = frame.f_locals

@@ -296,7 +296,7 @@ async def test_what_was_purged_is_computed_again() -> None:
 
 @pytest.mark.parametrize("name", ["mizan", "graph"])
 def test_purge_refuses_a_cache_that_no_other_process_could_purge(name: str) -> None:
-    assert "own memory" in refused(run("purge", target(name), "user"))
+    assert "memory of each server process" in refused(run("purge", target(name), "user"))
 
 
 @pytest.mark.parametrize(

@@ -198,4 +198,4 @@ def test_ctrl_c_stops_without_a_complaint(shop: Path, tmp_path: Path) -> None:
     assert told == ["web/mizan.ts", "web/client.js", "web/client.d.ts", "web/mizan.ts"]
     assert "Promise<string | number>" in written()
     assert process.returncode == 0
-    assert errors == "Watching what shop imports. Ctrl-C ends it.\n"
+    assert errors == "Watching the files that shop imports. Press Ctrl-C to stop.\n"

@@ -34,7 +34,7 @@ from pydantic import (
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
-from mizan_asgi.codegen.api import Api, describe
+from mizan_asgi.codegen.api import Api, api_of
 from mizan_asgi.codegen.names import Names, literal, member, type_name
 from mizan_asgi.codegen.openapi import openapi
 from mizan_asgi.codegen.types import Types, tsdoc
@@ -47,7 +47,7 @@ def described(annotation: Any, name: str = "f") -> Api:
     @client(name=name)
     async def f(value: annotation) -> annotation: ...
 
-    return describe(build([f]), base_url="")
+    return api_of(build([f]), base_url="")
 
 
 def argument(annotation: Any) -> str:
@@ -171,7 +171,7 @@ def test_what_has_no_json_may_be_anything() -> None:
     @client
     async def f() -> Callable[[], int]: ...
 
-    assert Types({}).of(describe(build([f]), base_url="").calls[0].result) == "unknown"
+    assert Types({}).of(api_of(build([f]), base_url="").calls[0].result) == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_what_two_modules_call_alike_is_told_apart_by_as_little_as_needed() -> N
         @client
         async def f(value: tuple[tuple(models)]) -> None: ...  # type: ignore[misc]
 
-        return list(describe(build([f]), base_url="").definitions)
+        return list(api_of(build([f]), base_url="").definitions)
 
     assert called("shop.a") == ["Item"]
     assert called("shop.a", "shop.b") == ["AItem", "BItem"]
@@ -279,7 +279,7 @@ def test_a_type_that_cannot_describe_itself_may_be_anything_and_others_are_as_th
     @client
     async def f(broken: list[Raising], whole: list[int]) -> Raising: ...
 
-    api = describe(build([f]), base_url="")
+    api = api_of(build([f]), base_url="")
     types = Types(api.definitions)
     assert [types.of(one.schema) for one in api.calls[0].arguments] == ["unknown", "number[]"]
     assert types.of(api.calls[0].result) == "unknown"

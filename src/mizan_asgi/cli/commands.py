@@ -1,4 +1,4 @@
-"""`mizan manifest|generate|openapi|check|purge|token`: what the graph says, and what an operator needs of it."""
+"""The commands: `mizan manifest|generate|openapi|check|purge|token`. Each is a function here, with its options."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ from ..app import Mizan
 from ..codegen.client import client_files
 from ..codegen.modules import Language
 from ..codegen.openapi import openapi_json
-from .describe import _describe_context, _describe_mutation
+from .describe import describe_context, describe_mutation
 from .files import out_of_date, write
 from .targets import base_url_of, find, graph_of
 from .watching import noting_sources
@@ -29,7 +29,7 @@ from .watching import watch as watch_sources
 
 
 class _Commands(TyperGroup):
-    """The commands. What Mizan or the file system refuses is told without a traceback."""
+    """The commands. An error of Mizan or of the file system is printed without a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -66,7 +66,7 @@ def manifest(
     base_url: BaseUrl = None,
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
 ) -> None:
-    """Write the manifest: what an edge needs to know (protocol, section 12)."""
+    """Write the manifest, which tells an edge what to purge (protocol, section 12)."""
     found = find(target)
     text = manifest_json(graph_of(found), base_url=base_url or base_url_of(found))
     if out is None:
@@ -77,83 +77,35 @@ def manifest(
 
 @cli.command()
 def generate(
-    language: Annotated[Language, typer.Argument(help="What the client is written in.", show_default=False)],
+    language: Annotated[Language, typer.Argument(help="The language of the client.", show_default=False)],
     target: Target,
     out: Annotated[Path, typer.Option(help="The folder to write to.", show_default=False)],
     react: Annotated[bool, typer.Option("--react", help="Also write hooks for React.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a file is out of date.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Write anew whenever a source changes.")] = False,
     runtime: Annotated[
-        str | None, typer.Option(help="Where scripts import the runtime from; written beside the client if left out.")
+        str | None,
+        typer.Option(help="The URL of the runtime for scripts; if left out, it is written too."),
     ] = None,
     base_url: BaseUrl = None,
     sources: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Write a typed client of every function and context, and the runtime that it needs."""
+    """Write a typed client of every function and context, with the runtime that it needs."""
     if watch and check:
         raise DeclarationError("--watch writes and --check does not; use one of them.")
-    wanted = _Wanted(language, target, react=react, base_url=base_url, runtime=runtime)
+    options = _ClientOptions(language, target, react=react, base_url=base_url, runtime=runtime)
     if watch:
-        raise typer.Exit(_watched(wanted, out))
+        raise typer.Exit(_watched(options, out))
     with noting_sources(sources):
-        _generate(wanted, out, check=check)
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """A client that is to be generated."""
-
-    language: Language
-    target: str
-    react: bool
-    base_url: str | None
-    runtime: str | None
-
-    @property
-    def command(self) -> list[str]:
-        """What the client depends on, as it is said on the command line."""
-        options = [
-            *["--react"] * self.react,
-            *(["--runtime", self.runtime] if self.runtime else []),
-            *(["--base-url", self.base_url] if self.base_url else []),
-        ]
-        return ["generate", self.language.value, self.target, *options]
-
-
-def _watched(wanted: _Wanted, out: Path) -> int:
-    typer.echo(f"Watching what {wanted.target} imports. Ctrl-C ends it.", err=True)
-    try:
-        return watch_sources([*wanted.command, "--out", str(out)])
-    except KeyboardInterrupt:
-        return 0
-
-
-def _generate(wanted: _Wanted, out: Path, *, check: bool) -> None:
-    found = find(wanted.target)
-    command = " ".join(["mizan", *wanted.command])
-    files = client_files(
-        graph_of(found),
-        wanted.language,
-        base_url=(wanted.base_url or base_url_of(found)).rstrip("/"),
-        react=wanted.react,
-        command=command,
-        runtime=wanted.runtime,
-    )
-    if not check:
-        for name in write(out, files):
-            typer.echo(out / name)
-        return
-    if stale := out_of_date(out, files):
-        typer.echo(f"mizan: out of date in {out}: {', '.join(stale)}. Run: {command} --out {out}", err=True)
-        raise typer.Exit(1)
+        _generate(options, out, check=check)
 
 
 @cli.command()
 def openapi(
     target: Target,
     base_url: BaseUrl = None,
-    title: Annotated[str, typer.Option(help="What the API is called.")] = "Mizan",
-    version: Annotated[str, typer.Option(help="Which version of the API it is.")] = "1",
+    title: Annotated[str, typer.Option(help="The title of the API.")] = "Mizan",
+    version: Annotated[str, typer.Option(help="The version of the API.")] = "1",
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
 ) -> None:
     """Write an OpenAPI 3.1 document of every call and bundle."""
@@ -167,13 +119,13 @@ def openapi(
 
 @cli.command()
 def check(target: Target) -> None:
-    """Print what every context is narrowed by, and what every mutation narrows and what it leaves whole."""
+    """Print how each context can be narrowed, and which scopes each mutation makes stale."""
     graph = graph_of(find(target))
     for name in sorted(graph.contexts):
-        typer.echo(_describe_context(graph.contexts[name]))
+        typer.echo(describe_context(graph.contexts[name]))
     for name in sorted(graph.functions):
         if graph.functions[name].affects:
-            typer.echo(_describe_mutation(graph, graph.functions[name]))
+            typer.echo(describe_mutation(graph, graph.functions[name]))
 
 
 @cli.command()
@@ -181,17 +133,18 @@ def purge(
     target: Target,
     context: Annotated[str, typer.Argument(help="The context, or a reader, to purge.", show_default=False)],
     scope: Annotated[
-        list[str] | None, typer.Argument(help="name=value, as often as needed; none purges all of it.")
+        list[str] | None,
+        typer.Argument(help="name=value; repeat it for more. Without it, all is purged."),
     ] = None,
 ) -> None:
-    """Purge a context from the shared cache, and print the header and the URLs that an edge has to forget."""
+    """Purge a context from the shared cache. Prints `X-Mizan-Invalidate` and the URLs to purge at an edge."""
     found = find(target)
     engine = found.engine if isinstance(found, Mizan) else found
     if not isinstance(engine, Engine):
         engine = Mizan.from_env(graph_of(found)).engine
     if not engine.cache_is_shared:
         raise DeclarationError(
-            f"The cache of {target} is in each process's own memory, where no other process can purge it. "
+            f"The cache of {target} is in the memory of each server process, which no other process can purge. "
             "Restart the servers, or share a cache between them (MIZAN_CACHE_REDIS_URL)."
         )
     params: dict[str, object] = dict(_assignment(one) for one in scope or ())
@@ -205,11 +158,11 @@ def purge(
 @cli.command()
 def token(
     target: Target,
-    user: Annotated[str, typer.Option(help="The user id to vouch for.", show_default=False)],
+    user: Annotated[str, typer.Option(help="The id of the user.", show_default=False)],
     staff: Annotated[bool, typer.Option("--staff")] = False,
     superuser: Annotated[bool, typer.Option("--superuser")] = False,
     permission: Annotated[list[str] | None, typer.Option(help="A permission; repeat it for more.")] = None,
-    ttl: Annotated[int | None, typer.Option(help="Seconds until it expires; the app's own if left out.")] = None,
+    ttl: Annotated[int | None, typer.Option(help="Seconds until it expires; if left out, as the app sets.")] = None,
 ) -> None:
     """Issue a token for `X-Mizan-Token`, signed by the newest key of a Mizan or of the environment."""
     found = find(target)
@@ -222,6 +175,55 @@ def token(
             identity, app.mwt_keys, ttl=app.mwt_ttl if ttl is None else ttl, audience=app.audience, now=time.time()
         )
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _ClientOptions:
+    """The options of a client to generate."""
+
+    language: Language
+    target: str
+    react: bool
+    base_url: str | None
+    runtime: str | None
+
+    @property
+    def command(self) -> list[str]:
+        """The command line that writes this client, without `--out`."""
+        options = [
+            *["--react"] * self.react,
+            *(["--runtime", self.runtime] if self.runtime else []),
+            *(["--base-url", self.base_url] if self.base_url else []),
+        ]
+        return ["generate", self.language.value, self.target, *options]
+
+
+def _watched(options: _ClientOptions, out: Path) -> int:
+    typer.echo(f"Watching the files that {options.target} imports. Press Ctrl-C to stop.", err=True)
+    try:
+        return watch_sources([*options.command, "--out", str(out)])
+    except KeyboardInterrupt:
+        return 0
+
+
+def _generate(options: _ClientOptions, out: Path, *, check: bool) -> None:
+    found = find(options.target)
+    command = " ".join(["mizan", *options.command])
+    files = client_files(
+        graph_of(found),
+        options.language,
+        base_url=(options.base_url or base_url_of(found)).rstrip("/"),
+        react=options.react,
+        command=command,
+        runtime=options.runtime,
+    )
+    if not check:
+        for name in write(out, files):
+            typer.echo(out / name)
+        return
+    if stale := out_of_date(out, files):
+        typer.echo(f"mizan: out of date in {out}: {', '.join(stale)}. Run: {command} --out {out}", err=True)
+        raise typer.Exit(1)
 
 
 async def _purged(engine: Engine, context: str, params: dict[str, object]) -> tuple[Invalidation, ...]:

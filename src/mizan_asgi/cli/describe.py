@@ -1,4 +1,4 @@
-"""What `mizan check` prints."""
+"""The text that `mizan check` prints: each context with its scopes, each mutation with how it narrows them."""
 
 from collections.abc import Iterator
 
@@ -7,11 +7,11 @@ from mizan_core.graph.model import Affect, ContextPlan, Function, Graph, NotNarr
 from mizan_core.graph.types.declared_types import has_bare_type, show_type
 from mizan_core.protocol.cache_policy import Never, Seconds
 
-# What anything may be called by.
-_SAYS_NOTHING = frozenset({"id", "pk", "name", "slug", "uuid", "key", "code"})
+# Names of arguments that do not tell what they identify.
+_VAGUE_NAMES = frozenset({"id", "pk", "name", "slug", "uuid", "key", "code"})
 
 
-def _describe_context(plan: ContextPlan) -> str:
+def describe_context(plan: ContextPlan) -> str:
     parameters = ", ".join(
         name if parameter.required else f"{name}={'null' if parameter.default_text is None else parameter.default_text}"
         for name, parameter in plan.parameters.items()
@@ -22,6 +22,17 @@ def _describe_context(plan: ContextPlan) -> str:
     lines += [f"  page     {_describe_page(plan, page)}" for page in plan.pages]
     shapes = ", ".join("+".join(shape) if shape else "whole" for shape in plan.shapes)
     return "\n".join([*lines, f"  scopes   {shapes}", ""])
+
+
+def describe_mutation(graph: Graph, function: Function) -> str:
+    private = " (private)" if function.declaration.private else ""
+    lines = [f"mutation {function.name}({', '.join(function.inputs)}){private}"]
+    for affect in function.affects:
+        plan = graph.contexts[affect.context]
+        reader = f"/{affect.function}" if affect.function else ""
+        lines.append(f"  {affect.context}{reader}: {_describe_affect(plan, affect)}")
+        lines += [f"    {_describe_passed_over(plan, function, *one)}" for one in affect.passed_over]
+    return "\n".join([*lines, *(f"  WARNING: {one}" for one in _describe_bare_names(function)), ""])
 
 
 def _describe_policy(plan: ContextPlan) -> str:
@@ -43,17 +54,6 @@ def _describe_page(plan: ContextPlan, page: Function) -> str:
     return f"{page.name} {page.declaration.route or '(no route)'}{note}"
 
 
-def _describe_mutation(graph: Graph, function: Function) -> str:
-    private = " (private)" if function.declaration.private else ""
-    lines = [f"mutation {function.name}({', '.join(function.inputs)}){private}"]
-    for affect in function.affects:
-        plan = graph.contexts[affect.context]
-        reader = f"/{affect.function}" if affect.function else ""
-        lines.append(f"  {affect.context}{reader}: {_describe_affect(plan, affect)}")
-        lines += [f"    {_describe_passed_over(plan, function, *one)}" for one in affect.passed_over]
-    return "\n".join([*lines, *(f"  WARNING: {one}" for one in _describe_bare_names(function)), ""])
-
-
 def _describe_affect(plan: ContextPlan, affect: Affect) -> str:
     if isinstance(affect.narrowing, ByBody):
         return "narrowed by its body"
@@ -72,7 +72,7 @@ def _describe_affect(plan: ContextPlan, affect: Affect) -> str:
 
 
 def _describe_passed_over(plan: ContextPlan, function: Function, name: str, why: NotNarrowing) -> str:
-    """Why an argument does not narrow, and how to say that it should."""
+    """Why an argument does not narrow, and the declaration that would make it narrow."""
     where = f'.where({name}=Arg("{name}"))'
     if why is NotNarrowing.OPTIONAL:
         return f"{name} does not narrow: it is optional in {plan.name}, a filter; if it should, declare {where}"
@@ -84,11 +84,11 @@ def _describe_passed_over(plan: ContextPlan, function: Function, name: str, why:
 
 
 def _describe_bare_names(function: Function) -> Iterator[str]:
-    """Arguments that narrow several contexts by a name that says of nothing what it is."""
+    """A warning for each vaguely named argument of a built-in type that narrows several contexts."""
     narrowed: dict[str, list[str]] = {}
     for affect in function.affects:
         for name, _ in affect.bindings if isinstance(affect.narrowing, ByName) else ():
-            if name in _SAYS_NOTHING and has_bare_type(function.inputs[name].input.annotation):
+            if name in _VAGUE_NAMES and has_bare_type(function.inputs[name].input.annotation):
                 narrowed.setdefault(name, []).append(affect.context)
     for name, contexts in narrowed.items():
         distinct = list(dict.fromkeys(contexts))

@@ -1,4 +1,4 @@
-"""Files that are generated: written all or none, and compared with what is there."""
+"""Generated files: written all or none, and compared with the files that are there."""
 
 import contextlib
 import os
@@ -12,20 +12,20 @@ from ..codegen.modules import WRITTEN_BY
 
 
 def out_of_date(folder: Path, files: Mapping[str, bytes]) -> list[str]:
-    """The files that are missing or say something else, whichever command they were written by."""
-    return [name for name, content in files.items() if _said(_read(folder / name)) != _said(content)]
+    """The names of files that are missing or differ, apart from the line that names the command."""
+    return [name for name, content in files.items() if _compared(_read(folder / name)) != _compared(content)]
 
 
 def write(folder: Path, files: Mapping[str, bytes]) -> list[str]:
-    """Write those that are out of date, all of them or none, and tell their names.
+    """Write the files that are out of date, all of them or none. Returns their names.
 
-    Raises `DeclarationError` where a file, or a folder, is in the way.
+    Raises `DeclarationError` if `folder` is a file, or one of the files a folder.
     """
     if folder.exists() and not folder.is_dir():
         raise DeclarationError(f"{folder} is not a folder; --out names the folder to write to.")
     for name in files:
         if (folder / name).is_dir():
-            raise DeclarationError(f"{folder / name} is a folder, where a file is to be written.")
+            raise DeclarationError(f"{folder / name} is a folder; a file of this name is to be written.")
     folder.mkdir(parents=True, exist_ok=True)
     changed = out_of_date(folder, files)
     with contextlib.ExitStack() as undo:
@@ -37,7 +37,7 @@ def write(folder: Path, files: Mapping[str, bytes]) -> list[str]:
 
 @contextlib.contextmanager
 def _beside(path: Path, content: bytes) -> Iterator[Path]:
-    """A temporary file in the same folder; gone in the end, unless it has been moved."""
+    """A temporary file in the folder of `path`. It is deleted at the end unless it was moved."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
@@ -49,15 +49,15 @@ def _beside(path: Path, content: bytes) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _said(content: bytes | None) -> bytes | None:
-    """What a file says besides the command that it was written by: one target has several spellings."""
+def _compared(content: bytes | None) -> bytes | None:
+    """A file's content without the line that names the command, in which one target has several spellings."""
     if content is None or not content.startswith(WRITTEN_BY.encode()):
         return content
     return content.partition(b"\n")[2]
 
 
 def _umask() -> int:
-    """What new files are created without; a temporary one is its owner's alone."""
+    """The process's umask, for the final file: a temporary file is readable by its owner alone."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,4 +1,4 @@
-"""What `TARGET` names on the command line."""
+"""`TARGET` of the command line: found, and asked for its graph and base URL."""
 
 import importlib
 import sys
@@ -31,7 +31,7 @@ def graph_of(found: Found) -> Graph:
 
 
 def base_url_of(found: Found) -> str:
-    """Where it is mounted, as far as it knows."""
+    """The mount point of a `Mizan`; the default for an engine or a graph, which have none."""
     return found.base_url if isinstance(found, Mizan) else "/api/mizan"
 
 

@@ -1,4 +1,4 @@
-"""`--watch`: generating anew, each time in a fresh process, whenever a source changes."""
+"""`--watch`: the command runs again, each time in a new process, whenever a source file changes."""
 
 import contextlib
 import subprocess
@@ -13,25 +13,25 @@ from typing import TypeAlias
 
 import mizan_core.errors
 
-# Soon enough for whoever has just saved a file, and nothing that a laptop's battery notices.
+# Short enough after saving a file, and rare enough to spare the battery.
 POLL_SECONDS = 0.3
 
-# What is not a project's own.
-_ELSEWHERE = tuple(
+# Folders of files that are not the project's own.
+_FOREIGN_FOLDERS = tuple(
     {Path(path).resolve() for name, path in sysconfig.get_paths().items() if name.endswith(("stdlib", "lib"))}
     | {Path(__file__).resolve().parents[1], Path(mizan_core.errors.__file__).resolve().parent}
 )
 
 _PROGRAM = "from mizan_asgi.cli import main; main()"
 
-# When a file was changed last and how long it is, or that it is gone.
+# A file's modification time and size; None if it is missing.
 Stamp: TypeAlias = tuple[int, int] | None
 
 
 def watch(arguments: Sequence[str], *, pause: Callable[[float], object] = time.sleep) -> int:
-    """Run `mizan` with these arguments, and again after every change of what it has imported or what is new beside it.
+    """Run `mizan` with these arguments, and again after every change of the files it imported or of files beside them.
 
-    The command has to take `--sources`. Ends where there is nothing to watch, with the status of that run.
+    The command has to take `--sources`. Returns the status of a run that leaves nothing to watch.
     """
     before: Mapping[Path, Stamp] = {}
     while True:
@@ -39,7 +39,7 @@ def watch(arguments: Sequence[str], *, pause: Callable[[float], object] = time.s
         status, sources = _run(arguments)
         if not sources:
             return status
-        # What has changed while it ran may have been read before.
+        # A file that changed during the run may have been read before the change, so it counts as changed.
         after = _stamps(sources)
         seen = {path: before.get(path, _unless_newer(stamp, began)) for path, stamp in after.items()}
         while (now := _stamps(sources)) == seen:
@@ -49,7 +49,7 @@ def watch(arguments: Sequence[str], *, pause: Callable[[float], object] = time.s
 
 @contextlib.contextmanager
 def noting_sources(report: Path | None) -> Iterator[None]:
-    """Write to `report` which files of the project were imported inside, and which of them failed."""
+    """Write to `report` the project's files that were imported in the block, and those in which an import failed."""
     failed: set[str] = set()
     try:
         yield
@@ -63,18 +63,18 @@ def noting_sources(report: Path | None) -> Iterator[None]:
 
 
 def _run(arguments: Sequence[str]) -> tuple[int, frozenset[Path]]:
-    """The status of the run, and what it has imported."""
+    """The status of the run, and the files that it imported."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "sources")
         command = [sys.executable, "-c", _PROGRAM, *arguments, "--sources", str(report)]
-        # In a session of its own: Ctrl-C is for the one who waits.
+        # In a session of its own, so that Ctrl-C reaches only the process that waits.
         ran = subprocess.run(command, check=False, start_new_session=True)  # noqa: S603  # ourselves
         lines = report.read_text(encoding="utf-8").splitlines() if report.exists() else []
     return ran.returncode, frozenset(map(Path, lines))
 
 
 def _stamps(sources: Iterable[Path]) -> dict[Path, Stamp]:
-    """Of the sources, and of the modules beside them and one folder below, which may be discovered."""
+    """The stamps of the sources, and of modules beside them and one folder below, which discovery may import."""
     folders = {source.parent for source in sources}
     beside = (path for folder in folders for pattern in ("*.py", "*/*.py") for path in folder.glob(pattern))
     return {path: _stamp(path) for path in {*sources, *beside}}
@@ -93,15 +93,15 @@ def _unless_newer(stamp: Stamp, moment: int) -> Stamp:
 
 
 def _own(files: Iterable[str]) -> Iterator[Path]:
-    """Those that are files, and the project's."""
+    """The paths of the project's own files among these."""
     for file in files:
         path = Path(file).resolve()
-        if path.is_file() and not any(path.is_relative_to(folder) for folder in _ELSEWHERE):
+        if path.is_file() and not any(path.is_relative_to(folder) for folder in _FOREIGN_FOLDERS):
             yield path
 
 
 def _files_of(error: BaseException) -> Iterator[str]:
-    """Where an error came from: a module that fails is not among those that were imported."""
+    """The files in an error's traceback: a module whose import failed is not in `sys.modules`."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, SyntaxError) and seen.filename is not None:

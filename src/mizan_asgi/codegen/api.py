@@ -1,7 +1,7 @@
-"""What a graph offers to clients, as JSON schemas: the one model from which every client and document is written.
+"""The API that a graph offers to clients, as JSON schemas: the model from which clients and documents are written.
 
 Arguments and parameters are described as they are accepted, results as they are sent. Private functions and views are
-absent, as they are for clients.
+absent, since clients cannot call them.
 """
 
 import enum
@@ -25,15 +25,18 @@ from .names import Names, type_name
 
 Schema: TypeAlias = Mapping[str, Any] | bool
 
-# A name, whether it is taken or sent, and Pydantic's own schema.
+# What Pydantic generates a schema from: a key, "validation" or "serialization", and a core schema.
 _Input: TypeAlias = tuple[str, JsonSchemaMode, Any]
 
-# A schema refers to a definition by its name alone; each writer spells references in its own way.
+# A reference is only the definition's name; each writer turns it into a reference of its own form.
 _REFERENCE = "{model}"
 
-# What Pydantic calls a definition: where others are called alike, with its module, its form, and a number.
+# Pydantic's key of a definition. Definitions of equal names have their module, form and a number in their keys.
 _KEY = re.compile(r"(?P<path>.*?)(?:-(?P<form>Input|Output))?(?:__\d+)?", re.DOTALL)
 _NOT_IN_KEYS = re.compile(r"[^\w.-]")
+
+# The beginning of the names of Pydantic's serializers of secrets.
+_MASKING = "_serialize_secret"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A function that clients may call. `changes`: it is not a reader."""
+    """A function that clients may call. `changes`: it is no reader, so it may change data."""
 
     name: str
     doc: str
@@ -61,7 +64,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A reader of a bundle: a field of what is fetched."""
+    """A reader, whose result is a member of a bundle."""
 
     name: str
     doc: str
@@ -70,7 +73,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A context that can be fetched."""
+    """A context that has readers, so that it can be fetched."""
 
     name: str
     parameters: tuple[Field, ...]
@@ -81,7 +84,7 @@ class Bundle:
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """All of it, in name order. Schemas refer to `definitions` by `$ref`."""
+    """Everything that clients can call and fetch, in name order. Schemas refer to `definitions` by `$ref`."""
 
     base_url: str
     calls: tuple[Call, ...]
@@ -89,8 +92,8 @@ class Api:
     definitions: Mapping[str, Schema]
 
 
-def describe(graph: Graph, *, base_url: str, reserved: Collection[str] = ()) -> Api:
-    """The API of a graph. No definition has one of the `reserved` names."""
+def api_of(graph: Graph, *, base_url: str, reserved: Collection[str] = ()) -> Api:
+    """The API of a graph. No definition gets one of the `reserved` names."""
     functions = [graph.functions[name] for name in sorted(graph.functions) if _can_be_called(graph.functions[name])]
     plans = [graph.contexts[name] for name in sorted(graph.contexts) if graph.contexts[name].readers]
     schemas = _Schemas(functions, reserved)
@@ -100,6 +103,25 @@ def describe(graph: Graph, *, base_url: str, reserved: Collection[str] = ()) -> 
         bundles=tuple(_bundle(plan, schemas) for plan in plans),
         definitions=schemas.definitions,
     )
+
+
+def with_references(schema: Any, renamed: Mapping[str, str]) -> Any:
+    """The schema with its references renamed, also those in a discriminator's mapping."""
+    match schema:
+        case {"$ref": str(reference), **rest}:
+            return {"$ref": renamed.get(reference, reference), **with_references(rest, renamed)}
+        case {"mapping": dict(mapping), "propertyName": str(name)}:
+            placed = {tag: renamed.get(reference, reference) for tag, reference in mapping.items()}
+            return {"mapping": placed, "propertyName": name}
+        case {"discriminator": {"mapping": dict(mapping)}, **rest} if not _tells_references(mapping):
+            return with_references(rest, renamed)  # an alternative that is a union has no name
+        case dict():
+            return {key: with_references(value, renamed) for key, value in schema.items()}
+        case list():
+            return [with_references(value, renamed) for value in schema]
+        case float() if not math.isfinite(schema):  # JSON writes null for it
+            return None
+    return schema
 
 
 def _can_be_called(function: Function) -> bool:
@@ -153,7 +175,7 @@ def _doc(function: Function) -> str:
 
 
 class _Schemas:
-    """The schemas of all arguments and results, made together so that their definitions have names that differ."""
+    """The schemas of all arguments and results, generated together so that their definitions get distinct names."""
 
     def __init__(self, functions: Iterable[Function], reserved: Collection[str]) -> None:
         made, schemas = _generated(list(_inputs(functions)))
@@ -172,7 +194,7 @@ class _Schemas:
 
 
 def _generated(inputs: Sequence[_Input]) -> tuple[Mapping[Any, Schema], dict[str, Mapping[str, Any]]]:
-    """The schemas, and the definitions that they refer to. Of a type whose own code fails, nothing is known."""
+    """The schemas, and the definitions that they refer to. A type whose own hooks fail gets the schema of any value."""
     try:
         made, definitions = _Generator(by_alias=True, ref_template=_REFERENCE).generate_definitions(inputs)
     except Exception:  # a type's hook may raise anything
@@ -193,9 +215,9 @@ def _can_be_described(one: _Input) -> bool:
 
 
 def _renamed(schemas: Mapping[str, Mapping[str, Any]], reserved: Collection[str]) -> dict[str, str]:
-    """What each definition is called: as its class, with so much of its module before it as tells it from others.
+    """The name of each definition: its class's, preceded by as much of its module as makes it unique.
 
-    Where a type has two forms, what is sent keeps the plain name, for clients mostly handle that.
+    Where a type has an accepted form and a sent form, the sent one has the plain name: clients see it more often.
     """
     parts = {key: _parts(key, schema) for key, schema in schemas.items()}
     uses = Counter(name for path in {path for path, _ in parts.values()} for name in _names_of(path))
@@ -210,16 +232,16 @@ def _renamed(schemas: Mapping[str, Mapping[str, Any]], reserved: Collection[str]
 
 
 def _parts(key: str, schema: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
-    """Modules and class of Pydantic's `module__Class-Input__2`, and which form it is of those that have two."""
+    """The modules and class in Pydantic's key `module__Class-Input__2`, and "Input" for the accepted form of two."""
     match = _KEY.fullmatch(key)
-    assert match is not None  # noqa: S101  # it matches anything
+    assert match is not None  # noqa: S101  # the pattern matches any text
     path, title = match["path"], _NOT_IN_KEYS.sub("_", str(schema.get("title", "")))
     modules = path.removesuffix(f"__{title}").split("__") if path.endswith(f"__{title}") else []
     return (*modules, title if modules else path), "Input" if match["form"] == "Input" else ""
 
 
 def _names_of(path: tuple[str, ...]) -> list[str]:
-    """The shortest first."""
+    """The names that a definition can get, the shortest first."""
     return [type_name("-".join(path[place:])) for place in range(len(path) - 1, -1, -1)]
 
 
@@ -227,49 +249,49 @@ def _inputs(functions: Iterable[Function]) -> Iterator[_Input]:
     for function in functions:
         for name, compiled in function.inputs.items():
             yield f"{function.name}({name})", "validation", compiled.adapter.core_schema
-        assert function.result is not None  # noqa: S101  # only views have none
+        assert function.result is not None  # noqa: S101  # only views have no result type
         yield function.name, "serialization", function.result.core_schema
 
 
 class _Generator(GenerateJsonSchema):
-    """Pydantic's, made to say of results what is always there, and nothing that is not certain."""
+    """Pydantic's generator, changed: schemas of results require everything that is always sent, and claim no more."""
 
-    # A default that has no JSON is left out of the schema, which is all that there is to say of it.
+    # A default that JSON cannot hold is left out of the schema, without a warning.
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default", "skipped-discriminator"}  # noqa: RUF012
 
     def field_is_required(self, field: Any, total: bool) -> bool:
-        """A field that has a default is sent all the same."""
+        """A field with a default is always sent, so results require it."""
         if self.mode == "serialization" and field["type"] != "typed-dict-field":
             return field.get("serialization_exclude_if") is None
         return super().field_is_required(field, total)
 
     def named_tuple_schema(self, schema: Any) -> JsonSchemaValue:
-        """So is a member that has one."""
+        """A named tuple's member with a default is always sent, too."""
         made = super().named_tuple_schema(schema)
         return {**made, "minItems": len(made["prefixItems"])} if self.mode == "serialization" else made
 
     def enum_schema(self, schema: Any) -> JsonSchemaValue:
-        """A flag is any number, for its members can be combined."""
+        """A flag is any number, since its members can be combined."""
         made = super().enum_schema(schema)
         if issubclass(schema["cls"], enum.Flag):
             del made["enum"]
         return made
 
     def float_schema(self, schema: Any) -> JsonSchemaValue:
-        """JSON has no number that is not finite: null is sent for one that is declared to be possible."""
+        """A float that may be infinite or NaN is sent as null where it is, since JSON has no such numbers."""
         made = super().float_schema(schema)
         config = self._config.config_dict
         declared = schema.get("allow_inf_nan", config.get("allow_inf_nan", "ser_json_inf_nan" in config))
         return {"anyOf": [made, {"type": "null"}]} if declared and self.mode == "serialization" else made
 
     def encode_default(self, dft: Any) -> Any:
-        """A default that JSON cannot say is left out."""
+        """A default with a number that is not finite is left out."""
         if not _is_finite(dft):
             raise PydanticSerializationError("It is not finite.")
         return super().encode_default(dft)
 
     def ser_schema(self, schema: Any) -> JsonSchemaValue | None:
-        """What a developer's serializer returns is not known unless it is annotated; a secret's is asterisks."""
+        """A developer's serializer may return anything unless it is annotated. A secret's serializer returns text."""
         if getattr(schema.get("function"), "__name__", "").startswith(_MASKING):
             return {"type": "string"}
         if "return_schema" not in schema and _is_foreign(schema.get("function")):
@@ -277,12 +299,8 @@ class _Generator(GenerateJsonSchema):
         return super().ser_schema(schema)
 
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> JsonSchemaValue:  # noqa: ARG002
-        """What has no JSON schema may be anything."""
+        """A type without a JSON schema may be any value."""
         return {}
-
-
-# How Pydantic's serializers of secrets are called.
-_MASKING = "_serialize_secret"
 
 
 def _is_finite(value: Any) -> bool:
@@ -294,28 +312,9 @@ def _is_finite(value: Any) -> bool:
 
 
 def _is_foreign(function: object) -> bool:
-    """Whether there is a function, and Pydantic did not put it there."""
+    """Whether this is a function that is not Pydantic's own."""
     return function is not None and not (getattr(function, "__module__", None) or "").startswith("pydantic")
 
 
 def _tells_references(mapping: Mapping[str, Any]) -> bool:
     return all(isinstance(reference, str) for reference in mapping.values())
-
-
-def with_references(schema: Any, renamed: Mapping[str, str]) -> Any:
-    """The schema with its references by their new names, those of a discriminator's mapping too."""
-    match schema:
-        case {"$ref": str(reference), **rest}:
-            return {"$ref": renamed.get(reference, reference), **with_references(rest, renamed)}
-        case {"mapping": dict(mapping), "propertyName": str(name)}:
-            placed = {tag: renamed.get(reference, reference) for tag, reference in mapping.items()}
-            return {"mapping": placed, "propertyName": name}
-        case {"discriminator": {"mapping": dict(mapping)}, **rest} if not _tells_references(mapping):
-            return with_references(rest, renamed)  # one alternative is a union itself, which has no name to refer to
-        case dict():
-            return {key: with_references(value, renamed) for key, value in schema.items()}
-        case list():
-            return [with_references(value, renamed) for value in schema]
-        case float() if not math.isfinite(schema):  # of which JSON makes null
-            return None
-    return schema

@@ -1,4 +1,4 @@
-"""`mizan.ts`, or `mizan.js` and `mizan.d.ts`: every function and context by its name, over the browser runtime."""
+"""Writes `mizan.ts`, or `mizan.js` and `mizan.d.ts`: all functions and contexts by name, over the browser runtime."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from .modules import Code, Declared, Part, code
 from .names import Names, literal, member, type_name
 from .types import EMPTY, Types, block, indented, tsdoc
 
-# Names of types that the module has besides those of the graph, and of global ones that it uses.
+# Types that every module declares, and global types that it uses: no type of the graph gets these names.
 TYPE_NAMES = frozenset(
     {"CallOptions", "Client", "ClientOptions", "ContextClient", "Contexts", "Defaults", "Functions", "Invalidation"}
     | {"Mizan", "MizanError", "Nothing", "ParamsOf", "State", "AbortSignal", "Partial", "Promise"}
 )
 
-# What the client has besides functions, and what JavaScript itself calls of an object that has it: to await the client,
-# to log it or to make JSON of it must not call the server.
+# Members that are no functions of the graph. The last four are called by JavaScript itself, and awaiting the client,
+# logging it or converting it to JSON must not call the server.
 MEMBER_NAMES = frozenset({"client", "contexts", "then", "toJSON", "toString", "valueOf"})
 
 _IMPORTS = Code(
@@ -34,17 +34,17 @@ export type { CallOptions, Client, ClientOptions, Invalidation, State } from "./
 )
 
 _CONTEXT_CLIENT = Declared(
-    """/** A context: its bundle fetched once, or shown for as long as somebody listens. */
+    """/** A context: fetch its bundle once, or show it as long as there are listeners. */
 export interface ContextClient<Params extends object, Bundle> {
   /** The bundle from the server, by its canonical URL. Rejects with a `MizanError`. */
   fetch(...args: [...params: ParamsOf<Params>, options?: { signal?: AbortSignal }]): Promise<Bundle>;
-  /** The bundle as it is known, or from the server where it is not or is out of date. */
+  /** The known bundle; from the server if it is unknown or out of date. */
   load(...params: ParamsOf<Params>): Promise<Bundle>;
-  /** The bundle as it is known now, without fetching it. */
+  /** The known bundle, without fetching it. */
   state(...params: ParamsOf<Params>): State<Bundle>;
-  /** Show the bundle: told at once and of every change. Returns what ends it. */
+  /** Show the bundle: the listener is called at once and after each change. Returns a function that ends it. */
   subscribe(params: Params, listener: (state: State<Bundle>) => void): () => void;
-  /** What was changed elsewhere: forget the bundles of these parameters, or all, and fetch again what is shown. */
+  /** After a change elsewhere: forget the bundles of these parameters, or all, and fetch the shown ones again. */
   invalidate(scope?: Partial<Params>): void;
 }"""
 )
@@ -71,13 +71,15 @@ $members$  };
 }
 """
 
-_CLIENT_DOC = tsdoc("The runtime below, which takes functions and contexts by their names.")
-_CREATE_DOC = tsdoc("A client of this server. Make one for a page, and another for whom must not share what it knows.")
+_CLIENT_DOC = tsdoc("The client of the runtime, which takes the names of functions and contexts as arguments.")
+_CREATE_DOC = tsdoc(
+    "Make a client of this server. It keeps bundles, so a server that renders pages makes one for each user."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class CallNames:
-    """How a function's things are called: the member that calls it and the type of its arguments."""
+    """The names generated for a function: the member that calls it, and the type of its arguments."""
 
     call: Call
     member: str
@@ -90,7 +92,7 @@ class CallNames:
 
 @dataclass(frozen=True, slots=True)
 class BundleNames:
-    """How a context's things are called: the types of its parameters and of its bundle."""
+    """The names generated for a context: the types of its parameters and of its bundle."""
 
     bundle: Bundle
     params: str
@@ -99,14 +101,14 @@ class BundleNames:
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """Every name of a client that is not a definition's."""
+    """All names of a client but those of definitions."""
 
     calls: tuple[CallNames, ...]
     bundles: tuple[BundleNames, ...]
 
 
 def naming(api: Api) -> Naming:
-    """Definitions have the first choice of names, then contexts, then functions."""
+    """The names for an API. Definitions take theirs first, then contexts, then functions."""
     types, members = Names({*TYPE_NAMES, *api.definitions}), Names(MEMBER_NAMES)
     bundles = [
         BundleNames(
@@ -116,7 +118,7 @@ def naming(api: Api) -> Naming:
         )
         for bundle in api.bundles
     ]
-    # Functions that keep their names come before those that give way.
+    # Functions with a reserved name come last, so that the name they get instead is not one of another function.
     called = {
         call.name: members.take(call.name, f"{call.name}_")
         for call in sorted(api.calls, key=lambda call: call.name in MEMBER_NAMES)
@@ -133,7 +135,7 @@ def naming(api: Api) -> Naming:
 
 
 def client_module(api: Api, names: Naming) -> Iterator[Part]:
-    """The parts of the module, the most interesting first."""
+    """The parts of the module, the most useful to a reader first."""
     types = Types(api.definitions)
     yield _IMPORTS
     yield Declared(_mizan(types, names))
@@ -169,12 +171,12 @@ def _mizan(types: Types, names: Naming) -> str:
             for one in names.calls
         ),
     ]
-    return f"{tsdoc('Every function and every context of the server.')}export interface Mizan {block(members)}"
+    return f"{tsdoc('All functions and contexts of the server.')}export interface Mizan {block(members)}"
 
 
 def _contexts(names: Naming) -> str:
     members = [f"{member(one.bundle.name)}: {{ params: {one.params}; data: {one.data} }};" for one in names.bundles]
-    return f"{tsdoc('What each context takes and holds.')}export type Contexts = {block(members)};"
+    return f"{tsdoc('The parameters and the bundle of each context.')}export type Contexts = {block(members)};"
 
 
 def _functions(types: Types, names: Naming) -> str:
@@ -182,7 +184,7 @@ def _functions(types: Types, names: Naming) -> str:
         f"{member(one.call.name)}: {{ args: {one.arguments}; result: {types.of(one.call.result)} }};"
         for one in names.calls
     ]
-    return f"{tsdoc('What each function takes and returns.')}export type Functions = {block(members)};"
+    return f"{tsdoc('The arguments and the result of each function.')}export type Functions = {block(members)};"
 
 
 def _fields(types: Types, name: str, fields: Iterable[Field], doc: str) -> str:
@@ -191,7 +193,7 @@ def _fields(types: Types, name: str, fields: Iterable[Field], doc: str) -> str:
 
 def _bundle(types: Types, one: BundleNames) -> str:
     members = [types.member(reader.name, reader.result, doc=reader.doc) for reader in one.bundle.members]
-    return f"{tsdoc(f'What `{one.bundle.name}` holds.')}export interface {one.data} {block(members)}"
+    return f"{tsdoc(f'The bundle of `{one.bundle.name}`.')}export interface {one.data} {block(members)}"
 
 
 def _defaults(api: Api) -> Code:
@@ -206,7 +208,7 @@ def _defaults(api: Api) -> Code:
 
 
 def _default(value: object) -> str:
-    """A default as the runtime compares it, by its canonical text: that of a number which JavaScript would round."""
+    """A default in JavaScript. An integer that JavaScript would round is written as its canonical text."""
     is_long = isinstance(value, int) and abs(value) >= 2**53
     return literal(str(value) if is_long else value)
 

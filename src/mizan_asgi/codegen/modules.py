@@ -1,4 +1,4 @@
-"""A module as TypeScript, as JavaScript, and as the declarations beside it: written once, rendered three times."""
+"""A generated module: written once, rendered as TypeScript, or as JavaScript with its declarations (`.d.ts`)."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
+# The beginning of the line that names the command by which a file was written.
+WRITTEN_BY = "// Written by "
+
 _TYPED = re.compile("⟨(.*?)⟩", re.DOTALL)
 
 
 class Language(StrEnum):
-    """What a client is written in."""
+    """The language of a client."""
 
     TS = "ts"
     JS = "js"
@@ -18,14 +21,14 @@ class Language(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What has no trace in JavaScript: types, and imports of them."""
+    """Types and imports of types, which do not exist in JavaScript."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """What runs, and what is declared of it: nothing where it is not exported."""
+    """Code that runs, and its declaration, which is empty if the code is not exported."""
 
     typescript: str
     javascript: str
@@ -36,7 +39,7 @@ Part: TypeAlias = Declared | Code
 
 
 def code(template: str, declaration: str = "", **values: str) -> Code:
-    """Code whose types stand between ⟨ and ⟩, and whose `$name$` is filled in with a value."""
+    """Code from a template: types are between ⟨ and ⟩, and `$name$` is replaced by the value of that name."""
 
     def fill(text: str) -> str:
         return re.sub(r"\$(\w+)\$", lambda match: values[match[1]], text.strip("\n"))
@@ -45,7 +48,7 @@ def code(template: str, declaration: str = "", **values: str) -> Code:
 
 
 def render(name: str, header: str, parts: Iterable[Part], language: Language) -> dict[str, str]:
-    """The module's files by their names."""
+    """The files of the module `name`, by their names."""
     listed = list(parts)
     if language is Language.TS:
         return {f"{name}.ts": _file(header, listed, lambda part: part.typescript, lambda part: part.text)}
@@ -60,7 +63,3 @@ def _file(
 ) -> str:
     texts = [header, *(of_code(part) if isinstance(part, Code) else of_declared(part) for part in parts)]
     return "\n\n".join(filter(None, texts)) + "\n"
-
-
-# How the line begins that says by which command a file was written.
-WRITTEN_BY = "// Written by "

@@ -1,4 +1,4 @@
-"""Names: what a Python name is called as a type, and which of two that would be called the same gives way."""
+"""Names in generated code: types and members from Python names, without collisions."""
 
 import re
 from collections.abc import Iterable
@@ -10,13 +10,13 @@ _WORD = re.compile(r"[^\W_]+")
 
 
 class Names:
-    """The names of one namespace, first come, first served."""
+    """The names taken in one namespace. The first taker keeps a name."""
 
     def __init__(self, reserved: Iterable[str] = ()) -> None:
         self._taken = set(reserved)
 
     def take(self, wanted: str, *alternatives: str) -> str:
-        """The first of these that is free, or else the first with the lowest number that makes it so."""
+        """Takes the first of these names that is free, or `wanted` with the lowest number that makes it free."""
         free = [name for name in (wanted, *alternatives) if name not in self._taken]
         name = free[0] if free else self._numbered(wanted)
         self._taken.add(name)
@@ -30,18 +30,18 @@ class Names:
 
 
 def type_name(name: str) -> str:
-    """`update_profile`, `update-profile` and `Update[Profile]` as `UpdateProfile`."""
+    """The name as a type's: `update_profile`, `update-profile` and `Update[Profile]` become `UpdateProfile`."""
     words = "".join(word[0].upper() + word[1:] for word in _WORD.findall(name))
     return words if words[:1].isalpha() else f"T{words}"
 
 
 def member(name: str) -> str:
-    """A name as it stands before the colon of an object's member."""
-    if name == "__proto__":  # as an identifier or a text it would set the prototype
+    """The name as the key of an object's member, quoted where it has to be."""
+    if name == "__proto__":  # an unbracketed key of this name would set the prototype
         return '["__proto__"]'
     return name if _IDENTIFIER.fullmatch(name) else literal(name)
 
 
 def literal(value: object) -> str:
-    """A JSON value as it is written in a program."""
+    """A JSON value as a literal of JavaScript."""
     return canonical_json(value)

@@ -1,4 +1,4 @@
-"""An OpenAPI 3.1 document of every call and every bundle, for generators and explorers that know nothing of Mizan."""
+"""Writes an OpenAPI 3.1 document of every call and bundle, for generators and explorers that do not know Mizan."""
 
 import json
 import re
@@ -8,12 +8,12 @@ from typing import Any
 from mizan_core.graph.manifest import build_manifest
 from mizan_core.graph.model import Graph
 
-from .api import Api, Bundle, Call, Field, Schema, describe, with_references
+from .api import Api, Bundle, Call, Field, Schema, api_of, with_references
 from .names import Names
 
 VERSION = "3.1.0"
 
-# Names of schemas of the protocol's own.
+# Schemas of the protocol itself: no definition of the graph gets these names.
 SCHEMA_NAMES = frozenset({"FieldError", "Invalidation", "Problem", "Refreshed"})
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
@@ -24,7 +24,7 @@ _VALUES: Schema = {"type": "object", "additionalProperties": True}
 
 _SCHEMAS: Mapping[str, Schema] = {
     "FieldError": {
-        "description": "What a field of the input has against it.",
+        "description": "A defect of the input, and the field that has it.",
         "type": "object",
         "properties": {
             "loc": {"type": "array", "items": {"type": ["string", "integer"]}},
@@ -34,7 +34,7 @@ _SCHEMAS: Mapping[str, Schema] = {
         "required": ["loc", "msg", "type"],
     },
     "Invalidation": {
-        "description": "What went out of date: a context by its name, or where its parameters equal these.",
+        "description": "Stale bundles: all of a context, by its name, or those whose parameters equal these.",
         "anyOf": [
             _TEXT,
             {
@@ -45,7 +45,7 @@ _SCHEMAS: Mapping[str, Schema] = {
         ],
     },
     "Problem": {
-        "description": "An error as RFC 9457 has it, with a `code` that stays.",
+        "description": "An error, as a problem document (RFC 9457) with a stable `code`.",
         "type": "object",
         "properties": {
             "type": _TEXT,
@@ -58,7 +58,7 @@ _SCHEMAS: Mapping[str, Schema] = {
         "required": ["type", "title", "status", "code", "detail"],
     },
     "Refreshed": {
-        "description": "A bundle that the call made stale, as it is now.",
+        "description": "A bundle that the call made stale, as it is after the call.",
         "type": "object",
         "properties": {"context": _TEXT, "params": _VALUES, "data": _VALUES},
         "required": ["context", "params", "data"],
@@ -67,7 +67,7 @@ _SCHEMAS: Mapping[str, Schema] = {
 
 _RESPONSES = {
     "Problem": {
-        "description": "A refusal, or a failure.",
+        "description": "The request was refused, or failed.",
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
 }
@@ -78,31 +78,31 @@ _SECURITY_SCHEMES = {
         "type": "apiKey",
         "in": "header",
         "name": "X-Mizan-Token",
-        "description": "A Mizan Web Token. The session of the host application will do as well.",
+        "description": "A Mizan Web Token. The session of the host application is accepted as well.",
     },
     "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
 }
 _SIGNED_IN: list[dict[str, list[str]]] = [{"token": []}, {"bearer": []}]
-_ANYBODY: dict[str, list[str]] = {}
+_ANYONE: dict[str, list[str]] = {}
 
-_ETAG_HEADER = {"ETag": {"description": "Of the bundle, weak.", "schema": _TEXT}}
+_ETAG_HEADER = {"ETag": {"description": "The weak entity tag of the bundle.", "schema": _TEXT}}
 _INVALIDATE_HEADER = {
     "X-Mizan-Invalidate": {
-        "description": "What went out of date, as caches on the way read it.",
+        "description": "The stale bundles, for caches on the way.",
         "schema": _TEXT,
     }
 }
 
 
 def openapi_json(graph: Graph, *, base_url: str, title: str, version: str) -> bytes:
-    """The document as it is written to a file: two-space indent, a line break at the end."""
+    """The document as the bytes of a file: indented by two spaces, with a line break at the end."""
     document = openapi(graph, base_url=base_url, title=title, version=version)
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
 
 def openapi(graph: Graph, *, base_url: str, title: str, version: str) -> dict[str, Any]:
-    """The document. `title` and `version` are the API's own."""
-    api = describe(graph, base_url=base_url, reserved=SCHEMA_NAMES)
+    """The document. `title` and `version` are those of the API, not of OpenAPI."""
+    api = api_of(graph, base_url=base_url, reserved=SCHEMA_NAMES)
     manifest = build_manifest(graph, base_url=base_url)
     written = _Schemas(api)
     calls = {
@@ -126,7 +126,7 @@ def openapi(graph: Graph, *, base_url: str, title: str, version: str) -> dict[st
 
 
 class _Schemas:
-    """Writes operations, and the schemas that they refer to by where these stand in the document."""
+    """Writes operations and schemas, whose references are paths within the document."""
 
     def __init__(self, api: Api) -> None:
         names = Names(SCHEMA_NAMES)
@@ -136,12 +136,12 @@ class _Schemas:
         self._definitions = {**_SCHEMAS, **api.definitions}
 
     def definitions(self) -> dict[str, Schema]:
-        """All of them by the names of their places."""
+        """The document's `components.schemas`."""
         placed = {self._components[name]: self._placed(schema) for name, schema in self._definitions.items()}
         return dict(sorted(placed.items()))
 
     def call(self, call: Call, mutation: Mapping[str, Any] | None) -> dict[str, Any]:
-        """`POST /call/{name}/`; `mutation` is what the manifest says of it."""
+        """`POST /call/{name}/`; `mutation` is its entry in the manifest, if it has one."""
         answered: dict[str, Schema] = {"result": call.result}
         if call.changes:
             answered["invalidate"] = {"type": "array", "items": {"$ref": "Invalidation"}}
@@ -157,7 +157,7 @@ class _Schemas:
             },
             "responses": {
                 "200": {
-                    "description": "What the function returned.",
+                    "description": "The result of the function.",
                     **answer,
                     **({"headers": _INVALIDATE_HEADER} if call.changes else {}),
                 },
@@ -176,7 +176,7 @@ class _Schemas:
             "parameters": [self._parameter(field) for field in bundle.parameters],
             "responses": {
                 "200": {"description": "The bundle.", **answer, "headers": _ETAG_HEADER},
-                "304": {"description": "The bundle is the one that `If-None-Match` names."},
+                "304": {"description": "`If-None-Match` names this bundle."},
                 **_problems(bundle.guarded, bool(bundle.parameters)),
             },
             **_security(bundle.guarded, bundle.takes_identity),
@@ -226,7 +226,7 @@ def _with_default(schema: Schema, field: Field) -> Schema:
 
 
 def _without_null(schema: Schema) -> Schema:
-    """A URL spells null by leaving the parameter out."""
+    """The schema without null, which a URL spells by leaving the parameter out."""
     if isinstance(schema, bool) or "anyOf" not in schema:
         return schema
     others = [one for one in schema["anyOf"] if one != {"type": "null"}]
@@ -242,4 +242,4 @@ def _problems(guarded: bool, validated: bool) -> dict[str, Any]:
 def _security(guarded: bool, takes_identity: bool) -> dict[str, Any]:
     if guarded:
         return {"security": _SIGNED_IN}
-    return {"security": [_ANYBODY, *_SIGNED_IN]} if takes_identity else {}
+    return {"security": [_ANYONE, *_SIGNED_IN]} if takes_identity else {}

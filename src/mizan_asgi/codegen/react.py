@@ -1,6 +1,6 @@
-"""`mizan.react.ts`, or `mizan.react.js` and its declarations: a hook for each context and each mutation.
+"""Writes `mizan.react.ts`, or `mizan.react.js` and its declarations: a hook for each context and each mutation.
 
-Of the client it imports types only, so the hooks work with any client that a provider was given.
+The module imports only types of the client, so the hooks work with any client that a provider was given.
 """
 
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ from .modules import Code, Declared, Part, code
 from .names import Names, literal, type_name
 from .types import tsdoc
 
-# Hooks of the module besides those of the graph. React's tools know a hook by its name, so these are called as hooks.
+# Hooks that every module has. Private ones are named as hooks too, since React's tools recognise a hook by its name.
 HOOK_NAMES = frozenset({"useMizan", "useMizanBundle", "useMizanBundleSuspense", "useMizanMutation"})
 
 _CLIENT = """
 const MizanContext = React.createContext⟨<Mizan | null>⟩(null);
 
-⟨/** Whose client the hooks below it use: one of `createMizan()`. */
+⟨/** Gives the hooks in the components below it a client, made by `createMizan()`. */
 ⟩export function MizanProvider(props⟨: { mizan: Mizan; children?: React.ReactNode }⟩)⟨: React.ReactElement⟩ {
   return React.createElement(MizanContext.Provider, { value: props.mizan }, props.children);
 }
@@ -31,29 +31,29 @@ const MizanContext = React.createContext⟨<Mizan | null>⟩(null);
 }
 """
 
-_CLIENT_DECLARED = """/** Whose client the hooks below it use: one of `createMizan()`. */
+_CLIENT_DECLARED = """/** Gives the hooks in the components below it a client, made by `createMizan()`. */
 export declare function MizanProvider(props: { mizan: Mizan; children?: React.ReactNode }): React.ReactElement;
 
 /** The client of the nearest provider. */
 export declare function useMizan(): Mizan;"""
 
 _SHOWN = Declared(
-    """/** A context as it is shown. `data` stays while it is fetched again, and beside an `error`. */
+    """/** A context to show. `data` stays while it is fetched again, and beside an `error`. */
 export interface Shown<Name extends keyof Contexts, Data = Contexts[Name]["data"] | undefined> {
   readonly data: Data;
   readonly error: Error | undefined;
   readonly loading: boolean;
-  /** Ask the server again. Rejects with a `MizanError`, which is in `error` too and need not be handled here. */
+  /** Fetch it again. Rejects with a `MizanError`, which is in `error` too, so it need not be handled here. */
   readonly refetch: () => Promise<Contexts[Name]["data"]>;
 }"""
 )
 
 _MUTATION = Declared(
-    """/** A function, and how its latest call went. */
+    """/** A function, and the progress of its latest call. */
 export interface Mutation<Name extends keyof Functions> {
   /** Call it. Rejects with a `MizanError`. */
   readonly call: (...args: CallArguments<Name>) => Promise<Functions[Name]["result"]>;
-  /** Call it, and leave its failure to `error`. */
+  /** Call it. A failure is only shown in `error`. */
   readonly mutate: (...args: CallArguments<Name>) => void;
   readonly pending: boolean;
   readonly error: Error | undefined;
@@ -71,22 +71,22 @@ type CallArguments<Name extends keyof Functions> = [
 _USE_BUNDLE = """
 const NOT_SHOWN = { data: undefined, error: undefined, loading: false };
 
-/** JSON has no BigInts, and makes null of NaN. */
+/** A replacer for numbers that JSON cannot hold: BigInts and NaN. */
 function spelled(_⟨: string⟩, value⟨: unknown⟩)⟨: unknown⟩ {
   return typeof value === "bigint" || typeof value === "number" ? String(value) : value;
 }
 
 function useMizanBundle⟨<Name extends keyof Contexts>⟩(name⟨: Name⟩, params⟨: Contexts[Name]["params"] | null⟩) {
   const { client } = useMizan();
-  const key = JSON.stringify(params, spelled); // what says the same is the same, whatever object it comes in
+  const key = JSON.stringify(params, spelled); // equal parameters are the same, even in a new object
   const store = React.useMemo(() => {
-    const given = params === null ? null : { ...params }; // not what JSON made of it: the client refuses the rest
+    const given = params === null ? null : { ...params }; // not their JSON: the client refuses what JSON cannot hold
     return {
       state: ()⟨: State<Contexts[Name]["data"]>⟩ => (given === null ? NOT_SHOWN : client.state(name, given)),
       subscribe: (changed⟨: () => void⟩) => (given === null ? () => {} : client.subscribe(name, given, changed)),
       refetch: () => {
         const asked = given === null ? Promise.reject(new Error("Nothing is shown.")) : client.fetch(name, given);
-        asked.catch(() => {}); // a failure is shown as the error, so that a button need not handle it
+        asked.catch(() => {}); // the failure is shown as `error`, so a button need not handle it
         return asked;
       },
     };
@@ -123,7 +123,7 @@ function useMizanMutation⟨<Name extends keyof Functions>⟩(name⟨: Name⟩) 
       const end = (outcome⟨: Partial<Progress<Functions[Name]["result"]>>⟩) =>
         setProgress((old) => ({
           ...old,
-          ...(number === latest.current ? outcome : {}), // an older call says nothing any more
+          ...(number === latest.current ? outcome : {}), // only the latest call is shown
           running: old.running - 1,
         }));
       setProgress((old) => ({ ...old, error: undefined, running: old.running + 1 }));
@@ -195,7 +195,7 @@ def _bundle_hook(bundle: Bundle, hook: str) -> Code:
     name = literal(bundle.name)
     default = "" if _has_required(bundle) else " = {}"
     return _hook(
-        f"Show the context `{bundle.name}`; with null for its parameters, nothing.",
+        f"Show the context `{bundle.name}`; null for its parameters shows nothing.",
         f'{hook}(params{"" if not default else "?"}: Contexts[{name}]["params"] | null): Shown<{name}>',
         f'{hook}(params⟨: Contexts[{name}]["params"] | null⟩{default})⟨: Shown<{name}>⟩',
         f"useMizanBundle({name}, params)",
@@ -207,7 +207,7 @@ def _suspense_hook(bundle: Bundle, hook: str) -> Code:
     default = "" if _has_required(bundle) else " = {}"
     returns = f'Shown<{name}, Contexts[{name}]["data"]>'
     return _hook(
-        f"Show the context `{bundle.name}`: suspends until it is there, and throws why it cannot be.",
+        f"Show the context `{bundle.name}`: suspends until it has arrived, and throws the error if it cannot.",
         f'{hook}(params{"" if not default else "?"}: Contexts[{name}]["params"]): {returns}',
         f'{hook}(params⟨: Contexts[{name}]["params"]⟩{default})⟨: {returns}⟩',
         f"useMizanBundleSuspense({name}, params)",
@@ -216,7 +216,7 @@ def _suspense_hook(bundle: Bundle, hook: str) -> Code:
 
 def _mutation_hook(call: Call, hook: str) -> Code:
     name = literal(call.name)
-    doc = call.doc or f"Call `{call.name}`, and show how that goes."
+    doc = call.doc or f"Call `{call.name}`, and show the progress."
     return _hook(doc, f"{hook}(): Mutation<{name}>", f"{hook}()⟨: Mutation<{name}>⟩", f"useMizanMutation({name})")
 
 

@@ -9,7 +9,7 @@ from .names import literal, member
 
 INDENT = "  "
 
-# What an object without members is; `{}` would be any value but null and undefined.
+# The type of an object without members. (`{}` is any value but null and undefined.)
 EMPTY = "{ [key: string]: never }"
 
 _SCALARS = {"string": "string", "integer": "number", "number": "number", "boolean": "boolean", "null": "null"}
@@ -18,7 +18,7 @@ _KEYWORDS = ("$ref", "const", "enum", "anyOf", "oneOf", "allOf")
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """The text of a type. `compound`: it takes parentheses where something is added to it."""
+    """The text of a type. `compound`: it needs parentheses as an operand."""
 
     text: str
     compound: bool = False
@@ -29,13 +29,13 @@ class Type:
 
 
 class Types:
-    """Writes types that may refer to these definitions."""
+    """Writes types, which may refer to `definitions`."""
 
     def __init__(self, definitions: Mapping[str, Schema]) -> None:
         self._definitions = definitions
 
     def definition(self, name: str) -> str:
-        """An interface if it is an object with members, an alias otherwise."""
+        """The declaration of a definition: an interface for an object with members, an alias for any other."""
         schema = self._definitions[name]
         comment = tsdoc(_notes(schema))
         if isinstance(schema, Mapping) and schema.get("properties") and not any(map(schema.__contains__, _KEYWORDS)):
@@ -47,7 +47,7 @@ class Types:
         return self._type(schema).text
 
     def member(self, name: str, schema: Schema, *, required: bool = True, doc: str = "") -> str:
-        """A member of an interface, with what there is to say about it."""
+        """A member of an interface, with its comment."""
         mark = "" if required else "?"
         return f"{tsdoc(doc or _notes(schema, required=required))}{member(name)}{mark}: {self.of(schema)};"
 
@@ -60,15 +60,15 @@ class Types:
         return self.member(field.name, field.schema, required=field.required, doc=doc)
 
     def _type(self, schema: Schema) -> Type:
-        """What several keywords say holds together."""
+        """The type of a schema. If several of its keywords give a type, their intersection."""
         if isinstance(schema, bool):
             return Type("unknown" if schema else "never")
-        said = [one for one in self._said(schema) if one.text != "unknown"]
-        if len(said) > 1:
-            return Type(" & ".join(one.operand for one in said), compound=True)
-        return said[0] if said else Type("unknown")
+        types = [one for one in self._keyword_types(schema) if one.text != "unknown"]
+        if len(types) > 1:
+            return Type(" & ".join(one.operand for one in types), compound=True)
+        return types[0] if types else Type("unknown")
 
-    def _said(self, schema: Mapping[str, Any]) -> Iterator[Type]:
+    def _keyword_types(self, schema: Mapping[str, Any]) -> Iterator[Type]:
         if "$ref" in schema:
             yield Type(schema["$ref"])
         elif "const" in schema:
@@ -105,7 +105,7 @@ class Types:
         return Type(f"[{', '.join(texts)}]")
 
     def _mapping(self, schema: Mapping[str, Any]) -> str:
-        """An object of which only the kind of keys and values is known."""
+        """The type of an object whose members are not listed."""
         if "patternProperties" in schema:
             values = _union(map(self._type, schema["patternProperties"].values())).text
         elif schema.get("additionalProperties") is False:
@@ -117,7 +117,7 @@ class Types:
         return f"{{ [key: string]: {values} }}"
 
     def _lists_texts(self, schema: Schema) -> bool:
-        """Whether it says which texts there are."""
+        """Whether the schema lists the texts that it allows."""
         if isinstance(schema, bool):
             return False
         if "$ref" in schema:
@@ -129,7 +129,7 @@ class Types:
         required = schema.get("required", ())
         members = [self.member(name, one, required=name in required) for name, one in schema["properties"].items()]
         if schema.get("additionalProperties", False) is not False:
-            members.append("[key: string]: unknown;")  # which every other member fits, as TypeScript wants it
+            members.append("[key: string]: unknown;")  # TypeScript requires that the listed members fit it
         return block(members)
 
 
@@ -144,7 +144,7 @@ def indented(text: str) -> str:
 
 
 def tsdoc(text: str) -> str:
-    """A comment on lines of its own, or nothing."""
+    """The text as a TSDoc comment, which ends its line; empty for no text."""
     lines = text.replace("*/", "*\\/").splitlines()
     if not lines:
         return ""
@@ -154,7 +154,7 @@ def tsdoc(text: str) -> str:
 
 
 def _notes(schema: Schema, *, required: bool = True) -> str:
-    """What a schema tells those who read it: of a default, where something may be left out."""
+    """The comment of a schema: its description, its deprecation, and, unless it is required, its default."""
     if isinstance(schema, bool):
         return ""
     notes = [str(schema.get("description", "")), "@deprecated" if schema.get("deprecated") else ""]
@@ -176,7 +176,7 @@ def _constant(value: object) -> Type:
 
 
 def _union(members: Iterable[Type]) -> Type:
-    """Each of them once, null last. What may be anything, among others, may be anything."""
+    """The union of the types, each once, null last. It is unknown if one of them is."""
     distinct = {one.text: one for one in members if one.text != "never"}
     if "unknown" in distinct:
         return Type("unknown")

@@ -7,29 +7,29 @@
 /**
  * Parameters of a context, or arguments of a function, by name. Undefined ones are left out, and null parameters too.
  *
- * Values are JSON values, BigInts, Dates, and what has a `toJSON`. Anything else, such as a `File`, a `Map`, NaN or an
- * instance of a class, is refused with a `TypeError`. They are compared by canonical text, so give them in their
+ * Values are JSON values, BigInts, Dates, and objects with `toJSON`. Any other value, such as a `File`, a `Map`, NaN or
+ * an instance of a class, is refused with a `TypeError`. Values are compared by canonical text, so give them in their
  * declared types.
  */
 export type Params = Readonly<Record<string, unknown>>;
 
-/** What each context takes and answers, by name: a type like this, or an interface. */
+/** The parameters and the bundle of each context, by name: a type like this, or an interface. */
 export type ContextMap<Name extends PropertyKey = string> = Record<Name, { params: object; data: unknown }>;
 
-/** What each function takes and answers, by name: a type like this, or an interface. */
+/** The arguments and the result of each function, by name: a type like this, or an interface. */
 export type FunctionMap<Name extends PropertyKey = string> = Record<Name, { args: object; result: unknown }>;
 
-/** An entry of a call's `invalidate` (protocol, section 3). A function stands for its whole context, null for null. */
+/** An entry of a call's `invalidate` (protocol, section 3). A function stands for its whole context. */
 export type Invalidation = string | { context: string; params?: Params | undefined; function?: string | undefined };
 
-/** What a field of the input has against it. */
+/** A defect of the input, and the field that has it. */
 export interface FieldError {
   loc: (string | number)[];
   msg: string;
   type: string;
 }
 
-/** A problem document (RFC 9457; protocol, section 10), or an answer that was none (`code` is then "http_error"). */
+/** A problem document (RFC 9457; protocol, section 10), or another error answer (`code` is then "http_error"). */
 export class MizanError extends Error {
   readonly status: number;
   readonly code: string;
@@ -38,10 +38,10 @@ export class MizanError extends Error {
 }
 
 /**
- * A mounted context as it is now. Immutable: the same object as long as nothing changed.
+ * The current state of a bundle. Immutable: the same object as long as nothing changed.
  *
- * `data` stays while it is fetched again, and beside the `error` of a failed fetch. An error goes when the bundle is
- * stale. `loading`: a fetch is under way.
+ * `data` stays while it is fetched again, and beside the `error` of a failed fetch. An error is dropped when the bundle
+ * becomes stale. `loading`: a fetch is under way.
  */
 export interface State<Data> {
   readonly data: Data | undefined;
@@ -50,9 +50,9 @@ export interface State<Data> {
 }
 
 /**
- * What a context's defaults are, for canonical URLs: only the parameters that have one.
+ * The defaults of each context's parameters, for canonical URLs. Parameters without a default are left out.
  *
- * A null says that the parameter is null where it is left out, so that no scope with a value for it touches the bundle.
+ * A null tells that the parameter is null if it is not given, so that no scope with a value for it touches the bundle.
  */
 export type Defaults = Readonly<Record<string, Params>>;
 
@@ -62,18 +62,19 @@ export interface ClientOptions {
   /** Where the server is mounted: a path or an absolute URL. Default: "/api/mizan". */
   baseUrl?: string | undefined;
   /**
-   * Sent as `X-Mizan-Token`; a function is asked before each request, so that it may renew the token.
+   * Sent as `X-Mizan-Token`. A function is called before each request, so that it can renew the token.
    *
-   * Requests that wait for it ask it once. It may call `mwt_obtain`, which is sent without a token, and nothing else.
+   * Requests that wait for it at the same time share one call. With this client, it may call `mwt_obtain`, which is
+   * sent without a token, and nothing else.
    */
   token?: Token | (() => Token | Promise<Token>);
-  /** Defaults of each context's parameters; a generated client passes them. Those left out are never sent. */
+  /** Defaults of each context's parameters; a generated client passes them. Parameters equal to theirs are not sent. */
   defaults?: Defaults | undefined;
-  /** Milliseconds for which a bundle that nobody shows any more is kept. Default: 30 000. */
+  /** Milliseconds for which a bundle is kept after its last subscription ended. Default: 30 000. */
   keep?: number | undefined;
-  /** Fetch what is shown again when the window gets the focus. Default: false. */
+  /** Fetch the shown bundles again when the window gets the focus. Default: false. */
   refetchOnFocus?: boolean | undefined;
-  /** Fetch what is shown again when the browser is online again. Default: false. */
+  /** Fetch the shown bundles again when the browser is online again. Default: false. */
   refetchOnReconnect?: boolean | undefined;
   /**
    * Name of the `BroadcastChannel` that tells other tabs, and `elements.js` on this page; false for none.
@@ -88,9 +89,9 @@ export interface ClientOptions {
 /**
  * A change shown before the server has confirmed it.
  *
- * It stays over whatever arrives until the call has been answered and the data that came of it has arrived too; where
- * the server refuses, it goes at once. `update` returns the new data and leaves the old as it was. It runs again over
- * each answer that arrives meanwhile, which may contain the change already: put in place rather than add.
+ * It is applied to the data of the server until the call has been answered and the data after the call have arrived;
+ * if the server refuses the call, it is dropped at once. `update` returns new data and does not change the old. It runs
+ * again on each answer that arrives before, which may already contain the change: set a value rather than add to it.
  */
 export interface Optimistic<C extends ContextMap<keyof C>, K extends keyof C = keyof C> {
   context: K;
@@ -98,23 +99,24 @@ export interface Optimistic<C extends ContextMap<keyof C>, K extends keyof C = k
   update: (data: C[K]["data"]) => C[K]["data"];
 }
 
-/** One `Optimistic` for some context, the types of its data following from its name. */
+/** An `Optimistic` of any context: the type of its data follows from its name. */
 export type AnyOptimistic<C extends ContextMap<keyof C>> = { [K in keyof C]: Optimistic<C, K> }[keyof C];
 
 export interface CallOptions<C extends ContextMap<keyof C> = ContextMap> {
   optimistic?: AnyOptimistic<C> | readonly AnyOptimistic<C>[] | undefined;
-  /** Aborts the waiting only: the call goes on, and what it makes stale is refreshed. */
+  /** Aborts only the waiting: the call goes on, and bundles that it makes stale are refreshed. */
   signal?: AbortSignal | undefined;
 }
 
-/** Parameters may be left out altogether where none is required. */
+/** The parameters, optional as a whole if none of them is required. */
 export type ParamsOf<P> = string extends keyof P ? [params?: P] : Partial<P> extends P ? [params?: P] : [params: P];
 
 export interface Client<C extends ContextMap<keyof C> = ContextMap, F extends FunctionMap<keyof F> = FunctionMap> {
   /**
-   * The bundle from the server, by its canonical URL. Asked twice at once, it is sent once.
+   * The bundle from the server, by its canonical URL. Simultaneous fetches of one bundle share one request.
    *
-   * Rejects: `MizanError` as the server put it; what went wrong on the way is the error of the browser's `fetch`.
+   * Rejects with a `MizanError` if the server answers with an error, and with the error of the browser's `fetch` if
+   * there is no answer.
    */
   fetch<K extends keyof C & string>(
     context: K,
@@ -122,43 +124,44 @@ export interface Client<C extends ContextMap<keyof C> = ContextMap, F extends Fu
     options?: { signal?: AbortSignal | undefined },
   ): Promise<C[K]["data"]>;
   /**
-   * The bundle as it is known, or, where it is not or is out of date, from the server. The same promise meanwhile.
+   * The known bundle; from the server if it is unknown or out of date. Until it changes, always the same promise.
    *
-   * A failure is known as well, until something makes the bundle stale, `fetch` asks again, or somebody new shows it.
-   * Like that of `fetch`, the data is the server's: optimistic changes are in `state` alone.
+   * An error is kept as well, until the bundle becomes stale, `fetch` is called, or a new subscription begins. As with
+   * `fetch`, the data are the server's: only `state` shows optimistic changes.
    */
   load<K extends keyof C & string>(context: K, params?: C[K]["params"]): Promise<C[K]["data"]>;
   /**
-   * Call a function (`POST /call/{name}/`) and refresh what it made stale.
+   * Call a function (`POST /call/{name}/`) and refresh the bundles that it made stale.
    *
-   * Rejects as `fetch` does. Where the answer was lost nobody knows what it did, so everything shown is fetched again.
+   * Rejects as `fetch` does. If the answer is lost, the call may have had any effect: all shown bundles are fetched
+   * again.
    */
   call<K extends keyof F & string>(
     name: K,
     args?: F[K]["args"],
     options?: CallOptions<C>,
   ): Promise<F[K]["result"]>;
-  /** Show a context: told at once and of every change. Returns what ends it. */
+  /** Show a bundle: the listener is called at once and after each change. Returns a function that ends it. */
   subscribe<K extends keyof C & string>(
     context: K,
     params: C[K]["params"] | undefined,
     listener: (state: State<C[K]["data"]>) => void,
   ): () => void;
-  /** A context as it is known now, mounted or not, without fetching it. */
+  /** The known state of a bundle, mounted or not, without fetching it. */
   state<K extends keyof C & string>(context: K, params?: C[K]["params"]): State<C[K]["data"]>;
   /**
-   * Forget at once what these touch, failures too, and fetch again what of it is shown; other tabs are told.
+   * Forget the bundles that these touch, also their errors, and fetch the shown ones again. Other tabs do the same.
    *
-   * A null parameter stands for the bundles where it is null, an undefined one for any value.
+   * A null parameter touches bundles in which it is null; an undefined one, all values.
    */
   invalidate(...invalidations: Invalidation[]): void;
   /**
-   * Who asks has changed: forget everything, here and in other tabs; what is shown is fetched anew.
+   * The caller has changed: forget all bundles and fetch the shown ones again, here and in other tabs.
    *
-   * Without a new `token`, a function goes on being asked and a text is not sent any more. So it is in other tabs.
+   * Without a new `token`, a token function is still called, but a text is not sent any more; in other tabs as well.
    */
   identify(token?: ClientOptions["token"]): void;
-  /** End every subscription and every request for a bundle. Calls under way go on. */
+  /** End all subscriptions and requests for bundles. Calls under way go on. */
   close(): void;
 }
 
@@ -170,10 +173,14 @@ export function createClient<
 /** The canonical text of a value (protocol, section 2). Throws a `TypeError` for what JSON cannot hold. */
 export function canonical(value: unknown): string;
 
-/** What `X-Mizan-Invalidate` names, with texts as values (protocol, section 5). Throws where that is not clear. */
+/** The invalidations in `X-Mizan-Invalidate`, with texts as values (protocol, section 5). Throws if it is malformed. */
 export function decodeHeader(line: string): Exclude<Invalidation, string>[];
 
-/** Whether an invalidation makes the bundle with these canonical texts stale. What `texts` lacks may be anything. */
+/**
+ * Whether an invalidation makes the bundle with these canonical texts stale.
+ *
+ * A parameter that `texts` lacks may have any value.
+ */
 export function touches(
   invalidation: Invalidation,
   context: string,

@@ -1,26 +1,27 @@
 /**
  * The browser runtime of Mizan: fetches bundles, calls functions, and refreshes exactly what a mutation made stale.
  *
- * A plain ES module without dependencies. What each option and method means is in `client.d.ts` beside it. One rule
- * runs through everything: an answer is shown only if nothing has overtaken it since it was asked for.
+ * A plain ES module without dependencies. `client.d.ts` beside it documents every option and method. One rule runs
+ * through everything: an invalidation overtakes the requests that began before it, and the answer to an overtaken
+ * request is never shown.
  */
 
 /** Servers and proxies commonly refuse header lines between 4 and 8 KiB. */
 const MAXIMUM_MOUNTED_BYTES = 4096;
 
-/** A timer that is told to take longer fires at once instead. */
+/** The longest delay of `setTimeout`. A timer with a longer one fires at once. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
-/** The built-in function that gives a session a token. It is asked without one: a token does not buy another. */
+/** The built-in function that issues a token for a session. It is called without a token, which it would refuse. */
 const OBTAIN = "mwt_obtain";
 
-/** Stands for the invalidation of whatever there is, where nobody knows what went out of date. */
+/** In place of a list of invalidations: all bundles may be stale. */
 const EVERYTHING = null;
 
-/** A context that nobody has asked for. */
+/** The state of a bundle that was never fetched. */
 const UNKNOWN = Object.freeze({ data: undefined, error: undefined, loading: false });
 
-/** A problem document, or an answer that was none. */
+/** The error for a problem document, or for an answer of another form. */
 export class MizanError extends Error {
   constructor(status, body) {
     const problem = isProblem(status, body) ? body : { code: "http_error", title: `HTTP ${status}` };
@@ -33,7 +34,7 @@ export class MizanError extends Error {
   }
 }
 
-/** Makes a client of the server that is mounted at `baseUrl`. */
+/** Makes a client of the server mounted at `baseUrl`. */
 export function createClient(options = {}) {
   return new Client(options);
 }
@@ -43,7 +44,7 @@ export function canonical(value) {
   return textOf(value ?? null, "The value");
 }
 
-/** What `X-Mizan-Invalidate` names, with texts as values (protocol, section 5). Throws where it is not clear. */
+/** The invalidations in `X-Mizan-Invalidate`, with texts as values (protocol, section 5). Throws if it is malformed. */
 export function decodeHeader(line) {
   const members = line.split(",").map((member) => member.replace(/^[ \t]+|[ \t]+$/g, ""));
   return members.filter(Boolean).map(decodeEntry);
@@ -52,7 +53,7 @@ export function decodeHeader(line) {
 /**
  * Whether an invalidation makes the bundle with these canonical texts stale.
  *
- * What `texts` lacks may be anything. A null there, and one in the invalidation, is null and nothing else.
+ * A parameter that `texts` lacks may have any value. A null in `texts` or in the invalidation equals only null.
  */
 export function touches(invalidation, context, texts) {
   const entry = typeof invalidation === "string" ? { context: invalidation } : invalidation;
@@ -64,21 +65,21 @@ export function touches(invalidation, context, texts) {
   return entry.context === context && Object.entries(entry.params ?? {}).every(mayEqual);
 }
 
-/** Bundles, the calls that make them stale, and other tabs. */
+/** The bundles of a page, its calls, and the channel to other tabs. */
 class Client {
   #baseUrl;
   #token;
-  #renewal = null; // what the token function promised to those who wait for it
-  #isAsking = false; // whether it runs in this very moment
+  #renewal = null; // the promise of the token function, shared by all requests that wait for it
+  #isAsking = false; // whether the token function is being called right now
   #defaults;
   #keep;
-  #bundles = new Map(); // by key; the one that was subscribed to last comes last
-  #due = new Set(); // what to look after when this turn is over
-  #clock = 0; // counts what happens, so that it is known what came first
-  #heard = 0; // when anything was last made stale
+  #bundles = new Map(); // by key; the most recently subscribed comes last
+  #due = new Set(); // bundles to take care of at the end of this turn
+  #clock = 0; // counts events, to order them
+  #heard = 0; // when the last invalidation came, by #clock
   #channel = null;
-  #closed = null; // why nothing is fetched any more
-  #unlisten = []; // each ends what is heard of the window
+  #closed = null; // the error of every request after `close`
+  #unlisten = []; // functions that remove the listeners on the window
 
   constructor({
     baseUrl = "/api/mizan",
@@ -95,7 +96,7 @@ class Client {
     this.#defaults = defaults;
     this.#keep = keep;
     this.#listen(channel ?? channelOf(this.#baseUrl));
-    // What other tabs said while the page was in the back/forward cache did not reach it.
+    // Messages of other tabs did not reach the page while it was in the back/forward cache.
     this.#on("pageshow", ({ persisted }) => persisted && this.#overtakeTouched(EVERYTHING));
     if (refetchOnFocus) this.#refetchOn("focus");
     if (refetchOnReconnect) this.#refetchOn("online");
@@ -103,7 +104,7 @@ class Client {
       const bundle = this.#bundle(context, params);
       bundle.arrive(data, this.#tick());
       bundle.old = isFromHistory();
-      bundle.tell(); // whoever renders in this turn sees it
+      bundle.tell(); // at once, for code that renders in this turn
     }
   }
 
@@ -118,7 +119,7 @@ class Client {
     const bundle = this.#bundle(context, params);
     if (bundle.loaded === null) {
       bundle.loaded = bundle.settled ? bundle.known() : this.#wait(bundle);
-      bundle.loaded.catch(() => {}); // whoever holds the promise hears of it
+      bundle.loaded.catch(() => {}); // the error is handled by holders of the promise
     }
     return bundle.loaded;
   }
@@ -188,7 +189,7 @@ class Client {
     return this.#bundles.get(keyOf(context, spell(params, this.#defaults[context]).query));
   }
 
-  /** The bundle of these parameters. A new one goes at the end of this turn unless somebody wants it. */
+  /** The bundle of these parameters. A new one is dropped at the end of this turn unless it is wanted by then. */
   #bundle(context, params) {
     const found = this.#find(context, params);
     if (found) return found;
@@ -198,14 +199,14 @@ class Client {
     return bundle;
   }
 
-  /** Something about a bundle has changed: tell who shows it, and do what it needs once this turn is over. */
+  /** After a change of a bundle: call its listeners, and take care of it at the end of this turn. */
   #look(bundle) {
     bundle.tell();
     if (this.#due.size === 0) queueMicrotask(() => this.#catchUp());
     this.#due.add(bundle);
   }
 
-  /** A burst of changes thus causes one request. */
+  /** Take care of the bundles that are due. Deferred to the end of a turn, a burst of changes causes one request. */
   #catchUp() {
     const due = [...this.#due];
     this.#due.clear();
@@ -216,18 +217,18 @@ class Client {
     }
   }
 
-  /** Nobody wants it: end its request, and keep for a while what is not out of date. */
+  /** The bundle is not wanted: end its request, drop stale data, and keep the rest for a while. */
   #rest(bundle) {
     bundle.drop();
     if (!bundle.settled) bundle.forget();
     bundle.tell();
-    if (bundle.layers.some((layer) => !layer.answered)) return; // its call comes back to it
+    if (bundle.layers.some((layer) => !layer.answered)) return; // #look is called again when its call ends
     const end = () => this.#bundles.get(bundle.key) === bundle && this.#bundles.delete(bundle.key);
     if (!bundle.settled) end();
     else if (this.#keep <= LONGEST_TIMER) bundle.timer = unref(setTimeout(end, this.#keep));
   }
 
-  /** The bundle when it has arrived, however often it is overtaken until then. */
+  /** The bundle once it has arrived. If it is overtaken before, the newer answer is waited for. */
   async #wait(bundle, signal) {
     this.#throwIfAsking();
     let waiter;
@@ -251,14 +252,14 @@ class Client {
       ({ response, body }) => () => this.#arrived(bundle, response, body, began),
       (error) => () => bundle.fail(error),
     );
-    if (bundle.request !== request) return; // it was overtaken, or nobody wants it any more
+    if (bundle.request !== request) return; // it was overtaken, or is not wanted any more
     end();
     this.#look(bundle);
   }
 
   async #get(bundle, signal) {
     this.#throwIfClosed();
-    // The browser's cache asks with If-None-Match; another cache mode would make shared caches pass on the question.
+    // The default cache mode: the browser's cache adds If-None-Match. Other modes make shared caches ask the origin.
     const answer = await ask(`${this.#baseUrl}/ctx/${bundle.path}`, { headers: await this.#headers(), signal });
     const { response, body } = answer;
     if (response.status !== 200 || !isObject(body)) throw new MizanError(response.status, body);
@@ -267,7 +268,7 @@ class Client {
 
   #arrived(bundle, response, body, began) {
     const respelled = bundle.respell(response.headers.get("Content-Location"));
-    if (respelled && this.#heard > began) this.#overtake(bundle); // it may have been meant
+    if (respelled && this.#heard > began) this.#overtake(bundle); // it may have been named by that spelling
     else bundle.arrive(body, this.#tick());
   }
 
@@ -278,12 +279,12 @@ class Client {
     });
     headers["Content-Type"] = "application/json";
     headers["X-Mizan-Mounted"] = this.#mounted();
-    // `mizan` is for `elements.js`, which hears the same answer and need not hear of it again.
+    // `mizan` is for `elements.js`, which sees the same answer and can then ignore the message about it.
     const mizan = { channel: this.#channel?.name, call: Math.random() };
     const sent = this.#tick();
     const url = `${this.#baseUrl}/call/${encode(name)}/`;
     const answer = await ask(url, { method: "POST", headers, body, mizan }).catch((error) => {
-      this.#end(layers, mizan, EVERYTHING); // whether it ran is not known
+      this.#end(layers, mizan, EVERYTHING); // it may have run
       throw error;
     });
     return this.#answered(answer, layers, mizan, sent);
@@ -302,7 +303,7 @@ class Client {
     return body.result;
   }
 
-  /** A call has ended, or its end is not known: what is fetched from now on shows what came of it. */
+  /** A call has ended, or may have: bundles fetched from now on show its effects. */
   #end(layers, mizan, invalidations, refreshed = [], sent = 0) {
     for (const layer of layers) layer.answered = true;
     const current = refreshed.map((one) => this.#refresh(one, sent));
@@ -312,7 +313,7 @@ class Client {
     }
   }
 
-  /** What a call's answer brought along is as good as fetched, unless something came between (protocol, section 14). */
+  /** Take a bundle from a call's answer, unless it was overtaken or requested meanwhile (protocol, section 14). */
   #refresh({ context, params = {}, data }, sent) {
     const bundle = Object.values(params).every(isExact) ? this.#find(context, params) : undefined;
     if (bundle === undefined || bundle.moment > sent) return undefined;
@@ -358,13 +359,13 @@ class Client {
     }
   }
 
-  /** A new object of the headers that go with every request. */
+  /** The headers of every request, in a new object. */
   async #headers(name) {
     const token = name === OBTAIN ? null : await this.#currentToken();
     return token == null ? {} : { "X-Mizan-Token": token };
   }
 
-  /** A token function is asked once by all requests that wait for its answer. */
+  /** The token, or the promise of the token function, which all requests that wait for it share. */
   #currentToken() {
     const token = this.#token;
     if (typeof token !== "function") return token;
@@ -387,12 +388,12 @@ class Client {
     }
   }
 
-  /** What the token function asks of this client would wait for the token that it is to bring. */
+  /** A request by the token function itself would wait for the token that the function is to return. */
   #throwIfAsking() {
     if (this.#isAsking) throw new TypeError(`A token function may ask its client for "${OBTAIN}" and nothing else.`);
   }
 
-  /** What is shown, as many as fit into a header, the last one subscribed to first. */
+  /** The bundles with listeners, as many as fit into a header, the most recently subscribed first. */
   #mounted() {
     let line = "";
     for (const { key, listeners } of [...this.#bundles.values()].reverse()) {
@@ -402,7 +403,7 @@ class Client {
     return line;
   }
 
-  /** Hear what other tabs made stale, or who signs in and out there. */
+  /** Listen to other tabs: invalidations, and changes of the identity. */
   #listen(name) {
     if (name === false || !globalThis.BroadcastChannel) return;
     this.#channel = unref(new BroadcastChannel(name));
@@ -428,22 +429,22 @@ class Client {
   }
 }
 
-/** One bundle: what the server sent, what is shown of it and to whom, and the request that is under way for it. */
+/** One bundle: its data from the server, the state that is shown, its listeners, and the request under way. */
 class Bundle {
-  base = undefined; // what the server sent last
+  base = undefined; // the latest data from the server
   error = undefined;
-  settled = false; // whether that, or the error, is the last word
-  old = false; // whether it came with a page that the browser had kept
-  layers = []; // changes shown before the server has confirmed them, in the order of their calls
-  shown = undefined; // what the server sent, under these changes
+  settled = false; // whether `base`, or `error`, is up to date
+  old = false; // whether it came with a page that the browser restored from its cache
+  layers = []; // optimistic changes, in the order of their calls
+  shown = undefined; // `base` with the layers applied
   state = UNKNOWN;
   listeners = new Set();
   waiting = new Set();
-  loaded = null; // the promise that `load` gave
+  loaded = null; // the promise that `load` returned
   request = null;
   timer = undefined;
 
-  /** `moment`: when it was last overtaken, asked for or answered. */
+  /** `moment`: when it was last overtaken, requested or answered, by the clock of the client. */
   constructor(context, params, { texts, query }, moment) {
     this.context = context;
     this.params = params ?? {};
@@ -457,24 +458,24 @@ class Bundle {
     return this.listeners.size + this.waiting.size > 0;
   }
 
-  /** What is known, as a promise. */
+  /** The known data, or the error, as a promise. */
   known() {
     return this.error ? Promise.reject(this.error) : Promise.resolve(this.base);
   }
 
-  /** Drop the request under way: nobody is to see its answer. */
+  /** Abort the request under way; its answer is not used. */
   drop() {
     this.request?.abort();
     this.request = null;
   }
 
-  /** What is known is not the last word any more. It is shown until there is a newer one. */
+  /** Mark the data as not up to date. They are shown until newer ones arrive. */
   expire() {
     if (this.settled) this.loaded = null;
     this.settled = false;
   }
 
-  /** It has changed on the server, and whatever is under way may be from before. So may the reason of a failure. */
+  /** It has changed on the server: a request under way may give old data, and the reason of an error may be gone. */
   overtake(moment) {
     this.drop();
     this.expire();
@@ -482,18 +483,18 @@ class Bundle {
     this.moment = moment;
   }
 
-  /** Nothing is known any more. Changes whose calls have not been answered stay for what comes. */
+  /** Drop the data. Optimistic changes stay if their calls have not been answered. */
   forget() {
     this.expire();
     this.base = this.error = undefined;
     this.redraw(this.layers.filter((layer) => !layer.answered));
   }
 
-  /** The server's data. Every call that was answered before is in it, so their changes retire. */
+  /** Take the server's data. They contain all calls answered before, so the optimistic changes of these are removed. */
   arrive(data, moment) {
     this.drop();
     this.expire();
-    if (JSON.stringify(data) !== JSON.stringify(this.base)) this.base = data; // what shows the same need not be drawn
+    if (JSON.stringify(data) !== JSON.stringify(this.base)) this.base = data; // equal data stay the same object
     this.error = undefined;
     this.old = false;
     this.moment = moment;
@@ -501,7 +502,7 @@ class Bundle {
     this.settle((waiter) => waiter.resolve(this.base));
   }
 
-  /** There was no answer, or an error. What was known stays beside it. */
+  /** The request failed. The data stay beside the error. */
   fail(error) {
     this.drop();
     this.error = error;
@@ -529,19 +530,19 @@ class Bundle {
     this.shown = this.base === undefined ? undefined : layers.reduce(updated, this.base);
   }
 
-  /** The server spells a parameter otherwise than the page does, and so does what it calls stale. */
+  /** Take over the spelling of the parameters that the server uses, also in its invalidations. */
   respell(location) {
     if (location === null) return false;
     const query = readQuery(location.split("?")[1]);
     for (const [name, value] of Object.entries(this.params)) {
       const text = query.get(name);
       if (text !== undefined && !Array.isArray(value)) this.texts.set(name, text);
-      else this.texts.delete(name); // then it may be anything
+      else this.texts.delete(name); // unknown, so it may have any value
     }
     return true;
   }
 
-  /** Tell those who show it, if anything has changed. */
+  /** Call the listeners if the state has changed. */
   tell() {
     const { shown: data, error, state } = this;
     const loading = this.wanted && !this.settled;
@@ -553,7 +554,7 @@ class Bundle {
   }
 }
 
-/** All canonical texts that are known, null for a null, and the query of the canonical URL (protocol, section 8). */
+/** The known canonical texts, null for null, and the query of the canonical URL (protocol, section 8). */
 function spell(params, defaults) {
   const usual = Object.entries(defaults ?? {}).map(([name, value]) => [name, value === null ? null : canonical(value)]);
   const texts = new Map(usual);
@@ -568,7 +569,7 @@ function spell(params, defaults) {
   return { texts, query: pairs.join("&") };
 }
 
-/** The texts of a canonical query; none where it is not one. React Native's URLSearchParams cannot read. */
+/** The texts of a canonical query; none if it is malformed. (React Native's URLSearchParams cannot parse.) */
 function readQuery(query) {
   try {
     return new Map((query ?? "").split("&").map((pair) => pair.split("=").map(decodeURIComponent)));
@@ -577,7 +578,7 @@ function readQuery(query) {
   }
 }
 
-/** An invalidation whose values are texts, as other tabs understand them. One that is not exact may be anything. */
+/** An invalidation with texts as values, as it is sent to other tabs. An inexact value is left out: any may match. */
 function spelled(invalidation) {
   if (typeof invalidation === "string") return invalidation;
   const params = {};
@@ -589,12 +590,12 @@ function spelled(invalidation) {
   return { ...invalidation, params };
 }
 
-/** A bundle's name on the client, and in `X-Mizan-Mounted`. */
+/** A bundle's key on the client, and its name in `X-Mizan-Mounted`. */
 function keyOf(context, query) {
   return encode(context) + (query && `?${query}`);
 }
 
-/** The name of the channel between the tabs of this origin, however the base URL is spelled. */
+/** The name of the channel between tabs: the same for every spelling of the base URL. */
 function channelOf(baseUrl) {
   const { location } = globalThis;
   if (!location?.origin) return `mizan:${baseUrl}`;
@@ -602,17 +603,17 @@ function channelOf(baseUrl) {
   return `mizan:${origin === location.origin ? "" : origin}${pathname.slice(0, -1)}`;
 }
 
-/** Whether the browser may have taken the page as it was from its cache: somebody went back, or reopened a tab. */
+/** Whether the browser may have restored the page from its cache, by "back" or by reopening a tab. */
 function isFromHistory() {
   return globalThis.performance?.getEntriesByType?.("navigation")?.[0]?.type === "back_forward";
 }
 
-/** Percent-encoded UTF-8 with only RFC 3986's unreserved characters left as they are. */
+/** Percent-encode as UTF-8 all but the unreserved characters of RFC 3986. */
 function encode(text) {
   return encodeURIComponent(text).replace(/[!'()*]/g, (one) => `%${one.charCodeAt(0).toString(16).toUpperCase()}`);
 }
 
-/** A header's text as RFC 3986 has it, or as senders that encode less may write it. */
+/** A text in a header: percent-encoded, with the characters that senders may leave unencoded. */
 const TEXT = /^(?:[\w\-.~!$&'()*+:@]|%[\dA-Fa-f]{2})*$/;
 
 function decodeEntry(member) {
@@ -648,7 +649,7 @@ function textOf(value, place) {
 /**
  * Canonical JSON: no spaces, members sorted by UTF-16 code unit, numbers and text as ECMAScript writes them.
  *
- * Throws where JSON.stringify would leave something out, or write `{}` or `null` in its place, without a word.
+ * Throws where JSON.stringify would silently leave something out, or write `{}` or `null` in its place.
  */
 function canonicalJson(value, place) {
   const plain = plainOf(value);
@@ -668,7 +669,7 @@ function isJson(plain) {
   return typeof plain === "number" ? Number.isFinite(plain) : /^(string|boolean|bigint)$/.test(typeof plain);
 }
 
-/** An object of no class, from whichever window: JSON would lose what an instance of a class keeps to itself. */
+/** Whether an object, of any window, is plain: JSON would lose the private state of an instance of a class. */
 function isRecord(object) {
   const prototype = Object.getPrototypeOf(object);
   return prototype === null || Object.getPrototypeOf(prototype) === null;
@@ -679,13 +680,13 @@ function kindOf(plain) {
   return /^(function|symbol)$/.test(typeof plain) ? `a ${typeof plain}` : String(plain);
 }
 
-/** What JSON makes of an object that knows; a moment as Python writes it, to the microsecond if not to the second. */
+/** The value of `toJSON`, if there is one. A Date as Python writes it: without fraction, or with six digits. */
 function plainOf(value) {
   if (!(value instanceof Date)) return typeof value?.toJSON === "function" ? value.toJSON() : value;
   return value.toISOString().replace(/(\.\d{3})Z$/, (_, fraction) => (fraction === ".000" ? "Z" : `${fraction}000Z`));
 }
 
-/** Whether a value is what was sent: of numbers from 2^53 on, JSON.parse loses digits. */
+/** Whether a value is exactly the one that was sent: JSON.parse rounds numbers from 2^53 on. */
 function isExact(value) {
   return typeof value === "string" || typeof value === "bigint" || !/\d{16}|e\+/.test(canonical(value));
 }
@@ -698,14 +699,14 @@ function isProblem(status, body) {
   return isObject(body) && body.status === status && typeof body.code === "string";
 }
 
-/** How a call ended: done; refused, and nothing happened; failed, nobody knows how far; unknown, if anything. */
+/** The outcome of a call: "done"; "refused" without effects; "failed" with some of them; "unknown" if it ran. */
 function outcomeOf(status, body) {
   if (status === 200 && isObject(body) && "result" in body) return "done";
   if (isProblem(status, body)) return body.code === "internal_error" ? "failed" : "refused";
   return status >= 400 && status < 500 ? "refused" : "unknown";
 }
 
-/** What the answer to a call says is stale. Where it is hidden from this origin, or not clear, that is everything. */
+/** The invalidations of a call's answer. EVERYTHING if they are hidden from this origin, or malformed. */
 function staleBy(outcome, { headers, type }, body) {
   if (outcome === "done") return body.invalidate ?? [];
   const line = headers.get("X-Mizan-Invalidate");
@@ -730,7 +731,7 @@ function parse(text) {
   }
 }
 
-/** Signals of React Native have neither `throwIfAborted` nor `reason`. */
+/** The reason of an aborted signal. (Signals of React Native have neither `throwIfAborted` nor `reason`.) */
 function reasonOf(signal) {
   return signal.reason ?? Object.assign(new Error("The operation was aborted."), { name: "AbortError" });
 }
@@ -739,7 +740,7 @@ function throwIfAborted(signal) {
   if (signal?.aborted) throw reasonOf(signal);
 }
 
-/** The promise, or the signal's reason as soon as there is one. */
+/** The promise, rejected with the signal's reason as soon as it is aborted. */
 function unlessAborted(promise, signal) {
   if (!signal) return promise;
   return new Promise((resolve, reject) => {
@@ -753,7 +754,7 @@ function updated(data, { update }) {
   return guarded(() => update(data)) ?? data;
 }
 
-/** Run what belongs to the page. Its errors are the page's, not those of whoever caused it to run. */
+/** Run a function of the page. Its errors are reported, and do not reach the code of this module that runs it. */
 function guarded(run) {
   try {
     return run();
@@ -769,7 +770,7 @@ function byName([one], [other]) {
   return one < other ? -1 : 1;
 }
 
-/** In Node, neither a timer nor a channel keeps the process from ending. */
+/** Keep a timer or channel from holding up the end of a process, in Node. */
 function unref(thing) {
   thing.unref?.();
   return thing;

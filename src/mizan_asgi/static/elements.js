@@ -1,36 +1,36 @@
 /**
- * For pages whose HTML comes from the server, with htmx or without: an element says what it shows and where its HTML
- * comes from, and whatever answer makes that stale refreshes it.
+ * For pages whose HTML comes from the server, with htmx or without: an element names the bundles that it shows and the
+ * URL of its HTML, and is refreshed when one of the bundles becomes stale.
  *
  *     <script type="module" src="/api/mizan/elements.js"></script>
  *     <section data-mizan="user?user_id=5, inbox" data-mizan-src="/profile/5/">...</section>
  *
- * Importing the module is all. It hears `X-Mizan-Invalidate` in every answer of this origin to `fetch` and to
- * XMLHttpRequest, which is what htmx uses, and what clients of this page and other tabs tell over a channel. Elements
- * are looked up when something went stale: they may come and go.
+ * Importing the module is enough. It reads `X-Mizan-Invalidate` in every answer of this origin to `fetch` and to
+ * XMLHttpRequest, which htmx uses, and messages of other tabs and of clients of this page on a channel. Elements are
+ * looked up at each invalidation, so the page may add and remove them.
  *
- * Sanitizers of what people write leave `data-*` attributes in place, so anybody may have written such an element.
- * Therefore HTML is taken from this origin alone, and nothing in it runs.
+ * Sanitizers of user-written HTML keep `data-*` attributes, so an attacker may have written such an element. Therefore
+ * HTML is taken from this origin alone, and nothing in it runs.
  */
 
 import { decodeHeader, touches } from "./client.js";
 
-/** Stands for the invalidation of whatever there is, where nobody knows what went out of date. */
+/** In place of a list of invalidations: all bundles may be stale. */
 const EVERYTHING = null;
 
-/** Requests by these methods change nothing. */
+/** Methods whose requests change nothing. */
 const SAFE = /^(GET|HEAD|OPTIONS)$/i;
 
-/** A page may load this module twice, under two URLs. It holds what the first one does with an invalidation. */
+/** The key of the first module's `say` on the window: a page may load this module twice, under two URLs. */
 const INSTALLED = Symbol.for("mizan.elements");
 
-/** Elements to refresh when this turn is over. */
+/** Elements to refresh at the end of this turn. */
 const due = new Set();
 
-/** What is being fetched for an element. An answer is shown only if nothing has overtaken it. */
+/** The request under way for each element. An answer is shown only if its request was not overtaken. */
 const requests = new WeakMap();
 
-/** Calls by clients of this page whose answers were heard already, and which their clients will tell of. */
+/** Calls by clients of this page whose answers were seen here: the message of the client about them is ignored. */
 const heardCalls = new Set();
 
 let channel = null;
@@ -43,7 +43,7 @@ if (globalThis.document && !globalThis[INSTALLED]) {
   watchHistory();
 }
 
-/** Refresh what these touch, in other tabs as well: for what a page learns of in another way. */
+/** Refresh the elements that these touch, in other tabs too: for changes that the page learns of in another way. */
 export function invalidate(...invalidations) {
   globalThis[INSTALLED]?.(invalidations);
 }
@@ -72,7 +72,7 @@ function watchXMLHttpRequest() {
   };
 }
 
-/** The channel of the clients of the mount point that this file lies below, unless the page names another. */
+/** The channel of the mount point that this module was loaded from, unless the page names another. */
 function watchChannel() {
   if (!globalThis.BroadcastChannel) return;
   const { origin, pathname } = new URL(".", import.meta.url);
@@ -83,14 +83,14 @@ function watchChannel() {
   };
 }
 
-/** A page from the back/forward cache has slept through what happened; one from history may never have known it. */
+/** A page restored from the back/forward cache, or from history, may have missed invalidations. */
 function watchHistory() {
   const shown = ({ persisted }) => (persisted || isFromHistory()) && overtake(EVERYTHING);
   addEventListener("pageshow", shown);
   if (document.readyState === "complete") shown({});
 }
 
-/** Whether the browser may have taken the page as it was from its cache: somebody went back, or reopened a tab. */
+/** Whether the browser may have restored the page from its cache, by "back" or by reopening a tab. */
 function isFromHistory() {
   return performance.getEntriesByType("navigation")[0]?.type === "back_forward";
 }
@@ -102,8 +102,8 @@ function ended(request, asked) {
 }
 
 /**
- * An answer that was redirected has said what it made stale to the browser alone, and a proxy says nothing of it when
- * it answers in place of the server.
+ * Two kinds of answers do not show what they made stale: a redirected one, whose headers only the browser saw, and one
+ * of a proxy in place of the server.
  */
 function heard({ method, mizan }, url, redirected, status, read) {
   if (!isOurs(url)) return;
@@ -112,7 +112,7 @@ function heard({ method, mizan }, url, redirected, status, read) {
   say((redirected || isFromProxy) && !SAFE.test(method) ? EVERYTHING : decoded(line), mizan);
 }
 
-/** Whether something has changed is not known. */
+/** A request without an answer: it may have changed anything. */
 function lost({ method, url, mizan }) {
   if (isOurs(url) && !SAFE.test(method)) say(EVERYTHING, mizan);
 }
@@ -125,11 +125,11 @@ function decoded(line) {
   }
 }
 
-/** Refresh elements here, and have other tabs and the clients of this page do the same. */
+/** Refresh elements here, and tell other tabs and the clients of this page. */
 function say(stale, mizan) {
   if (stale?.length === 0) return;
   overtake(stale);
-  if (mizan && mizan.channel === channel?.name) heardCalls.add(mizan.call); // its client says the same there
+  if (mizan && mizan.channel === channel?.name) heardCalls.add(mizan.call); // its client tells them
   else channel?.postMessage({ stale });
 }
 
@@ -137,7 +137,7 @@ function overtake(invalidations) {
   if (invalidations?.length === 0) return;
   const elements = [...document.querySelectorAll("[data-mizan]")].filter((one) => !closest(one, "[data-mizan-ignore]"));
   const stale = elements.filter((element) => shows(element, invalidations));
-  // What is being fetched for an element may hold old HTML of those inside of it, whatever it says that it shows.
+  // A request for an element may bring old HTML of stale elements inside it, so it is repeated too.
   const around = elements.filter((element) => requests.has(element) && stale.some((one) => contains(element, one)));
   for (const element of [...stale, ...around]) {
     requests.get(element)?.abort();
@@ -153,7 +153,7 @@ function shows(element, invalidations) {
   return invalidations.some((one) => bundles.some(({ context, texts }) => touches(withoutLists(one), context, texts)));
 }
 
-/** What an element shows, spelled as in `X-Mizan-Mounted`. A parameter that it leaves out may be anything. */
+/** The bundles that an element shows, spelled as in `X-Mizan-Mounted`. An omitted parameter may have any value. */
 function bundlesOf(line) {
   return line.split(",").map((member) => {
     const [context, query] = member.trim().split("?");
@@ -161,14 +161,14 @@ function bundlesOf(line) {
   });
 }
 
-/** A query does not tell whether a text is one of a list, so lists do not set elements apart. */
+/** Without list parameters: a query does not tell whether a text is a member of a list, so any list may match. */
 function withoutLists(invalidation) {
   const isList = (value) => Array.isArray(value) || String(value).startsWith("[");
   const params = Object.entries(invalidation.params ?? {}).filter(([, value]) => !isList(value));
   return { context: invalidation.context ?? invalidation, params: Object.fromEntries(params) };
 }
 
-/** An element inside of one that is fetched comes with it. */
+/** Refresh the elements that are due. One inside another that is fetched comes with it. */
 function refreshAll() {
   const stale = [...due];
   due.clear();
@@ -199,16 +199,16 @@ async function get(source, signal) {
   return response.text();
 }
 
-/** What was uploaded as another type, or is to be saved as a file, was never meant to be part of a page. */
+/** Whether a response is HTML to show. Another type, or an attachment, may be a file that a user uploaded. */
 function isPage({ headers }) {
   const isFile = /^\s*attachment/i.test(headers.get("Content-Disposition"));
   return /^\s*text\/html\s*(;|$)/i.test(headers.get("Content-Type")) && !isFile;
 }
 
-/** Of a whole page only what is in the element of the same id. */
+/** Show the HTML in the element; of a whole page, only the content of the element with the same id. */
 function show(element, html) {
   const template = document.createElement("template");
-  template.innerHTML = html; // parsed without effect: its document belongs to no window
+  template.innerHTML = html; // in a template nothing runs or loads
   disarm(template.content);
   const id = attribute(element, "id");
   const source = (id && template.content.getElementById(id)) || template.content;
@@ -216,25 +216,25 @@ function show(element, html) {
   try {
     globalThis.htmx?.process(element);
   } catch (error) {
-    reportError(error); // forms whose fields are called like methods confuse it
+    reportError(error); // htmx fails on forms with fields named like methods
   }
   tell(element, "refreshed");
 }
 
-/** What runs, frames what runs, or changes what the rest of the page does. */
+/** Elements that run code, embed documents, or change the rest of the page. */
 const ACTIVE = [
   ...["script", "iframe", "frame", "object", "embed", "applet", "fencedframe", "portal"],
   ...["base", "meta[http-equiv]", "meta[name]"],
-  ...['[attributeName*="href" i]', '[attributeName^="on" i]'], // animations of SVG that set what is taken away below
+  ...['[attributeName*="href" i]', '[attributeName^="on" i]'], // SVG animations could set attributes removed below
 ].join();
 
-/** Attributes with texts for people, which may begin with any word. */
+/** Attributes with texts to read, which may begin with "javascript:" like any word. */
 const TEXTUAL = /^(?:title|alt|value|placeholder|label|content|class|id|name|aria-.*)$/;
 
 /**
- * Take away what would run: what the safe baseline of the HTML Sanitizer API takes away, and what htmx evaluates.
+ * Remove everything that would run: what the safe baseline of the HTML Sanitizer API removes, and what htmx evaluates.
  *
- * Methods are those of the prototypes, for in a form, fields may be called like them.
+ * Methods are called on the prototypes, since the fields of a form hide its methods of the same names.
  */
 function disarm(fragment) {
   for (const element of fragment.querySelectorAll("*")) {
@@ -276,7 +276,7 @@ function contains(node, other) {
   return Node.prototype.contains.call(node, other);
 }
 
-/** The field that has the focus keeps it, and what was typed, if the new HTML has a field of the same id. */
+/** Change the element, keeping the focus and the typed text if the new HTML has a field of the same id. */
 function keepingFocus(element, change) {
   const { activeElement: active } = document;
   const { id, value, selectionStart, selectionEnd } = active ?? {};
@@ -289,19 +289,19 @@ function keepingFocus(element, change) {
   if (typeof selectionStart === "number") again.setSelectionRange(selectionStart, selectionEnd);
 }
 
-/** Tell the page, by an event that it may listen to anywhere. False where it wants nothing to be done. */
+/** Dispatch a bubbling event. False if a listener prevented its default. */
 function tell(element, what, detail) {
   const event = new CustomEvent(`mizan:${what}`, { bubbles: true, cancelable: true, detail });
   return EventTarget.prototype.dispatchEvent.call(element, event);
 }
 
-/** The origin of `blob:` is that of its maker. */
+/** Whether a URL is of this origin. (`blob:` URLs have the origin of the page that made them, so schemes differ.) */
 function isOurs(url) {
   try {
     const { origin, protocol } = new URL(url, document.baseURI);
     return origin === location.origin && protocol === location.protocol;
   } catch {
-    return false; // it never left
+    return false; // no valid URL, so no request was sent
   }
 }
 

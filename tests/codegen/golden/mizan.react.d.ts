@@ -5,89 +5,89 @@ import * as React from "react";
 import type { CallOptions, ParamsOf } from "./client.js";
 import type { Contexts, Functions, Mizan } from "./mizan.js";
 
-/** Whose client the hooks below it use: one of `createMizan()`. */
+/** Gives the hooks in the components below it a client, made by `createMizan()`. */
 export declare function MizanProvider(props: { mizan: Mizan; children?: React.ReactNode }): React.ReactElement;
 
 /** The client of the nearest provider. */
 export declare function useMizan(): Mizan;
 
-/** Show the context `class`; with null for its parameters, nothing. */
+/** Show the context `class`; null for its parameters shows nothing. */
 export declare function useClass(params?: Contexts["class"]["params"] | null): Shown<"class">;
 
-/** Show the context `inbox`; with null for its parameters, nothing. */
+/** Show the context `inbox`; null for its parameters shows nothing. */
 export declare function useInbox(params?: Contexts["inbox"]["params"] | null): Shown<"inbox">;
 
-/** Show the context `inbox_params`; with null for its parameters, nothing. */
+/** Show the context `inbox_params`; null for its parameters shows nothing. */
 export declare function useInboxParams(params?: Contexts["inbox_params"]["params"] | null): Shown<"inbox_params">;
 
-/** Show the context `odd.context-1`; with null for its parameters, nothing. */
+/** Show the context `odd.context-1`; null for its parameters shows nothing. */
 export declare function useOddContext1(params: Contexts["odd.context-1"]["params"] | null): Shown<"odd.context-1">;
 
-/** Show the context `class`: suspends until it is there, and throws why it cannot be. */
+/** Show the context `class`: suspends until it has arrived, and throws the error if it cannot. */
 export declare function useClassSuspense(params?: Contexts["class"]["params"]): Shown<"class", Contexts["class"]["data"]>;
 
-/** Show the context `inbox`: suspends until it is there, and throws why it cannot be. */
+/** Show the context `inbox`: suspends until it has arrived, and throws the error if it cannot. */
 export declare function useInboxSuspense(params?: Contexts["inbox"]["params"]): Shown<"inbox", Contexts["inbox"]["data"]>;
 
-/** Show the context `inbox_params`: suspends until it is there, and throws why it cannot be. */
+/** Show the context `inbox_params`: suspends until it has arrived, and throws the error if it cannot. */
 export declare function useInboxParamsSuspense(params?: Contexts["inbox_params"]["params"]): Shown<"inbox_params", Contexts["inbox_params"]["data"]>;
 
-/** Show the context `odd.context-1`: suspends until it is there, and throws why it cannot be. */
+/** Show the context `odd.context-1`: suspends until it has arrived, and throws the error if it cannot. */
 export declare function useOddContext1Suspense(params: Contexts["odd.context-1"]["params"]): Shown<"odd.context-1", Contexts["odd.context-1"]["data"]>;
 
-/** Call `__proto__`, and show how that goes. */
+/** Call `__proto__`, and show the progress. */
 export declare function useProto(): Mutation<"__proto__">;
 
-/** Call `a.b-c`, and show how that goes. */
+/** Call `a.b-c`, and show the progress. */
 export declare function useABC(): Mutation<"a.b-c">;
 
-/** Call `contexts`, and show how that goes. */
+/** Call `contexts`, and show the progress. */
 export declare function useContexts(): Mutation<"contexts">;
 
-/** Call `delete`, and show how that goes. */
+/** Call `delete`, and show the progress. */
 export declare function useDelete(): Mutation<"delete">;
 
-/** Call `inbox_`, and show how that goes. */
+/** Call `inbox_`, and show the progress. */
 export declare function useInboxCall(): Mutation<"inbox_">;
 
 /** Optional everywhere. */
 export declare function useMany(): Mutation<"many">;
 
-/** Call `mwt_obtain`, and show how that goes. */
+/** Call `mwt_obtain`, and show the progress. */
 export declare function useMwtObtain(): Mutation<"mwt_obtain">;
 
-/** Call `results`, and show how that goes. */
+/** Call `results`, and show the progress. */
 export declare function useResults(): Mutation<"results">;
 
-/** Call `save_account`, and show how that goes. */
+/** Call `save_account`, and show the progress. */
 export declare function useSaveAccount(): Mutation<"save_account">;
 
-/** Call `shapes`, and show how that goes. */
+/** Call `shapes`, and show the progress. */
 export declare function useShapes(): Mutation<"shapes">;
 
-/** Call `standard`, and show how that goes. */
+/** Call `standard`, and show the progress. */
 export declare function useStandard(): Mutation<"standard">;
 
-/** Call `then`, and show how that goes. */
+/** Call `then`, and show the progress. */
 export declare function useThen(): Mutation<"then">;
 
-/** Call `unions`, and show how that goes. */
+/** Call `unions`, and show the progress. */
 export declare function useUnions(): Mutation<"unions">;
 
-/** A context as it is shown. `data` stays while it is fetched again, and beside an `error`. */
+/** A context to show. `data` stays while it is fetched again, and beside an `error`. */
 export interface Shown<Name extends keyof Contexts, Data = Contexts[Name]["data"] | undefined> {
   readonly data: Data;
   readonly error: Error | undefined;
   readonly loading: boolean;
-  /** Ask the server again. Rejects with a `MizanError`, which is in `error` too and need not be handled here. */
+  /** Fetch it again. Rejects with a `MizanError`, which is in `error` too, so it need not be handled here. */
   readonly refetch: () => Promise<Contexts[Name]["data"]>;
 }
 
-/** A function, and how its latest call went. */
+/** A function, and the progress of its latest call. */
 export interface Mutation<Name extends keyof Functions> {
   /** Call it. Rejects with a `MizanError`. */
   readonly call: (...args: CallArguments<Name>) => Promise<Functions[Name]["result"]>;
-  /** Call it, and leave its failure to `error`. */
+  /** Call it. A failure is only shown in `error`. */
   readonly mutate: (...args: CallArguments<Name>) => void;
   readonly pending: boolean;
   readonly error: Error | undefined;

@@ -105,22 +105,22 @@ export function useUnions() {
 
 const NOT_SHOWN = { data: undefined, error: undefined, loading: false };
 
-/** JSON has no BigInts, and makes null of NaN. */
+/** A replacer for numbers that JSON cannot hold: BigInts and NaN. */
 function spelled(_, value) {
   return typeof value === "bigint" || typeof value === "number" ? String(value) : value;
 }
 
 function useMizanBundle(name, params) {
   const { client } = useMizan();
-  const key = JSON.stringify(params, spelled); // what says the same is the same, whatever object it comes in
+  const key = JSON.stringify(params, spelled); // equal parameters are the same, even in a new object
   const store = React.useMemo(() => {
-    const given = params === null ? null : { ...params }; // not what JSON made of it: the client refuses the rest
+    const given = params === null ? null : { ...params }; // not their JSON: the client refuses what JSON cannot hold
     return {
       state: () => (given === null ? NOT_SHOWN : client.state(name, given)),
       subscribe: (changed) => (given === null ? () => {} : client.subscribe(name, given, changed)),
       refetch: () => {
         const asked = given === null ? Promise.reject(new Error("Nothing is shown.")) : client.fetch(name, given);
-        asked.catch(() => {}); // a failure is shown as the error, so that a button need not handle it
+        asked.catch(() => {}); // the failure is shown as `error`, so a button need not handle it
         return asked;
       },
     };
@@ -153,7 +153,7 @@ function useMizanMutation(name) {
       const end = (outcome) =>
         setProgress((old) => ({
           ...old,
-          ...(number === latest.current ? outcome : {}), // an older call says nothing any more
+          ...(number === latest.current ? outcome : {}), // only the latest call is shown
           running: old.running - 1,
         }));
       setProgress((old) => ({ ...old, error: undefined, running: old.running + 1 }));

@@ -9,7 +9,7 @@ import type { Contexts, Functions, Mizan } from "./mizan.js";
 
 const MizanContext = React.createContext<Mizan | null>(null);
 
-/** Whose client the hooks below it use: one of `createMizan()`. */
+/** Gives the hooks in the components below it a client, made by `createMizan()`. */
 export function MizanProvider(props: { mizan: Mizan; children?: React.ReactNode }): React.ReactElement {
   return React.createElement(MizanContext.Provider, { value: props.mizan }, props.children);
 }
@@ -23,67 +23,67 @@ export function useMizan(): Mizan {
   return mizan;
 }
 
-/** Show the context `class`; with null for its parameters, nothing. */
+/** Show the context `class`; null for its parameters shows nothing. */
 export function useClass(params: Contexts["class"]["params"] | null = {}): Shown<"class"> {
   return useMizanBundle("class", params);
 }
 
-/** Show the context `inbox`; with null for its parameters, nothing. */
+/** Show the context `inbox`; null for its parameters shows nothing. */
 export function useInbox(params: Contexts["inbox"]["params"] | null = {}): Shown<"inbox"> {
   return useMizanBundle("inbox", params);
 }
 
-/** Show the context `inbox_params`; with null for its parameters, nothing. */
+/** Show the context `inbox_params`; null for its parameters shows nothing. */
 export function useInboxParams(params: Contexts["inbox_params"]["params"] | null = {}): Shown<"inbox_params"> {
   return useMizanBundle("inbox_params", params);
 }
 
-/** Show the context `odd.context-1`; with null for its parameters, nothing. */
+/** Show the context `odd.context-1`; null for its parameters shows nothing. */
 export function useOddContext1(params: Contexts["odd.context-1"]["params"] | null): Shown<"odd.context-1"> {
   return useMizanBundle("odd.context-1", params);
 }
 
-/** Show the context `class`: suspends until it is there, and throws why it cannot be. */
+/** Show the context `class`: suspends until it has arrived, and throws the error if it cannot. */
 export function useClassSuspense(params: Contexts["class"]["params"] = {}): Shown<"class", Contexts["class"]["data"]> {
   return useMizanBundleSuspense("class", params);
 }
 
-/** Show the context `inbox`: suspends until it is there, and throws why it cannot be. */
+/** Show the context `inbox`: suspends until it has arrived, and throws the error if it cannot. */
 export function useInboxSuspense(params: Contexts["inbox"]["params"] = {}): Shown<"inbox", Contexts["inbox"]["data"]> {
   return useMizanBundleSuspense("inbox", params);
 }
 
-/** Show the context `inbox_params`: suspends until it is there, and throws why it cannot be. */
+/** Show the context `inbox_params`: suspends until it has arrived, and throws the error if it cannot. */
 export function useInboxParamsSuspense(params: Contexts["inbox_params"]["params"] = {}): Shown<"inbox_params", Contexts["inbox_params"]["data"]> {
   return useMizanBundleSuspense("inbox_params", params);
 }
 
-/** Show the context `odd.context-1`: suspends until it is there, and throws why it cannot be. */
+/** Show the context `odd.context-1`: suspends until it has arrived, and throws the error if it cannot. */
 export function useOddContext1Suspense(params: Contexts["odd.context-1"]["params"]): Shown<"odd.context-1", Contexts["odd.context-1"]["data"]> {
   return useMizanBundleSuspense("odd.context-1", params);
 }
 
-/** Call `__proto__`, and show how that goes. */
+/** Call `__proto__`, and show the progress. */
 export function useProto(): Mutation<"__proto__"> {
   return useMizanMutation("__proto__");
 }
 
-/** Call `a.b-c`, and show how that goes. */
+/** Call `a.b-c`, and show the progress. */
 export function useABC(): Mutation<"a.b-c"> {
   return useMizanMutation("a.b-c");
 }
 
-/** Call `contexts`, and show how that goes. */
+/** Call `contexts`, and show the progress. */
 export function useContexts(): Mutation<"contexts"> {
   return useMizanMutation("contexts");
 }
 
-/** Call `delete`, and show how that goes. */
+/** Call `delete`, and show the progress. */
 export function useDelete(): Mutation<"delete"> {
   return useMizanMutation("delete");
 }
 
-/** Call `inbox_`, and show how that goes. */
+/** Call `inbox_`, and show the progress. */
 export function useInboxCall(): Mutation<"inbox_"> {
   return useMizanMutation("inbox_");
 }
@@ -93,68 +93,68 @@ export function useMany(): Mutation<"many"> {
   return useMizanMutation("many");
 }
 
-/** Call `mwt_obtain`, and show how that goes. */
+/** Call `mwt_obtain`, and show the progress. */
 export function useMwtObtain(): Mutation<"mwt_obtain"> {
   return useMizanMutation("mwt_obtain");
 }
 
-/** Call `results`, and show how that goes. */
+/** Call `results`, and show the progress. */
 export function useResults(): Mutation<"results"> {
   return useMizanMutation("results");
 }
 
-/** Call `save_account`, and show how that goes. */
+/** Call `save_account`, and show the progress. */
 export function useSaveAccount(): Mutation<"save_account"> {
   return useMizanMutation("save_account");
 }
 
-/** Call `shapes`, and show how that goes. */
+/** Call `shapes`, and show the progress. */
 export function useShapes(): Mutation<"shapes"> {
   return useMizanMutation("shapes");
 }
 
-/** Call `standard`, and show how that goes. */
+/** Call `standard`, and show the progress. */
 export function useStandard(): Mutation<"standard"> {
   return useMizanMutation("standard");
 }
 
-/** Call `then`, and show how that goes. */
+/** Call `then`, and show the progress. */
 export function useThen(): Mutation<"then"> {
   return useMizanMutation("then");
 }
 
-/** Call `unions`, and show how that goes. */
+/** Call `unions`, and show the progress. */
 export function useUnions(): Mutation<"unions"> {
   return useMizanMutation("unions");
 }
 
-/** A context as it is shown. `data` stays while it is fetched again, and beside an `error`. */
+/** A context to show. `data` stays while it is fetched again, and beside an `error`. */
 export interface Shown<Name extends keyof Contexts, Data = Contexts[Name]["data"] | undefined> {
   readonly data: Data;
   readonly error: Error | undefined;
   readonly loading: boolean;
-  /** Ask the server again. Rejects with a `MizanError`, which is in `error` too and need not be handled here. */
+  /** Fetch it again. Rejects with a `MizanError`, which is in `error` too, so it need not be handled here. */
   readonly refetch: () => Promise<Contexts[Name]["data"]>;
 }
 
 const NOT_SHOWN = { data: undefined, error: undefined, loading: false };
 
-/** JSON has no BigInts, and makes null of NaN. */
+/** A replacer for numbers that JSON cannot hold: BigInts and NaN. */
 function spelled(_: string, value: unknown): unknown {
   return typeof value === "bigint" || typeof value === "number" ? String(value) : value;
 }
 
 function useMizanBundle<Name extends keyof Contexts>(name: Name, params: Contexts[Name]["params"] | null) {
   const { client } = useMizan();
-  const key = JSON.stringify(params, spelled); // what says the same is the same, whatever object it comes in
+  const key = JSON.stringify(params, spelled); // equal parameters are the same, even in a new object
   const store = React.useMemo(() => {
-    const given = params === null ? null : { ...params }; // not what JSON made of it: the client refuses the rest
+    const given = params === null ? null : { ...params }; // not their JSON: the client refuses what JSON cannot hold
     return {
       state: (): State<Contexts[Name]["data"]> => (given === null ? NOT_SHOWN : client.state(name, given)),
       subscribe: (changed: () => void) => (given === null ? () => {} : client.subscribe(name, given, changed)),
       refetch: () => {
         const asked = given === null ? Promise.reject(new Error("Nothing is shown.")) : client.fetch(name, given);
-        asked.catch(() => {}); // a failure is shown as the error, so that a button need not handle it
+        asked.catch(() => {}); // the failure is shown as `error`, so a button need not handle it
         return asked;
       },
     };
@@ -175,11 +175,11 @@ function useMizanBundleSuspense<Name extends keyof Contexts>(name: Name, params:
   return { data, ...shown };
 }
 
-/** A function, and how its latest call went. */
+/** A function, and the progress of its latest call. */
 export interface Mutation<Name extends keyof Functions> {
   /** Call it. Rejects with a `MizanError`. */
   readonly call: (...args: CallArguments<Name>) => Promise<Functions[Name]["result"]>;
-  /** Call it, and leave its failure to `error`. */
+  /** Call it. A failure is only shown in `error`. */
   readonly mutate: (...args: CallArguments<Name>) => void;
   readonly pending: boolean;
   readonly error: Error | undefined;
@@ -207,7 +207,7 @@ function useMizanMutation<Name extends keyof Functions>(name: Name) {
       const end = (outcome: Partial<Progress<Functions[Name]["result"]>>) =>
         setProgress((old) => ({
           ...old,
-          ...(number === latest.current ? outcome : {}), // an older call says nothing any more
+          ...(number === latest.current ? outcome : {}), // only the latest call is shown
           running: old.running - 1,
         }));
       setProgress((old) => ({ ...old, error: undefined, running: old.running + 1 }));

@@ -7,9 +7,9 @@ import type { CallOptions, Client, ClientOptions, Defaults, ParamsOf, State } fr
 export { MizanError } from "./client.js";
 export type { CallOptions, Client, ClientOptions, Invalidation, State } from "./client.js";
 
-/** Every function and every context of the server. */
+/** All functions and contexts of the server. */
 export interface Mizan {
-  /** The runtime below, which takes functions and contexts by their names. */
+  /** The client of the runtime, which takes the names of functions and contexts as arguments. */
   readonly client: Client<Contexts, Functions>;
   readonly contexts: {
     readonly class: ContextClient<Nothing, ClassBundle>;
@@ -43,21 +43,21 @@ export interface Mizan {
   unions(args: UnionsArgs, options?: CallOptions<Contexts>): Promise<(Cat | Dog | Fish | number)[]>;
 }
 
-/** A context: its bundle fetched once, or shown for as long as somebody listens. */
+/** A context: fetch its bundle once, or show it as long as there are listeners. */
 export interface ContextClient<Params extends object, Bundle> {
   /** The bundle from the server, by its canonical URL. Rejects with a `MizanError`. */
   fetch(...args: [...params: ParamsOf<Params>, options?: { signal?: AbortSignal }]): Promise<Bundle>;
-  /** The bundle as it is known, or from the server where it is not or is out of date. */
+  /** The known bundle; from the server if it is unknown or out of date. */
   load(...params: ParamsOf<Params>): Promise<Bundle>;
-  /** The bundle as it is known now, without fetching it. */
+  /** The known bundle, without fetching it. */
   state(...params: ParamsOf<Params>): State<Bundle>;
-  /** Show the bundle: told at once and of every change. Returns what ends it. */
+  /** Show the bundle: the listener is called at once and after each change. Returns a function that ends it. */
   subscribe(params: Params, listener: (state: State<Bundle>) => void): () => void;
-  /** What was changed elsewhere: forget the bundles of these parameters, or all, and fetch again what is shown. */
+  /** After a change elsewhere: forget the bundles of these parameters, or all, and fetch the shown ones again. */
   invalidate(scope?: Partial<Params>): void;
 }
 
-/** What each context takes and holds. */
+/** The parameters and the bundle of each context. */
 export type Contexts = {
   class: { params: Nothing; data: ClassBundle };
   inbox: { params: Nothing; data: InboxBundle };
@@ -65,7 +65,7 @@ export type Contexts = {
   "odd.context-1": { params: OddContext1Params; data: OddContext1Bundle };
 };
 
-/** What each function takes and returns. */
+/** The arguments and the result of each function. */
 export type Functions = {
   ["__proto__"]: { args: Nothing; result: NothingModel };
   "a.b-c": { args: ABCArgs; result: Nested };
@@ -90,12 +90,12 @@ export type Functions = {
 /** No arguments, or no parameters. */
 export type Nothing = { [key: string]: never };
 
-/** What `class` holds. */
+/** The bundle of `class`. */
 export interface ClassBundle {
   reserved: PageItem;
 }
 
-/** What `inbox` holds. */
+/** The bundle of `inbox`. */
 export interface InboxBundle {
   inbox: [number, string] | null;
 }
@@ -106,7 +106,7 @@ export interface InboxParamsParams {
   x?: number;
 }
 
-/** What `inbox_params` holds. */
+/** The bundle of `inbox_params`. */
 export interface InboxParamsBundle {
   inbox_params: number;
 }
@@ -128,7 +128,7 @@ export interface OddContext1Params {
   user_id: number;
 }
 
-/** What `odd.context-1` holds. */
+/** The bundle of `odd.context-1`. */
 export interface OddContext1Bundle {
   /**
    * A parameter of each kind that a URL can spell.
@@ -373,7 +373,7 @@ export type Forest = { [key: string]: Forest };
 
 export type ForestInput = { [key: string]: ForestInput };
 
-/** What `mwt_obtain` answers; `expires_in` in seconds. */
+/** The result of `mwt_obtain`; `expires_in` in seconds. */
 export interface IssuedToken {
   token: string;
   expires_in: number;
@@ -550,7 +550,7 @@ function contextOf<Name extends keyof Contexts>(client: Client<Contexts, Functio
   };
 }
 
-/** A client of this server. Make one for a page, and another for whom must not share what it knows. */
+/** Make a client of this server. It keeps bundles, so a server that renders pages makes one for each user. */
 export function createMizan(options: ClientOptions = {}): Mizan {
   const client: Client<Contexts, Functions> = createClient({ baseUrl: "/awk", defaults, ...options });
   return {

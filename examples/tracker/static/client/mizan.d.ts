@@ -6,9 +6,9 @@ import type { CallOptions, Client, ClientOptions, ParamsOf, State } from "./clie
 export { MizanError } from "./client.js";
 export type { CallOptions, Client, ClientOptions, Invalidation, State } from "./client.js";
 
-/** Every function and every context of the server. */
+/** All functions and contexts of the server. */
 export interface Mizan {
-  /** The runtime below, which takes functions and contexts by their names. */
+  /** The client of the runtime, which takes the names of functions and contexts as arguments. */
   readonly client: Client<Contexts, Functions>;
   readonly contexts: {
     readonly abilities: ContextClient<Nothing, AbilitiesBundle>;
@@ -55,21 +55,21 @@ export interface Mizan {
   workload(args?: Nothing, options?: CallOptions<Contexts>): Promise<WorkloadRow[]>;
 }
 
-/** A context: its bundle fetched once, or shown for as long as somebody listens. */
+/** A context: fetch its bundle once, or show it as long as there are listeners. */
 export interface ContextClient<Params extends object, Bundle> {
   /** The bundle from the server, by its canonical URL. Rejects with a `MizanError`. */
   fetch(...args: [...params: ParamsOf<Params>, options?: { signal?: AbortSignal }]): Promise<Bundle>;
-  /** The bundle as it is known, or from the server where it is not or is out of date. */
+  /** The known bundle; from the server if it is unknown or out of date. */
   load(...params: ParamsOf<Params>): Promise<Bundle>;
-  /** The bundle as it is known now, without fetching it. */
+  /** The known bundle, without fetching it. */
   state(...params: ParamsOf<Params>): State<Bundle>;
-  /** Show the bundle: told at once and of every change. Returns what ends it. */
+  /** Show the bundle: the listener is called at once and after each change. Returns a function that ends it. */
   subscribe(params: Params, listener: (state: State<Bundle>) => void): () => void;
-  /** What was changed elsewhere: forget the bundles of these parameters, or all, and fetch again what is shown. */
+  /** After a change elsewhere: forget the bundles of these parameters, or all, and fetch the shown ones again. */
   invalidate(scope?: Partial<Params>): void;
 }
 
-/** What each context takes and holds. */
+/** The parameters and the bundle of each context. */
 export type Contexts = {
   abilities: { params: Nothing; data: AbilitiesBundle };
   board: { params: BoardParams; data: BoardBundle };
@@ -81,7 +81,7 @@ export type Contexts = {
   workload: { params: Nothing; data: WorkloadBundle };
 };
 
-/** What each function takes and returns. */
+/** The arguments and the result of each function. */
 export type Functions = {
   abilities: { args: Nothing; result: Abilities };
   add_comment: { args: AddCommentArgs; result: CommentAdded };
@@ -106,7 +106,7 @@ export type Functions = {
 /** No arguments, or no parameters. */
 export type Nothing = { [key: string]: never };
 
-/** What `abilities` holds. */
+/** The bundle of `abilities`. */
 export interface AbilitiesBundle {
   /** What the caller may do, so that a page can leave out what would be refused. Only a release changes it. */
   abilities: Abilities;
@@ -119,7 +119,7 @@ export interface BoardParams {
   project_id: number;
 }
 
-/** What `board` holds. */
+/** The bundle of `board`. */
 export interface BoardBundle {
   /** A page of a project's issues. Mutations name the project only: one issue closed moves those of every page. */
   board_page: BoardPage;
@@ -130,25 +130,25 @@ export interface IssueParams {
   issue_id: number;
 }
 
-/** What `issue` holds. */
+/** The bundle of `issue`. */
 export interface IssueBundle {
   issue_comments: IssueComment[];
   issue_detail: IssueDetail;
 }
 
-/** What `me` holds. */
+/** The bundle of `me`. */
 export interface MeBundle {
   /** Who is signed in, if anybody is. The identity makes it `per="user"`. */
   whoami: PersonCard | null;
 }
 
-/** What `people` holds. */
+/** The bundle of `people`. */
 export interface PeopleBundle {
   /** Everybody, by name. */
   people_list: PersonCard[];
 }
 
-/** What `projects` holds. */
+/** The bundle of `projects`. */
 export interface ProjectsBundle {
   /** All projects with their counts. Any change of a status anywhere changes it, so it is one small query. */
   project_list: ProjectSummary[];
@@ -159,13 +159,13 @@ export interface WorkParams {
   person_id: number;
 }
 
-/** What `work` holds. */
+/** The bundle of `work`. */
 export interface WorkBundle {
   /** What somebody has to do: for themselves and for staff. One purge of a person's list reaches all its copies. */
   my_issues: WorkList;
 }
 
-/** What `workload` holds. */
+/** The bundle of `workload`. */
 export interface WorkloadBundle {
   /** Who has how much to do; by role only, for those who may not see it by person. */
   workload: WorkloadRow[];
@@ -357,5 +357,5 @@ export interface WorkloadRow {
   active: number;
 }
 
-/** A client of this server. Make one for a page, and another for whom must not share what it knows. */
+/** Make a client of this server. It keeps bundles, so a server that renders pages makes one for each user. */
 export declare function createMizan(options?: ClientOptions): Mizan;
