@@ -85,7 +85,7 @@ def test_after_a_deadly_storm_its_team_is_read_and_not_changed(redis: RedisServe
             assert list(one.database.commits())
             await until(lambda: one.worker.incarnation == (0, 1) and one.worker.port is not None)
             read, changed = len(one.history.reads), len(one.history.mutations)
-            await one.traffic.look_at_what_was_left(team)
+            await one.traffic.look_for_stale_entries(team)
             assert [len(seen.versions) for seen in one.history.reads[read:]] == [USERS, *[1] * USERS]
             assert len(one.history.mutations) == changed
 

@@ -1,1 +1,1 @@
-"""For tests, of Mizan and of what is built with it: a real Redis server, and a check that tries to break things."""
+"""For tests of Mizan and of applications: a real Redis server, and a checker of consistency under faults."""

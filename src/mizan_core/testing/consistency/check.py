@@ -1,4 +1,4 @@
-"""One run: workers, clients and faults for a while, then calm, then everything looked at once more and judged."""
+"""One run: a time of clients and faults, a time without faults, a last read of every bundle, and the judgement."""
 
 import asyncio
 import random
@@ -20,15 +20,15 @@ from .trouble import Trouble
 from .worker import Settings
 from .world import Database
 
-# Every chunk on its way to Redis or back takes a while, each another one, so that orders change.
+# Every chunk to Redis and back is delayed by a random time up to this, so that orders change.
 _USUAL_DELAY_SECONDS = 0.002
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`redis`: a URL, or None for a server of the checker's own. `faults`: the kinds of them that may happen.
+    """`redis`: a URL, or None for a server of the checker's own. `faults`: the kinds of faults that may happen.
 
-    `without`: safeguards to take away.
+    `without`: the safeguards to take away. `seconds`: the time of faults.
     """
 
     redis: str | None = None
@@ -48,10 +48,10 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What came of a run.
+    """The result of a run.
 
-    `remaining`: violations after everything had been back for a while. `uncached`: bundles that even then were not
-    served from the cache.
+    `remaining`: violations after the time without faults. `uncached`: the number of bundles that were not served from
+    the cache again by then.
     """
 
     options: Options
@@ -63,6 +63,7 @@ class Report:
 
     @property
     def unexpected(self) -> list[Violation]:
+        """The violations that the documentation does not allow."""
         return [one for one in self.violations if not one.documented]
 
     @property
@@ -71,7 +72,7 @@ class Report:
 
 
 async def check(options: Options) -> Report:
-    """Run, and judge what was seen."""
+    """One run, from start to judgement."""
     async with AsyncExitStack() as stack:
         run = _Run(options, Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mizan-consistency-"))))
         await run.start(stack)
@@ -94,7 +95,7 @@ class _Run:
         )
 
     async def start(self, stack: AsyncExitStack) -> None:
-        """The store, the database, the workers and the ways between them, until the stack is closed."""
+        """Start the store, the database, the proxies and the workers. They run until the stack is closed."""
         url = self._options.redis
         store: Store = OwnRedis() if url is None else GivenRedis(url, self._prefix)
         stack.push_async_callback(store.aclose)
@@ -112,7 +113,7 @@ class _Run:
         self._faults += [fault for fault in possible if fault.kind in self._options.faults]
 
     async def trouble(self) -> None:
-        """Clients, faults and deaths at once."""
+        """Clients, faults and kills side by side, for the time of faults."""
         works = [self._trouble.storms, *[self._traffic.visit] * self._options.clients]
         if self._faults:
             works.append(self._trouble.strikes)
@@ -125,7 +126,7 @@ class _Run:
                 task.cancel()
 
     async def calm(self) -> Report:
-        """Nothing is wrong any more: what is seen after a few seconds is judged with all the rest."""
+        """Wait without faults until all has settled, read every bundle, and judge the whole history."""
         await asyncio.sleep(max(self._options.hold, SETTLED_SECONDS) + 1.0)
         self._traffic.end()
         calm_since = time.monotonic()
@@ -137,7 +138,7 @@ class _Run:
         return Report(self._options, self._history, self._trouble.struck, found, remaining, uncached)
 
     async def _proxies(self, url: str, stack: AsyncExitStack) -> AsyncIterator[Proxy]:
-        """One for each worker; none where the URL is not plain TCP."""
+        """One proxy for each worker; none if the URL is not plain TCP."""
         if url.startswith("redis://"):
             for _ in range(self._options.workers):
                 proxy = Proxy(*target_of(url), lambda: self._random.uniform(0.0, _USUAL_DELAY_SECONDS))

@@ -1,4 +1,4 @@
-"""What goes wrong while the workers run: the store, and the way to it. Each fault ends as it found things."""
+"""Faults of the store and of the network to it. Each one undoes itself at its end."""
 
 import asyncio
 import contextlib
@@ -15,18 +15,18 @@ from .proxy import Proxy
 KILL = "kill"
 KINDS = (KILL, "stop", "restart", "evict", "full", "forget", "delay", "cut", "half-close", "partition", "stall")
 
-# An eviction leaves this much room, which what fills it uses up at once.
+# An eviction starts with this much free memory, which the fillings exceed.
 _ROOM_BYTES = 100_000
 _FILLING_BYTES = 40_000
 _FILLINGS = 40
 
-# What evicts in a Redis that is not ours takes so many of the sixteen parts of our keys.
+# The first digits of keys: an eviction in a given Redis deletes keys by them.
 _PARTS = "0123456789abcdef"
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`strike` does it, for a while, and undoes it. `forgets`: what was held may be gone."""
+    """`strike` causes the fault for a while and undoes it. `forgets`: holds may be lost by it."""
 
     kind: str
     strike: Callable[[], Awaitable[None]]
@@ -40,14 +40,14 @@ class Store(Protocol):
     def url(self) -> str: ...
 
     def faults(self, rng: random.Random) -> list[Fault]:
-        """What can be done to it."""
+        """The faults that this Redis can have."""
         ...
 
     async def aclose(self) -> None: ...
 
 
 class OwnRedis:
-    """A server of the checker's own, to which everything may be done."""
+    """A server of the checker's own, for every kind of fault."""
 
     def __init__(self) -> None:
         self._server = RedisServer()
@@ -68,7 +68,7 @@ class OwnRedis:
         self._server.stop()
 
     async def _stop(self, seconds: float) -> None:
-        """The server stands still, and keeps its connections."""
+        """The server stops answering, and keeps its connections."""
         self._server.signal(signal.SIGSTOP)
         try:
             await asyncio.sleep(seconds)
@@ -76,7 +76,7 @@ class OwnRedis:
             self._server.signal(signal.SIGCONT)
 
     async def _restart(self, seconds: float) -> None:
-        """The server is gone, and comes back empty."""
+        """The server is killed, and comes back empty."""
         self._server.stop()
         try:
             await asyncio.sleep(seconds)
@@ -84,7 +84,7 @@ class OwnRedis:
             await asyncio.to_thread(self._server.start)
 
     async def _evict(self, policy: str, rng: random.Random) -> None:
-        """Others fill the server, which makes room by forgetting whatever it likes."""
+        """Foreign keys fill the memory, and the server evicts keys of its choice."""
         async with self._bounded(policy, _ROOM_BYTES):
             for number in range(_FILLINGS):
                 await self._say("SET", f"filling:{number}", "x" * _FILLING_BYTES)
@@ -92,7 +92,7 @@ class OwnRedis:
         await self._say("UNLINK", *(f"filling:{number}" for number in range(_FILLINGS)))
 
     async def _full(self, seconds: float) -> None:
-        """The server takes nothing more, and forgets nothing."""
+        """The server refuses writes, and evicts nothing."""
         async with self._bounded("noeviction", 0):
             await asyncio.sleep(seconds)
 
@@ -112,7 +112,7 @@ class OwnRedis:
 
 
 class GivenRedis:
-    """Somebody's server: nothing is done to it but to the keys of this run."""
+    """A server that is in use: faults touch only the keys of this run."""
 
     def __init__(self, url: str, prefix: str) -> None:
         self.url = url
@@ -135,7 +135,7 @@ class GivenRedis:
 
 
 def network_faults(proxies: Sequence[Proxy], rng: random.Random) -> Iterator[Fault]:
-    """What can be done to the way between a worker and the store."""
+    """The faults of the network between workers and the store."""
     if proxies:
         yield Fault("delay", lambda: _delay(rng.choice(proxies), rng))
         yield Fault("cut", lambda: _cut(rng.choice(proxies), rng))
@@ -145,7 +145,7 @@ def network_faults(proxies: Sequence[Proxy], rng: random.Random) -> Iterator[Fau
 
 
 async def _delay(proxy: Proxy, rng: random.Random) -> None:
-    """Some of it too long for the deadline."""
+    """Delays, some of them longer than the deadline."""
     usual, proxy.delay = proxy.delay, lambda: rng.uniform(0.0, 0.2)
     try:
         await asyncio.sleep(rng.uniform(0.5, 2.0))

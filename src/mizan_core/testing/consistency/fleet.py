@@ -1,4 +1,4 @@
-"""The worker processes: started, killed and started again, each behind a proxy of its own where there is one."""
+"""The worker processes: started, killed and started again."""
 
 import asyncio
 import multiprocessing
@@ -15,13 +15,13 @@ from .worker import Settings
 
 _DEFAULT_REDIS_PORT = 6379
 
-# Processes are forked from one that has imported everything and has no threads: a restart costs next to nothing.
+# Processes are forked from one that has imported everything and has no threads, so a restart is cheap.
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload([worker.__name__])
 
 
 class WorkerProcess:
-    """A worker and what becomes of it. `died` is told when it is gone, whoever killed it; then it is started again."""
+    """A worker that is started again whenever it dies. `died` is called with each incarnation that has died."""
 
     def __init__(self, number: int, settings: Settings, died: Callable[[Incarnation], None]) -> None:
         self.number = number
@@ -37,7 +37,7 @@ class WorkerProcess:
         return self.number, self._generation
 
     async def start(self) -> None:
-        """Until it listens; from then on it is kept alive."""
+        """Start the worker, wait until it listens, and keep it alive from then on."""
         await self._begin()
         if self.port is None:
             raise RuntimeError(f"Worker {self.number} did not start.")
@@ -88,7 +88,7 @@ class WorkerProcess:
 
 
 def _port_from(pipe: Connection) -> int | None:
-    """Where a worker listens; nowhere, if it was killed before it said so."""
+    """The port on which a worker listens; None if it was killed before it sent the port."""
     with pipe:
         try:
             port: int = pipe.recv()

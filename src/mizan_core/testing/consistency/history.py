@@ -1,13 +1,13 @@
-"""What happened in a run, and what must not have: every read beside what it had to see.
+"""The history of a run, and the judgement of every read in it.
 
-A read has to see
+A read of a row has to see at least
 
-- the newest version that was acknowledged before it began (otherwise it is *stale*);
-- what a process left behind that died between its commit and its purge, once its hold has expired (*left behind*);
-- what an earlier read has shown, since nothing of a held scope is served from the cache (*went back*).
+- the newest version that was acknowledged before the read began (otherwise it is *stale*);
+- the version of a process that died between its commit and its purge, once its hold has expired (*left behind*);
+- the version that an earlier read has shown, since bundles of a held scope are not served from the cache (*went back*).
 
-The last two hold for mutations whose arguments determine their scope, so that it was held before they ran, and where
-the hold cannot have been forgotten or expired while they ran: protocol, section 7, on the windows that remain.
+The last two are required only of mutations whose arguments determine their scope, so that it is held before they run,
+and only if the hold was neither lost nor expired while they ran (protocol, section 7, on the windows that remain).
 """
 
 import math
@@ -21,11 +21,11 @@ from typing import TypeAlias
 
 from .world import Kind
 
-# Redis and the checker read two clocks, and an expired key goes when it is next looked at.
+# Redis and the checker have two clocks, and Redis deletes an expired key when it is next read.
 _EXPIRY_SECONDS = 0.25
 
-# Once the store has been back for so long, nothing that "allow" allows may be seen any more: each process has noticed
-# (half a second), has purged what it owes, and has bypassed for a second.
+# Stale reads that "allow" permits end so long after an outage: each process has noticed that the store is back (half a
+# second), has made the purges that it owes, and has bypassed the cache for a second.
 SETTLED_SECONDS = 3.0
 
 # A worker's number and how often it has been started.
@@ -41,7 +41,7 @@ class Ended(StrEnum):
 
 
 class Breach(StrEnum):
-    """What a read can do wrong."""
+    """The ways in which a read can be wrong."""
 
     STALE = "stale"
     LEFT_BEHIND = "left behind"
@@ -74,7 +74,7 @@ class Mutation:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Something was done to the store or to the way there, or a worker noticed that. `forgets`: holds may be gone."""
+    """A period of a fault, or of a worker's report of one. `forgets`: holds may be lost."""
 
     kind: str
     began: float
@@ -87,7 +87,7 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A read of a row that saw `saw` and had to see `expected`, which `operation` made known at `since`."""
+    """A read of a row that showed version `saw`, while `expected`, made by `operation`, was due from `since` on."""
 
     breach: Breach
     read: Read
@@ -108,7 +108,7 @@ class Violation:
 
 @dataclass(slots=True)
 class History:
-    """Everything that was recorded, in the seconds of one clock. `commits`: operation to the versions it made."""
+    """All that was recorded, in seconds of one clock. `commits`: the versions that each operation made, by row."""
 
     hold: float
     reads: list[Read] = field(default_factory=list)
@@ -119,14 +119,14 @@ class History:
 
 
 def violations(history: History, *, allow: bool) -> list[Violation]:
-    """Every read that saw too little, with `allow` as the choice for a cache that fails."""
+    """Every violation. `allow`: the run had `on_cache_failure="allow"`."""
     judge = _Judge(history, allow)
     return [one for read in history.reads for one in judge.breaches(read)]
 
 
 @dataclass(frozen=True, slots=True)
 class _Duty:
-    """From `since` on, reads see at least `version`, which `mutation` made."""
+    """Reads that begin after `since` have to see at least `version`, which `mutation` made."""
 
     since: float
     version: int
@@ -135,7 +135,7 @@ class _Duty:
 
 
 class _Duties:
-    """All of one row and one breach, to be asked what a read that begins at some moment has to see."""
+    """The duties for one row and one kind of breach, searched by the moment at which a read begins."""
 
     def __init__(self, duties: Iterable[_Duty]) -> None:
         self._ordered = sorted(duties, key=lambda duty: duty.since)
@@ -166,7 +166,7 @@ class _Judge:
         self._duties = {row: _Duties(duties) for row, duties in by_row.items()}
 
     def breaches(self, read: Read) -> Iterator[Violation]:
-        """At most one for each row of the bundle, the plainest."""
+        """At most one violation for each row of the bundle, the first of the kinds in `Breach`."""
         for row, saw in read.versions.items():
             for breach in Breach:
                 duties = self._duties.get((row, breach))
@@ -197,7 +197,7 @@ class _Judge:
                     yield row, _Duty(read.ended, version, Breach.WENT_BACK, shown[row, version])
 
     def _kept_its_hold(self, mutation: Mutation) -> bool:
-        """Whether the scope was surely held from before the commit until the purge, or the death before it."""
+        """Whether the scope was certainly held from before the commit until the purge or the death of the process."""
         ended = mutation.ended if mutation.outcome is Ended.ACKNOWLEDGED else self._died(mutation)
         return (
             mutation.kind.holds
@@ -206,13 +206,13 @@ class _Judge:
         )
 
     def _died(self, mutation: Mutation) -> float:
-        """When its process died, if it never answered."""
+        """The moment at which the process of an unanswered mutation died; infinity if there is none."""
         if mutation.outcome is not Ended.UNKNOWN:
             return math.inf
         return self._history.deaths.get(mutation.worker, math.inf)
 
     def _is_documented(self, duty: _Duty, read: Read) -> bool:
-        """Whether `on_cache_failure="allow"` says so: the purge was late, or died with its process."""
+        """Whether `on_cache_failure="allow"` permits this: the purge was late, or was lost with its process."""
         began, ended = duty.mutation.began, duty.mutation.ended
         died = self._history.deaths.get(duty.mutation.worker, math.inf)
         return duty.breach is Breach.STALE and any(
@@ -221,7 +221,7 @@ class _Judge:
 
 
 def _merged(outages: Iterable[Outage]) -> list[Outage]:
-    """The periods in which something was wrong, or had not settled yet."""
+    """The outages, each extended by the time to settle, with overlapping ones joined."""
     periods: list[Outage] = []
     for one in sorted(outages, key=lambda outage: outage.began):
         ended = one.ended + SETTLED_SECONDS

@@ -1,4 +1,4 @@
-"""TCP between one worker and Redis, which can be delayed, held up, cut, and closed in one direction."""
+"""A TCP proxy between one worker and Redis that can delay, stall, cut and half-close connections."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ _CHUNK_BYTES = 65_536
 
 
 class Proxy:
-    """Passes bytes on to `host:port`, in order, each chunk after `delay()` seconds, and nothing while `stalled`."""
+    """Forwards bytes to `host:port` and back, in order, each chunk after `delay()` seconds, and none while stalled."""
 
     def __init__(self, host: str, port: int, delay: Callable[[], float]) -> None:
         self._target = host, port
@@ -33,20 +33,20 @@ class Proxy:
             await self._server.wait_closed()
 
     def stall(self) -> None:
-        """What is on its way stays there, and new connections get no answer, until `resume`."""
+        """Forward nothing until `resume`, neither of open connections nor of new ones."""
         self._passing.clear()
 
     def resume(self) -> None:
         self._passing.set()
 
     def cut(self) -> None:
-        """Drop every connection in the middle of whatever was said."""
+        """Abort every connection, in the middle of a command or a reply."""
         for worker, redis in self._pipes:
             worker.transport.abort()
             redis.transport.abort()
 
     def half_close(self, *, replies: bool) -> None:
-        """End the direction of the replies, or that of the commands, and leave the other one open."""
+        """Close one direction of every connection, that of the replies or that of the commands."""
         for worker, redis in self._pipes:
             with contextlib.suppress(OSError):
                 (worker if replies else redis).write_eof()
@@ -55,7 +55,7 @@ class Proxy:
         task = asyncio.create_task(self._connect(commands, worker))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: worker.transport.abort())  # it may not even have begun
+        task.add_done_callback(lambda _: worker.transport.abort())  # also if the task was cancelled before it began
 
     async def _connect(self, commands: asyncio.StreamReader, worker: asyncio.StreamWriter) -> None:
         try:
@@ -72,7 +72,7 @@ class Proxy:
             await _aborted(worker, redis)
 
     async def _pass_on(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: what was closed in this direction
+        with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: this direction was closed
             while chunk := await source.read(_CHUNK_BYTES):
                 await asyncio.sleep(self.delay())
                 await self._passing.wait()

@@ -1,4 +1,4 @@
-"""What came of a run, in words."""
+"""The report of a run, as text."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from .check import Report
 from .history import Violation
 
-# Enough to see what is wrong.
+# So many violations are listed: enough to find the cause.
 _SHOWN = 10
 
 

@@ -1,4 +1,4 @@
-"""Clients that read and change at random, over sockets, and write down when each request began and ended."""
+"""Clients that read and change at random over sockets, and record when each request began and ended."""
 
 import asyncio
 import itertools
@@ -15,10 +15,10 @@ from .world import TEAMS, USERS, Kind
 
 Clock: TypeAlias = Callable[[], float]
 
-# Longer than anything that ends well takes, insisting on a purge through an outage included.
+# Longer than any request that succeeds, including one that insists on a purge through an outage.
 _ANSWER_SECONDS = 20.0
 
-# A bundle needs two reads to come from the cache. Only a bundle that never does makes a run wait so long.
+# A bundle comes from the cache at the second read. Only a bundle that is never cached makes a run wait so long.
 _CACHED_AGAIN_SECONDS = 60.0
 
 _THINKING_SECONDS = 0.02
@@ -26,7 +26,8 @@ _WRITES = 0.12
 _KINDS = {Kind.RENAME: 50, Kind.RETITLE: 20, Kind.REFUSE: 20, Kind.PROMOTE: 15, Kind.TOUCH: 14, Kind.RESET: 1}
 
 
-# A storm: so many who read, all the time. After a deadly one a team is left alone for a while longer than its hold.
+# A storm: so many clients read at these intervals. After a deadly one the team is not changed for the time of the hold
+# and this long.
 _CROWD = 6
 _GLANCE_SECONDS = 0.002
 _MOMENT_SECONDS = 0.02
@@ -34,21 +35,21 @@ _LEFT_ALONE_SECONDS = 2.0
 
 
 class Unsent(Exception):
-    """The worker was not there: nothing has happened."""
+    """The worker was not reached: the request had no effect."""
 
 
 class Unanswered(Exception):
-    """The worker may have done it."""
+    """The worker did not answer: the request may have had an effect."""
 
 
 class Client:
-    """Asks one worker at a time, over a connection to each that it keeps while that one lives."""
+    """Sends one request at a time. Keeps a connection to each worker for as long as that lives."""
 
     def __init__(self) -> None:
         self._open: dict[Incarnation, tuple[asyncio.StreamReader, asyncio.StreamWriter]] = {}
 
     async def ask(self, worker: WorkerProcess, request: dict[str, Any]) -> dict[str, Any]:
-        """Raises `Unsent` or `Unanswered`."""
+        """The worker's answer. Raises `Unsent` or `Unanswered`."""
         incarnation = worker.incarnation
         reader, writer = await self._connected(incarnation, worker.port)
         try:
@@ -79,7 +80,7 @@ class Client:
 
 
 class Traffic:
-    """Everybody who asks. What is done is random, and goes into the history."""
+    """All clients. Their requests are random, and recorded in the history."""
 
     def __init__(self, workers: Sequence[WorkerProcess], history: History, clock: Clock, rng: random.Random) -> None:
         self._workers = workers
@@ -87,13 +88,13 @@ class Traffic:
         self._clock = clock
         self._random = rng
         self._numbers = itertools.count()
-        self._left_alone: dict[int, float] = {}  # teams that nobody changes, until when
-        self._troubled: dict[Incarnation, float] = {}  # workers that say that something is wrong, since when
+        self._left_alone: dict[int, float] = {}  # teams that are not changed, with the end of that time
+        self._troubled: dict[Incarnation, float] = {}  # workers that report a fault, with its beginning
         self._calm = asyncio.Event()
         self._calm.set()
 
     async def visit(self) -> None:
-        """One client, for ever: mostly it reads."""
+        """One client that reads, and at times changes, until it is cancelled."""
         with closing(Client()) as client:
             while True:
                 await asyncio.sleep(self._random.expovariate(1 / _THINKING_SECONDS))
@@ -103,12 +104,12 @@ class Traffic:
                     await self.read(client, self._worker(), self._team(), self._random.choice((None, *range(USERS))))
 
     async def storm(self, *, deadly: bool) -> int | None:
-        """Change a card twice, at once or one after the other, while it is read and a third change is refused; if
-        `deadly`, the second change ends with a process that dies between its commit and its purge.
+        """Change a card twice, at once or one after the other, while it is read and a third change is refused.
 
-        As soon as it has been changed, others come to every worker, where readers of before may still be under way.
-        After a deadly storm nobody changes the card's team until the hold of the dead one has expired, so that what it
-        may have left behind is still to be seen. The team, if any could be found.
+        `deadly`: the process of the second change dies between its commit and its purge. As soon as the card has been
+        changed, late clients read it from every worker, where readers from before may still run. After a deadly storm
+        the card's team is not changed until the dead process's hold has expired, so that stale entries that it left
+        behind stay visible. Returns the team; None if the chosen team must not be changed.
         """
         team, user = self._random.randrange(TEAMS), self._random.randrange(USERS)
         if self._is_left_alone(team):
@@ -132,15 +133,15 @@ class Traffic:
                     group.create_task(self._come_late(client, worker, team, whose, last))
         return team
 
-    async def look_at_what_was_left(self, team: int) -> None:
-        """Read all of a team as soon as the hold of a process that died has expired."""
+    async def look_for_stale_entries(self, team: int) -> None:
+        """Read all bundles of a team as soon as the hold of a process that died has expired."""
         await asyncio.sleep(self._history.hold + _LEFT_ALONE_SECONDS / 2)
         with closing(Client()) as client:
             for worker, user in itertools.product(self._workers, (None, *range(USERS))):
                 await self.read(client, worker, team, user)
 
     async def read(self, client: Client, worker: WorkerProcess, team: int, user: int | None) -> str | None:
-        """A card, or the whole board; how the cache answered."""
+        """Read a card, or the whole board. Returns the cache status; None without an answer."""
         incarnation, began = worker.incarnation, self._clock()
         params = {"team": team} if user is None else {"team": team, "user": user}
         context = "board" if user is None else "card"
@@ -156,7 +157,7 @@ class Traffic:
     async def change(
         self, client: Client, worker: WorkerProcess, kind: Kind, team: int, user: int, *, doomed: bool = False
     ) -> None:
-        """One mutation; a doomed one kills its worker after the commit."""
+        """Call one mutation. A doomed one kills its worker after the commit."""
         incarnation, began = worker.incarnation, self._clock()
         operation = f"{kind}-{next(self._numbers)}"
         request = {"call": kind, "args": {**self._arguments(kind, team, user), "operation": operation}}
@@ -171,7 +172,7 @@ class Traffic:
         self._note(incarnation, began, calm=answer["calm"])
 
     async def sweep(self) -> int:
-        """Every bundle from every worker, until it comes from the cache; how many have not after a while."""
+        """Read every bundle from every worker until it is a hit. Returns the number of those that never were."""
         until = self._clock() + _CACHED_AGAIN_SECONDS
         waiting = [*itertools.product(self._workers, range(TEAMS), (None, *range(USERS)))]
         with closing(Client()) as client:
@@ -180,16 +181,16 @@ class Traffic:
         return len(waiting)
 
     async def calm(self) -> None:
-        """When no worker says any more that something is wrong."""
+        """Wait until no worker reports a fault."""
         await self._calm.wait()
 
     def end(self) -> None:
-        """Nothing is wrong any more."""
+        """End the outages of all workers that report a fault."""
         for incarnation in tuple(self._troubled):
             self.forget(incarnation)
 
     def forget(self, incarnation: Incarnation) -> None:
-        """A worker that is gone says nothing any more."""
+        """End the outage of a worker that has died."""
         self._note(incarnation, self._clock(), calm=True)
 
     async def _change_something(self, client: Client) -> None:
@@ -199,14 +200,14 @@ class Traffic:
             await self.change(client, self._worker(), kind, team, user)
 
     async def _look_on(self, client: Client, team: int, user: int, change: asyncio.Task[None]) -> None:
-        """Read the card and its board until it has been changed, and once more."""
+        """Read the card and its board until the change has ended, and once more."""
         worker = self._worker()
         for _ in itertools.chain(iter(change.done, True), (True,)):
             await self.read(client, worker, team, self._random.choice((user, user, None)))
             await asyncio.sleep(_GLANCE_SECONDS)
 
     async def _soon_after(self, change: asyncio.Task[None], again: Callable[[], Awaitable[None]]) -> None:
-        """Once more, after a moment in which others have begun to read."""
+        """Change again, a moment after the first change, when other clients have begun to read."""
         await asyncio.wait([change])
         await asyncio.sleep(self._random.uniform(0.0, _MOMENT_SECONDS))
         await again()
@@ -214,7 +215,7 @@ class Traffic:
     async def _come_late(
         self, client: Client, worker: WorkerProcess, team: int, user: int | None, change: asyncio.Task[None]
     ) -> None:
-        """Read the card, or its board, as soon as it has been changed."""
+        """Read the card, or its board, as soon as the change has ended."""
         await asyncio.wait([change])
         await self.read(client, worker, team, user)
 
@@ -237,14 +238,14 @@ class Traffic:
         return self._random.choice(self._workers)
 
     def _team(self) -> int:
-        """Some are asked for more often than others."""
+        """A random team; low numbers are more frequent."""
         return int(TEAMS * self._random.random() ** 1.5)
 
     def _is_left_alone(self, team: int) -> bool:
         return self._left_alone.get(team, 0.0) > self._clock()
 
     def _note(self, incarnation: Incarnation, began: float, *, calm: bool) -> None:
-        """A worker's word for how the cache is; the time in which it is not well is an outage like any other."""
+        """Record a worker's report on the cache. The time in which it reports a fault is an outage like any other."""
         if not calm:
             self._troubled.setdefault(incarnation, began)
             self._calm.clear()

@@ -1,4 +1,4 @@
-"""What goes wrong in a run, and how often: faults one after the other, workers killed, storms in which one may die."""
+"""Causes the faults of a run at random intervals: faults, kills of workers, and storms on one card."""
 
 import asyncio
 import random
@@ -24,10 +24,10 @@ _DEADLY_STORMS = 0.25
 
 
 class Trouble:
-    """`storms`, `strikes` and `kills` go on until they are cancelled; `struck` counts what they did, by kind.
+    """`storms`, `strikes` and `kills` run until they are cancelled. `struck` counts the faults by kind.
 
-    With `one_at_a_time` nobody is killed during a fault, nor until the workers have settled after it: under "allow" a
-    process that dies while it owes a purge loses it. That is documented, and would hide all else.
+    `one_at_a_time`: no worker is killed during a fault, nor until the workers have settled after it. Under "allow" a
+    process that dies while it owes a purge loses the purge, which is documented and would hide other violations.
     """
 
     def __init__(
@@ -49,21 +49,21 @@ class Trouble:
         self._turn = asyncio.Lock() if one_at_a_time else None
 
     async def storms(self) -> NoReturn:
-        """Changes to one card at once, and readers of it; in a deadly one a process dies before its purge."""
+        """Storms, a share of them deadly, side by side."""
         async with asyncio.TaskGroup() as group:
             while True:
                 await self._pause(_BETWEEN_STORMS)
                 group.create_task(self._storm(deadly=self._random.random() < _DEADLY_STORMS))
 
     async def strikes(self) -> NoReturn:
-        """One fault after the other, of any kind."""
+        """Random faults, one after the other."""
         while True:
             await self._pause(_BETWEEN_FAULTS)
             async with self._alone():
                 await self._strike(self._random.choice(self._faults))
 
     async def kills(self) -> NoReturn:
-        """`kill -9`, whatever the worker was doing."""
+        """`kill -9` of random workers, one after the other."""
         while True:
             await self._pause(_BETWEEN_KILLS)
             async with self._alone():
@@ -86,7 +86,7 @@ class Trouble:
             team = await self._traffic.storm(deadly=deadly)
         if deadly and team is not None:
             self.struck[KILL_BEFORE_PURGE] += 1
-            await self._traffic.look_at_what_was_left(team)
+            await self._traffic.look_for_stale_entries(team)
 
     async def _pause(self, seconds: tuple[float, float]) -> None:
         await asyncio.sleep(self._random.uniform(*seconds))

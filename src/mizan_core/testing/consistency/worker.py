@@ -1,4 +1,4 @@
-"""One process of the program under check: an engine over Redis, asked in lines of JSON over TCP."""
+"""A worker process: an engine over Redis that answers requests in lines of JSON over TCP."""
 
 import asyncio
 import contextlib
@@ -23,13 +23,13 @@ from .world import Database, Pauses, World
 
 _SECRET = "the same in every worker, 32 bytes"  # noqa: S105  # it guards nothing here
 
-# Whoever is not killed first is killed at the end.
+# The longest that a worker waits for running mutations at its end. A killed worker does not wait.
 _SHUTDOWN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a worker is told when it starts. `deadline`: the engine's, in seconds."""
+    """The settings of a worker. `deadline`: the engine's, in seconds."""
 
     redis: str
     prefix: str
@@ -42,11 +42,11 @@ class Settings:
 
 
 class Worker:
-    """Answers one request a line, in the order of a connection's lines.
+    """Answers one request per line, in the order of a connection's lines.
 
     `{"read": context, "params": {...}}` gives `{"body": bundle, "status": ...}`; `{"call": name, "args": {...}}` gives
-    `{"ended": "acknowledged" | "refused" | "unknown"}`, and kills the worker before the purge if it is `"doomed"`.
-    Every answer says how the cache is.
+    `{"ended": "acknowledged" | "refused" | "unknown"}`. A call that is `"doomed"` kills the worker before the purge.
+    Every answer has `"calm"`: whether the cache is up and no purge is owed.
     """
 
     def __init__(self, settings: Settings, pauses: Pauses | None = None) -> None:
@@ -64,8 +64,8 @@ class Worker:
         )
 
     async def serve(self, listening: Callable[[int], None]) -> None:
-        """On a port that `listening` is told, until cancelled."""
-        with contextlib.closing(self._database):  # last, for mutations that have begun write to it
+        """Serve until cancelled. `listening` is called with the port."""
+        with contextlib.closing(self._database):  # closed last: mutations that have begun still write to it
             async with self.engine, await asyncio.start_server(self._converse, "127.0.0.1", 0) as server:
                 listening(server.sockets[0].getsockname()[1])
                 await server.serve_forever()
@@ -94,15 +94,15 @@ class Worker:
             await self.engine.call(name, args)
         except (Conflict, Unavailable):
             return "refused"
-        except Exception:  # noqa: BLE001  # whatever it was, it may have happened after the commit
+        except Exception:  # noqa: BLE001  # any error may come after the commit
             return "unknown"
         return "acknowledged"
 
 
 def main(settings: Settings, port: Connection) -> None:  # pragma: no cover  # in a process that is killed
-    """The life of a worker process: it ends when it is killed, or with the process that started it."""
+    """The main function of a worker process, which ends when it is killed or when its parent has died."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.disable()  # that the cache fails is no news here
+    logging.disable()  # failures of the cache are expected
     with without(*settings.without):
         asyncio.run(_main(settings, port))
 

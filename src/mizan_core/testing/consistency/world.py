@@ -1,4 +1,4 @@
-"""What the workers serve: rows with a version counter in SQLite, two nested contexts, and every kind of mutation."""
+"""The application under check: rows with a version counter in SQLite, two nested contexts, all kinds of mutations."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ from ...graph.model import Graph
 TEAMS = 10
 USERS = 5
 
-# Another process's transaction is over in a moment.
+# SQLite waits so long for the transaction of another process, which takes milliseconds.
 _BUSY_SECONDS = 10.0
 
 _SCHEMA = """
@@ -34,14 +34,14 @@ create table commits (operation text, row text, version integer, primary key (op
 
 
 class Kind(StrEnum):
-    """The mutations, by what determines their scope."""
+    """The mutations, by the way in which their scope is determined."""
 
     RENAME = "rename"  # all of a card's parameters are arguments
-    RETITLE = "retitle"  # one of them is: every card of a team
-    RESET = "reset"  # nothing narrows: everything
+    RETITLE = "retitle"  # one of a card's parameters is an argument: every card of a team
+    RESET = "reset"  # no narrowing: every card and board
     PROMOTE = "promote"  # the result names the card
     TOUCH = "touch"  # the body names the cards
-    REFUSE = "refuse"  # as rename, and refused before it changes anything
+    REFUSE = "refuse"  # as rename, but it refuses before it changes anything
 
     @property
     def holds(self) -> bool:
@@ -54,7 +54,7 @@ def row_name(team: int, user: int) -> str:
 
 
 class Database:
-    """The truth. Usable from every thread; a row's version grows by one whenever it is changed."""
+    """The source of truth, usable from every thread. A row's version grows by one at each change."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -68,13 +68,14 @@ class Database:
         connection.executemany("insert into rows values (?, ?, 0)", rows)
 
     def versions(self, team: int, user: int | None = None) -> dict[str, int]:
+        """The version of a user's row, or of every row of the team, by row name."""
         found = self._connection().execute(
             "select team, user, version from rows where team = ? and (user = ? or ? is null)", (team, user, user)
         )
         return {row_name(team, user): version for team, user, version in found}
 
     def change(self, operation: str, rows: Iterable[tuple[int, int]]) -> None:
-        """In one transaction, the rows' next versions and who made them."""
+        """Give each row its next version and record the operation that made it, in one transaction."""
         with self._transaction() as connection:
             for team, user in rows:
                 connection.execute("update rows set version = version + 1 where team = ? and user = ?", (team, user))
@@ -84,11 +85,11 @@ class Database:
                 )
 
     def commits(self) -> Iterator[tuple[str, str, int]]:
-        """Every change: the operation, the row and its version."""
+        """Every recorded change: the operation, the row and its version."""
         yield from self._connection().execute("select operation, row, version from commits")
 
     def close(self) -> None:
-        """Every thread's connection."""
+        """Close the connections of all threads."""
         self._local = threading.local()
         while self._connections:
             self._connections.pop().close()
@@ -100,7 +101,7 @@ class Database:
                 self.path,
                 timeout=_BUSY_SECONDS,
                 isolation_level=None,
-                check_same_thread=False,  # for whoever closes it
+                check_same_thread=False,  # another thread may close it
             )
             connection.execute("pragma journal_mode = wal")
             connection.execute("pragma synchronous = off")  # processes die here, machines do not
@@ -121,7 +122,7 @@ class Database:
 
 
 class Pauses:
-    """How long functions take around what they do: mostly little, at times long, so that races have their chance."""
+    """Random pauses of functions around their work: most are short and some long, so that races occur."""
 
     def __init__(self, random: random.Random) -> None:
         self._random = random
@@ -132,14 +133,14 @@ class Pauses:
 
 
 class Card(BaseModel):
-    """What `promote` returns: which card it changed."""
+    """The result of `promote`: the card that it changed."""
 
     team: int
     user: int
 
 
 class World:
-    """The functions of one worker. `doomed` operations take their time, and kill it between commit and purge."""
+    """The functions of one worker. `doomed` operations are slow, and kill the worker between commit and purge."""
 
     def __init__(self, database: Database, pauses: Pauses) -> None:
         self.doomed: set[str] = set()
@@ -215,7 +216,7 @@ class World:
 
     def _dies_if_doomed(self, operation: str) -> None:
         if operation in self.doomed:
-            os.kill(os.getpid(), signal.SIGKILL)  # pragma: no cover  # nobody is left to tell
+            os.kill(os.getpid(), signal.SIGKILL)  # pragma: no cover  # a killed process records no coverage
 
 
 _CARD = Context("card")
