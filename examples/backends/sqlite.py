@@ -1,6 +1,6 @@
-"""A cache in an SQLite file, shared by the processes of one machine: five verbs are enough.
+"""A cache in an SQLite file, shared by the processes of one machine: a backend of five methods.
 
-Mizan(graph, cache=SqliteCache("cache.db"), cache_secret=...)
+`Mizan(graph, cache=SqliteCache("cache.db"), cache_secret=...)`
 """
 
 import asyncio
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class SqliteCache:
-    """Keeps entries in a table. One thread of its own does the waiting."""
+    """Entries in a table. All statements run in one thread of the cache, so the event loop never waits."""
 
     shared = True
 

@@ -27,7 +27,7 @@ router = APIRouter()
 
 
 async def authenticate(request: Request) -> Identity | None:
-    """Who the session says it is, with the role they have now: a session outlives a role."""
+    """The session's person, with the current role from the database: a role may change while a session lasts."""
     person_id = request.session.get("person_id")
     if person_id is None:
         return None
@@ -45,7 +45,7 @@ async def index() -> FileResponse:
 async def sign_in(
     request: Request, person_id: Annotated[Id, Form()], project_id: Annotated[Id | None, Form()] = None
 ) -> RedirectResponse:
-    """Anybody may be anybody: this is a demonstration. Leads back to the project that was being looked at."""
+    """Sign in as any person, for this is a demonstration, and go back to the project."""
     request.session.clear()
     request.session["person_id"] = person_id
     return RedirectResponse("/" if project_id is None else f"/p/{project_id}/", status_code=303)
@@ -58,7 +58,7 @@ async def sign_out(request: Request) -> RedirectResponse:
 
 
 def hosting(mizan: Mizan) -> FastAPI:
-    """The application around a Mizan. Starting it fills the database if it is not there yet."""
+    """The application around a `Mizan`. When it starts, it makes the database unless there is one."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -68,7 +68,7 @@ def hosting(mizan: Mizan) -> FastAPI:
             yield
 
     app = FastAPI(title="Tracker", lifespan=lifespan)
-    app.add_middleware(SessionMiddleware, secret_key=token_hex(32))  # a restart signs everybody out
+    app.add_middleware(SessionMiddleware, secret_key=token_hex(32))  # a new key at each start ends all sessions
     app.include_router(router)
     app.mount("/api/mizan", mizan)
     app.router.routes.extend(mizan.routes)

@@ -1,9 +1,9 @@
-"""Everything a client can ask for or change, and what each change makes stale.
+"""The functions of the tracker: its contexts, their readers, and the mutations with the contexts that they affect.
 
-Three habits to copy. A mutation names every context that shows what it writes, by the narrowest thing it knows: an
-argument, a field of its result, the caller. What only its body knows (whose list an issue was on) it names with
-`invalidate` before it commits, from rows read in the transaction that changes them. And a context that would have to
-be purged too often shows less: an issue's detail does not say whether its project is archived, because `projects` does.
+Three habits to copy. A mutation names every context that shows the data it writes, narrowed as far as it can be by
+arguments, fields of the result, or the caller. Scopes that only the body knows, such as the person whose list had the
+issue before, are named with `invalidate` before the commit, from rows read in the same transaction. And a context that
+would be purged too often shows less: an issue's detail does not show whether its project is archived; `projects` does.
 """
 
 import hashlib
@@ -58,39 +58,39 @@ PeopleContext = Context("people")
 ProjectsContext = Context("projects")
 BoardContext = Context("board")
 IssueContext = Context("issue")
-WorkContext = Context("work", scopes=[("person_id",)])  # mostly narrowed by bodies, which the graph cannot see
+WorkContext = Context("work", scopes=[("person_id",)])  # for `invalidate` in bodies, which the graph cannot see
 WorkloadContext = Context("workload")
 AbilitiesContext = Context("abilities")
 MeContext = Context("me")
 
 
-# Readers: for everyone
+# Readers whose answers are for everyone
 
 
 @client(context=PeopleContext)
 async def people_list() -> list[PersonCard]:
-    """Everybody, by name."""
+    """All people, by name."""
     async with reading() as session:
         return await queries.people(session)
 
 
 @client(context=ProjectsContext)
 async def project_list() -> list[ProjectSummary]:
-    """All projects with their counts. Any change of a status anywhere changes it, so it is one small query."""
+    """All projects with their counts. Every change of a status makes it stale, so it is one small query."""
     async with reading() as session:
         return await queries.project_summaries(session)
 
 
 @client(context=BoardContext)
 async def board_page(project_id: Id, page: PageNumber = 1) -> BoardPage:
-    """A page of a project's issues. Mutations name the project only: one issue closed moves those of every page."""
+    """A page of a project's issues. Mutations narrow by the project alone: a change may move issues on all pages."""
     async with reading() as session:
         return await queries.board(session, project_id, page)
 
 
 @client(context=BoardContext, route="/p/{project_id}/")
 async def project_page(project_id: Id) -> HTMLResponse:
-    """The first page of the board as plain HTML, which an edge may keep until the board goes stale."""
+    """The first page of the board as plain HTML, which an edge may keep until the board becomes stale."""
     async with reading() as session:
         try:
             board = await queries.board(session, project_id, 1)
@@ -111,12 +111,12 @@ async def issue_comments(issue_id: Id) -> list[IssueComment]:
         return await queries.comments(session, issue_id)
 
 
-# Readers: for some
+# Readers whose answers depend on the caller
 
 
 @client(context=MeContext)
 async def whoami(me: Identity) -> PersonCard | None:
-    """Who is signed in, if anybody is. The identity makes it `per="user"`."""
+    """The person who is signed in, or None. Taking the identity makes it `per="user"`."""
     if me.user_id is None:
         return None
     async with reading() as session:
@@ -126,16 +126,16 @@ async def whoami(me: Identity) -> PersonCard | None:
 
 @client(context=WorkContext, auth=True)
 async def my_issues(person_id: Id, me: Identity) -> WorkList:
-    """What somebody has to do: for themselves and for staff. One purge of a person's list reaches all its copies."""
+    """A person's open issues, for the person and for staff. Purging by `person_id` reaches all callers' copies."""
     if me.user_id != str(person_id) and not me.staff:
-        raise Forbidden("This is somebody else's list.")
+        raise Forbidden("This is the list of another person.")
     async with reading() as session:
         return await queries.work(session, person_id)
 
 
 @client(context=WorkloadContext, auth=True, per="permissions")
 async def workload(me: Identity) -> list[WorkloadRow]:
-    """Who has how much to do; by role only, for those who may not see it by person."""
+    """The numbers of open issues, by person; by role for callers without the permission `people.workload`."""
     async with reading() as session:
         if has(me, "people.workload"):
             return await queries.workload_by_person(session)
@@ -144,7 +144,7 @@ async def workload(me: Identity) -> list[WorkloadRow]:
 
 @client(context=AbilitiesContext, per="permissions")
 async def abilities(me: Identity) -> Abilities:
-    """What the caller may do, so that a page can leave out what would be refused. Only a release changes it."""
+    """The caller's permissions, so that a page can hide what would be refused. Only a release changes them."""
     return Abilities(permissions=sorted(me.permissions or ()))
 
 
@@ -156,7 +156,7 @@ async def abilities(me: Identity) -> Abilities:
     auth=may("issue.edit"),
 )
 async def rename_issue(issue_id: Id, title: Title) -> IssueChanged:
-    """Changes no count: `projects` and `workload` stay as they are."""
+    """Does not affect `projects` and `workload`, which show counts and no titles."""
     async with writing.begin() as session:
         issue = await _changeable(session, issue_id)
         _work_changed(issue.assignee_id)
@@ -183,7 +183,7 @@ async def set_status(issue_id: Id, status: Status, me: Identity) -> IssueChanged
     auth=may("issue.edit"),
 )
 async def assign_issue(issue_id: Id, assignee_id: Id | None) -> IssueChanged:
-    """Two lists change: of whoever had it and of whoever gets it. Either may be nobody, whom a binding cannot name."""
+    """The lists of the old and the new assignee change. The body names them: a binding cannot skip None."""
     async with writing.begin() as session:
         issue = await _changeable(session, issue_id)
         if assignee_id is not None and await session.get(Person, assignee_id) is None:
@@ -203,7 +203,7 @@ async def assign_issue(issue_id: Id, assignee_id: Id | None) -> IssueChanged:
     auth=may("issue.edit"),
 )
 async def take_issue(issue_id: Id, me: Identity) -> IssueChanged:
-    """Onto the caller's list, and off the list of whoever had it."""
+    """Moves the issue to the caller's list, from the list of the old assignee."""
     async with writing.begin() as session:
         issue = await _changeable(session, issue_id)
         _work_changed(issue.assignee_id)
@@ -216,7 +216,7 @@ async def take_issue(issue_id: Id, me: Identity) -> IssueChanged:
     auth=may("issue.move"),
 )
 async def move_issue(issue_id: Id, to_project_id: Id) -> IssueChanged:
-    """Two boards change, and a list that shows the issue's key, which begins with the project's."""
+    """Two boards change, and the assignee's list: it shows the issue's key, which begins with the project's key."""
     async with writing.begin() as session:
         issue = await _changeable(session, issue_id)
         await _unarchived(session, to_project_id)
@@ -234,7 +234,7 @@ async def move_issue(issue_id: Id, to_project_id: Id) -> IssueChanged:
     auth=may("comment.write"),
 )
 async def add_comment(issue_id: Id, text: Text, me: Identity) -> CommentAdded:
-    """The board counts comments; what else an issue shows stays as it is."""
+    """Affects the board, which counts comments, and of the issue only the comments."""
     async with writing.begin() as session:
         issue = await _changeable(session, issue_id)
         comment = Comment(issue_id=issue.id, author_id=_person_id(me), text=text, created_at=_now())
@@ -245,14 +245,14 @@ async def add_comment(issue_id: Id, text: Text, me: Identity) -> CommentAdded:
 
 @client(affects=[issue_comments], auth=may("comment.write"))
 async def edit_comment(issue_id: Id, comment_id: Id, text: Text, me: Identity) -> IssueComment:
-    """Takes the issue because it narrows. It is checked to be the comment's own, or another one would be purged."""
+    """Takes the issue in order to narrow by it. It has to be the comment's own, or the wrong issue would be purged."""
     async with writing.begin() as session:
         issue = await _changeable(session, issue_id)
         comment = await session.get(Comment, comment_id)
         if comment is None or comment.issue_id != issue.id:
             raise NotFound("The issue has no such comment.")
         if comment.author_id != _person_id(me):
-            raise Forbidden("This is somebody else's comment.")
+            raise Forbidden("This is the comment of another person.")
         comment.text, comment.edited_at = text, _now()
         await session.flush()
         return next(one for one in await queries.comments(session, issue_id) if one.comment_id == comment_id)
@@ -271,7 +271,7 @@ async def edit_comment(issue_id: Id, comment_id: Id, text: Text, me: Identity) -
     auth=may("issue.close"),
 )
 async def close_issues(issue_ids: Annotated[list[Id], Field(min_length=1, max_length=64)]) -> IssuesClosed:
-    """All of them or none. A list narrows to one entry for each element; beyond 64 it would be the whole context."""
+    """Closes all of them or none. A list narrows to one scope for each member; beyond 64, to the whole context."""
     async with writing.begin() as session:
         found = await session.execute(select(Issue, Project).join(Project).where(Issue.id.in_(issue_ids)))
         rows = found.all()
@@ -296,7 +296,7 @@ async def close_issues(issue_ids: Annotated[list[Id], Field(min_length=1, max_le
     auth=may("project.archive"),
 )
 async def archive_project(project_id: Id, archived: bool = True) -> ProjectSummary:
-    """Takes a project's issues off everybody's list; nearly everybody has one, so the lists go as a whole."""
+    """Removes a project's issues from all lists. Nearly every person has some of them, so all lists become stale."""
     async with writing.begin() as session:
         project = await session.get(Project, project_id)
         if project is None:
@@ -308,9 +308,9 @@ async def archive_project(project_id: Id, archived: bool = True) -> ProjectSumma
 
 @client(affects=[BoardContext, ProjectsContext, WorkloadContext], route="/p/{project_id}/report/")
 async def report_issue(project_id: Id, title: Title, me: Identity) -> Response:
-    """A plain form's target: makes an issue that is nobody's yet, and leads back to the page, which is new by then.
+    """The target of a plain form: makes an issue without assignee, and redirects to the page, which was purged by then.
 
-    A person reads the answer in a browser, so it refuses with a page instead of a guard. A 4xx purges nothing.
+    A person reads the answer in a browser, so a refusal is a page and not a guard's. A 4xx purges nothing.
     """
     if not has(me, "issue.report"):
         async with reading() as session:
@@ -334,7 +334,7 @@ async def report_issue(project_id: Id, title: Title, me: Identity) -> Response:
 
 
 class Fix(BaseModel):
-    """What a repository says when a commit that fixes an issue was merged."""
+    """The webhook's body: a commit that fixes an issue was merged."""
 
     issue_id: Id
     commit: Annotated[str, Field(pattern=r"^[0-9a-f]{7,40}$")]
@@ -347,7 +347,7 @@ class Fix(BaseModel):
     methods=["POST"],
 )
 async def fix_merged(request: Request) -> Response:
-    """Closes the issue that a commit fixes. What it changes is in the signed body, so no argument can narrow."""
+    """Closes the issue that a commit fixes. The issue is in the signed body, so no argument can narrow."""
     fix = _verified(await request.body(), request.headers.get("x-signature-256", ""))
     async with writing.begin() as session:
         issue = await _changeable(session, fix.issue_id)
@@ -360,7 +360,7 @@ async def fix_merged(request: Request) -> Response:
 
 
 def _verified(body: bytes, signature: str) -> Fix:
-    """What the body says, if whoever has the secret has signed these very bytes."""
+    """The parsed body, if its signature was made with the shared secret."""
     secret = settings.webhook_secret()
     if secret is None:
         raise NotFound
@@ -390,7 +390,7 @@ async def _unarchived(session: AsyncSession, project_id: int) -> None:
 
 
 def _work_changed(*people: int | None) -> None:
-    """The lists of these people are stale. An issue that is nobody's is on no list, and null would mean all of them."""
+    """Invalidates the lists of these people. None (no assignee) is left out: it would mean all lists."""
     for person_id in people:
         if person_id is not None:
             invalidate(WorkContext, person_id=person_id)
@@ -402,7 +402,7 @@ def _touched(issue: Issue) -> IssueChanged:
 
 
 def _person_id(me: Identity) -> int:
-    """Whose id it is; behind a guard somebody is always signed in."""
+    """The caller's person id. Behind a guard the caller is always signed in."""
     if me.user_id is None:
         raise Unauthorized
     return int(me.user_id)

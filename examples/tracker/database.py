@@ -1,8 +1,8 @@
-"""Connections to SQLite. A function opens a session of its own, from `reading` or from `writing`.
+"""Connections to SQLite. Each function opens a session of its own, from `reading` or from `writing`.
 
-A reader sees one snapshot. A writer has the only write lock from its first statement on: what it reads of the past
-(the project that an issue leaves, the person who loses it) cannot change before it writes. Without that, two moves of
-one issue could both name the project it was in before either of them, and a board would be left stale.
+A reading session sees one snapshot. A writing session holds the only write lock from its first statement on, so rows
+that it reads (the project that an issue leaves, its assignee) cannot change before it writes. Without the lock, two
+simultaneous moves of one issue would both name the same old project, and a board would stay stale.
 """
 
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ writing = async_sessionmaker[AsyncSession](expire_on_commit=False)
 
 @asynccontextmanager
 async def opened(path: Path) -> AsyncIterator[None]:
-    """The database at `path` is what `reading` and `writing` use until this ends."""
+    """Let `reading` and `writing` use the database at `path` until this ends."""
     engine = create_async_engine(f"sqlite+aiosqlite:///{path}", poolclass=AsyncAdaptedQueuePool)
     event.listen(engine.sync_engine, "connect", _set_up)
     event.listen(engine.sync_engine, "begin", _begin)
@@ -32,7 +32,7 @@ async def opened(path: Path) -> AsyncIterator[None]:
 
 
 def _set_up(connection: Any, _: object) -> None:
-    connection.isolation_level = None  # the driver would begin too late; `_begin` does it
+    connection.isolation_level = None  # `_begin` begins transactions: the driver would do it too late
     for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "busy_timeout = 10000"):
         connection.execute(f"PRAGMA {pragma}")
 

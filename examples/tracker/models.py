@@ -11,7 +11,7 @@ from .roles import Role
 
 
 class Status(StrEnum):
-    """Where an issue stands."""
+    """The state of an issue."""
 
     OPEN = "open"
     ACTIVE = "active"
@@ -19,7 +19,7 @@ class Status(StrEnum):
 
 
 class Moment(TypeDecorator[datetime]):
-    """An aware datetime; SQLite keeps it without its zone, which is always UTC."""
+    """An aware datetime. SQLite stores it in UTC, without the zone."""
 
     impl = DateTime
     cache_ok = True

@@ -1,4 +1,4 @@
-"""HTML for those who come without script: strings in, a page out. Whatever comes from the database is escaped."""
+"""Plain HTML pages, for browsers without script. All texts from the database are escaped."""
 
 from collections.abc import Sequence
 from html import escape
@@ -45,7 +45,7 @@ stale. <a href="/#/p/{board.project_id}">Open it in the tracker</a>.</p>
 
 
 def sign_in(people: Sequence[PersonCard], project_id: int) -> str:
-    """Why nothing was reported, and a form to sign in with."""
+    """The refusal of a report, with a form to sign in."""
     options = "\n".join(
         f'<option value="{person.person_id}">{escape(person.name)}, {person.role}</option>' for person in people
     )

@@ -1,4 +1,4 @@
-"""What the readers ask the database. Each answer takes a fixed number of queries, whatever its size."""
+"""The queries of the readers. Each answer takes a fixed number of them, whatever its size."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -29,7 +29,7 @@ A = TypeVar("A", bound=Answer)
 PAGE_SIZE = 25
 WORK_SIZE = 25
 
-# In work first, closed last; the most urgent first, and of those the newest.
+# By status: active, open, closed; then the most urgent first; then the newest first.
 _ORDER = (
     case({Status.ACTIVE: 0, Status.OPEN: 1, Status.CLOSED: 2}, value=Issue.status),
     Issue.priority,
@@ -114,7 +114,7 @@ async def comments(session: AsyncSession, issue_id: int) -> list[IssueComment]:
 
 
 async def work(session: AsyncSession, person_id: int) -> WorkList:
-    """What somebody has to do in projects that are not archived."""
+    """A person's issues that are not closed, in projects that are not archived."""
     theirs = (Issue.assignee_id == person_id, *_TO_DO)
     total = await session.scalar(select(func.count()).select_from(Issue).join(Project).where(*theirs))
     query = (
@@ -128,7 +128,7 @@ async def work(session: AsyncSession, person_id: int) -> WorkList:
 
 
 async def workload_by_person(session: AsyncSession) -> list[WorkloadRow]:
-    """Everybody who has something to do, the busiest first, and what nobody has taken."""
+    """The counts of each person who has such issues, the busiest first, and of issues without assignee."""
     counted = _to_do_of_each()
     query = (
         select(Person.name.label("who"), counted.c.open, counted.c.active)
@@ -140,7 +140,7 @@ async def workload_by_person(session: AsyncSession) -> list[WorkloadRow]:
 
 
 async def workload_by_role(session: AsyncSession) -> list[WorkloadRow]:
-    """The same, without saying who."""
+    """The same counts, by role."""
     counted = _to_do_of_each()
     query = (
         select(type_coerce(Person.role, String).label("who"))

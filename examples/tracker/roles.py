@@ -1,4 +1,4 @@
-"""Roles, what each may do, and the guards that ask for it."""
+"""Roles, their permissions, and guards that ask for a permission."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -7,7 +7,7 @@ from mizan_core import Identity
 
 
 class Role(StrEnum):
-    """What somebody is in this tracker. Each may do what those before it may."""
+    """A person's role in the tracker. Each has at least the permissions of the one before."""
 
     VIEWER = "viewer"
     DEVELOPER = "developer"
@@ -23,7 +23,7 @@ PERMISSIONS = {Role.VIEWER: _VIEWER, Role.DEVELOPER: _DEVELOPER, Role.LEAD: _LEA
 
 
 def identity_of(person_id: int, role: Role) -> Identity:
-    """Who asks, as Mizan knows them."""
+    """The identity of a person, for Mizan."""
     return Identity(
         str(person_id),
         staff=role in (Role.LEAD, Role.ADMIN),
@@ -37,7 +37,7 @@ def has(identity: Identity, permission: str) -> bool:
 
 
 def may(permission: str) -> Callable[[Identity], bool]:
-    """A guard for `auth=`: lets through whoever has the permission."""
+    """A guard for `auth=`: lets callers with the permission through."""
 
     def guard(identity: Identity) -> bool:
         return has(identity, permission)

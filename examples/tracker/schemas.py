@@ -1,4 +1,4 @@
-"""What goes over the wire: the arguments' types and the answers."""
+"""The types of arguments and of answers."""
 
 from datetime import datetime
 from typing import Annotated, TypeAlias
@@ -16,7 +16,7 @@ Text: TypeAlias = Annotated[str, StringConstraints(strip_whitespace=True, min_le
 
 
 class Answer(BaseModel):
-    """What all answers have in common: they can be made of a row whose columns are named as their fields."""
+    """An answer, which can be made from a row whose columns have the names of its fields."""
 
     model_config = ConfigDict(from_attributes=True, frozen=True)
 
@@ -28,7 +28,7 @@ class PersonCard(Answer):
 
 
 class ProjectSummary(Answer):
-    """A project and how many of its issues stand where."""
+    """A project, with its numbers of issues by status."""
 
     project_id: int
     key: str
@@ -50,7 +50,7 @@ class BoardRow(Answer):
 
 
 class BoardPage(Answer):
-    """One page of a project's issues: those in work first, the closed ones last."""
+    """One page of a project's issues: active ones first, closed ones last."""
 
     project_id: int
     key: str
@@ -61,7 +61,7 @@ class BoardPage(Answer):
 
 
 class IssueDetail(Answer):
-    """One issue. Whether its project is archived is for `projects` to say: one purge there, not one for each issue."""
+    """One issue. It does not show whether its project is archived, or archiving would purge every issue."""
 
     issue_id: int
     project_id: int
@@ -95,7 +95,7 @@ class WorkItem(Answer):
 
 
 class WorkList(Answer):
-    """The most urgent of somebody's issues, and how many there are."""
+    """The most urgent of a person's issues, and the number of all of them."""
 
     person_id: int
     total: int
@@ -103,7 +103,7 @@ class WorkList(Answer):
 
 
 class WorkloadRow(Answer):
-    """How much a person or a role has to do in projects that are not archived; None stands for nobody."""
+    """The numbers of a person's or a role's issues, in projects that are not archived. `who` is None: no assignee."""
 
     who: str | None
     open: int

@@ -1,7 +1,7 @@
-"""The first start's data: ten thousand issues, the same ones every time.
+"""The data of the first start: ten thousand issues, the same ones every time.
 
-A database is filled under another name, marked as complete, and then renamed. One that is not marked as complete, and
-was not made by somebody else, is filled again.
+A database is filled under another name, marked as complete, and then renamed. A tracker's database without that mark is
+filled again.
 """
 
 import os
@@ -21,11 +21,11 @@ from . import words
 from .models import Base, Comment, Issue, Person, Project, Status
 from .roles import Role
 
-# SQLite keeps two numbers for the owner of a file: whose it is, and here, once it is complete, what layout it has.
+# Two numbers that SQLite stores for applications: the application of the file, and, once it is complete, its layout.
 APPLICATION_ID = 0x4D697A54
 LAYOUT = 1
 
-# What a killed process left behind is nobody's after this long; filling takes a few seconds.
+# An unfinished file of this age was left by a killed process: filling takes a few seconds.
 ABANDONED_SECONDS = 60
 
 SEED = 20250106
@@ -35,7 +35,7 @@ DAYS = 480
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much there is of everything. `people` and `projects` are at most what `words` has."""
+    """The numbers of rows. `people` and `projects` are at most as many as `words` has."""
 
     people: int = len(words.PEOPLE)
     projects: int = len(words.PROJECTS)
@@ -44,18 +44,18 @@ class Size:
 
 
 class ForeignFile(Exception):
-    """The file is something else's, and nothing was done to it."""
+    """The file belongs to another application, and was left as it is."""
 
 
 def ensure(path: Path, size: Size | None = None) -> bool:
-    """Make a complete database of `path` unless it is one; whether it had to be filled. Raises `ForeignFile`."""
+    """Fill the database at `path` unless it is complete. Returns whether it was filled. Raises `ForeignFile`."""
     if is_complete(path):
         return False
     filling = path.with_name(f"{path.name}-filling-{os.getpid()}")
     _tidy(path)
     try:
         fill(filling, Size() if size is None else size)
-        for left_behind in ("-wal", "-shm", "-journal"):  # they belong to the file that is about to be replaced
+        for left_behind in ("-wal", "-shm", "-journal"):  # SQLite's own files beside the old database
             path.with_name(path.name + left_behind).unlink(missing_ok=True)
         filling.replace(path)
     finally:
@@ -64,7 +64,7 @@ def ensure(path: Path, size: Size | None = None) -> bool:
 
 
 def is_complete(path: Path) -> bool:
-    """Whether the file is there and was filled to the end. Raises `ForeignFile` if it is not a tracker's."""
+    """Whether the file exists and was filled to the end. Raises `ForeignFile` if it is not a tracker's."""
     if not path.exists() or path.stat().st_size == 0:
         return False
     try:
@@ -83,7 +83,7 @@ def fill(path: Path, size: Size) -> None:
     engine = create_engine(f"sqlite:///{path}")
     try:
         with engine.begin() as connection:
-            connection.exec_driver_sql("PRAGMA synchronous = OFF")  # a file that a crash spoils is filled again
+            connection.exec_driver_sql("PRAGMA synchronous = OFF")  # a file spoiled by a crash is filled again
             connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
             Base.metadata.create_all(connection)
             _insert(connection, size)
@@ -110,7 +110,7 @@ def _insert(connection: Connection, size: Size) -> None:
 
 
 def _people(size: Size) -> Iterator[dict[str, Any]]:
-    """Every role comes early, so that a small world has all of them."""
+    """The first four people have all four roles, so that a small database has them too."""
     first = (Role.ADMIN, Role.LEAD, Role.DEVELOPER, Role.VIEWER)
     for place, name in enumerate(words.PEOPLE[: size.people]):
         role = first[place] if place < len(first) else Role.LEAD if place % 7 == 0 else Role.DEVELOPER

@@ -1,4 +1,4 @@
-"""Settings from the environment, read here and nowhere else."""
+"""Settings from the environment, which no other module reads."""
 
 import os
 from pathlib import Path

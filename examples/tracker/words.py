@@ -1,4 +1,4 @@
-"""What the made-up issues are about: people, projects, and the words that titles and texts are composed of."""
+"""Names of people and projects, and the phrases from which titles and texts of issues are composed."""
 
 PEOPLE = (
     "Ada Okafor", "Amara Lindqvist", "Anton Weiss", "Beatriz Nunes", "Chidi Eze", "Clara Hoffmann", "Daniel Mori",

@@ -56,7 +56,7 @@ def test_the_script_runs_by_itself(
 ) -> None:
     monkeypatch.setenv("TRACKER_DB", str(small))
     asyncio.run(nightly.main(datetime(2024, 1, 1, tzinfo=UTC)))
-    assert capsys.readouterr().out == "Closed 0 issues that nobody touched since 2024-01-01.\n"
+    assert capsys.readouterr().out == "Closed 0 issues untouched since 2024-01-01.\n"
 
 
 @pytest.mark.asyncio

@@ -1,15 +1,15 @@
-// What the page asked the network for: looked at from outside, between the page's client and the browser.
+// The requests of the page, observed between its client and the browser's `fetch`.
 
 const BASE = "/api/mizan/";
 const listeners = [];
 let wait = 0;
 
-/** Told of every request when it has been answered. */
+/** Adds a listener, which is called with every request once it has been answered. */
 export function onRequest(listener) {
   listeners.push(listener);
 }
 
-/** Lets every request wait for so many milliseconds before it is sent. */
+/** Delays every request by this many milliseconds. */
 export function slowDown(milliseconds) {
   wait = milliseconds;
 }
@@ -55,7 +55,7 @@ export function spell(entry) {
   return [target, ...Object.entries(entry.params ?? {}).map(([name, value]) => `${name}=${value}`)].join(";");
 }
 
-/** Whether an invalidation concerns the bundle of this key. */
+/** Whether an invalidation touches the bundle of this key. */
 export function concerns(entry, key) {
   const [context, query] = key.split("?");
   const params = new URLSearchParams(query);
@@ -75,14 +75,14 @@ function duration(url) {
   return timing?.requestStart ? timing.responseEnd - timing.requestStart : null;
 }
 
-/** "mizan; hit" and its like (RFC 9211), in one word. */
+/** A Cache-Status such as "mizan; hit" (RFC 9211), in one word. */
 function readCacheStatus(line) {
   if (line === null) return "";
   if (line.includes("; hit")) return "hit";
   return line.includes("fwd=bypass") ? "bypass" : "miss";
 }
 
-/** On an error there is only the header, which says the same. */
+/** The invalidations in the header, which an error has instead of a body's `invalidate`. */
 function readHeader(line) {
   return (line ?? "").split(",").filter((entry) => entry.trim()).map((entry) => {
     const [target, ...pairs] = entry.trim().split(";");

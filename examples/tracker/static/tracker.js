@@ -1,5 +1,5 @@
-// The page: panels, each of which shows a bundle for as long as its parameters stay. No line here says what a change
-// makes stale. What it does say, for some changes, is how the page will look before the server has answered.
+// The page: panels, each of which shows one bundle. No line here tells what a change makes stale. Some changes have an
+// optimistic form, which the page shows before the server has answered.
 
 import { createMizan } from "./client/mizan.js";
 import { concerns, keyOf, onRequest, slowDown, spell } from "./requests.js";
@@ -9,13 +9,13 @@ const PRIORITIES = ["", "urgent", "high", "normal", "low"];
 const MOST_RECENT = 4;
 const mizan = createMizan();
 
-// What is looked at (from the address: #/p/3/page/2/i/77), and what was before.
+// The place in the address (#/p/3/page/2/i/77), and the issues opened before.
 let place = {};
 let recent = JSON.parse(sessionStorage.getItem("recent") ?? "[]");
 let chosen = new Set();
 let editing = null;
 
-/** A part of the page that shows a bundle. What it draws is told the data, or undefined while there is none. */
+/** A part of the page that shows a bundle. `draw` is called with its data, or with undefined if there are none. */
 class Panel {
   static all = new Set();
   params = undefined;
@@ -31,7 +31,7 @@ class Panel {
     return this.params ? keyOf(this.context, this.params) : null;
   }
 
-  /** Shows the bundle of these parameters from now on; null: none. What was shown stays until there is something. */
+  /** Shows the bundle of these parameters; null: none. The old data stay until the new ones arrive. */
   show(params) {
     if (JSON.stringify(params) === JSON.stringify(this.params)) return;
     this.end();
@@ -77,14 +77,14 @@ const work = new Panel($("work"), "work", drawWork);
 const workload = new Panel($("workload"), "workload", drawWorkload);
 const board = new Panel($("board"), "board", drawBoard);
 const issue = new Panel($("issue"), "issue", drawIssue);
-const cards = new Map(); // of issues that were opened lately, by their ids: they show what the issue's panel shows
+const cards = new Map(); // by issue id, for recently opened issues: they show the same bundles as the issue's panel
 
 const myself = () => me.data?.whoami ?? null;
 const detail = () => issue.data?.issue_detail ?? null;
 const able = (permission) => Boolean(abilities.data?.abilities.permissions.includes(permission));
 const project = (id) => projects.data?.project_list.find((one) => one.project_id === id);
 
-// Changes. `optimistic` says what they will look like; it goes by itself when the server's own state is there.
+// Changes. `optimistic` shows their result at once; it is dropped when the server's own data arrive.
 
 async function change(name, args, optimistic = []) {
   const touched = optimistic.filter(Boolean);
@@ -100,7 +100,7 @@ async function change(name, args, optimistic = []) {
   }
 }
 
-/** An issue as it will be, wherever the page shows it. */
+/** The optimistic change of an issue, in every bundle that shows it. */
 function edited(now, next) {
   return [
     onIssue(now.issue_id, (data) => ({ ...data, issue_detail: { ...data.issue_detail, ...next } })),
@@ -109,7 +109,7 @@ function edited(now, next) {
   ];
 }
 
-/** The rows with those of one issue changed, in what they have. */
+/** The rows, with the fields that one issue's row has replaced by new values. */
 function changed(rows, issueId, next) {
   return rows.map((row) => {
     if (row.issue_id !== issueId) return row;
@@ -117,19 +117,19 @@ function changed(rows, issueId, next) {
   });
 }
 
-/** A project as it will be. What is fetched before the answer may know of the change: values are set, never counted up. */
+/** The optimistic change of a project. Fetched data may contain it already: values are set, never counted up. */
 function projectEdited(projectId, next) {
   const of = (list) => list.map((one) => (one.project_id === projectId ? { ...one, ...next } : one));
   return { context: "projects", params: {}, update: (data) => ({ ...data, project_list: of(data.project_list) }) };
 }
 
-/** A project whose issue has gone from one status to another. */
+/** The optimistic change of a project's counts after an issue changed its status. */
 function recounted(projectId, from, to) {
   const now = project(projectId);
   return now && from !== to && projectEdited(projectId, { [from]: now[from] - 1, [to]: now[to] + 1 });
 }
 
-/** An issue's comments as they will be, and how many its board will count. */
+/** The optimistic change of an issue's comments, and of their number on the board. */
 function commented(now, comments, count) {
   const row = board.data?.board_page.issues.find((one) => one.issue_id === now.issue_id);
   return [
@@ -152,7 +152,7 @@ function onMyWork(update) {
   return { context: "work", params: work.params, update: (data) => ({ ...data, my_issues: rows(data.my_issues) }) };
 }
 
-// What people do
+// User actions
 
 $("session").addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -161,7 +161,7 @@ $("session").addEventListener("submit", async (event) => {
 
 $("sign-out").addEventListener("click", () => become("/sign-out/", {}));
 
-/** Signing in and out is the host's. Whatever was known before is then forgotten, in other tabs too. */
+/** Signs in or out, at the host. All bundles known before are then forgotten, in other tabs too. */
 async function become(url, fields) {
   await fetch(url, { method: "POST", body: new URLSearchParams(fields), redirect: "manual" }).catch(notify);
   mizan.client.identify();
@@ -254,7 +254,7 @@ $("again").addEventListener("click", () => mizan.client.invalidate(...Object.key
 
 $("fold").addEventListener("click", () => fold(!$("log").classList.contains("folded")));
 
-/** Arrows go up and down in lists. */
+/** Moves the focus in lists by the arrow keys. */
 document.addEventListener("keydown", (event) => {
   const list = event.target.closest?.(".list");
   if (!list || !["ArrowDown", "ArrowUp"].includes(event.key) || event.target.matches("select")) return;
@@ -400,7 +400,7 @@ function drawIssue(bundle) {
   if (!now) return;
   const other = issue.drawn !== now.issue_id;
   issue.drawn = now.issue_id;
-  if (other || document.activeElement !== $("title")) $("title").value = now.title; // not while somebody types
+  if (other || document.activeElement !== $("title")) $("title").value = now.title; // not while the user types
   for (const one of $("status").querySelectorAll("input")) one.checked = one.value === now.status;
   $("assignee").value = now.assignee_id ?? "";
   $("issue-text").textContent = now.text;
@@ -476,7 +476,7 @@ function drawWorkload(bundle) {
   }));
 }
 
-/** Of each issue that was opened lately a card, which shows the very bundle that the issue's panel shows. */
+/** A card for each recently opened issue. It shows the same bundle as the issue's panel. */
 function drawRecent() {
   for (const [id, card] of cards) {
     if (recent.includes(id)) continue;
@@ -524,7 +524,7 @@ function markCurrent() {
   }
 }
 
-// The network, as `requests.js` sees it
+// The log of requests, from `requests.js`
 
 let lastCall = null;
 
@@ -587,7 +587,7 @@ function logFetch({ what, status, ms, cache }, call) {
   }
 }
 
-/** Where a panel has what it shows from. */
+/** Shows on a panel's badge where its data came from. */
 function say(panel, kind, text) {
   const badge = panel.element.querySelector(":scope > header .from");
   if (badge) Object.assign(badge, { className: `from ${kind}`, textContent: text });
@@ -626,7 +626,7 @@ function open(next) {
   go();
 }
 
-/** The last page of a board is gone when its last issue is. */
+/** The last page of a board disappears with its last issue: then the first one is shown. */
 function goToFirstPage() {
   if (!place.page) return false;
   open({ p: place.p, i: place.i });
@@ -665,12 +665,12 @@ function emptied(list, why) {
   list.replaceChildren(h("li", { class: "empty" }, why));
 }
 
-/** What a list looks like until there is something in it. */
+/** The placeholder of a list without data. */
 function draft(list, rows) {
   list.replaceChildren(...Array.from({ length: rows }, () => h("li", { class: "draft", "aria-hidden": "true" })));
 }
 
-/** Somebody's initials, in a colour that is always theirs. */
+/** A person's initials, always in the same colour. */
 function avatar(name) {
   const initials = (name ?? "–").split(" ").map((part) => part[0]).join("").slice(0, 2);
   const hue = [...(name ?? "")].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7);
@@ -680,7 +680,7 @@ function avatar(name) {
   return circle;
 }
 
-/** Replaces a list without taking the focus from whoever is on one of its links. */
+/** Replaces a list. A link in it that has the focus keeps it. */
 function keepingFocus(list, children) {
   const focused = list.contains(document.activeElement) ? document.activeElement.id : null;
   const top = list.scrollTop;

@@ -20,38 +20,38 @@ export interface Mizan {
     readonly work: ContextClient<WorkParams, WorkBundle>;
     readonly workload: ContextClient<Nothing, WorkloadBundle>;
   };
-  /** What the caller may do, so that a page can leave out what would be refused. Only a release changes it. */
+  /** The caller's permissions, so that a page can hide what would be refused. Only a release changes them. */
   abilities(args?: Nothing, options?: CallOptions<Contexts>): Promise<Abilities>;
-  /** The board counts comments; what else an issue shows stays as it is. */
+  /** Affects the board, which counts comments, and of the issue only the comments. */
   add_comment(args: AddCommentArgs, options?: CallOptions<Contexts>): Promise<CommentAdded>;
-  /** Takes a project's issues off everybody's list; nearly everybody has one, so the lists go as a whole. */
+  /** Removes a project's issues from all lists. Nearly every person has some of them, so all lists become stale. */
   archive_project(args: ArchiveProjectArgs, options?: CallOptions<Contexts>): Promise<ProjectSummary>;
-  /** Two lists change: of whoever had it and of whoever gets it. Either may be nobody, whom a binding cannot name. */
+  /** The lists of the old and the new assignee change. The body names them: a binding cannot skip None. */
   assign_issue(args: AssignIssueArgs, options?: CallOptions<Contexts>): Promise<IssueChanged>;
-  /** A page of a project's issues. Mutations name the project only: one issue closed moves those of every page. */
+  /** A page of a project's issues. Mutations narrow by the project alone: a change may move issues on all pages. */
   board_page(args: BoardPageArgs, options?: CallOptions<Contexts>): Promise<BoardPage>;
-  /** All of them or none. A list narrows to one entry for each element; beyond 64 it would be the whole context. */
+  /** Closes all of them or none. A list narrows to one scope for each member; beyond 64, to the whole context. */
   close_issues(args: CloseIssuesArgs, options?: CallOptions<Contexts>): Promise<IssuesClosed>;
-  /** Takes the issue because it narrows. It is checked to be the comment's own, or another one would be purged. */
+  /** Takes the issue in order to narrow by it. It has to be the comment's own, or the wrong issue would be purged. */
   edit_comment(args: EditCommentArgs, options?: CallOptions<Contexts>): Promise<IssueComment>;
   issue_comments(args: IssueCommentsArgs, options?: CallOptions<Contexts>): Promise<IssueComment[]>;
   issue_detail(args: IssueDetailArgs, options?: CallOptions<Contexts>): Promise<IssueDetail>;
-  /** Two boards change, and a list that shows the issue's key, which begins with the project's. */
+  /** Two boards change, and the assignee's list: it shows the issue's key, which begins with the project's key. */
   move_issue(args: MoveIssueArgs, options?: CallOptions<Contexts>): Promise<IssueChanged>;
-  /** What somebody has to do: for themselves and for staff. One purge of a person's list reaches all its copies. */
+  /** A person's open issues, for the person and for staff. Purging by `person_id` reaches all callers' copies. */
   my_issues(args: MyIssuesArgs, options?: CallOptions<Contexts>): Promise<WorkList>;
-  /** Everybody, by name. */
+  /** All people, by name. */
   people_list(args?: Nothing, options?: CallOptions<Contexts>): Promise<PersonCard[]>;
-  /** All projects with their counts. Any change of a status anywhere changes it, so it is one small query. */
+  /** All projects with their counts. Every change of a status makes it stale, so it is one small query. */
   project_list(args?: Nothing, options?: CallOptions<Contexts>): Promise<ProjectSummary[]>;
-  /** Changes no count: `projects` and `workload` stay as they are. */
+  /** Does not affect `projects` and `workload`, which show counts and no titles. */
   rename_issue(args: RenameIssueArgs, options?: CallOptions<Contexts>): Promise<IssueChanged>;
   set_status(args: SetStatusArgs, options?: CallOptions<Contexts>): Promise<IssueChanged>;
-  /** Onto the caller's list, and off the list of whoever had it. */
+  /** Moves the issue to the caller's list, from the list of the old assignee. */
   take_issue(args: TakeIssueArgs, options?: CallOptions<Contexts>): Promise<IssueChanged>;
-  /** Who is signed in, if anybody is. The identity makes it `per="user"`. */
+  /** The person who is signed in, or None. Taking the identity makes it `per="user"`. */
   whoami(args?: Nothing, options?: CallOptions<Contexts>): Promise<PersonCard | null>;
-  /** Who has how much to do; by role only, for those who may not see it by person. */
+  /** The numbers of open issues, by person; by role for callers without the permission `people.workload`. */
   workload(args?: Nothing, options?: CallOptions<Contexts>): Promise<WorkloadRow[]>;
 }
 
@@ -108,7 +108,7 @@ export type Nothing = { [key: string]: never };
 
 /** The bundle of `abilities`. */
 export interface AbilitiesBundle {
-  /** What the caller may do, so that a page can leave out what would be refused. Only a release changes it. */
+  /** The caller's permissions, so that a page can hide what would be refused. Only a release changes them. */
   abilities: Abilities;
 }
 
@@ -121,7 +121,7 @@ export interface BoardParams {
 
 /** The bundle of `board`. */
 export interface BoardBundle {
-  /** A page of a project's issues. Mutations name the project only: one issue closed moves those of every page. */
+  /** A page of a project's issues. Mutations narrow by the project alone: a change may move issues on all pages. */
   board_page: BoardPage;
 }
 
@@ -138,19 +138,19 @@ export interface IssueBundle {
 
 /** The bundle of `me`. */
 export interface MeBundle {
-  /** Who is signed in, if anybody is. The identity makes it `per="user"`. */
+  /** The person who is signed in, or None. Taking the identity makes it `per="user"`. */
   whoami: PersonCard | null;
 }
 
 /** The bundle of `people`. */
 export interface PeopleBundle {
-  /** Everybody, by name. */
+  /** All people, by name. */
   people_list: PersonCard[];
 }
 
 /** The bundle of `projects`. */
 export interface ProjectsBundle {
-  /** All projects with their counts. Any change of a status anywhere changes it, so it is one small query. */
+  /** All projects with their counts. Every change of a status makes it stale, so it is one small query. */
   project_list: ProjectSummary[];
 }
 
@@ -161,13 +161,13 @@ export interface WorkParams {
 
 /** The bundle of `work`. */
 export interface WorkBundle {
-  /** What somebody has to do: for themselves and for staff. One purge of a person's list reaches all its copies. */
+  /** A person's open issues, for the person and for staff. Purging by `person_id` reaches all callers' copies. */
   my_issues: WorkList;
 }
 
 /** The bundle of `workload`. */
 export interface WorkloadBundle {
-  /** Who has how much to do; by role only, for those who may not see it by person. */
+  /** The numbers of open issues, by person; by role for callers without the permission `people.workload`. */
   workload: WorkloadRow[];
 }
 
@@ -251,7 +251,7 @@ export interface Abilities {
   permissions: string[];
 }
 
-/** One page of a project's issues: those in work first, the closed ones last. */
+/** One page of a project's issues: active ones first, closed ones last. */
 export interface BoardPage {
   project_id: number;
   key: string;
@@ -290,7 +290,7 @@ export interface IssueComment {
   edited_at: string | null;
 }
 
-/** One issue. Whether its project is archived is for `projects` to say: one purge there, not one for each issue. */
+/** One issue. It does not show whether its project is archived, or archiving would purge every issue. */
 export interface IssueDetail {
   issue_id: number;
   project_id: number;
@@ -317,7 +317,7 @@ export interface PersonCard {
   role: Role;
 }
 
-/** A project and how many of its issues stand where. */
+/** A project, with its numbers of issues by status. */
 export interface ProjectSummary {
   project_id: number;
   key: string;
@@ -329,10 +329,10 @@ export interface ProjectSummary {
   closed: number;
 }
 
-/** What somebody is in this tracker. Each may do what those before it may. */
+/** A person's role in the tracker. Each has at least the permissions of the one before. */
 export type Role = "viewer" | "developer" | "lead" | "admin";
 
-/** Where an issue stands. */
+/** The state of an issue. */
 export type Status = "open" | "active" | "closed";
 
 export interface WorkItem {
@@ -343,14 +343,14 @@ export interface WorkItem {
   priority: number;
 }
 
-/** The most urgent of somebody's issues, and how many there are. */
+/** The most urgent of a person's issues, and the number of all of them. */
 export interface WorkList {
   person_id: number;
   total: number;
   issues: WorkItem[];
 }
 
-/** How much a person or a role has to do in projects that are not archived; None stands for nobody. */
+/** The numbers of a person's or a role's issues, in projects that are not archived. `who` is None: no assignee. */
 export interface WorkloadRow {
   who: string | null;
   open: number;
