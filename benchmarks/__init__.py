@@ -1,1 +1,1 @@
-"""What requests cost, beside what people would use instead. See `python -m benchmarks --help`."""
+"""The cost of requests, beside the alternatives to Mizan. See `python -m benchmarks --help`."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [WORKLOAD ...]`: measure, print, and with `--write` leave table and chart in `results/`."""
+"""`python -m benchmarks [WORKLOAD ...]`: measure, print, and with `--write` save table and chart to `results/`."""
 
 import argparse
 import shutil
@@ -67,7 +67,7 @@ async def _in_process(name: str, url: str, rounds: int) -> list[Result]:
 
 
 def _explained(result: Result, url: str) -> Result:
-    """What the cost is made of, where a ratio is not reached."""
+    """The result, with a profile of its contender if a ratio does not hold."""
     missed = [one for one in result.ratios if not one.holds and one.contender]
     if not missed:
         return result

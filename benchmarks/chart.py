@@ -1,4 +1,4 @@
-"""The chart: panels of bars from zero for kinds of requests, and of lines for what grows beside them."""
+"""The chart: panels of bars for kinds of requests, and panels of lines for costs beside something that grows."""
 
 import re
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ BARS = (
 )
 FLOORS = ("raw", "bare", "redis-py")
 
-# What is meant where a panel says nothing else.
+# The unit of a panel that names no other.
 UNIT = "µs of CPU per request"
 
 WIDTH_INCHES = 11.0
@@ -28,7 +28,7 @@ BAR_INCHES, LINES_INCHES, TITLE_INCHES = 0.235, 2.1, 0.55
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """`lines`: by their names, (how many, figure)."""
+    """A panel of the chart. `lines`: points of (size, figure), by the line's name."""
 
     title: str
     unit: str
@@ -42,7 +42,7 @@ class Panel:
 
 
 def draw(results: "Sequence[Result]", around: dict[str, str], path: Path) -> None:
-    """Leave the chart of whatever was measured."""
+    """Write the chart of the measured workloads."""
     import matplotlib as mpl
 
     mpl.use("Agg")

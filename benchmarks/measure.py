@@ -1,7 +1,7 @@
-"""In one process: applications called as servers call them, and the CPU time of a request.
+"""In-process measurement: the CPU time of a request to an application, called as a server calls it.
 
-Contenders take turns in short batches, every other round in reverse, so that whatever else the machine does hits all of
-them alike, and each follows either of its neighbours as often as the other. A figure is the median of the batches; CPU
+Contenders take turns in short batches, every other round in reverse order, so that other work of the machine affects
+all of them alike, and each follows both of its neighbours equally often. A figure is the median of the batches; CPU
 time is that of the whole process, threads included. A ratio is the median of the ratios within each round, where both
 were measured within milliseconds of each other.
 """
@@ -21,7 +21,7 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 
 @dataclass(slots=True)
 class Contender:
-    """Who does the work, with which requests. `before`: what happens before each batch, unmeasured."""
+    """An application and its requests. `before` is run before each batch, unmeasured."""
 
     name: str
     app: App
@@ -31,7 +31,7 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One contender's time over another's, and the most that it may be. `beyond`: whose times are taken off first."""
+    """The most that a contender's time may be, over another's. `beyond`: the bases that are subtracted from the two."""
 
     who: str
     unit: str
@@ -53,10 +53,10 @@ def _median_of_differences(times: list[float], base: list[float]) -> float:
 
 @dataclass(slots=True)
 class Workload:
-    """Contenders on the same work. Every one of them answers each request with the body in its place in `bodies`.
+    """Contenders on the same work. Each answers the n-th request with the n-th body of `bodies`.
 
-    `limits`: the ratios that have to hold. `waits`: time is that of the clock on the wall, waiting for others included.
-    `rounds`: as many at most, where one takes long.
+    `limits`: the ratios that have to hold. `waits`: wall-clock time is measured, which includes waiting for Redis.
+    `rounds`: the most rounds, if one takes long.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Workload:
     concurrency: int = 1
     batch: int = 400
     limits: list[Limit] = field(default_factory=list)
-    expects: bytes | None = None  # what the Cache-Status of this project's answers has to say
+    expects: bytes | None = None  # text that the Cache-Status of Mizan's answers must contain
     waits: bool = False
     rounds: int | None = None
 
@@ -87,7 +87,7 @@ class Answer:
 
 
 async def ask(app: App, request: Request) -> Answer:
-    """One request and its whole answer."""
+    """Send one request, and return its whole answer."""
     answer = Answer()
 
     async def send(message: Any) -> None:
@@ -111,7 +111,7 @@ async def sending(message: Any) -> None: ...
 
 
 async def check(workload: Workload) -> None:
-    """Every contender answers every request with the bytes that are asked for."""
+    """Check that every contender answers every request with the expected bytes."""
     for contender in workload.contenders:
         if contender.before is not None:
             await contender.before()
@@ -154,7 +154,7 @@ async def batch(contender: Contender, workload: Workload) -> float:
 
 
 async def prepare(contender: Contender, workload: Workload) -> list[tuple[Any, Any]]:
-    """Everything that a batch needs and that is not measured."""
+    """Prepare a batch, unmeasured."""
     if contender.before is not None:
         await contender.before()
     requests = [contender.requests[place % len(contender.requests)] for place in range(workload.batch)]
@@ -164,7 +164,7 @@ async def prepare(contender: Contender, workload: Workload) -> list[tuple[Any, A
 
 
 async def answer(contender: Contender, workload: Workload, prepared: list[tuple[Any, Any]]) -> None:
-    """What is measured."""
+    """Answer the batch: the part that is measured."""
     if workload.concurrency == 1:
         await one_by_one(contender.app, prepared)
     else:

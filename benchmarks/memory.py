@@ -1,4 +1,4 @@
-"""Memory: what an entry and a tag take beside their bytes, and a ceiling under a million requests for anything.
+"""Memory: the overhead of an entry and of a tag, and the growth of a process under a million different requests.
 
 Each figure is measured in a process of its own, `python -m benchmarks.memory PART ...`, which prints it as JSON.
 """
@@ -28,17 +28,17 @@ MIB = 1024 * 1024
 DAY_SECONDS = 86_400.0
 FINGERPRINT = b"12345678"
 
-# Nobody waits for the server that is filled.
+# Filling the server is not measured, so its commands may take long.
 PATIENCE_SECONDS = 60.0
 
-# What a process may grow by, over the cache's `max_bytes`: allocators round up, and tables grow in leaps.
+# A process may grow by this factor of the cache's `max_bytes`: allocators round up, and tables grow in steps.
 CEILING = 1.5
-# Once the cache is full, more of the same takes nothing more.
+# Once the cache is full, more requests may add only this much.
 PLATEAU = 1.05
 
 
 def figures(url: str, *, entries: int, tags: int, requests: int) -> list[Result]:
-    """`url`: of a Redis that may be emptied. How many entries, tags and requests to take the figures from."""
+    """All figures, from so many entries, tags and requests. `url`: of a Redis that may be emptied."""
     bytes_each = _told("entries", entries) | _told("redis", url, entries, tags)
     stream = _told("stream", requests)
     taken = stream["mebibytes"]
@@ -72,13 +72,13 @@ def _resident() -> int:
 
 
 def _highest() -> int:
-    """The most that it ever had. Not as `resource` tells it, which begins with what its parent had."""
+    """The most bytes that this process ever had. (`resource` would begin with the parent's.)"""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
 
 
 async def _entries(count: int) -> dict[str, float]:
-    """Beside the body, by what the process takes and by what the cache counts against `max_bytes`."""
+    """An entry's overhead beside its body: in the process, and as the cache counts it against `max_bytes`."""
     cache = MemoryCache(4096 * MIB)
     app = ours.mizan(ours.with_parameters(1), cache=cache)
     length = len((await measure.ask(app, _of(0))).body)
@@ -121,7 +121,7 @@ async def _in_redis(url: str, entries: int, tags: int) -> dict[str, float]:
 
 
 async def _tagged(cache: RedisCache, count: int, at_once: int = 1_000) -> None:
-    """As many tags as are asked for, as misses write them."""
+    """The figures of so many tags, written as misses write them."""
     keys, values = KeyMaker(ours.SECRET), TagValues(os.urandom)
     for first in range(0, count, at_once):
         tags = (keys.tag("user", {"user_id": str(number)}) for number in range(first, first + at_once))
@@ -132,8 +132,8 @@ def _of(user_id: int) -> Request:
     return Request(OURS, b"user_id=%d" % user_id)
 
 
-# What strangers may send, each differently every time: a user that nobody has heard of, a parameter that there is not,
-# what cannot be decoded, what is no number, and a bundle that is kept, spelled as nobody has spelled it yet.
+# Requests of strangers, different each time: an unknown user, an unknown parameter, a query that cannot be decoded, a
+# value that is no number, and a kept bundle in a new spelling.
 STREAM: tuple[Callable[[int], bytes], ...] = (
     lambda number: b"user_id=%d" % number,
     lambda number: b"user_id=5&unknown%d=%d" % (number, number),

@@ -1,4 +1,4 @@
-"""Where the time of a workload goes: by py-spy, which samples the process from outside and changes nothing in it.
+"""Profiles of a workload by py-spy, which samples the process from outside and changes nothing in it.
 
 The sampled process is `python -m benchmarks.profiling WORKLOAD CONTENDER REDIS SECONDS FILE`.
 """
@@ -29,7 +29,7 @@ PACKAGES = 6
 _FRAME = re.compile(r"(.*) \((.*):(\d+)\)")
 _BELOW = re.compile(rf".*/lib/python[0-9.]+/(?:site-packages/)?|{Path(__file__).parent.parent}/(?:src/)?")
 _HERE = "measured", "benchmarks/profiling.py"
-_LOOP = "Runner.run", "asyncio/runners.py"  # which is uvloop's, and so has no frames
+_LOOP = "Runner.run", "asyncio/runners.py"  # uvloop has no frames below it
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Place:
 
     @property
     def module(self) -> str:
-        """The file, without whatever it is installed below."""
+        """The file's path below the folder in which its package is installed."""
         return _BELOW.split(self.path)[-1]
 
     @property
@@ -63,7 +63,7 @@ class Place:
 
 
 def profile(workload: str, who: str, url: str, *, seconds: float = 5.0) -> str:
-    """A table of the functions in which a contender spends its time, without those that they call."""
+    """A table of the functions in which a contender spends its time, without the functions that they call."""
     with tempfile.TemporaryDirectory() as directory:
         stacks, told = Path(directory, "stacks"), Path(directory, "told")
         sampler = ["py-spy", "record", "--format", "raw", "--full-filenames", "--rate", str(SAMPLES_PER_SECOND)]
@@ -79,7 +79,7 @@ def profile(workload: str, who: str, url: str, *, seconds: float = 5.0) -> str:
 
 
 def _leaves(raw: str) -> Iterator[tuple[Place, int]]:
-    """Where each stack ended, and how often it was seen."""
+    """The innermost place of each sampled stack, with the number of samples."""
     for line in raw.splitlines():
         stack, _, count = line.rpartition(" ")
         frames = [
@@ -116,7 +116,7 @@ def _table(leaves: "Counter[Any]", who: str, microseconds: float) -> str:
 
 
 def measured(runner: Any, contender: Any, workload: Any, prepared: list[Any]) -> None:
-    """What is looked at: whatever the loop does while this is on the stack."""
+    """The function that samples are taken from: the loop's work counts while it is on the stack."""
     runner.run(measure.answer(contender, workload, prepared))
 
 

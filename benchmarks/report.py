@@ -1,4 +1,4 @@
-"""What was measured: as text, as JSON, as a table with machine, versions and date, and as a chart."""
+"""Reports of the results: as text, as JSON, as a table with machine, versions and date, and as a chart."""
 
 import datetime
 import importlib.metadata
@@ -21,7 +21,7 @@ README = Path(__file__).parent.parent / "README.md"
 
 BEGIN, END = "<!-- figures: written by `make bench` -->\n", "<!-- end of figures -->\n"
 
-# What else was running when these were measured, and so a part of them.
+# Packages whose versions belong to the results.
 PACKAGES = (
     *("uvloop", "httptools", "uvicorn", "starlette", "pydantic", "orjson", "redis", "hiredis"),
     *("fastapi", "fastapi-cache2", "cashews", "aiocache", "litestar"),
@@ -30,9 +30,9 @@ PACKAGES = (
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """One figure over another, and what it has to be at most. Below one, it is told the other way round.
+    """One figure over another, with its limit. A ratio below one is shown inverted.
 
-    `contender`: whose time it is, where that can be looked into.
+    `contender`: the one whose time it is, if a profile can explain it.
     """
 
     who: str
@@ -68,9 +68,9 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A workload's figures by contender. `beside`: what else there is to say of each, under `beside_title`.
+    """A workload's figures by contender. `beside`: another column, with the title `beside_title`.
 
-    `remains`: what a cost is made of, as a sampling profile told it.
+    `remains`: a sampling profile of the cost.
     """
 
     name: str
@@ -134,7 +134,7 @@ def _version_in(told: str) -> str:
 
 
 def write(results: Sequence[Result], around: dict[str, str]) -> None:
-    """Leave the figures in `results/`, and in the README between its marks."""
+    """Write the figures to `results/`, and to the README between its marks."""
     RESULTS.mkdir(exist_ok=True)
     measured = {"surroundings": around, "results": [asdict(one) for one in results]}
     (RESULTS / "results.json").write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -147,14 +147,14 @@ def write(results: Sequence[Result], around: dict[str, str]) -> None:
 
 
 def read() -> tuple[list[Result], dict[str, str]]:
-    """What was left in `results/`."""
+    """The figures in `results/`."""
     measured = json.loads((RESULTS / "results.json").read_text(encoding="utf-8"))
     results = [Result(**(one | {"ratios": [Ratio(**ratio) for ratio in one["ratios"]]})) for one in measured["results"]]
     return results, measured["surroundings"]
 
 
 def summary(results: Sequence[Result], around: dict[str, str]) -> str:
-    """What the README shows: the chart, and the ratios that have to hold."""
+    """The part of the README: the chart, and the ratios that have to hold."""
     told = f"{around['machine']}; Python {around['python']}; {around['date']}; revision {around['revision']}."
     return f"![What a request costs](benchmarks/results/chart.png)\n\n{ratios(results)}\n{told}\n"
 
@@ -163,7 +163,7 @@ def table(results: Sequence[Result], around: dict[str, str]) -> str:
     pieces = ["# Figures\n", ratios(results)]
     remaining = [one for one in results if one.remains]
     if remaining:
-        pieces.append("## What the cost is made of where a ratio is not reached\n")
+        pieces.append("## Profiles where a ratio does not hold\n")
         pieces += [f"### {one.title}\n\n{one.remains}" for one in remaining]
     pieces.append("## Every workload\n")
     pieces += [_every_figure(one) for one in results]
@@ -181,12 +181,12 @@ def _every_figure(result: Result) -> str:
 
 
 def figure_text(figure: float) -> str:
-    """As many digits as mean something."""
+    """A figure with its significant digits."""
     return f"{figure:,.0f}" if figure >= 1_000 else f"{figure:,.2f}"
 
 
 def _best_first(result: Result) -> list[tuple[str, float]]:
-    """By what they cost; what grows stays in its order."""
+    """The contenders by their cost; those of a growing size in the order of the size."""
     if result.name.startswith(("growth", "whole", "housekeeping", "memory")):
         return list(result.figures.items())
     return sorted(result.figures.items(), key=lambda pair: pair[1], reverse=result.unit.startswith("requests"))

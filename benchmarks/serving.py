@@ -59,7 +59,7 @@ async def _cashews(_: str) -> Any:
     return await frameworks.fastapi_with_cashews()
 
 
-# By the path that each of them serves the bundle at: how it is made, given the URL of a Redis.
+# Each contender: the path at which it serves the bundle, and how it is made, given the URL of a Redis.
 FROM_MEMORY: dict[str, tuple[str, Callable[[str], Awaitable[Any]]]] = {
     "raw floor": (THEIRS, _made(raw.Hit)),
     "mizan": (OURS, _made(ours.mizan)),

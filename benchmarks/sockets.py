@@ -1,4 +1,4 @@
-"""Over sockets: each contender in a process of its own under uvicorn, asked by wrk on another core.
+"""Measurement over sockets: each contender in its own process under uvicorn, with wrk on another core.
 
 Contenders take turns, for a second or two in each round; a figure is the median of the rounds.
 """
@@ -31,7 +31,7 @@ START_SECONDS = 60.0
 CORES = sorted(os.sched_getaffinity(0))
 SERVERS, CLIENT, STORE = CORES[0], CORES[1 % len(CORES)], CORES[2 if len(CORES) > 2 else 1 % len(CORES)]
 
-# Who knows of entity tags.
+# Contenders that send entity tags.
 WITH_ETAGS = ("raw floor", "mizan", "mizan in FastAPI", "FastAPI, fastapi-cache2")
 
 
@@ -57,7 +57,7 @@ class Served:
         return b"\r\n".join(lines) + b"\r\n\r\n"
 
     def answers(self, etags: Sequence[str] | None = None) -> list[str]:
-        """The entity tags of its answers, each of which is what it has to be."""
+        """The entity tags of its answers, after a check of their bodies."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         found = []
         for user_id in range(USERS):
@@ -94,7 +94,7 @@ def measure(redis: RedisServer, *, rounds: int, seconds: float) -> list[Result]:
 
 @contextlib.contextmanager
 def _servers(table: str, url: str) -> Iterator[list[Served]]:
-    """Every contender of a table, all at once: who is not asked costs nothing."""
+    """The servers of all contenders, which run at the same time: an idle one costs nothing."""
     served: list[Served] = []
     try:
         for name, (path, _) in TABLES[table].items():
@@ -156,5 +156,5 @@ def _wrk(served: Served, requests: bytes, seconds: float) -> tuple[float, float,
 
 
 def _on(core: int, *command: str) -> list[str]:
-    """The command, kept on one core where that can be said."""
+    """The command, bound to one core if `taskset` is available."""
     return ["taskset", "--cpu-list", str(core), *command] if shutil.which("taskset") else list(command)

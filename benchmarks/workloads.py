@@ -1,4 +1,4 @@
-"""The workloads by name: who takes part, on what, and which ratios have to hold."""
+"""The workloads by name, each with its contenders, its requests, and the ratios that have to hold."""
 
 import asyncio
 import math
@@ -16,11 +16,11 @@ from .world import OURS, THEIRS, USERS, Request, body_of, json_call
 
 Maker: TypeAlias = Callable[[str], Awaitable[list[Workload]]]
 
-# What does not grow is measured in the same run as what it is compared with, and still never exactly the same.
+# A ratio up to this counts as no growth: two measurements of the same cost always differ a little.
 FLAT = 1.1
 
-_OLDER = (b"if-none-match", b'W/"%032d"' % 0)  # what a client sends that has another version
-_OTHER = (b"sec-fetch-mode", b"cors")  # one header more, which nobody here looks at
+_OLDER = (b"if-none-match", b'W/"%032d"' % 0)  # of a client that has another version
+_OTHER = (b"sec-fetch-mode", b"cors")  # one more header, which no contender reads
 BODIES = [body_of(user_id) for user_id in range(USERS)]
 
 
@@ -79,9 +79,9 @@ async def hit_per_user(_: str) -> list[Workload]:
 
 
 async def not_modified(_: str) -> list[Workload]:
-    """Beside hits from the same entries: for the same request but for that header, or with another in its place.
+    """304s, beside hits for the same request without the header, and with another header in its place.
 
-    The one header more is what a 304 costs beyond a hit, on the floor as well.
+    Reading one more header is what a 304 costs beyond a hit, on the floor as well.
     """
     mizan, fastapi_cache = ours.mizan(), frameworks.fastapi_with_fastapi_cache()
     floor, mounted = raw.Hit(), ours.mounted(ours.mizan())
@@ -135,7 +135,7 @@ async def hit_redis(url: str) -> list[Workload]:
 
 
 async def miss(_: str) -> list[Workload]:
-    """After a purge of the user, and at the first sight of a user whom nobody has asked for."""
+    """Misses after a purge of the user, and misses of a user who was never asked for."""
     purged, mizan = ours.mizan(), ours.mizan()
     number = 1_000_000
 
@@ -241,7 +241,7 @@ async def whole_purge(url: str) -> list[Workload]:
     in_memory = [ours.mizan(cache=await _filled(size)) for size in SIZES]
     in_redis = [ours.mizan(cache=RedisCache(_database(url, number))) for number in range(len(SIZES))]
     for app in in_redis:
-        app.engine._store._reclaiming._due["user"] = math.inf  # so that it never begins
+        app.engine._store._reclaiming._due["user"] = math.inf  # it never begins
     for number, size in enumerate(SIZES):
         await _fill_redis(_database(url, number), size)
     return [
@@ -277,7 +277,7 @@ def _purging(app: Any, size: int) -> Contender:
 
 
 async def _settled(app: Any) -> None:
-    """When no housekeeping is under way."""
+    """Wait until no housekeeping is under way."""
     while app.engine.health().running:
         await app.engine._mutations.aclose(60)
 
@@ -299,7 +299,7 @@ def _database(url: str, number: int) -> str:
 
 
 async def _fill_redis(url: str, count: int, at_once: int = 50_000) -> None:
-    """The same, by the server itself."""
+    """Fill a Redis likewise, by a script in the server."""
     script = """
         for number = ARGV[1], ARGV[2] do
           redis.call('SET', string.format('mizan:ctx:other:%064x', number), string.rep('x', 100), 'EX', 86400)
@@ -328,7 +328,7 @@ async def _with_contexts(count: int) -> Contender:
 
 
 async def _with_functions(count: int) -> Contender:
-    """Half of them readers of the context that is asked for, half of them mutations that affect it."""
+    """So many functions: half of them readers of the requested context, half mutations that affect it."""
     return Contender(f"mizan, {count} functions", ours.mizan(ours.with_functions(count // 2)), users(OURS))
 
 
@@ -345,7 +345,7 @@ async def _with_entries(count: int) -> Contender:
 
 
 async def _with_values(count: int) -> Contender:
-    """Every user has been asked for with so many values of `p1`."""
+    """Each user was requested with so many values of `p1`."""
     app = ours.mizan(ours.with_parameters(2), cache=ours.cache_for(count * USERS))
     for user_id in range(USERS):
         for value in range(count):
@@ -381,6 +381,6 @@ MAKERS: dict[str, Maker] = {
 
 
 def maker_of(workload: str) -> Maker:
-    """Who makes the workload of this name."""
+    """The function that makes the workload of this name."""
     names = [name for name in MAKERS if workload == name or workload.startswith(f"{name}-")]
     return MAKERS[max(names, key=len)]

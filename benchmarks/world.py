@@ -9,11 +9,11 @@ from pydantic import BaseModel
 USERS = 100
 ORDERS = 20
 
-# Where this project has the bundle, and where everybody else.
+# The path of the bundle: in Mizan, and in all other contenders.
 OURS = "/api/mizan/ctx/user/"
 THEIRS = "/ctx/user/"
 
-# What a client such as a browser's fetch sends along.
+# Headers that a client such as a browser's fetch sends.
 HEADERS = (
     (b"host", b"localhost:8000"),
     (b"user-agent", b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
@@ -60,7 +60,7 @@ def bundle_of(user_id: int) -> Bundle:
 
 
 def body_of(user_id: int) -> bytes:
-    """What everybody has to send."""
+    """The body that every contender has to send."""
     return orjson.dumps(bundle_of(user_id).model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
 
 
@@ -81,7 +81,7 @@ class Request:
     user: Any = field(default=None)
 
     def scope(self) -> dict[str, Any]:
-        """A scope as a server makes it for each request, with texts and bytes of its own, whose hashes nobody knows."""
+        """A scope as a server makes it for each request, of new texts and bytes, whose hashes are not computed yet."""
         raw_path = bytes(bytearray(self.path.encode()))
         scope: dict[str, Any] = {
             "type": "http",

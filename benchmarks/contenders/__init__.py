@@ -1,1 +1,1 @@
-"""The same work done by each contender, and the same bytes sent."""
+"""The contenders: each does the same work, and sends the same bytes."""

@@ -1,4 +1,4 @@
-"""What people would use instead: a framework, with the cache that its users reach for."""
+"""The alternatives: frameworks, each with a cache that is commonly used with it."""
 
 from typing import Any
 
@@ -69,7 +69,7 @@ def fastapi_with_fastapi_cache(redis: Any = None) -> Any:
 
 
 async def fastapi_with_cashews(url: str = "mem://?size=100000") -> Any:
-    from cashews import Cache  # only where it is asked for
+    from cashews import Cache  # only if this contender is measured
 
     cache = Cache()
     cache.setup(url)
@@ -88,7 +88,7 @@ async def fastapi_with_cashews(url: str = "mem://?size=100000") -> Any:
 
 
 def fastapi_with_aiocache() -> Any:
-    from aiocache import cached  # only where it is asked for
+    from aiocache import cached  # only if this contender is measured
 
     app = FastAPI(openapi_url=None)
 
@@ -104,7 +104,7 @@ def fastapi_with_aiocache() -> Any:
 
 
 def litestar(redis: Any = None) -> Any:
-    from litestar.config.response_cache import ResponseCacheConfig  # only where it is asked for
+    from litestar.config.response_cache import ResponseCacheConfig  # only if this contender is measured
     from litestar.stores.redis import RedisStore
 
     @get("/ctx/user", cache=3600, media_type="application/json", sync_to_thread=False)

@@ -58,7 +58,7 @@ def mounted(app: Any) -> Any:
 
 
 def with_contexts(count: int) -> Graph:
-    """So many contexts, each with a reader and a mutation; the first is the one that is asked."""
+    """So many contexts, each with a reader and a mutation; the first is the requested one."""
     functions: list[Callable[..., Any]] = []
     for number in range(count):
         functions += _declared(f"user{number or ''}", {"user_id"})
@@ -82,7 +82,7 @@ def with_functions(count: int) -> Graph:
 
 
 def copy_of(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of its own, to be declared by itself."""
+    """A copy of a function, to be declared by itself."""
     copied = FunctionType(function.__code__, function.__globals__, function.__name__)
     copied.__annotations__ = function.__annotations__
     return copied
@@ -105,7 +105,7 @@ def _declared(
     settings = Context(context, scopes=scopes)
     signature = ", ".join(f"{name}: int" for name in sorted(parameters))
     space: dict[str, Any] = {}
-    exec(  # functions with as many parameters as are asked for
+    exec(  # functions with so many parameters
         f"async def {context}_name({signature}) -> str:\n    return 'x' * 100\n"
         f"async def rename_{context}({'user_id: int' if narrows else ''}) -> None: ...\n",
         {"__name__": __name__},

@@ -1,4 +1,4 @@
-"""The floors: what an experienced hand writes in plain ASGI for exactly this work, and nothing for any other."""
+"""The floors: plain ASGI as an expert would write it for exactly this work, and for no other."""
 
 import asyncio
 import hashlib
@@ -65,7 +65,7 @@ async def reply(scope: Any, send: Any, etag: bytes, headers: list[tuple[bytes, b
 
 @dataclass(slots=True)
 class Kept:
-    """A finished answer, with the very messages that send it."""
+    """A finished answer, as the messages that send it."""
 
     expires: float
     etag: bytes
@@ -89,7 +89,7 @@ class Kept:
 class Hit:
     """A dictionary of finished answers. Parses the query, checks expiry and ETag, sends.
 
-    The messages are made once, which nobody may do under whose roof a middleware adds headers of its own.
+    The messages are shared between requests, which would be wrong below middleware that adds headers to them.
     """
 
     empty: ClassVar = {"type": "http.response.body", "body": b""}
@@ -108,14 +108,14 @@ class Hit:
             if b"&" in value or b"%" in query or b"+" in query:
                 ((name, value),) = parse(query).items()
             if name != b"user_id":
-                raise ValueError(name)  # noqa: TRY301  # to be refused as what does not parse is
+                raise ValueError(name)  # noqa: TRY301  # refused like a query that does not parse
             user_id = int(value)
         except ValueError:
             await refuse(send, 422)
             return
         entry = self.entries.get(user_id)
         if entry is None or entry.expires <= time.time():
-            await refuse(send, 503)  # which does not happen here
+            await refuse(send, 503)  # never happens here
             return
         for name, value in scope["headers"]:
             if name == b"if-none-match" and value == entry.etag:
@@ -246,14 +246,14 @@ class FromRedis:
             return
         entry = await self.get(b"raw:user:%d" % user_id)
         if entry is None or float(entry[:17]) <= time.time():
-            await refuse(send, 503)  # which does not happen here
+            await refuse(send, 503)  # never happens here
             return
         etag, body = entry[17:53], entry[53:]
         await reply(scope, send, etag, headers_of(body, etag), body)
 
 
 def redis_py(url: str) -> Any:
-    """The client that people use, as it is set up by default where hiredis is installed."""
+    """The usual client, as it is set up by default if hiredis is installed."""
     client = redis.asyncio.Redis.from_url(url)
     parser = type(client.connection_pool.make_connection()._parser).__name__
     assert "Hiredis" in parser, f"redis-py parses with {parser}"
@@ -261,7 +261,7 @@ def redis_py(url: str) -> Any:
 
 
 class Hiredis:
-    """A bare protocol: commands are written as they come, answers belong to who waits longest."""
+    """A bare protocol: commands are written as they come, an answer belongs to the longest-waiting command."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
