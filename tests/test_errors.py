@@ -11,7 +11,7 @@ from mizan_core.errors import MethodNotAllowed, MizanError, PayloadTooLarge
 
 
 class OutOfStock(CallError):
-    """An error of an application's own, whose `__init__` takes something else than a detail."""
+    """An error of an application, whose `__init__` does not take a detail."""
 
     __slots__ = ("shelf",)
 

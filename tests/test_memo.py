@@ -1,4 +1,4 @@
-"""What is remembered so that it need not be worked out again: bounded, and made-up keys drive out only their like."""
+"""The memory of computed values is bounded, and made-up keys displace only keys that came up once."""
 
 import pytest
 

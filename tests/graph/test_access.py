@@ -31,7 +31,7 @@ def engine_of(*functions: Callable[..., Any], **options: Any) -> Engine:
 
 
 class Club:
-    """Who is a member of which organisation, what it asked for, and functions behind it."""
+    """Members of organisations, and functions with guards that ask for membership. `asked`: the questions."""
 
     def __init__(self) -> None:
         self.members: set[tuple[str | None, int]] = {("ada", 1)}
@@ -48,7 +48,7 @@ class Asked(NamedTuple):
 
 
 def asked_with(guard: Callable[[list[Asked]], Guard], **args: object) -> Asked:
-    """What a guard is given for `tickets(org_id=..., status=...)`."""
+    """The arguments of a guard at a call of `tickets(org_id=..., status=...)`."""
     asked: list[Asked] = []
 
     @client(auth=guard(asked))

@@ -32,7 +32,7 @@ class Opaque:
 
 
 class Broken:
-    """A type whose schema cannot be made, for a reason of its own."""
+    """A type whose own hook raises when its schema is made."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:

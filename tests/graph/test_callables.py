@@ -1,4 +1,4 @@
-"""What can be marked beside plain functions: bound methods, partials, callable objects, and wrappers of all kinds."""
+"""Callables that can be marked: functions, bound methods, partials, callable objects, and wrappers of all kinds."""
 
 import asyncio
 import functools

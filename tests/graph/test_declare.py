@@ -27,7 +27,7 @@ def page(user_id: int) -> Response:
 
 
 def marked(function: Callable[..., Any] = read, /, **options: Any) -> Declaration:
-    """What `@client(**options)` notes on a copy of this function."""
+    """The declaration that `@client(**options)` notes on a copy of this function."""
     copy = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
     copy.__annotations__ = dict(function.__annotations__)
     mark = client(**options)(copy)

@@ -1,4 +1,4 @@
-"""What an edge is told: the manifest and the URLs to purge (protocol, section 12)."""
+"""The manifest for edges, and the URLs to purge (protocol, section 12)."""
 
 import itertools
 import json
@@ -32,7 +32,7 @@ from mizan_core.protocol.urls import page_url
 from tests.declaring import mutation, reader
 from tests.world import World
 
-# As it stands in the protocol, but for the targets that it leaves out with `[...]`.
+# The example of the protocol, with the targets that it leaves out as `[...]`.
 EXAMPLE = """
     {"version": 1, "base_url": "/api/mizan",
      "contexts": {"user": {

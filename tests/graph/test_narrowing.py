@@ -1,4 +1,4 @@
-"""What a call makes stale (protocol, section 4), rule by rule. The rules together are in test_narrowing.py."""
+"""The rules of narrowing, one by one (protocol, section 4). Their combinations are in test_narrowing_model.py."""
 
 import asyncio
 import copy
@@ -60,7 +60,7 @@ def stale(
     identity: Identity = ADA,
     body: Iterable[Invalidation] = (),
 ) -> list[Any]:
-    """What a call to this mutation makes stale, each as `(context, params)` or `(context/function, params)`."""
+    """The invalidations of a call to this mutation, each as `(context, params)` or `(context/function, params)`."""
     graph = build([*READERS, mutating])
     function = graph.functions[mutating.__name__]
     arguments = function.validator.validate(sent or {})
@@ -364,7 +364,7 @@ class Listening:
 
 @pytest.fixture
 def mutating(graph: Graph) -> Iterator[CurrentCall]:
-    """As inside of a mutation that an engine runs."""
+    """The test runs as the body of a mutation does: there is a current call."""
     listener = Listening(graph)
     loop = asyncio.new_event_loop()
     running = CurrentCall(listener, loop)

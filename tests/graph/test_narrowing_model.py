@@ -55,8 +55,7 @@ SENT: dict[Any, list[Any]] = {
 }
 EVERYTHING = [value for values in SENT.values() for value in values]
 
-# What each of them is where a context's parameter has a type, written as that type writes it. What is not here
-# does not fit.
+# For each type of a parameter the values of `SENT` that fit it, by their canonical text. All others do not fit.
 FITS: dict[Any, dict[str, list[Any]]] = {
     int: {"0": [False], "1": [1, "1", "01", True, 1.0], "2": [2]},
     str: {**{text: [text] for text in SENT[str]}, "red": ["red", Color.RED], "blue": [Color.BLUE]},
@@ -174,7 +173,7 @@ class World:
         return all(bundle[name] is None for name in nulls) and self.matches(context, rest, bundle)
 
     def is_stale(self, context: str, bundle: Bundle, call: "Call") -> bool:
-        """What the protocol says of one bundle after one call."""
+        """Whether the bundle is stale after the call, by the protocol."""
         of_body = [values for name, values in call.body if name == context]
         if any(self.matches_by_body(context, values, bundle) for values in of_body):
             return True
@@ -260,7 +259,7 @@ any_value = st.one_of(
 
 
 def bindings_for(param: Param, given_arguments: Mapping[str, Argument]) -> list[Any]:
-    """What the graph takes as a binding of this parameter: what has a chance to fit it."""
+    """The bindings of this parameter that `build` accepts, because their values may fit it."""
     if param.kind is list:
         return [Result("one"), *(Arg(name) for name, one in given_arguments.items() if one.collection is not None)]
     fitting = [Arg(name) for name, one in given_arguments.items() if one.kind in (str, param.kind)]
@@ -322,7 +321,7 @@ def worlds_with_calls(draw: st.DrawFn) -> tuple[World, list[Call]]:
 
 
 def invalidations(world: World, call: Call) -> tuple[Invalidation, ...]:
-    """What the library says went out of date."""
+    """The invalidations of the call, by the library."""
     function = world.graph.functions["m"]
     body = [one for name, values in call.body for one in named(world.graph, name, values)]
     sent = function.validator.validate(call.sent)

@@ -1,4 +1,4 @@
-"""What a function takes and returns, read from its annotations, also where those are only text."""
+"""Inputs and return types, read from annotations, which may be text."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What `type Me = Identity` makes in Python 3.12, and what takes parameters.
+# The object that `type Me = Identity` makes in Python 3.12, and generic aliases.
 Me = getattr(typing, "TypeAliasType", TypeAliasType)("Me", Identity)
 MaybeMe = TypeAliasType("MaybeMe", Me | None)
 Maybe = TypeAliasType("Maybe", T | None, type_params=(T,))

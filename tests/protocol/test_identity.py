@@ -1,4 +1,4 @@
-"""Who asks (protocol, sections 1 and 11)."""
+"""Identities and permission keys (protocol, sections 1 and 11)."""
 
 import hashlib
 import uuid

@@ -249,7 +249,7 @@ class TestOneSpelling:
 
 
 def ask_node(script: str, question: object) -> Any:
-    """What Node prints, as JSON, when `script` is run with `question` in the variable `asked`."""
+    """The JSON that Node prints when it runs `script` with `question` in the variable `asked`."""
     node = shutil.which("node")
     if node is None:
         if os.environ.get("CI") == "true":

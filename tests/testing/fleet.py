@@ -1,4 +1,4 @@
-"""What the checker's tests share: one real worker, and the traffic and the history of a run that has no other."""
+"""Shared by the tests of the checker: a run with one real worker, its traffic and its history."""
 
 import asyncio
 import random

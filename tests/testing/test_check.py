@@ -1,4 +1,4 @@
-"""The whole check for a short while: nothing is stale, whatever dies or fails."""
+"""Short runs of the whole checker: no read is stale under any fault."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Each fault does what it says and undoes it; workers come back, whoever killed them."""
+"""Each fault has its effect and undoes it. Workers that were killed come back."""
 
 import asyncio
 import random

@@ -23,7 +23,7 @@ TEAM, USER = 1, 2
 
 
 class Watched:
-    """Workers whose clients write down what they see. Time is what the clock says, and moves when it is asked."""
+    """Workers whose clients record a history, by a clock that advances each time it is read."""
 
     def __init__(self, told: Settings) -> None:
         self.now = itertools.count()

@@ -1,4 +1,4 @@
-"""The servers that tests start: where the binary comes from, and a port that somebody else has taken."""
+"""The Redis servers of tests: the source of the binary, and a port that another process has taken."""
 
 import shutil
 import signal

@@ -1,4 +1,4 @@
-"""What clients do to a real worker, and what they write down."""
+"""The requests of the checker's clients to a real worker, and the history that they record."""
 
 import asyncio
 import random

@@ -40,7 +40,7 @@ async def going_on(*works: Callable[[], Awaitable[object]]) -> AsyncIterator[Non
 
 
 class Made:
-    """Trouble for nobody, and a fault that goes on until it may end."""
+    """Trouble without workers, and a fault that lasts until the test ends it."""
 
     def __init__(self, *, one_at_a_time: bool) -> None:
         self.history = History(1.0)

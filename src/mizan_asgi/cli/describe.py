@@ -65,7 +65,7 @@ def _describe_affect(plan: ContextPlan, affect: Affect) -> str:
         return "whole, for it has no parameters"
     if affect.passed_over:
         return "WHOLE"
-    names = [name for name, parameter in plan.parameters.items() if parameter.is_name]
+    names = [name for name, parameter in plan.parameters.items() if parameter.is_identifying]
     if not names:
         return "WHOLE: none of its parameters is required; see .where(...)"
     return f"WHOLE: no argument is called {' or '.join(names)}; see .where(...)"

@@ -1,4 +1,4 @@
-"""What Python calls callable: functions, bound methods, partials, objects; the function behind each, and its name."""
+"""Functions, bound methods, partials and callable objects: the plain function behind each, its name, its wrappers."""
 
 import contextlib
 import functools

@@ -36,7 +36,7 @@ _WITHOUT_INPUT = {
 }
 
 # The errors of a default that is not of its parameter's type, or has no canonical text.
-MISFIT = (ValidationError, InvalidValue)
+INVALID_DEFAULT = (ValidationError, InvalidValue)
 
 # Core schemas that give the same result for the same value at any time. Validators of the developer's may not, and
 # neither do dates that have to lie in the past or the future.
@@ -93,7 +93,7 @@ class Parameter:
     default_text: str | None = None
     round_trip: RoundTrip | None = None  # as for an input
     # It identifies the thing that a bundle is about: no reader has a default for it, and none takes null.
-    is_name: bool = False
+    is_identifying: bool = False
 
     read: Callable[[object], Any] = field(init=False, repr=False)  # validates a text, or JSON in lax mode
     is_plain_int: bool = field(init=False)  # every integer is a value of it, and validation leaves it unchanged
@@ -242,7 +242,7 @@ class Validator:
 
 
 def compile_input(one: Input) -> Compiled:
-    """One input, compiled. Raises as `compile_type` does for its annotation, and one of `MISFIT` for its default."""
+    """One input, compiled. Raises as `compile_type` does, and one of `INVALID_DEFAULT` for its default."""
     adapter = compile_type(one.annotation)
     default_text = None if one.required else text_of_default(adapter, one.default)
     return Compiled(one, adapter, kinds_of(adapter), default_text, round_trip_of(adapter.core_schema))

@@ -76,7 +76,7 @@ def most_private(pers: list[Per]) -> Per:
 
 @dataclass(frozen=True, slots=True)
 class CachePolicy:
-    """How long an answer is kept, for whom, and whether a guard stands before it (protocol, section 6)."""
+    """The cache policy of a bundle or a page. `guarded`: one of its readers has a guard."""
 
     rev: int
     lifetime: Lifetime

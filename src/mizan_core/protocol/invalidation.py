@@ -72,7 +72,7 @@ def _texts(invalidation: Invalidation) -> dict[str, str]:
 
 
 def merge(invalidations: Iterable[Invalidation]) -> tuple[Invalidation, ...]:
-    """Without repeats and without entries inside of others: of a context that is whole, or of a function that is."""
+    """The invalidations without repeats, and without those that a whole context or function among them includes."""
     every = tuple(invalidations)
     if len(every) < 2:
         return every

@@ -1,4 +1,4 @@
-"""Sets of a sender's choice are built in time that grows with their length, whatever their members' hashes are."""
+"""A set whose members have equal hashes by a sender's choice is refused before it is built."""
 
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a web framework would fill in is no argument, which clients could send: it is refused where it is declared."""
+"""Parameters that a web framework would fill in are refused at the declaration: clients could send them."""
 
 from typing import Annotated, Any, NewType, TypeVar
 

@@ -1,4 +1,4 @@
-"""What readers return is part of what tells two versions' entries apart, and what only people read is not."""
+"""The fingerprint of a context changes with the shape of its readers' results, and not with their documentation."""
 
 import asyncio
 import subprocess

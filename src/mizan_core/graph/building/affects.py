@@ -114,7 +114,7 @@ def _by_name(function: Function, context: CheckedContext, reader: str | None, na
     bound: list[str] = []
     passed_over: list[tuple[str, NotNarrowing]] = []
     for name in [name for name in context.parameters if name in function.inputs]:
-        if not context.parameters[name].is_name:
+        if not context.parameters[name].is_identifying:
             passed_over.append((name, NotNarrowing.OPTIONAL))
         elif not _is_one_thing(function.inputs[name], context.inputs[name]):
             passed_over.append((name, NotNarrowing.OTHER_TYPE))

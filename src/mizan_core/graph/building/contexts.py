@@ -50,7 +50,7 @@ def check_context(settings: Context, members: Sequence[Function], defects: list[
         if defect := _unspellable(inputs[parameter]):
             defects.append(f"{owner_of[parameter].name}: parameter {parameter!r} of context {name!r} {defect}")
         parameters[parameter] = _parameter(
-            inputs[parameter], is_name=all(_names_a_thing(one, parameter) for one in members)
+            inputs[parameter], is_identifying=all(_names_a_thing(one, parameter) for one in members)
         )
     checked = CheckedContext(settings, members, parameters, {one: inputs[one] for one in parameters})
     _check_pages(checked, defects)
@@ -123,7 +123,7 @@ def _names_a_thing(reader: Function, name: str) -> bool:
     return compiled is None or (compiled.input.required and not compiled.kinds.nullable)
 
 
-def _parameter(compiled: Compiled, *, is_name: bool) -> Parameter:
+def _parameter(compiled: Compiled, *, is_identifying: bool) -> Parameter:
     """A nullable parameter without a default has the default null here: a URL spells null by leaving it out."""
     one = compiled.input
     return Parameter(
@@ -134,7 +134,7 @@ def _parameter(compiled: Compiled, *, is_name: bool) -> Parameter:
         required=one.required and not compiled.kinds.nullable,
         default_text=compiled.default_text,
         round_trip=compiled.round_trip,
-        is_name=is_name,
+        is_identifying=is_identifying,
     )
 
 

@@ -11,7 +11,7 @@ from ...errors import DeclarationError
 from ...protocol.cache_policy import Per
 from ..declare import Declaration, check_signature
 from ..defects import first_line
-from ..inputs import MISFIT, Compiled, compile_input, compile_type, compile_validator
+from ..inputs import INVALID_DEFAULT, Compiled, compile_input, compile_type, compile_validator
 from ..model import Function
 from ..signature import Input, Signature, read_signature
 from ..types.declared_types import show_type
@@ -81,7 +81,7 @@ def _input(declaration: Declaration, one: Input, defects: list[str]) -> Compiled
         if one.make_default is not None:
             one = replace(one, default=one.make_default())
         return compile_input(one)
-    except MISFIT:
+    except INVALID_DEFAULT:
         defects.append(f"{where}: its default {one.default!r} is not a {show_type(one.annotation)}")
     except Exception as error:  # noqa: BLE001  # a type's hook may raise anything, and is one defect among others
         defects.append(f"{where}: Pydantic cannot validate {show_type(one.annotation)} ({first_line(error)})")
