@@ -147,7 +147,7 @@ def test_no_package_is_crowded_or_deep() -> None:
 MAXIMUM_ENTRIES = 16
 
 
-def test_imports_inside_of_functions_and_of_relative_modules_are_seen() -> None:
+def test_imports_in_functions_and_relative_ones_are_found() -> None:
     tree = ast.parse("def f():\n    from ..errors import X\n    from . import memory\n    import a.b\n")
     found = list(imports("mizan_core.cache.backends", tree, is_package=True))
     assert found == ["mizan_core.cache.errors", "mizan_core.cache.backends.memory", "a.b"]

@@ -62,7 +62,7 @@ SIGNATURES = {
 
 
 class TestExports:
-    def test_what_is_promised_is_exported_and_nothing_else(self) -> None:
+    def test_exactly_the_promised_names_are_exported(self) -> None:
         assert sorted(EXPORTS) == sorted(mizan_core.__all__)
         assert mizan_asgi.__all__ == ["Mizan"]
         assert mizan_core.RedisCache.__name__ == "RedisCache"
@@ -70,7 +70,7 @@ class TestExports:
             _ = mizan_core.Redis
 
     @pytest.mark.parametrize("name", EXPORTS)
-    def test_an_export_can_be_imported_and_says_what_it_is(self, name: str) -> None:
+    def test_an_export_can_be_imported_and_has_a_docstring(self, name: str) -> None:
         exported = getattr(importlib.import_module("mizan_core"), name)
         if inspect.isclass(exported) or inspect.isfunction(exported):
             assert exported.__doc__
@@ -98,7 +98,7 @@ class TestExports:
             ("mizan_asgi", {"fastapi", "httpx", "uvicorn", "typer", "click", "redis", "sqlalchemy"}),
         ],
     )
-    def test_importing_a_package_does_not_import_what_it_can_do_without(self, package: str, absent: set[str]) -> None:
+    def test_importing_a_package_imports_no_optional_dependency(self, package: str, absent: set[str]) -> None:
         program = f"import sys, {package}; print(*sorted(set(sys.modules) & {absent!r}))"
         ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         assert ran.stdout.split() == []

@@ -24,7 +24,7 @@ def test_no_kind_of_request_takes_more_steps_than_are_recorded(redis: RedisServe
     assert changes == [], "\n".join([*changes, REMEDY])
 
 
-def test_a_change_is_told_in_both_directions_and_so_is_a_kind_that_one_side_lacks() -> None:
+def test_changed_added_and_removed_costs_are_reported() -> None:
     old = {"hit": {"instructions": 100.0}, "gone": {"instructions": 1.0}, "miss": {"instructions": 100.0}}
     new = {"hit": {"instructions": 111.0}, "new": {"instructions": 1.0}, "miss": {"instructions": 89.0}}
     told = costs.changes(old, new, beyond=0.1)

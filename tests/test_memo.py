@@ -5,14 +5,14 @@ import pytest
 from mizan_core.memo import Memo
 
 
-def test_what_was_put_is_known_and_anything_else_is_not() -> None:
+def test_a_memo_knows_exactly_what_was_put() -> None:
     memo: Memo[str, int] = Memo(1_000)
     memo.put("a", 1, 10)
     assert [memo.get("a"), memo.get("a"), memo.get("b")] == [1, 1, None]
     assert len(memo) == 1
 
 
-def test_keys_that_are_made_up_once_drive_out_none_that_is_used_again() -> None:
+def test_keys_used_once_evict_none_that_is_used_again() -> None:
     memo: Memo[int, int] = Memo(1_000)
     for number in range(10):
         memo.put(number, number, 10)
@@ -23,7 +23,7 @@ def test_keys_that_are_made_up_once_drive_out_none_that_is_used_again() -> None:
     assert [memo.get(number) for number in range(10)] == list(range(10))
 
 
-def test_what_is_used_again_makes_room_for_what_is_used_later() -> None:
+def test_used_keys_make_room_for_later_ones() -> None:
     memo: Memo[int, int] = Memo(1_000)
     for number in range(10_000):
         memo.put(number, number, 10)
@@ -33,7 +33,7 @@ def test_what_is_used_again_makes_room_for_what_is_used_later() -> None:
     assert memo.get(0) is None
 
 
-def test_what_still_is_in_use_outlives_a_change_of_generations() -> None:
+def test_a_used_key_outlives_a_change_of_generations() -> None:
     memo: Memo[int, int] = Memo(1_000)
     memo.put(-1, -1, 10)
     for number in range(1_000):
@@ -42,7 +42,7 @@ def test_what_still_is_in_use_outlives_a_change_of_generations() -> None:
 
 
 @pytest.mark.parametrize("size", [334, 10_000])
-def test_what_is_larger_than_a_part_of_it_is_not_remembered(size: int) -> None:
+def test_a_value_larger_than_a_part_is_not_remembered(size: int) -> None:
     memo: Memo[str, int] = Memo(1_000)
     memo.put("large", 1, size)
     assert memo.get("large") is None

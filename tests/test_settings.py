@@ -84,9 +84,7 @@ def test_every_variable_is_read() -> None:
         ({"MIZAN_MWT_TTL": "5 minutes"}, "MIZAN_MWT_TTL"),
     ],
 )
-def test_a_variable_that_cannot_be_used_is_refused_by_name_and_without_its_value(
-    environ: dict[str, str], named: str
-) -> None:
+def test_a_bad_variable_is_refused_by_name_without_its_value(environ: dict[str, str], named: str) -> None:
     with pytest.raises(DeclarationError, match=named) as refused:
         Settings.read(environ)
     assert MWT not in str(refused.value)
@@ -111,7 +109,7 @@ async def test_an_app_is_set_up_by_the_environment(graph: Graph, monkeypatch: py
     assert issued["expires_in"] == 60
 
 
-def test_what_is_passed_wins_over_the_environment(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_precede_the_environment(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIZAN_MWT_SECRET", MWT)
     monkeypatch.setenv("MIZAN_MWT_TTL", "60")
     app = Mizan.from_env(graph, mwt_keys=KEYS, mwt_ttl=5)
@@ -124,7 +122,7 @@ def test_a_redis_url_makes_the_cache_a_shared_one(graph: Graph, monkeypatch: pyt
     assert Mizan.from_env(graph).engine.cache_is_shared
 
 
-def test_a_redis_url_without_the_extra_says_what_to_install(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redis_url_without_the_extra_names_the_package(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIZAN_CACHE_SECRET", CACHE)
     monkeypatch.setenv("MIZAN_CACHE_REDIS_URL", "redis://localhost")
     monkeypatch.setitem(sys.modules, "mizan_core.cache.backends.redis", None)
@@ -176,7 +174,7 @@ def test_functions_that_were_not_built_are_refused(keys: dict[str, str] | None) 
         Mizan(functions, mwt_keys=keys)
 
 
-def test_a_function_called_mwt_obtain_is_refused_where_keys_are_set(site: Site) -> None:
+def test_a_function_named_mwt_obtain_is_refused_with_keys(site: Site) -> None:
     @client
     async def mwt_obtain() -> str:
         return "mine"
@@ -213,7 +211,7 @@ def test_a_function_called_mwt_obtain_is_refused_where_keys_are_set(site: Site) 
         ({}, ["hypercorn", "-w", "2"], True),
     ],
 )
-def test_several_workers_show_in_the_environment_or_in_the_arguments(
+def test_workers_are_counted_from_environment_or_arguments(
     environ: dict[str, str], argv: list[str], several: bool
 ) -> None:
     assert several_workers(environ, argv) is several
@@ -262,7 +260,7 @@ def test_workers_that_uvicorn_is_given_in_python_are_warned_of(tmp_path: Path, c
         assert any("several workers" in line for line in lines) is told
 
 
-def test_a_cache_in_memory_under_several_workers_is_warned_of_loudly(
+def test_a_memory_cache_under_several_workers_warns(
     graph: Graph, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     Mizan(graph)
@@ -276,7 +274,7 @@ def test_a_cache_in_memory_under_several_workers_is_warned_of_loudly(
     assert "the purges of the others do not reach" in caplog.text
 
 
-def test_importing_finds_an_attribute_of_an_attribute_or_the_module_itself() -> None:
+def test_a_target_is_a_module_or_a_nested_attribute() -> None:
     assert import_target("json") is json
     assert import_target("json:JSONDecoder.decode") is json.JSONDecoder.decode
 

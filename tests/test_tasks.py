@@ -45,7 +45,7 @@ async def at_once(value: int = 1) -> int:
     return value
 
 
-def test_what_has_not_been_seen_gets_a_task_and_what_did_not_wait_gets_none() -> None:
+def test_an_unseen_kind_gets_a_task_and_an_eager_one_none() -> None:
     async def story(runner: EagerRunner, tasks: Begun) -> None:
         assert await ended(runner.run("a", at_once())) == 1
         assert len(tasks.begun) == 1
@@ -57,7 +57,7 @@ def test_what_has_not_been_seen_gets_a_task_and_what_did_not_wait_gets_none() ->
     run(story)
 
 
-def test_what_was_seen_to_wait_gets_a_task_from_then_on() -> None:
+def test_a_kind_that_suspended_gets_a_task_from_then_on() -> None:
     async def story(runner: EagerRunner, tasks: Begun) -> None:
         for count in (1, 2, 3):
             assert await ended(runner.run("a", asyncio.sleep(0, count))) == count
@@ -66,7 +66,7 @@ def test_what_was_seen_to_wait_gets_a_task_from_then_on() -> None:
     run(story)
 
 
-def test_what_waits_though_it_did_not_before_is_waited_for_where_it_is() -> None:
+def test_eager_work_that_suspends_is_awaited_in_place() -> None:
     async def task_of() -> asyncio.Task[Any] | None:
         await asyncio.sleep(0)
         await asyncio.sleep(0.001)
@@ -82,7 +82,7 @@ def test_what_waits_though_it_did_not_before_is_waited_for_where_it_is() -> None
     run(story)
 
 
-def test_a_caller_who_goes_away_ends_what_waits_in_it_and_leaves_what_has_a_task() -> None:
+def test_a_cancelled_caller_cancels_work_without_a_task_only() -> None:
     done: list[str] = []
 
     async def work() -> None:
@@ -125,7 +125,7 @@ def test_a_time_limit_within_the_work_is_its_own() -> None:
     run(story)
 
 
-def test_what_is_cancelled_from_within_is_told_so() -> None:
+def test_work_cancelled_from_within_raises_cancelled_error() -> None:
     async def work() -> str:
         future = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().call_soon(future.cancel)
@@ -164,7 +164,7 @@ def test_a_task_that_is_cancelled_cancels_its_work() -> None:
     run(story)
 
 
-def test_errors_are_the_callers_whether_it_waits_or_not() -> None:
+def test_errors_are_raised_in_the_caller() -> None:
     async def fails(waits: bool) -> None:
         if waits:
             await asyncio.sleep(0)
@@ -183,7 +183,7 @@ def test_errors_are_the_callers_whether_it_waits_or_not() -> None:
     run(story)
 
 
-def test_work_that_nobody_waits_for_any_more_is_closed() -> None:
+def test_work_without_a_waiter_is_closed() -> None:
     closed: list[bool] = []
 
     class Never:
@@ -203,7 +203,7 @@ def test_work_that_nobody_waits_for_any_more_is_closed() -> None:
     assert closed == [True]
 
 
-def test_before_work_waits_something_else_is_done_and_not_if_it_does_not_wait() -> None:
+def test_a_callback_runs_before_work_suspends() -> None:
     order: list[str] = []
 
     async def work(waits: bool) -> str:
@@ -222,7 +222,7 @@ def test_before_work_waits_something_else_is_done_and_not_if_it_does_not_wait() 
     virtual_time.run(main)
 
 
-def test_what_nobody_hears_of_is_done_to_its_end() -> None:
+def test_work_without_a_caller_runs_to_its_end() -> None:
     async def main() -> None:
         tasks = Tasks()
         done: list[str] = []
@@ -243,7 +243,7 @@ def test_what_nobody_hears_of_is_done_to_its_end() -> None:
     virtual_time.run(main)
 
 
-def test_what_is_said_to_wait_gets_a_task_though_it_did_not() -> None:
+def test_a_kind_marked_as_suspending_gets_a_task() -> None:
     async def story(runner: EagerRunner, tasks: Begun) -> None:
         async def tells() -> None:
             runner.mark_suspending("a")
@@ -265,7 +265,7 @@ def begun_at_once(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any
     return task
 
 
-def test_where_tasks_begin_at_once_nobody_waits_for_what_has_ended_already() -> None:
+def test_under_eager_tasks_finished_work_is_not_awaited() -> None:
     @client(context="page")
     async def page() -> int:
         return 1
@@ -287,7 +287,7 @@ def test_where_tasks_begin_at_once_nobody_waits_for_what_has_ended_already() -> 
     virtual_time.run(main)
 
 
-def test_where_tasks_begin_at_once_a_purge_may_have_got_through_before_it_is_waited_for() -> None:
+def test_under_eager_tasks_a_purge_may_end_before_its_await() -> None:
     class FailsOnce(MemoryCache):
         failing = False
 

@@ -35,7 +35,7 @@ def test_a_timer_comes_after_all_that_is_ready() -> None:
     run(story)
 
 
-def test_what_runs_in_a_thread_is_not_overtaken_by_a_timer() -> None:
+def test_a_thread_is_not_overtaken_by_a_virtual_timer() -> None:
     async def story() -> None:
         async with asyncio.timeout(60):
             assert await asyncio.to_thread(lambda: time.sleep(0.01) or "done") == "done"

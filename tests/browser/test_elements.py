@@ -91,7 +91,7 @@ async def test_an_answer_to_fetch_refreshes_exactly_what_it_touches(tab: Tab, do
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_an_answer_to_xmlhttprequest_refreshes_too_and_elements_may_come_later(tab: Tab, door: Door) -> None:
+async def test_xmlhttprequest_refreshes_elements_also_late_ones(tab: Tab, door: Door) -> None:
     xhr = """([method, url, body]) => new Promise((done) => {
       const request = new XMLHttpRequest();
       request.open(method, url);
@@ -126,7 +126,7 @@ async def test_htmx_refreshes_what_it_does_not_swap_itself(tab: Tab, door: Door,
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_what_htmx_is_to_do_in_new_html_works(tab: Tab) -> None:
+async def test_htmx_works_in_refreshed_html(tab: Tab) -> None:
     await tab.page.add_script_tag(path=package_file("htmx.org/dist/htmx.min.js"))
     names[5] = '<i hx-get="/profile/7/" hx-trigger="click">more</i>'
     await shows(tab, element("shown"))
@@ -151,7 +151,7 @@ async def test_an_answer_that_was_overtaken_is_never_shown(tab: Tab, door: Door)
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_what_is_around_a_stale_element_and_on_its_way_is_fetched_again(tab: Tab, door: Door) -> None:
+async def test_a_stale_elements_ancestor_in_flight_is_fetched_again(tab: Tab, door: Door) -> None:
     await shows(tab, element("around", "inbox", inside=element("inside")))
     await tab.watch("#around")
     first = held(door, "GET /profile/5/")
@@ -165,7 +165,7 @@ async def test_what_is_around_a_stale_element_and_on_its_way_is_fetched_again(ta
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_a_burst_is_one_request_and_what_is_inside_comes_with_what_is_around(tab: Tab, door: Door) -> None:
+async def test_a_burst_is_one_request_and_inner_elements_join_outer(tab: Tab, door: Door) -> None:
     await shows(tab, element("around", inside=element("inside")))
     burst = "import('/api/mizan/elements.js').then(({ invalidate }) => { invalidate('user'); invalidate('user') })"
     await tab.page.evaluate(burst)
@@ -174,7 +174,7 @@ async def test_a_burst_is_one_request_and_what_is_inside_comes_with_what_is_arou
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_an_element_that_was_removed_meanwhile_is_left_alone(tab: Tab, door: Door) -> None:
+async def test_an_element_removed_during_its_fetch_is_left_alone(tab: Tab, door: Door) -> None:
     await shows(tab, element("gone") + element("stays"))
     first = held(door, "GET /profile/5/")
     await tab.page.evaluate("window.gone = document.querySelector('#gone')")
@@ -191,7 +191,7 @@ async def test_an_element_that_was_removed_meanwhile_is_left_alone(tab: Tab, doo
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_what_cannot_be_fetched_leaves_what_was_shown_and_is_told(tab: Tab) -> None:
+async def test_a_failed_fetch_leaves_the_old_html_and_is_reported(tab: Tab) -> None:
     await shows(tab, element("shown", source="/nowhere/") + element("prevented"))
     prevent = "document.querySelector('#prevented').addEventListener('mizan:stale', (event) => event.preventDefault())"
     await tab.page.evaluate(prevent)
@@ -202,7 +202,7 @@ async def test_what_cannot_be_fetched_leaves_what_was_shown_and_is_told(tab: Tab
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_where_an_answer_was_lost_or_redirected_everything_is_fetched(tab: Tab, door: Door) -> None:
+async def test_after_a_lost_or_redirected_answer_everything_is_fetched(tab: Tab, door: Door) -> None:
     await shows(tab, element("one") + element("other", "inbox", "/profile/7/"))
     both = ["GET /profile/5/", "GET /profile/7/"]
     post = """([url, ask]) => new Promise((done) => {
@@ -304,7 +304,7 @@ async def test_nothing_in_an_answer_runs(tab: Tab, version: str) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_forms_whose_fields_are_called_like_methods_hide_nothing_and_stop_nothing(tab: Tab) -> None:
+async def test_form_fields_named_like_methods_do_no_harm(tab: Tab) -> None:
     names[5] = CLOBBERING
     await shows(tab, CLOBBERING.replace("onclick", "data-x") + element("shown"))
     await tab.page.evaluate(RENAME, CLOBBERING)
@@ -315,7 +315,7 @@ async def test_forms_whose_fields_are_called_like_methods_hide_nothing_and_stop_
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_what_shows_as_it_is_stays(tab: Tab) -> None:
+async def test_unchanged_html_is_not_replaced(tab: Tab) -> None:
     kept = (
         '<a href="/there/" class="a">a</a><img src="data:image/gif;base64,R0lGODlhAQABAAAAACw=" alt="on">'
         '<svg><use href="#icon" style="fill:red"></use><use xlink:href="/icons.svg#icon"></use></svg>'
@@ -367,7 +367,7 @@ async def test_html_is_taken_from_pages_of_this_origin_alone(tab: Tab, source: s
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_nothing_is_done_for_what_is_to_be_ignored(tab: Tab, door: Door) -> None:
+async def test_ignored_answers_refresh_nothing(tab: Tab, door: Door) -> None:
     await shows(tab, f"<article data-mizan-ignore>{element('written')}</article>{element('shown')}")
     await tab.page.evaluate(RENAME, "Eve")
     await until_text(tab("#shown"), "Eve")
@@ -376,7 +376,7 @@ async def test_nothing_is_done_for_what_is_to_be_ignored(tab: Tab, door: Door) -
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_of_a_whole_page_the_element_of_the_same_id_is_taken_and_no_script_is_run(tab: Tab) -> None:
+async def test_a_whole_page_gives_its_element_and_runs_no_script(tab: Tab) -> None:
     names[5] = '</b><main id="shown"><script>window.ran = true</script><em>new</em></main><b>'
     await shows(tab, element("shown"))
     await tab.page.evaluate("import('/api/mizan/elements.js').then(({ invalidate }) => invalidate('user'))")
@@ -386,7 +386,7 @@ async def test_of_a_whole_page_the_element_of_the_same_id_is_taken_and_no_script
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_the_field_that_has_the_focus_keeps_it_and_what_was_typed(tab: Tab) -> None:
+async def test_the_focused_field_keeps_focus_and_typed_text(tab: Tab) -> None:
     names[5] = 'new <input id="field" value="from the server">'
     await shows(tab, element("shown", inside='<input id="field"> <input id="gone">'))
     await tab("#field").fill("typed")
@@ -420,7 +420,7 @@ async def test_loaded_twice_it_works_once(tab: Tab, door: Door) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_beside_the_runtime_it_hears_of_its_calls(tab: Tab, door: Door) -> None:
+async def test_the_elements_helper_hears_the_runtimes_calls(tab: Tab, door: Door) -> None:
     await shows(tab, element("shown"))
     call = """import('/api/mizan/client.js').then(({ createClient }) =>
       createClient().call("rename", { user_id: 5, name: "Eve" }))"""
@@ -470,7 +470,7 @@ async def test_a_client_of_the_page_hears_what_the_page_does(tab: Tab, door: Doo
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_elements_hear_what_a_client_is_told_by_hand_and_who_asks(tab: Tab, door: Door) -> None:
+async def test_elements_hear_a_clients_invalidate_and_identify(tab: Tab, door: Door) -> None:
     await shows(tab, element("shown") + element("other", "inbox", "/profile/7/"))
     await tab.page.evaluate(CLIENT % "")
     await tab.page.evaluate("client.invalidate({ context: 'user', params: { user_id: 5 } })")
@@ -482,7 +482,7 @@ async def test_elements_hear_what_a_client_is_told_by_hand_and_who_asks(tab: Tab
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_elements_and_clients_of_other_tabs_hear_of_it(window: Window, tab: Tab, door: Door) -> None:
+async def test_elements_and_clients_of_other_tabs_hear_of_a_change(window: Window, tab: Tab, door: Door) -> None:
     there = await window.open(tab.page.url)
     await shows(there, element("there") + element("other", "user?user_id=7", "/profile/7/"))
     await shows(tab, element("shown"))

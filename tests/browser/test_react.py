@@ -55,7 +55,7 @@ async def shown(tab: Tab) -> list[str]:
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_strict_mode_mounts_twice_and_each_bundle_is_fetched_once(tab: Tab, site: Site) -> None:
+async def test_strict_mode_mounts_twice_and_fetches_each_bundle_once(tab: Tab, site: Site) -> None:
     await tab("#badges").wait_for()
     await tab.settled()
     assert await shown(tab) == ["Ada", "Ada", "Bo", "Ada-1"]
@@ -65,7 +65,7 @@ async def test_strict_mode_mounts_twice_and_each_bundle_is_fetched_once(tab: Tab
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_a_mutation_refreshes_every_component_that_shows_it_and_no_other(tab: Tab) -> None:
+async def test_a_mutation_refreshes_every_component_of_its_bundle_only(tab: Tab) -> None:
     await tab("#badges").wait_for()
     await tab.settled()
     tab.sent.clear()
@@ -123,7 +123,7 @@ async def test_the_error_of_a_call_is_gone_while_the_next_one_runs(tab: Tab) -> 
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_asking_again_in_vain_is_told_by_the_hook_and_by_nothing_else(tab: Tab, window: Window) -> None:
+async def test_a_failed_refetch_is_reported_by_the_hook_alone(tab: Tab, window: Window) -> None:
     await tab("#badges").wait_for()
     problem = {"status": 409, "code": "conflict", "title": "Not now"}
     await tab.page.route("**/ctx/**", lambda route: route.fulfill(status=409, json=problem))
@@ -134,7 +134,7 @@ async def test_asking_again_in_vain_is_told_by_the_hook_and_by_nothing_else(tab:
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_an_error_boundary_that_tries_again_shows_what_came(tab: Tab, window: Window) -> None:
+async def test_an_error_boundary_that_retries_shows_the_data(tab: Tab, window: Window) -> None:
     await tab("#badges").wait_for()
     failing = "**/ctx/**user_id=9"
     await tab.page.route(failing, lambda route: route.fulfill(status=500, body="broken"))

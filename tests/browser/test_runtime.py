@@ -64,9 +64,7 @@ async def unheard(tab: Tab) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_the_browsers_cache_asks_whether_what_it_has_is_still_current(
-    window: Window, url: str, door: Door
-) -> None:
+async def test_the_browsers_cache_revalidates(window: Window, url: str, door: Door) -> None:
     tab = await showing(window, url)
     first = await tab.page.evaluate("mizan.fetch('user', { user_id: 5 })")
     assert await tab.page.evaluate("mizan.fetch('user', { user_id: 5 })") == first
@@ -78,7 +76,7 @@ async def test_the_browsers_cache_asks_whether_what_it_has_is_still_current(
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_another_tab_shows_what_was_changed_here(window: Window, url: str, door: Door) -> None:
+async def test_another_tab_shows_a_change_made_here(window: Window, url: str, door: Door) -> None:
     here, there = await showing(window, url), await showing(window, url)
     door.log.clear()
     await here.page.evaluate(RENAME, "Eve")
@@ -88,7 +86,7 @@ async def test_another_tab_shows_what_was_changed_here(window: Window, url: str,
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_what_was_missed_without_a_network_is_fetched_with_it(window: Window, url: str) -> None:
+async def test_changes_missed_offline_are_fetched_when_online(window: Window, url: str) -> None:
     tab = await showing(window, url, refetchOnReconnect=True)
     await unheard(tab)
     await tab.page.context.set_offline(True)
@@ -99,7 +97,7 @@ async def test_what_was_missed_without_a_network_is_fetched_with_it(window: Wind
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_what_the_window_missed_behind_others_is_fetched_when_it_has_the_focus(window: Window, url: str) -> None:
+async def test_changes_missed_in_the_background_are_fetched_on_focus(window: Window, url: str) -> None:
     tab = await showing(window, url, refetchOnFocus=True)
     await unheard(tab)
     await tab.page.evaluate("dispatchEvent(new Event('focus'))")
@@ -107,7 +105,7 @@ async def test_what_the_window_missed_behind_others_is_fetched_when_it_has_the_f
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_what_was_missed_in_the_back_forward_cache_is_fetched(window: Window, url: str) -> None:
+async def test_changes_missed_in_the_back_forward_cache_are_fetched(window: Window, url: str) -> None:
     tab = await showing(window, url)
     await unheard(tab)
     await tab.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
@@ -115,7 +113,7 @@ async def test_what_was_missed_in_the_back_forward_cache_is_fetched(window: Wind
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_what_a_page_from_history_brought_along_is_fetched_again(window: Window, url: str) -> None:
+async def test_data_inlined_in_a_page_from_history_is_fetched_again(window: Window, url: str) -> None:
     tab = await window.open(f"{url}/blank/")
     await tab.page.route("**/kept/", lambda route: route.fulfill(content_type="text/html", body=KEPT))
     await tab.page.goto(f"{url}/kept/")
@@ -129,7 +127,7 @@ async def test_what_a_page_from_history_brought_along_is_fetched_again(window: W
 
 @pytest.mark.asyncio(loop_scope="package")
 @pytest.mark.parametrize("exposed", [["X-Mizan-Invalidate", "Content-Location"], []])
-async def test_from_another_origin_it_works_and_what_cors_hides_may_be_anything(
+async def test_another_origin_works_with_and_without_exposed_headers(
     window: Window, url: str, exposed: list[str]
 ) -> None:
     headers = ["Content-Type", "X-Mizan-Token", "X-Mizan-Mounted"]

@@ -40,7 +40,7 @@ async def without_mounted(route: Route) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_an_edit_in_one_panel_refreshes_the_others_and_nothing_else_is_fetched(tab: Tab) -> None:
+async def test_an_edit_refreshes_the_panels_that_show_it_and_no_other(tab: Tab) -> None:
     issue_id = await issue_of(tab)
     await rename(tab)
     await until_text(tab("#log-list .summary"), "came with the answer, nothing else was fetched")
@@ -53,7 +53,7 @@ async def test_an_edit_in_one_panel_refreshes_the_others_and_nothing_else_is_fet
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_from_a_server_that_sends_nothing_along_exactly_the_named_bundles_are_fetched(tab: Tab) -> None:
+async def test_without_refresh_exactly_the_named_bundles_are_fetched(tab: Tab) -> None:
     issue_id = await issue_of(tab)
     await tab.page.route("**/call/**", without_mounted)
     await rename(tab)
@@ -90,7 +90,7 @@ async def test_an_optimistic_edit_on_a_slow_network_does_not_flicker(tab: Tab, a
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_what_others_change_meanwhile_is_shown_under_an_optimistic_edit(tab: Tab, window: Window) -> None:
+async def test_changes_of_other_users_show_under_an_optimistic_edit(tab: Tab, window: Window) -> None:
     issue_id = await issue_of(tab)
     before = await tab(f"#row-{issue_id}").inner_text()
     await tab.watch(f"#row-{issue_id}")
@@ -109,9 +109,7 @@ async def test_what_others_change_meanwhile_is_shown_under_an_optimistic_edit(ta
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_a_change_that_others_cause_to_be_fetched_before_its_answer_is_not_shown_twice(
-    tab: Tab, window: Window
-) -> None:
+async def test_a_change_fetched_before_its_answer_is_not_shown_twice(tab: Tab, window: Window) -> None:
     other = await window.open(tab.page.url)
     await other("#title:enabled").wait_for()
     await tab.settled()
@@ -149,7 +147,7 @@ async def test_a_refused_edit_is_taken_back_and_says_why(tab: Tab) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_another_tab_fetches_exactly_what_it_shows_of_what_went_stale(tab: Tab, window: Window) -> None:
+async def test_another_tab_fetches_exactly_its_stale_bundles(tab: Tab, window: Window) -> None:
     issue_id = await issue_of(tab)
     other = await window.open(tab.page.url)
     await other("#board-list a[aria-current]").wait_for()
@@ -200,7 +198,7 @@ async def test_signing_out_forgets(tab: Tab, window: Window) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_whatever_a_lead_does_comes_back_with_the_answer(tab: Tab) -> None:
+async def test_every_action_of_a_lead_is_refreshed_by_its_answer(tab: Tab) -> None:
     issue_id = await issue_of(tab)
     row = f"#board-list li:has(#row-{issue_id})"
     await tab("#comment-text").fill("First")
@@ -239,7 +237,7 @@ async def test_whatever_a_lead_does_comes_back_with_the_answer(tab: Tab) -> None
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_what_cannot_be_fetched_says_so_and_can_be_tried_again(window: Window, tracker: str) -> None:
+async def test_a_failed_fetch_is_shown_and_can_be_retried(window: Window, tracker: str) -> None:
     tab = await window.open("about:blank")
     await tab.page.route("**/ctx/projects/", lambda route: route.abort())
     await tab.page.goto(tracker)
@@ -251,7 +249,7 @@ async def test_what_cannot_be_fetched_says_so_and_can_be_tried_again(window: Win
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_it_works_by_keyboard_and_with_a_narrow_screen(window: Window, tracker: str) -> None:
+async def test_the_tracker_works_by_keyboard_and_on_a_narrow_screen(window: Window, tracker: str) -> None:
     tab = await window.open(tracker)
     await tab("#board-list a").first.focus()
     await tab.page.keyboard.press("ArrowDown")

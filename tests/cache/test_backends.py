@@ -69,7 +69,7 @@ def test_setting_again_replaces(run: Run) -> None:
     run(story)
 
 
-def test_if_absent_keeps_what_is_there(run: Run) -> None:
+def test_if_absent_keeps_the_present_value(run: Run) -> None:
     async def story(backend: CacheBackend) -> None:
         assert await backend.set("a", b"1", 60, if_absent=True)
         assert not await backend.set("a", b"2", 60, if_absent=True)
@@ -80,7 +80,7 @@ def test_if_absent_keeps_what_is_there(run: Run) -> None:
     run(story)
 
 
-def test_of_twenty_who_add_at_once_one_succeeds(run: Run) -> None:
+def test_of_twenty_concurrent_if_absent_sets_one_succeeds(run: Run) -> None:
     async def story(backend: CacheBackend) -> None:
         added = await asyncio.gather(*(backend.set("a", b"%d" % n, 60, if_absent=True) for n in range(20)))
         assert added.count(True) == 1
@@ -89,7 +89,7 @@ def test_of_twenty_who_add_at_once_one_succeeds(run: Run) -> None:
     run(story)
 
 
-def test_deleting_counts_what_was_there(run: Run) -> None:
+def test_delete_counts_the_keys_that_were_there(run: Run) -> None:
     async def story(backend: CacheBackend) -> None:
         await backend.set("a", b"1", 60)
         await backend.set("b", b"2", 60)
@@ -99,7 +99,7 @@ def test_deleting_counts_what_was_there(run: Run) -> None:
     run(story)
 
 
-def test_what_has_expired_is_not_there(run: Run) -> None:
+def test_an_expired_value_is_not_there(run: Run) -> None:
     async def story(backend: CacheBackend) -> None:
         assert await backend.set("short", b"1", 0.05)
         await backend.set("long", b"2", 600)

@@ -53,7 +53,7 @@ class Futures(MemoryCache):
         return asyncio.get_running_loop().create_future()
 
 
-def test_operations_that_are_under_way_are_given_up_each_at_its_own_time() -> None:
+def test_each_operation_has_its_own_deadline() -> None:
     async def story() -> None:
         guarded = CircuitBreaker(Futures(), deadline=0.05)
         loop = asyncio.get_running_loop()
@@ -111,7 +111,7 @@ def test_the_deadlines_of_one_loop_are_not_another_ones() -> None:
     second.close()
 
 
-def test_after_a_failure_nobody_asks_until_a_probe_has_been_answered() -> None:
+def test_after_a_failure_no_request_asks_before_a_probe_succeeds() -> None:
     async def story() -> None:
         backend = Flaky()
         guarded = CircuitBreaker(backend)
@@ -177,7 +177,7 @@ def test_closing_while_it_is_down_stops_the_probes() -> None:
     run(story)
 
 
-def test_a_loop_that_ends_while_it_is_down_leaves_nothing_down() -> None:
+def test_a_breaker_is_not_down_in_the_next_event_loop() -> None:
     backend = Flaky()
     guarded = CircuitBreaker(backend)
 
@@ -196,7 +196,7 @@ def test_a_loop_that_ends_while_it_is_down_leaves_nothing_down() -> None:
     run(succeeds)
 
 
-def test_what_fails_before_there_is_anything_to_wait_for_has_failed_as_well() -> None:
+def test_an_error_raised_before_any_awaitable_opens_the_breaker() -> None:
     class Hasty(MemoryCache):
         def get(self, *keys: str) -> Any:
             raise ConnectionError
@@ -226,7 +226,7 @@ def test_two_failures_at_once_are_one_outage(caplog: pytest.LogCaptureFixture) -
     assert caplog.messages == ["The cache is down: it failed: gone. Bundles are computed until it is back."]
 
 
-def test_of_operations_that_travel_together_the_first_error_lets_the_others_go() -> None:
+def test_the_first_error_of_a_batch_releases_the_others() -> None:
     async def fails() -> None:
         raise ConnectionError
 
@@ -239,7 +239,7 @@ def test_of_operations_that_travel_together_the_first_error_lets_the_others_go()
     run(story)
 
 
-def test_a_page_whose_cache_fails_while_it_is_made_may_not_be_kept() -> None:
+def test_a_page_may_not_be_kept_if_the_cache_fails_meanwhile() -> None:
     backend = Flaky()
 
     @client(context="page", route="/data/")
@@ -269,7 +269,7 @@ def by_future() -> "asyncio.Future[bool]":
 
 
 @pytest.mark.parametrize("refused", [by_coroutine, by_task, by_future])
-def test_a_backend_that_says_that_it_cannot_do_one_thing_is_not_down(refused: Callable[[], Awaitable[bool]]) -> None:
+def test_a_backend_that_refuses_one_operation_is_not_down(refused: Callable[[], Awaitable[bool]]) -> None:
     class Full(MemoryCache):
         def set(self, key: str, value: bytes, ttl: float | None, *, if_absent: bool = False) -> Any:
             return refused()

@@ -43,7 +43,7 @@ def scopes(*tags: str) -> list[PurgeScope]:
     return [PurgeScope(tag, tag, ME) for tag in tags]
 
 
-def test_a_hold_outlives_its_thirty_seconds_while_its_mutation_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hold_is_renewed_while_its_mutation_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RENEWALS", 30 / 0.005)
 
     async def story() -> None:
@@ -84,7 +84,7 @@ class Elsewhere(MemoryCache):
 
 
 @pytest.mark.parametrize("kind", [MemoryCache, Elsewhere])
-def test_the_last_holder_lets_go_and_an_earlier_one_leaves_a_fresh_value(kind: type[MemoryCache]) -> None:
+def test_the_last_holder_deletes_the_tag_and_earlier_renew_it(kind: type[MemoryCache]) -> None:
     async def story() -> None:
         backend = kind()
         cache = cache_over(backend)
@@ -121,7 +121,7 @@ def test_a_purge_does_not_open_a_scope_that_a_mutation_holds(kind: type[MemoryCa
 
 
 @pytest.mark.parametrize("kind", [MemoryCache, Elsewhere])
-def test_what_was_named_late_is_held_before_the_hold_ends(kind: type[MemoryCache]) -> None:
+def test_a_scope_named_late_is_held_before_the_hold_ends(kind: type[MemoryCache]) -> None:
     async def story() -> None:
         backend = kind()
         hold = cache_over(backend).store.hold([])
@@ -161,7 +161,7 @@ def test_a_renewal_of_one_loop_leaves_the_holds_of_another_alone() -> None:
 
 
 @pytest.mark.parametrize("kind", [MemoryCache, Elsewhere])
-def test_a_hold_is_renewed_with_whatever_it_holds_by_then(kind: type[MemoryCache]) -> None:
+def test_a_renewal_covers_tags_added_since(kind: type[MemoryCache]) -> None:
     async def story() -> None:
         backend = kind()
         hold = cache_over(backend).store.hold(scopes("tag:a"))
@@ -215,7 +215,7 @@ class TestReadersThatWaitForTheFirstTime:
 
         run(story)
 
-    def test_and_those_who_could_not_join_hear_of_an_error_that_came_at_once(self) -> None:
+    def test_an_error_before_the_first_wait_leaves_no_flight(self) -> None:
         async def fails() -> Computed:
             raise LookupError
 
@@ -241,7 +241,7 @@ class TestReadersThatWaitForTheFirstTime:
 
         run(story)
 
-    def test_though_whoever_began_it_has_gone_away(self) -> None:
+    def test_a_joined_request_is_answered_if_the_first_is_cancelled(self) -> None:
         ran: list[int] = []
 
         async def slow() -> Computed:
@@ -261,7 +261,7 @@ class TestReadersThatWaitForTheFirstTime:
         run(story)
         assert ran == [1, 1]
 
-    def test_and_a_flight_that_came_after_a_purge_is_left_in_its_place(self) -> None:
+    def test_a_flight_begun_after_a_purge_is_not_displaced(self) -> None:
         async def once(may_go_on: asyncio.Event) -> Computed:
             await may_go_on.wait()
             return Computed(b"2")
@@ -304,7 +304,7 @@ class Interfering(MemoryCache):
     ("value", "answer"),
     [(b"n" + ME + b"other nonce 123", "Fresh"), (HELD + b"by another", "Passing"), (None, "Passing")],
 )
-def test_who_loses_the_race_for_a_tag_stamps_what_it_then_reads_or_bypasses(value: bytes | None, answer: str) -> None:
+def test_a_lost_race_for_a_tag_reads_it_again_or_bypasses(value: bytes | None, answer: str) -> None:
     async def story() -> None:
         cache = cache_over(Interfering(value))
         assert type(await cache.fetch(SLOT, None, one)).__name__ == answer
@@ -386,7 +386,7 @@ def test_a_backend_may_count_holders_itself() -> None:
     run(story)
 
 
-def test_a_loop_that_ends_takes_what_is_under_way_along(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_ended_event_loop_leaves_no_flight(caplog: pytest.LogCaptureFixture) -> None:
     never = asyncio.Event()
 
     class Stuck(MemoryCache):
@@ -410,9 +410,7 @@ def test_a_loop_that_ends_takes_what_is_under_way_along(caplog: pytest.LogCaptur
 
 
 @pytest.mark.parametrize(("maker", "renewed"), [(ME, True), (b"other...", False)], ids=["ours", "another version's"])
-def test_a_purge_in_memory_gives_the_tag_another_nonce_if_its_nonce_is_of_the_same_version(
-    maker: bytes, renewed: bool
-) -> None:
+def test_a_purge_in_memory_replaces_a_nonce_of_its_own_version(maker: bytes, renewed: bool) -> None:
     async def story() -> None:
         backend = MemoryCache()
         cache = cache_over(backend)

@@ -61,7 +61,7 @@ class Shelf:
         asyncio.run(work)
 
 
-def test_what_was_found_is_peeked() -> None:
+def test_a_found_bundle_can_be_peeked() -> None:
     shelf = Shelf()
     assert shelf.peeked() == b"1"
     assert shelf.peeked() == b"1"
@@ -82,7 +82,7 @@ def test_what_was_found_is_peeked() -> None:
     ],
     ids=["whole", "scope", "entry", "prefix", "cleared", "held", "another version", "expired", "expired in memory"],
 )
-def test_what_is_purged_held_evicted_or_expired_is_neither_peeked_nor_found(lost: Callable[[Shelf], None]) -> None:
+def test_purged_held_evicted_or_expired_is_not_peeked_or_found(lost: Callable[[Shelf], None]) -> None:
     shelf = Shelf()
     lost(shelf)
     assert shelf.peeked() is None
@@ -98,7 +98,7 @@ def test_a_tag_that_was_purged_and_added_again_revives_nothing() -> None:
     assert not shelf.finds()
 
 
-def test_what_was_stored_anew_is_found_anew() -> None:
+def test_a_bundle_stored_again_is_found_again() -> None:
     shelf = Shelf()
     shelf.do(shelf.memory.delete(FIVE))
     shelf.keep(b"2")
@@ -107,7 +107,7 @@ def test_what_was_stored_anew_is_found_anew() -> None:
     assert shelf.peeked() == b"2"
 
 
-def test_a_slot_that_was_found_in_one_cache_is_not_peeked_from_another() -> None:
+def test_a_slot_of_one_cache_is_not_peeked_in_another() -> None:
     shelf = Shelf()
     assert shelf.over(MemoryCache()).peek(shelf.slot) is None
 
@@ -118,7 +118,7 @@ def test_an_entry_of_other_shapes_is_not_found() -> None:
     assert not shelf.finds(Slot(shelf.slot.key, (WHOLE, FIVE, "tag:user:6"), ME))
 
 
-def test_what_somebody_else_keeps_under_an_entrys_key_is_not_found() -> None:
+def test_a_foreign_value_under_an_entry_key_is_not_found() -> None:
     shelf = Shelf()
     shelf.do(shelf.memory.set(shelf.slot.key, b"whatever", 60))
     assert not shelf.finds()
@@ -136,7 +136,7 @@ def test_a_tag_that_is_not_kept_gives_no_stamps() -> None:
     assert shelf.over(MemoryCache(max_bytes=10)).find(shelf.slot) is None
 
 
-def test_stamps_are_what_the_tags_have_for_as_long_as_they_have_it() -> None:
+def test_stamps_are_the_tags_values_while_they_stand() -> None:
     shelf = Shelf()
     shelf.do(shelf.memory.delete(shelf.slot.key))
     stamped = shelf.stamped()
@@ -177,7 +177,7 @@ def test_counted_bytes_never_repeat_and_differ_between_engines() -> None:
     assert {len(value) for value in drawn} == {15}
 
 
-def test_what_an_engine_keeps_takes_about_the_bytes_that_are_counted() -> None:
+def test_counted_bytes_are_close_to_the_memory_in_use() -> None:
     @client(context="user")
     async def user_profile(user_id: int) -> str:
         return "x" * 100

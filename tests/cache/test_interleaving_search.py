@@ -53,7 +53,7 @@ def test_every_order_is_followed_and_every_state_once() -> None:
     assert explored(adds_one, adds_one).ends == {(1,), (2,)}
 
 
-def test_what_is_asked_at_once_leaves_nobody_in_between() -> None:
+def test_questions_asked_at_once_are_answered_together() -> None:
     async def adds_one_at_once(process: One) -> None:
         value = await me.get().ask("reads")
         me.get().turn = Turn.AT_ONCE
@@ -62,7 +62,7 @@ def test_what_is_asked_at_once_leaves_nobody_in_between() -> None:
     assert explored(adds_one_at_once, adds_one_at_once).ends == {(2,)}
 
 
-def test_what_is_asked_last_waits_for_everybody() -> None:
+def test_a_question_asked_last_waits_for_all_others() -> None:
     async def looks(process: One) -> None:
         me.get().turn = Turn.LAST
         assert await me.get().ask("reads") == 1
@@ -70,7 +70,7 @@ def test_what_is_asked_last_waits_for_everybody() -> None:
     assert explored(looks, adds_one).ends == {(1,)}
 
 
-def test_who_dies_asks_nothing_more() -> None:
+def test_a_dead_process_asks_nothing_more() -> None:
     def dying(world: Any, asked: Asked) -> list[Outcome]:
         (step,) = outcomes(world, asked)
         return [step, step._replace(label=f"{step.label} and dies", dies=True)]
@@ -85,7 +85,7 @@ def test_states_that_differ_in_the_names_of_nonces_are_one() -> None:
     assert len(explored(writes_a_nonce, writes_a_nonce).ends) == 1
 
 
-def test_what_an_actor_finds_wrong_is_told_with_the_order_that_leads_there() -> None:
+def test_a_failed_check_is_reported_with_its_order_of_events() -> None:
     async def looks(process: One) -> None:
         assert await me.get().ask("reads") == 0, "it has changed"
 
@@ -95,7 +95,7 @@ def test_what_an_actor_finds_wrong_is_told_with_the_order_that_leads_there() -> 
         explored(looks, adds_one)
 
 
-def test_who_waits_for_ever_is_found() -> None:
+def test_an_actor_that_waits_for_ever_is_found() -> None:
     async def reads_and_waits(process: One) -> None:
         await me.get().ask("reads")
         await asyncio.Event().wait()
@@ -104,7 +104,7 @@ def test_who_waits_for_ever_is_found() -> None:
         explored(reads_and_waits)
 
 
-def test_who_goes_round_in_circles_is_found() -> None:
+def test_an_actor_that_loops_is_found() -> None:
     async def reads_for_ever(process: One) -> None:
         while True:
             await me.get().ask("reads")
@@ -114,7 +114,7 @@ def test_who_goes_round_in_circles_is_found() -> None:
         explored(reads_for_ever)
 
 
-def test_who_goes_by_what_it_seems_to_have_forgotten_is_found() -> None:
+def test_an_actor_with_hidden_state_is_found() -> None:
     async def hides_a_nonce(process: One) -> None:
         nonce = process.random(15)
         await me.get().ask("writes", nonce)

@@ -418,7 +418,7 @@ def held_by_the_dead() -> World:
     return World(backend.contents(), dead="x")
 
 
-def test_no_order_is_stale_where_readers_share_the_next_computation() -> None:
+def test_no_order_is_stale_where_readers_share_a_turn() -> None:
     explored = explore(machines(THREE_READERS, is_slow=True), held_by_the_dead(), no_fault)
     assert explored.states > 100
     with without("joining-the-next"), pytest.raises(AssertionError, match="in this order"):
@@ -444,7 +444,7 @@ def test_without_a_safeguard_an_order_is_stale(
         explore(machines_of(actors), world, fault)
 
 
-def test_the_window_that_remains_is_a_hold_that_is_forgotten_and_its_holder_that_then_dies() -> None:
+def test_the_remaining_window_is_a_lost_hold_and_a_dead_holder() -> None:
     with pytest.raises(AssertionError, match=r"is forgotten(.|\n)*and dies"):
         explore(machines(NESTED_SCOPES), beginning(warm=True), crash_and_eviction)
     of_no_hold = partial(crash_and_eviction, of_holds=False)
@@ -455,7 +455,7 @@ def test_the_window_that_remains_is_a_hold_that_is_forgotten_and_its_holder_that
     ("owner", "attribute", "wrong"),
     [(HoldingCircuitBreaker, "release", "is still held"), (BundleCache, "_store", "does not cache again")],
 )
-def test_what_stays_held_and_what_is_not_cached_again_are_found(owner: type, attribute: str, wrong: str) -> None:
+def test_a_scope_left_held_or_uncached_is_found(owner: type, attribute: str, wrong: str) -> None:
     async def nothing(*args: object) -> bool:
         return True
 
@@ -464,7 +464,7 @@ def test_what_stays_held_and_what_is_not_cached_again_are_found(owner: type, att
 
 
 @pytest.mark.parametrize("fault", [no_fault, crash, eviction])
-def test_what_was_learned_is_what_the_processes_do(fault: Outcomes) -> None:
+def test_learned_answers_are_those_of_the_real_processes(fault: Outcomes) -> None:
     for seed in range(100):
         asyncio.run(_walk(Random(seed), fault))
 

@@ -17,7 +17,7 @@ class Clock:
         return self.now
 
 
-def test_it_never_uses_more_than_it_may() -> None:
+def test_memory_stays_within_max_bytes() -> None:
     async def story() -> None:
         cache = MemoryCache(max_bytes=100_000)
         for number in range(2_000):
@@ -40,7 +40,7 @@ def test_the_least_recently_used_goes_first() -> None:
     asyncio.run(story())
 
 
-def test_what_is_larger_than_the_cache_is_not_kept_and_leaves_nothing_older_behind() -> None:
+def test_a_value_larger_than_the_cache_is_not_kept_nor_its_past() -> None:
     async def story() -> None:
         cache = MemoryCache(max_bytes=5_000)
         assert await cache.set("a", b"small", None)
@@ -65,7 +65,7 @@ def test_expiry_follows_the_clock_to_the_moment() -> None:
     asyncio.run(story())
 
 
-def test_deleting_what_has_expired_counts_nothing() -> None:
+def test_deleting_an_expired_value_counts_nothing() -> None:
     async def story() -> None:
         clock = Clock()
         cache = MemoryCache(clock=clock)
@@ -96,7 +96,7 @@ def test_counted_bytes_are_the_bytes_that_are_used() -> None:
     assert 0.9 * measured < cache.used_bytes < 1.6 * measured
 
 
-def test_others_get_their_turn_while_a_large_prefix_is_deleted() -> None:
+def test_deleting_a_large_prefix_yields_to_other_tasks() -> None:
     async def story() -> None:
         cache = MemoryCache()
         for number in range(5_000):
@@ -123,7 +123,7 @@ class Key(str):
         return super().startswith(*arguments)
 
 
-def test_deleting_a_prefix_does_not_look_at_the_rest_of_the_cache() -> None:
+def test_deleting_a_prefix_looks_at_no_other_keys() -> None:
     async def story() -> None:
         cache = MemoryCache()
         for name in ("other:1", "other:2", "user:1"):
@@ -135,7 +135,7 @@ def test_deleting_a_prefix_does_not_look_at_the_rest_of_the_cache() -> None:
     asyncio.run(story())
 
 
-def test_a_cell_has_what_its_key_has_and_never_a_value_of_another_type() -> None:
+def test_a_cell_has_its_keys_value_and_keeps_its_type() -> None:
     async def story() -> None:
         cache = MemoryCache()
         await cache.set("tag:user:5", b"first", 60)

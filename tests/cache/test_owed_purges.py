@@ -89,7 +89,7 @@ def test_beyond_the_bound_whole_contexts_are_owed(monkeypatch: pytest.MonkeyPatc
     run(story)
 
 
-def test_what_is_owed_during_a_try_is_not_taken_for_paid(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_purge_owed_during_a_retry_stays_owed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAXIMUM_OWED", 0)
     going = asyncio.Event()
 

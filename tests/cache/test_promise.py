@@ -196,9 +196,7 @@ def pairs() -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize(("mutation", "place"), pairs(), ids=lambda one: str(one))
 @pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
-def test_no_read_that_starts_after_a_mutation_was_answered_sees_what_was_true_before(
-    mutation: str, place: int, warm: bool
-) -> None:
+def test_no_read_after_an_answered_mutation_is_stale(mutation: str, place: int, warm: bool) -> None:
     context, params = BUNDLES[place]
     runs = 0
 
@@ -229,7 +227,7 @@ def test_no_read_that_starts_after_a_mutation_was_answered_sees_what_was_true_be
     assert explore(scenario) > 1
 
 
-def test_a_read_after_a_mutation_never_joins_a_computation_from_before_it() -> None:
+def test_a_read_never_joins_a_computation_from_before_a_mutation() -> None:
     async def scenario(steps: Steps) -> None:
         ROWS.versions.clear()
         ROWS.steps = steps

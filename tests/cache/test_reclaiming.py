@@ -86,7 +86,7 @@ def test_of_two_processes_one_looks() -> None:
     run(story)
 
 
-def test_what_a_purge_killed_is_gone_from_memory() -> None:
+def test_purged_entries_are_reclaimed_from_memory() -> None:
     async def story() -> None:
         clock = Clock()
         backend = Looked(clock)
@@ -100,7 +100,7 @@ def test_what_a_purge_killed_is_gone_from_memory() -> None:
     run(story)
 
 
-def test_a_store_that_fails_keeps_what_is_dead() -> None:
+def test_a_failing_store_keeps_dead_entries() -> None:
     class Failing(Looked):
         async def delete_by_prefix(self, prefix: str) -> int:
             raise OSError

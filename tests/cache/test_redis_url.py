@@ -77,7 +77,7 @@ def engine_at(world: World, url: str) -> Engine:
     return Engine(world.graph, cache=cache, cache_secret=SECRET, deadline=5.0)
 
 
-def test_sentinels_say_where_the_server_is_and_where_it_is_next(world: World, tmp_path: Path) -> None:
+def test_sentinels_tell_the_server_and_its_successor(world: World, tmp_path: Path) -> None:
     async def story(knows: Sentinel, first: RedisServer, second: RedisServer) -> None:
         url = f"redis+sentinel://127.0.0.1:{free_port()},localhost:{knows.port}/shop/1"
         async with engine_at(world, url) as engine:
@@ -96,7 +96,7 @@ def test_sentinels_say_where_the_server_is_and_where_it_is_next(world: World, tm
         asyncio.run(story(knows, first, second))
 
 
-def test_the_server_and_its_sentinels_have_passwords_of_their_own(world: World, tmp_path: Path) -> None:
+def test_server_and_sentinels_have_separate_passwords(world: World, tmp_path: Path) -> None:
     async def story(port: int) -> None:
         url = f"valkey+sentinel://:of%40server@127.0.0.1:{port}/shop"
         async with engine_at(world, f"{url}?sentinel_password=of%3Asentinels") as one:
@@ -176,7 +176,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("url", "named"), REFUSED.items(), ids=REFUSED)
-def test_a_url_that_would_break_what_is_kept_is_refused(url: str, named: str) -> None:
+def test_a_url_option_that_would_corrupt_entries_is_refused(url: str, named: str) -> None:
     with pytest.raises(DeclarationError, match=named) as refused:
         RedisCache(url.replace("://", "://ada:secret@"))
     assert "secret" not in str(refused.value)

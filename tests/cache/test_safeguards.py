@@ -245,7 +245,7 @@ def last_read(safeguard: str) -> bytes:
     return asyncio.run(run())
 
 
-def test_every_safeguard_has_an_order_that_shows_it() -> None:
+def test_every_safeguard_has_an_order_that_needs_it() -> None:
     assert ORDERS.keys() == SAFEGUARDS.keys()
 
 

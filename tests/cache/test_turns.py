@@ -80,7 +80,7 @@ def test_while_a_mutation_runs_762_requests_are_two_computations() -> None:
     run(story)
 
 
-def test_no_request_is_answered_by_what_began_before_it_asked() -> None:
+def test_no_request_is_answered_by_an_earlier_computation() -> None:
     async def story() -> None:
         readers = Readers()
         first = readers.ask()
@@ -118,7 +118,7 @@ def test_a_turn_that_everybody_left_does_not_begin() -> None:
     run(story)
 
 
-def test_who_joined_stays_when_another_leaves() -> None:
+def test_a_joined_request_stays_when_another_leaves() -> None:
     async def story() -> None:
         readers = Readers()
         first = readers.ask()
@@ -135,7 +135,7 @@ def test_who_joined_stays_when_another_leaves() -> None:
     run(story)
 
 
-def test_an_error_is_raised_by_everyone_who_joined() -> None:
+def test_an_error_is_raised_in_all_joined_requests() -> None:
     async def story() -> None:
         readers = Readers()
         first = readers.ask()
@@ -154,7 +154,7 @@ def test_an_error_is_raised_by_everyone_who_joined() -> None:
 
 
 @pytest.mark.parametrize("fails", [True, False])
-def test_what_shows_one_caller_is_for_that_caller_alone(fails: bool) -> None:
+def test_a_personal_result_is_for_its_caller_alone(fails: bool) -> None:
     async def story() -> None:
         readers = Readers()
         first = readers.ask()
@@ -197,7 +197,7 @@ def test_a_computation_that_was_cancelled_is_begun_again() -> None:
     run(story)
 
 
-def test_a_shared_computation_runs_in_the_context_of_one_who_waits() -> None:
+def test_a_shared_computation_runs_in_a_waiting_requests_context() -> None:
     asking: ContextVar[str] = ContextVar("asking")
 
     async def story() -> None:
@@ -223,7 +223,7 @@ def test_a_shared_computation_runs_in_the_context_of_one_who_waits() -> None:
     run(story)
 
 
-def test_a_loop_that_was_left_keeps_nobody_waiting() -> None:
+def test_an_abandoned_event_loop_keeps_no_request_waiting() -> None:
     readers = Readers()
     left, current = asyncio.new_event_loop(), asyncio.new_event_loop()
 
@@ -248,7 +248,7 @@ def test_a_loop_that_was_left_keeps_nobody_waiting() -> None:
     current.close()
 
 
-def test_a_mutation_that_fetches_what_it_holds_computes_alone() -> None:
+def test_a_mutation_that_fetches_its_held_bundle_computes_alone() -> None:
     mutating, mutated = asyncio.Event(), asyncio.Event()
     orders = Context("orders")
     computed = 0

@@ -156,7 +156,7 @@ def refused(result: Result) -> str:
 @pytest.mark.parametrize(
     ("name", "base_url"), [("mizan", "/m"), ("graph", "/api/mizan"), ("engine", "/api/mizan"), ("shared", "/m")]
 )
-def test_manifest_prints_the_manifest_of_a_mizan_an_engine_or_a_graph(name: str, base_url: str) -> None:
+def test_manifest_takes_a_mizan_an_engine_or_a_graph(name: str, base_url: str) -> None:
     known = mizan.graph if name == "mizan" else graph
     result = run("manifest", target(name))
     assert (result.exit_code, result.stdout) == (0, manifest_json(known, base_url=base_url))
@@ -219,7 +219,7 @@ def test_check_shows_how_every_context_is_kept_and_narrowed() -> None:
     assert "kept     until purged, for each user" in paragraph("context inbox()", result.stdout)
 
 
-def test_check_shows_what_every_mutation_narrows_and_a_missed_narrowing_as_whole() -> None:
+def test_check_shows_each_mutations_narrowing_or_whole() -> None:
     told = run("check", target("graph")).stdout
     assert paragraph("mutation update_profile", told) == [
         "mutation update_profile(user_id, name)",
@@ -251,7 +251,7 @@ def test_check_shows_what_every_mutation_narrows_and_a_missed_narrowing_as_whole
     assert paragraph("mutation rain", told) == ["mutation rain()", "weather: whole, for it has no parameters"]
 
 
-def test_check_tells_what_only_has_the_name_of_another_thing() -> None:
+def test_check_tells_of_equal_names_with_different_types() -> None:
     told = run("check", target("graph")).stdout
     assert paragraph("mutation close", told) == [
         "mutation close(slug, page)",
@@ -267,7 +267,7 @@ def test_check_tells_what_only_has_the_name_of_another_thing() -> None:
 
 
 @pytest.mark.parametrize("name", ["shared", "engine"])
-def test_purge_purges_the_shared_cache_and_prints_the_header_and_the_urls(name: str) -> None:
+def test_purge_purges_the_shared_cache_and_prints_the_urls(name: str) -> None:
     base = "/m" if name == "shared" else "/api/mizan"
     result = run("purge", target(name), "user", "user_id=05")
     assert (result.exit_code, result.stdout.splitlines()) == (
@@ -285,7 +285,7 @@ def test_purge_purges_the_shared_cache_and_prints_the_header_and_the_urls(name: 
 
 
 @pytest.mark.asyncio
-async def test_what_was_purged_is_computed_again() -> None:
+async def test_a_purged_bundle_is_computed_again() -> None:
     first = await shared.engine.fetch("user", {"user_id": 5})
     assert (await shared.engine.fetch("user", {"user_id": 5})).status == "hit"
     result = await asyncio.to_thread(run, "purge", target("shared"), "user", "user_id=5")
@@ -314,11 +314,11 @@ def test_purge_refuses_a_cache_that_no_other_process_could_purge(name: str) -> N
         (("token", target("mizan"), "--user", "ada", "--ttl", "0"), "ttl"),
     ],
 )
-def test_what_is_refused_is_told_in_one_line_without_a_traceback(words: tuple[str, ...], named: str) -> None:
+def test_an_error_is_one_line_without_a_traceback(words: tuple[str, ...], named: str) -> None:
     assert named in refused(run(*words))
 
 
-def test_a_setting_of_the_environment_that_cannot_be_used_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unusable_environment_variable_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIZAN_MWT_SECRET", "short")
     told = refused(run("token", target("graph"), "--user", "ada"))
     assert "5 bytes" in told
@@ -336,14 +336,14 @@ def test_the_entry_point_is_the_same_command(
 
 
 @pytest.mark.parametrize("words", [["nonsense"], ["check"], ["token", "x"], ["check", "x", "--nonsense"]])
-def test_a_command_that_is_misspelled_exits_with_2_and_shows_its_usage(words: list[str]) -> None:
+def test_a_misspelled_command_exits_with_2_and_shows_usage(words: list[str]) -> None:
     result = run(*words)
     assert result.exit_code == 2
     assert "Usage" in result.stderr
     assert "Traceback" not in result.output
 
 
-def test_token_vouches_for_a_user_under_the_apps_newest_key_and_its_own_ttl() -> None:
+def test_token_uses_the_apps_newest_key_and_ttl() -> None:
     result = run("token", target("mizan"), "--user", "0", "--staff", "--permission", "ship", "--permission", "buy")
     assert result.exit_code == 0
     now = time.time()
@@ -353,18 +353,18 @@ def test_token_vouches_for_a_user_under_the_apps_newest_key_and_its_own_ttl() ->
     assert not told.superuser
 
 
-def test_token_of_a_superuser_lives_as_long_as_it_is_told_to() -> None:
+def test_token_of_a_superuser_with_a_given_ttl() -> None:
     text = run("token", target("mizan"), "--user", "ada", "--superuser", "--ttl", "7200").stdout.strip()
     assert verify_mwt(text, KEYS, audience="shop", now=time.time() + 7000).superuser
 
 
-def test_token_takes_its_keys_from_the_environment_where_the_target_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_token_takes_keys_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIZAN_MWT_KEYS", f"old={'m' * 32},new={'n' * 32}")
     text = run("token", target("graph"), "--user", "ada").stdout.strip()
     assert verify_mwt(text, {"new": "n" * 32}, now=time.time()).user_id == "ada"
 
 
-def test_the_installed_command_checks_a_target_in_the_current_folder() -> None:
+def test_the_installed_command_finds_a_target_in_the_folder() -> None:
     command = str(Path(sys.executable).with_name("mizan"))
     checked, missing = (
         subprocess.run([command, "check", name], check=False, cwd=ROOT, capture_output=True, text=True, timeout=50)

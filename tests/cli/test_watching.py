@@ -74,7 +74,7 @@ def test_a_change_of_any_module_that_was_imported_is_written(shop: Path) -> None
         watch(ARGUMENTS, pause=steps)
 
 
-def test_a_new_module_is_discovered_and_one_that_is_gone_is_noticed(shop: Path) -> None:
+def test_new_and_removed_modules_are_noticed(shop: Path) -> None:
     (shop / "cart").mkdir()
     (shop / "cart" / "__init__.py").write_text("")
     new = shop / "cart" / "clients.py"
@@ -112,7 +112,7 @@ def test_an_error_in_a_source_is_shown_and_the_watch_goes_on(
     assert said in shown[0]
 
 
-def test_a_change_while_it_was_generated_is_not_missed(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_during_generation_is_not_missed(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = subprocess.run
     texts = iter([CLIENTS.format(name="second"), CLIENTS.format(name="third")])
 
@@ -128,9 +128,7 @@ def test_a_change_while_it_was_generated_is_not_missed(shop: Path, monkeypatch: 
         watch(ARGUMENTS, pause=steps)
 
 
-def test_a_file_from_the_future_is_looked_at_twice_and_not_for_ever(
-    shop: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_dated_in_the_future_is_looked_at_twice(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, runs = subprocess.run, []
 
     def counted(command: list[str], **options: object) -> object:

@@ -38,7 +38,7 @@ class TestCalling:
             await mizan.fetch("team")
 
     @pytest.mark.asyncio
-    async def test_an_answer_of_somebody_else_is_an_error_too(self) -> None:
+    async def test_an_answer_of_another_server_is_an_error(self) -> None:
         for status, body in ((502, b"<h1>Bad gateway</h1>"), (302, b""), (200, b"<h1>Sign in</h1>"), (200, b"[]")):
             async with answering(lambda _, status=status, body=body: httpx.Response(status, content=body)) as mizan:
                 for asking in (mizan.fetch("user", user_id=5), mizan.call("echo")):
@@ -68,7 +68,7 @@ class TestCalling:
         assert calling.cancelled()
 
     @pytest.mark.asyncio
-    async def test_after_an_answer_that_was_lost_everything_is_fetched_again(self, site: Site) -> None:
+    async def test_after_a_lost_answer_everything_is_fetched_again(self, site: Site) -> None:
         inner = httpx.ASGITransport(site.mizan(cache=None))
         lost: type[httpx.TransportError] = httpx.ReadTimeout
 
@@ -115,7 +115,7 @@ class TestCalling:
                 await never(shown)
 
     @pytest.mark.asyncio
-    async def test_a_null_sets_apart_bundles_where_it_is_known(self, wire: Wire) -> None:
+    async def test_a_null_narrows_where_it_is_known(self, wire: Wire) -> None:
         mizan = Client(BASE, transport=wire, defaults={"user": {"page": 1, "team_id": None}})
         async with mizan, aclosing(mizan.subscribe("user", user_id=5)) as shown:
             await anext(shown)

@@ -39,7 +39,7 @@ class TestClosing:
 
 class TestSockets:
     @pytest.mark.asyncio
-    async def test_it_works_over_a_socket(self, site: Site) -> None:
+    async def test_the_client_works_over_a_socket(self, site: Site) -> None:
         async with listening(site.mizan()) as (host, port), Client(f"http://{host}:{port}/api/mizan") as mizan:
             shown = mizan.subscribe("user", user_id=5)
             assert await anext(shown) == ADA
@@ -47,7 +47,7 @@ class TestSockets:
             assert (await anext(shown))["user_profile"]["name"] == "Eve"
 
     @pytest.mark.asyncio
-    async def test_where_nobody_listens_it_says_so(self) -> None:
+    async def test_a_closed_port_raises_connect_error(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
         async with Client(f"http://127.0.0.1:{port}/api/mizan") as mizan:
@@ -56,7 +56,7 @@ class TestSockets:
                     await asking
 
     @pytest.mark.asyncio
-    async def test_a_server_of_its_own_process_that_goes_away_is_an_error_of_httpx(self) -> None:
+    async def test_a_server_that_goes_away_raises_httpx_transport_error(self) -> None:
         with uvicorn_process("tests.http.served:host") as served:
             async with Client(f"{served.url}/api/mizan", timeout=50) as mizan:
                 assert await mizan.fetch("user", user_id=5) == ADA
@@ -71,9 +71,7 @@ class TestSockets:
 
 
 class TestImporting:
-    def test_without_httpx_the_package_works_and_the_client_says_what_to_do(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_without_httpx_only_the_client_fails_with_a_remedy(self, monkeypatch: pytest.MonkeyPatch) -> None:
         program = "import sys; sys.modules['httpx'] = None; import mizan_asgi; print(mizan_asgi.Mizan.__name__)"
         ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         assert ran.stdout.split() == ["Mizan"]

@@ -67,7 +67,7 @@ class TestFetching:
         assert len(wire.sent) == 1
 
     @pytest.mark.asyncio
-    async def test_a_request_that_nobody_waits_for_any_more_is_ended(self, mizan: Client, wire: Wire) -> None:
+    async def test_a_request_without_waiters_is_cancelled(self, mizan: Client, wire: Wire) -> None:
         wire.hold()
         one = asyncio.create_task(mizan.fetch("user", user_id=5))
         await wire.arrived.wait()
@@ -79,7 +79,7 @@ class TestFetching:
         assert len(wire.sent) == 2
 
     @pytest.mark.asyncio
-    async def test_what_is_known_is_revalidated(self, mizan: Client, wire: Wire) -> None:
+    async def test_known_bundles_are_revalidated(self, mizan: Client, wire: Wire) -> None:
         assert await mizan.fetch("user", user_id=5) == await mizan.fetch("user", user_id=5) == ADA
         assert wire.answered == [200, 304]
         await mizan.call("update_profile", user_id=5, name="Eve")
@@ -87,7 +87,7 @@ class TestFetching:
         assert wire.answered == [200, 304, 200, 200]
 
     @pytest.mark.asyncio
-    async def test_what_is_known_is_bounded(self, mizan: Client, wire: Wire) -> None:
+    async def test_known_bundles_are_bounded(self, mizan: Client, wire: Wire) -> None:
         async with aclosing(mizan.subscribe("user", user_id=0)) as shown:
             await anext(shown)
             for user_id in range(1, MAXIMUM_KEPT + 10):
@@ -137,7 +137,7 @@ class TestTokens:
             assert await mizan.fetch("inbox") == {"messages": ["for None"]}
 
     @pytest.mark.asyncio
-    async def test_a_function_is_asked_once_by_all_who_wait_for_it(self, site: Site) -> None:
+    async def test_concurrent_waiters_ask_the_token_function_once(self, site: Site) -> None:
         transport = httpx.ASGITransport(site.mizan(mwt_keys=KEYS, clock=lambda: 1_800_000_000.0))
         asked, given = Counter[str](), asyncio.Event()
 

@@ -16,7 +16,7 @@ class TestRefreshing:
     """What a call made stale comes with its answer, and is taken only where nobody can know anything newer."""
 
     @pytest.mark.asyncio
-    async def test_a_call_names_what_is_subscribed_to_and_nothing_else(self, mizan: Client, wire: Wire) -> None:
+    async def test_a_call_names_subscribed_bundles_in_x_mizan_mounted(self, mizan: Client, wire: Wire) -> None:
         await mizan.fetch("user", user_id=7)
         await mizan.call("echo", values=[])
         async with aclosing(mizan.subscribe("user", user_id=5, page=1)), aclosing(mizan.subscribe("weather")):
@@ -32,7 +32,7 @@ class TestRefreshing:
         ]
 
     @pytest.mark.asyncio
-    async def test_it_names_no_more_than_a_header_has_room_for(self, mizan: Client, wire: Wire) -> None:
+    async def test_the_mounted_header_is_bounded(self, mizan: Client, wire: Wire) -> None:
         shown = [mizan.subscribe("user", user_id=10**100 + number) for number in range(100)]
         await mizan.call("echo", values=[])
         (line,) = wire.mounted
@@ -42,9 +42,7 @@ class TestRefreshing:
             await one.aclose()
 
     @pytest.mark.asyncio
-    async def test_what_came_along_is_shown_without_asking_and_later_revalidated(
-        self, mizan: Client, wire: Wire
-    ) -> None:
+    async def test_a_refreshed_bundle_is_shown_and_later_revalidated(self, mizan: Client, wire: Wire) -> None:
         async with aclosing(mizan.subscribe("user", user_id=5)) as shown:
             await anext(shown)
             await mizan.call("update_profile", user_id=5, name="Eve")
@@ -54,7 +52,7 @@ class TestRefreshing:
         assert wire.answered[-1] == 304
 
     @pytest.mark.asyncio
-    async def test_it_is_recognised_by_canonical_texts_whatever_the_client_knows_of_defaults(self, wire: Wire) -> None:
+    async def test_refreshed_bundles_are_matched_by_canonical_texts(self, wire: Wire) -> None:
         async with Client(BASE, transport=wire) as mizan, aclosing(mizan.subscribe("user", user_id="5", page=1)) as one:
             await anext(one)
             await mizan.call("update_profile", user_id=5, name="Eve")
@@ -62,7 +60,7 @@ class TestRefreshing:
         assert wire.sent == ["GET /ctx/user/?page=1&user_id=5", "POST /call/update_profile/"]
 
     @pytest.mark.asyncio
-    async def test_what_did_not_come_along_is_fetched(self, mizan: Client, wire: Wire) -> None:
+    async def test_a_stale_bundle_without_refresh_is_fetched(self, mizan: Client, wire: Wire) -> None:
         async with AsyncExitStack() as stack:
             shown = [
                 await stack.enter_async_context(aclosing(mizan.subscribe("user", user_id=5, page=n)))
@@ -77,7 +75,7 @@ class TestRefreshing:
         assert wire.sent == ["POST /call/update_profile/", *(f"GET /ctx/user/?page={n}&user_id=5" for n in (17, 18))]
 
     @pytest.mark.asyncio
-    async def test_what_was_asked_for_before_the_call_and_answered_before_it_is_not_replaced_either(
+    async def test_a_fetch_answered_before_the_call_is_not_replaced(
         self, mizan: Client, wire: Wire, site: Site
     ) -> None:
         async with aclosing(mizan.subscribe("user", user_id=5)) as shown:
@@ -98,7 +96,7 @@ class TestRefreshing:
 
     @pytest.mark.asyncio
     @pytest.mark.parametrize("event", ["invalidated", "asked for", "answered", "somebody else"])
-    async def test_what_something_else_became_of_since_the_call_was_sent_is_fetched(
+    async def test_a_bundle_changed_since_the_call_was_sent_is_fetched(
         self, mizan: Client, wire: Wire, site: Site, event: str
     ) -> None:
         async with aclosing(mizan.subscribe("user", user_id=5)) as shown:
@@ -125,7 +123,7 @@ class TestRefreshing:
             assert (await anext(shown))["user_profile"]["name"] == "newer"
 
     @pytest.mark.asyncio
-    async def test_of_two_calls_at_once_the_one_answered_later_is_not_believed(self, mizan: Client, wire: Wire) -> None:
+    async def test_of_two_concurrent_calls_the_later_answer_is_not_used(self, mizan: Client, wire: Wire) -> None:
         async with aclosing(mizan.subscribe("user", user_id=5)) as shown:
             await anext(shown)
             release = wire.hold_calls()
@@ -139,7 +137,7 @@ class TestRefreshing:
             assert await never(shown)
 
     @pytest.mark.asyncio
-    async def test_what_cannot_be_read_is_fetched(self, site: Site) -> None:
+    async def test_an_unreadable_refresh_is_fetched(self, site: Site) -> None:
         inner = httpx.ASGITransport(site.mizan(cache=None))
         garbage: list[Any] = [
             *("user", {"user": {}}, ["user"], [{"context": "user", "params": [], "data": {}}]),

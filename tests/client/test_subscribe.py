@@ -22,7 +22,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 class TestSubscribing:
     @pytest.mark.asyncio
-    async def test_who_shows_a_bundle_sees_what_calls_made_of_it(self, mizan: Client, wire: Wire) -> None:
+    async def test_a_subscription_shows_the_changes_of_calls(self, mizan: Client, wire: Wire) -> None:
         seen: list[Any] = []
 
         async def show(user_id: int, page: int) -> None:
@@ -63,7 +63,7 @@ class TestSubscribing:
         assert not gate.is_set(), "nobody waits for the old answer"
 
     @pytest.mark.asyncio
-    async def test_an_answer_that_is_overtaken_on_its_last_step_is_not_shown_either(
+    async def test_an_answer_overtaken_on_its_last_step_is_not_shown(
         self, mizan: Client, wire: Wire, site: Site
     ) -> None:
         shown = mizan.subscribe("user", user_id=5)
@@ -121,7 +121,7 @@ class TestSubscribing:
         assert wire.answered == [404, 200, 200]
 
     @pytest.mark.asyncio
-    async def test_a_failure_makes_stale_what_its_header_names(self, mizan: Client) -> None:
+    async def test_a_failed_calls_header_makes_bundles_stale(self, mizan: Client) -> None:
         async with aclosing(mizan.subscribe("user", user_id=5)) as shown:
             await anext(shown)
             with pytest.raises(CallError) as failed:
@@ -130,7 +130,7 @@ class TestSubscribing:
             assert (await anext(shown))["user_profile"]["name"] == "half done"
 
     @pytest.mark.asyncio
-    async def test_what_names_nothing_that_can_be_read_makes_everything_stale(self, site: Site) -> None:
+    async def test_an_unreadable_header_makes_everything_stale(self, site: Site) -> None:
         inner = httpx.ASGITransport(site.mizan(cache=None))
         told: list[httpx.Response] = [
             httpx.Response(500, headers={"x-mizan-invalidate": "user;;"}),
@@ -173,7 +173,7 @@ class TestSubscribing:
             assert wire.answered == [200, 304]
 
     @pytest.mark.asyncio
-    async def test_a_later_subscription_begins_with_what_is_known(self, mizan: Client, wire: Wire) -> None:
+    async def test_a_later_subscription_begins_with_the_known_bundle(self, mizan: Client, wire: Wire) -> None:
         async with aclosing(mizan.subscribe("user", user_id=5)) as shown:
             await anext(shown)
             async with aclosing(mizan.subscribe("user", user_id=5)) as again:
@@ -181,9 +181,7 @@ class TestSubscribing:
         assert len(wire.sent) == 1
 
     @pytest.mark.asyncio
-    async def test_once_nobody_has_subscribed_the_next_who_does_gets_it_anew(
-        self, mizan: Client, wire: Wire, site: Site
-    ) -> None:
+    async def test_a_subscription_after_none_fetches_anew(self, mizan: Client, wire: Wire, site: Site) -> None:
         async with aclosing(mizan.subscribe("user", user_id=5)) as shown:
             await anext(shown)
         async with aclosing(mizan.subscribe("user", user_id=5)) as shown:
@@ -191,9 +189,7 @@ class TestSubscribing:
         assert len(wire.sent) == 2
 
     @pytest.mark.asyncio
-    async def test_a_fetch_that_brings_something_new_is_seen_by_who_shows_it(
-        self, mizan: Client, wire: Wire, site: Site
-    ) -> None:
+    async def test_a_fetch_with_new_data_is_shown_by_subscriptions(self, mizan: Client, wire: Wire, site: Site) -> None:
         async with aclosing(mizan.subscribe("user", user_id=5)) as shown:
             await anext(shown)
             site.names[5] = "Zoe"
@@ -220,7 +216,7 @@ class TestSubscribing:
         assert wire.sent == ["GET /ctx/user/?user_id=5", "POST /call/update_profile/"]
 
     @pytest.mark.asyncio
-    async def test_ending_it_ends_the_step_that_somebody_waits_for(self, mizan: Client, wire: Wire) -> None:
+    async def test_ending_a_subscription_ends_its_pending_step(self, mizan: Client, wire: Wire) -> None:
         wire.hold()
         for after in (0, 1):
             shown = mizan.subscribe("user", user_id=5)
@@ -253,7 +249,7 @@ class TestSubscribing:
             (Invalidation("users"), False),
         ],
     )
-    async def test_stale_is_what_canonical_texts_do_not_set_apart(
+    async def test_a_bundle_is_stale_unless_canonical_texts_differ(
         self, mizan: Client, wire: Wire, entry: Invalidation, stale: bool
     ) -> None:
         async with aclosing(mizan.subscribe("user", user_id=5)) as shown:

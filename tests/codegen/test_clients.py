@@ -27,7 +27,7 @@ def read(folder: Path, *names: str) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", sorted(golden.generated()))
-def test_a_client_is_as_it_was_checked_in(name: str) -> None:
+def test_generated_clients_equal_the_checked_in_ones(name: str) -> None:
     checked_in = (golden.FOLDER / name).read_text(encoding="utf-8")
     assert golden.generated()[name].decode() == checked_in, f"If this is meant to be so, run {golden.COMMAND}."
 
@@ -36,7 +36,7 @@ def test_nothing_else_is_checked_in() -> None:
     assert {path.name for path in golden.FOLDER.iterdir()} == set(golden.generated())
 
 
-def test_typescript_compiles_with_its_usage_and_every_wrong_line_is_refused(tmp_path: Path) -> None:
+def test_typescript_compiles_and_refuses_every_wrong_line(tmp_path: Path) -> None:
     files = read(golden.FOLDER, "mizan.ts", "mizan.react.ts")
     project(tmp_path, files | read(HERE, *USAGES))
     assert complaints(tmp_path) == ""
@@ -77,7 +77,7 @@ MODELS = (
 
 
 @pytest.mark.parametrize("language", Language)
-def test_no_name_is_one_that_the_modules_use(language: Language, tmp_path: Path) -> None:
+def test_generated_names_avoid_those_of_the_modules(language: Language, tmp_path: Path) -> None:
     models = [create_model(name, x=(int, ...)) for name in MODELS]
     results = itertools.cycle(models)
     functions = [

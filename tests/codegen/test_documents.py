@@ -20,7 +20,7 @@ def generate(folder: Path, module: str, source: str, *words: str) -> str:
     return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
-def test_the_pages_example_says_what_happens_and_compiles(tmp_path: Path) -> None:
+def test_the_documents_example_compiles_as_shown(tmp_path: Path) -> None:
     shown = first_of_each_language(PAGE)
     command, _, answer = shown["console"].partition("\n")
     words = command.removeprefix("$ mizan generate ").split()

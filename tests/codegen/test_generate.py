@@ -48,7 +48,7 @@ def test_a_file_says_by_which_command_it_was_written(tmp_path: Path) -> None:
         assert first == f"// Written by `mizan generate ts {TARGET} --react`. Changes will be lost."
 
 
-def test_what_is_as_it_should_be_is_not_written_again(tmp_path: Path) -> None:
+def test_an_up_to_date_file_is_not_written_again(tmp_path: Path) -> None:
     run("ts", TARGET, "--out", tmp_path)
     (tmp_path / "mizan.ts").write_text("")
     before = (tmp_path / "client.d.ts").stat().st_mtime_ns
@@ -57,7 +57,7 @@ def test_what_is_as_it_should_be_is_not_written_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["mizan.ts", "client.d.ts"])
-def test_check_names_what_is_missing_or_different_and_how_to_fix_it(name: str, tmp_path: Path) -> None:
+def test_check_names_outdated_files_and_the_remedy(name: str, tmp_path: Path) -> None:
     run("ts", TARGET, "--out", tmp_path)
     (tmp_path / name).write_text("// edited")
     ran = run("ts", TARGET, "--out", tmp_path, "--check")
@@ -90,7 +90,7 @@ def test_the_base_url_is_that_of_the_mizan_unless_said_otherwise(tmp_path: Path)
     assert 'createClient({ baseUrl: "https://example.com/m",' in (tmp_path / "mizan.ts").read_text()
 
 
-def test_scripts_may_import_the_runtime_from_where_a_mizan_serves_it(tmp_path: Path) -> None:
+def test_scripts_may_import_the_runtime_from_a_mizan(tmp_path: Path) -> None:
     options = ["--react", "--runtime", "/awk/client.js"]
     ran = run("js", TARGET, "--out", tmp_path, *options)
     assert ran.exit_code == 0, ran.output
@@ -150,7 +150,7 @@ def test_all_files_are_written_or_none(tmp_path: Path) -> None:
     assert names(tmp_path) == {"mizan.ts"}
 
 
-def test_a_disk_that_is_full_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, {"a": b"old", "b": b"old"})
     made: list[Path] = []
     chmod = Path.chmod

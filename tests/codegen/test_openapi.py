@@ -101,7 +101,7 @@ def test_a_guard_and_an_identity_are_said() -> None:
     assert list(paths["/call/whoami/"]["post"]["responses"]) == ["200", "default"]
 
 
-def test_a_mutation_says_what_it_makes_stale() -> None:
+def test_a_mutation_lists_its_invalidations() -> None:
     mutation = paths["/call/rename/"]["post"]
     assert mutation["x-mizan-affects"] == [{"context": "user", "params": {"user_id": {"arg": "user_id"}}}]
     assert mutation["tags"] == ["mutations"]

@@ -71,7 +71,7 @@ def lines(function: Function, values: list[Json]) -> tuple[list[str], Counter[bo
 
 
 @pytest.mark.timeout(180)
-def test_typescript_accepts_what_python_accepts_and_refuses_what_python_refuses(tmp_path: Path) -> None:
+def test_typescript_accepts_exactly_the_values_of_python(tmp_path: Path) -> None:
     models = Models(random.Random(SEED))
     kinds = [models.model(number) for number in range(COUNT)]
     graph = compiled("\n".join(models.source))

@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.parametrize("name", ["calling", "rendering"])
-def test_a_client_does_what_it_should(name: str, tmp_path: Path) -> None:
+def test_a_generated_client_works(name: str, tmp_path: Path) -> None:
     files = {name: content for name, content in golden.generated().items() if name.endswith(".js")}
     project(tmp_path, {**files, f"{name}.test.mjs": (HERE / f"{name}.mjs").read_bytes()})
     ran = run_node("--test", f"{name}.test.mjs", cwd=tmp_path)

@@ -139,7 +139,7 @@ def test_a_model_that_may_hold_infinities_sends_null_for_them(config: ConfigDict
     assert definition(Endless, sent=True) == "export interface Endless {\n  ratio: number | null;\n  part: number;\n}"
 
 
-def test_a_discriminated_union_of_discriminated_unions_is_a_union() -> None:
+def test_nested_discriminated_unions_are_one_union() -> None:
     class Siamese(BaseModel):
         kind: Literal["cat"]
         breed: Literal["siamese"]
@@ -167,7 +167,7 @@ def test_a_discriminated_union_of_discriminated_unions_is_a_union() -> None:
     }
 
 
-def test_what_has_no_json_may_be_anything() -> None:
+def test_a_type_without_json_is_unknown() -> None:
     @client
     async def f() -> Callable[[], int]: ...
 
@@ -197,11 +197,11 @@ def test_what_has_no_json_may_be_anything() -> None:
         ({"type": "object", "propertyNames": False, "additionalProperties": True}, "{ [key: string]: unknown }"),
     ],
 )
-def test_a_schema_that_somebody_wrote_is_read(schema: dict[str, Any], read: str) -> None:
+def test_a_hand_written_schema_is_read(schema: dict[str, Any], read: str) -> None:
     assert argument(Annotated[Any, WithJsonSchema(schema)]) == read
 
 
-def test_a_number_that_is_not_finite_is_what_json_makes_of_it() -> None:
+def test_a_number_that_is_not_finite_is_typed_as_its_json() -> None:
     class Endless(BaseModel):
         ratio: float = math.inf
         more: dict[str, list[float]] = {"a": [math.nan]}
@@ -211,7 +211,7 @@ def test_a_number_that_is_not_finite_is_what_json_makes_of_it() -> None:
     assert all("default" not in field for field in described(Endless).definitions["Endless"]["properties"].values())
 
 
-def test_a_serializer_of_a_whole_model_is_believed_only_if_it_is_annotated() -> None:
+def test_a_model_serializer_needs_an_annotation() -> None:
     class Said(BaseModel):
         x: int
 
@@ -230,14 +230,14 @@ def test_a_serializer_of_a_whole_model_is_believed_only_if_it_is_annotated() -> 
     assert definition(Unsaid, sent=True) == "export type Unsaid = unknown;"
 
 
-def test_a_model_without_fields_that_forbids_others_takes_no_other_value() -> None:
+def test_a_model_without_fields_and_extra_forbid_is_empty() -> None:
     class Nobody(BaseModel):
         model_config = ConfigDict(extra="forbid")
 
     assert definition(Nobody) == "export type Nobody = { [key: string]: never };"
 
 
-def test_what_two_modules_call_alike_is_told_apart_by_as_little_as_needed() -> None:
+def test_equal_names_of_two_modules_get_the_shortest_prefix() -> None:
     def model(module: str, *, field: str) -> Any:
         return create_model("Item", __module__=module, **{field: (int, ...)})
 
@@ -256,7 +256,7 @@ def test_what_two_modules_call_alike_is_told_apart_by_as_little_as_needed() -> N
     assert called("shop.a", "shop.b", alike=True) == ["Item"]
 
 
-def test_what_pydantic_is_told_to_call_a_model_is_no_part_of_its_modules() -> None:
+def test_double_underscores_in_a_models_name_are_no_module() -> None:
     class My__Model(BaseModel):  # noqa: N801
         model_config = ConfigDict(title="Something else")
 
@@ -275,7 +275,7 @@ class Raising(int):
         raise ZeroDivisionError
 
 
-def test_a_type_that_cannot_describe_itself_may_be_anything_and_others_are_as_they_were() -> None:
+def test_a_type_without_a_schema_is_unknown_and_spoils_no_other() -> None:
     @client
     async def f(broken: list[Raising], whole: list[int]) -> Raising: ...
 
@@ -285,7 +285,7 @@ def test_a_type_that_cannot_describe_itself_may_be_anything_and_others_are_as_th
     assert types.of(api.calls[0].result) == "unknown"
 
 
-def test_what_fails_only_together_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_types_that_fail_only_together_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(self: object, inputs: list[Any]) -> Any:
         if len(inputs) > 1:
             raise ZeroDivisionError
@@ -310,7 +310,7 @@ def test_an_alias_path_is_no_name_that_a_client_can_send() -> None:
     assert "x: number;" in definition(Deep, sent=True)
 
 
-def test_a_dataclass_has_no_docstring_that_it_did_not_write() -> None:
+def test_a_dataclass_has_no_generated_docstring() -> None:
     @dataclass
     class Plain:
         x: int
@@ -334,7 +334,7 @@ def test_a_name_as_that_of_a_type(name: str, called: str) -> None:
     assert type_name(name) == called
 
 
-def test_who_comes_later_gives_way() -> None:
+def test_the_later_of_two_equal_names_is_renamed() -> None:
     names = Names({"Taken"})
     taken = [names.take(*wanted) for wanted in [("A",), ("A",), ("A",), ("Taken", "Free"), ("Taken", "Free"), ("A2",)]]
     assert taken == ["A", "A2", "A3", "Free", "Taken2", "A22"]

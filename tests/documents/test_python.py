@@ -60,7 +60,7 @@ async def test_sessions_of_the_databases_page_end_in_time(tmp_path: Path, monkey
 
 
 @pytest.mark.asyncio
-async def test_the_engines_page_passes_on_what_went_stale(tmp_path: Path) -> None:
+async def test_the_engines_page_passes_on_invalidations(tmp_path: Path) -> None:
     @client(context="years")
     async def is_closed(year: int) -> bool:
         return False

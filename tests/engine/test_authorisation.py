@@ -31,7 +31,7 @@ class TestGuards:
             ("superuser", Identity(None, superuser=True), Unauthorized),
         ],
     )
-    def test_who_is_let_through(self, auth: Any, identity: Identity, error: type[Exception] | None) -> None:
+    def test_auth_lets_through_by_identity(self, auth: Any, identity: Identity, error: type[Exception] | None) -> None:
         @client(auth=auth)
         async def act() -> int:
             return 1
@@ -58,7 +58,7 @@ class TestGuards:
 
         run(story)
 
-    def test_permissions_of_a_token_are_loaded_when_a_guard_asks_for_them(self) -> None:
+    def test_a_tokens_permissions_are_loaded_when_a_guard_reads_them(self) -> None:
         token = Identity("1", permissions=None, permission_key="k")
         loaded: list[str | None] = []
 

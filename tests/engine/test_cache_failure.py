@@ -37,7 +37,7 @@ class TestCacheFailure:
 
         run(story)
 
-    def test_refuse_acknowledges_nothing_whose_purge_has_not_got_through(self, world: World) -> None:
+    def test_refuse_waits_for_the_purge_before_it_acknowledges(self, world: World) -> None:
         async def story() -> None:
             cache = FailingCache()
             async with Engine(world.graph, cache=cache, on_cache_failure="refuse") as engine:
@@ -53,7 +53,7 @@ class TestCacheFailure:
 
         run(story)
 
-    def test_allow_runs_it_and_purges_as_soon_as_it_can(self, world: World) -> None:
+    def test_allow_runs_the_mutation_and_purges_later(self, world: World) -> None:
         async def story() -> None:
             cache = FailingCache()
             async with Engine(world.graph, cache=cache) as engine:
@@ -74,7 +74,7 @@ class TestCacheFailure:
 
         run(story)
 
-    def test_a_context_whose_purge_is_owed_bypasses_the_cache_until_a_second_after(
+    def test_an_owed_purge_bypasses_its_context_until_after_it(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(guard, "SETTLING_SECONDS", 0.0)
@@ -117,9 +117,7 @@ class TestCacheFailure:
             "The cache is up again",
         ]
 
-    def test_closing_gives_up_in_time_what_can_never_be_paid(
-        self, world: World, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_closing_gives_up_purges_that_cannot_be_paid(self, world: World, caplog: pytest.LogCaptureFixture) -> None:
         async def story() -> None:
             cache = FailingCache()
             engine = Engine(world.graph, cache=cache, shutdown=0.05)
@@ -130,7 +128,7 @@ class TestCacheFailure:
 
         run(story)
 
-    def test_what_was_still_owed_when_it_closed_is_paid_once_it_is_used_again(self, world: World) -> None:
+    def test_purges_owed_at_closing_are_paid_after_reopening(self, world: World) -> None:
         cache = FailingCache()
         engine = Engine(world.graph, cache=cache, shutdown=0.05)
 
@@ -152,9 +150,7 @@ class TestCacheFailure:
         run(closes)
         run(opens_again)
 
-    def test_a_mutation_whose_purge_does_not_get_through_is_not_told_as_a_success(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_mutation_whose_purge_fails_is_no_success(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(shared_holds, "INSIST_SECONDS", 0.05)
         cache = FailingCache()
 
@@ -179,7 +175,7 @@ class TestCacheFailure:
 
         run(story)
 
-    def test_closing_waits_for_what_can_be_paid(self, world: World) -> None:
+    def test_closing_waits_for_owed_purges(self, world: World) -> None:
         async def story() -> None:
             cache = FailingCache()
             engine = Engine(world.graph, cache=cache)
@@ -192,7 +188,7 @@ class TestCacheFailure:
         run(story)
 
     @pytest.mark.parametrize("broken_at", range(1, 6))
-    def test_wherever_it_fails_a_read_is_answered_and_is_for_nobody_else(self, world: World, broken_at: int) -> None:
+    def test_a_read_is_answered_wherever_the_cache_fails(self, world: World, broken_at: int) -> None:
         class FailsLate(MemoryCache):
             calls = 0
 

@@ -24,7 +24,7 @@ from tests.world import Profile, World
 
 
 class TestCalls:
-    def test_a_result_that_does_not_fit_says_whose_it_was(self) -> None:
+    def test_an_invalid_result_names_its_function(self) -> None:
         class Late(BaseModel, defer_build=True):
             page: int
 
@@ -60,7 +60,7 @@ class TestCalls:
 
         run(story)
 
-    def test_what_a_decorator_makes_of_a_mutation_need_not_be_a_coroutine(self) -> None:
+    def test_a_decorated_mutation_may_return_a_task(self) -> None:
         def in_a_task(function: Callable[..., Any]) -> Callable[..., Any]:
             @functools.wraps(function)
             def begin(*args: Any, **options: Any) -> asyncio.Task[Any]:
@@ -88,7 +88,7 @@ class TestCalls:
 
         run(story)
 
-    def test_a_function_in_a_thread_that_runs_out_of_an_iterator_fails_as_any_other_does(self) -> None:
+    def test_stop_iteration_in_a_thread_is_an_ordinary_failure(self) -> None:
         @client(context="page")
         def page() -> int:
             return next(iter(()))

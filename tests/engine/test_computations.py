@@ -57,7 +57,7 @@ def test_a_reader_that_never_ends_is_given_up_after_30_seconds(
     assert "front did not answer within 30.0 seconds" in caplog.text
 
 
-def test_who_joined_a_computation_is_told_with_it_and_the_next_begins_anew() -> None:
+def test_joined_requests_time_out_together_the_next_anew() -> None:
     ran: list[float] = []
 
     @client(context="front")
@@ -79,7 +79,7 @@ def test_who_joined_a_computation_is_told_with_it_and_the_next_begins_anew() -> 
     run(story)
 
 
-def test_a_caller_who_goes_away_takes_the_limit_from_nobody() -> None:
+def test_a_cancelled_caller_leaves_the_timeout_to_the_others() -> None:
     async def story() -> None:
         engine = engine_of(stuck(), reader_timeout=5)
         first, second = [asyncio.create_task(engine.fetch("front", {})) for _ in range(2)]
@@ -92,7 +92,7 @@ def test_a_caller_who_goes_away_takes_the_limit_from_nobody() -> None:
     run(story)
 
 
-def test_the_function_that_runs_is_the_one_that_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_timeout_logs_the_function_that_runs(caplog: pytest.LogCaptureFixture) -> None:
     @client(context="front")
     async def quick() -> str:
         return ""
@@ -106,7 +106,7 @@ def test_the_function_that_runs_is_the_one_that_is_logged(caplog: pytest.LogCapt
     assert "quick" not in caplog.text
 
 
-def test_a_thread_cannot_be_stopped_but_who_waits_for_it_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_reader_in_a_thread_times_out_for_its_waiters(caplog: pytest.LogCaptureFixture) -> None:
     go_on = threading.Event()
 
     @client(context="front")
@@ -166,7 +166,7 @@ def test_a_cancelled_caller_is_cancelled_and_not_timed_out() -> None:
     run(story)
 
 
-def test_without_a_limit_a_reader_may_take_as_long_as_it_likes() -> None:
+def test_without_reader_timeout_a_reader_may_take_any_time() -> None:
     @client(context="front")
     async def front() -> str:
         await asyncio.sleep(1_000_000)
@@ -192,7 +192,7 @@ class CountingLoop(VirtualTimeLoop):
         return super().call_at(*args, **kwargs)
 
 
-def test_one_timer_serves_a_thousand_computations_and_none_those_that_never_wait() -> None:
+def test_one_timer_serves_a_thousand_computations() -> None:
     go_on = asyncio.Event()
 
     @client(context="front")
@@ -217,7 +217,7 @@ def test_one_timer_serves_a_thousand_computations_and_none_those_that_never_wait
         runner.run(story())
 
 
-def test_each_computation_has_its_own_limit_and_an_engine_outlives_its_loop() -> None:
+def test_each_computation_has_its_own_timeout_in_any_loop() -> None:
     engine = engine_of(stuck(cache=False), reader_timeout=10)
     ended: list[float] = []
 
@@ -279,7 +279,7 @@ class TestCircles:
         run(story)
 
     @pytest.mark.parametrize("declared", [{}, {"cache": False}, {"per": "user"}])
-    def test_a_reader_that_fetches_its_own_context_is_an_error_at_once(self, declared: dict[str, Any]) -> None:
+    def test_a_reader_that_fetches_its_own_context_fails_at_once(self, declared: dict[str, Any]) -> None:
         @client(context="front", **declared)
         async def front() -> str:
             return await self.fetched("front")
@@ -288,7 +288,7 @@ class TestCircles:
         self.refused("front", context="front")
 
     @pytest.mark.parametrize("waits", [0, 1])
-    def test_two_readers_that_fetch_each_others_contexts_are_named(self, waits: int) -> None:
+    def test_a_circle_of_two_readers_names_both(self, waits: int) -> None:
         @client(context="left")
         async def left() -> str:
             await asyncio.sleep(0) if waits else None
@@ -302,7 +302,7 @@ class TestCircles:
         self.engine = engine_of(left, right)
         self.refused("right", "left", context="left")
 
-    def test_a_circle_through_more_names_all_of_it(self) -> None:
+    def test_a_circle_of_more_readers_names_all(self) -> None:
         @client(context="a")
         async def first() -> str:
             return await asyncio.create_task(self.fetched("b"))
@@ -319,7 +319,7 @@ class TestCircles:
         self.engine = engine_of(first, second, third)
         self.refused("third", "second", "first", context="a")
 
-    def test_two_requests_that_join_each_others_computations_are_told(self) -> None:
+    def test_a_circle_through_two_requests_is_found(self) -> None:
         both = asyncio.Barrier(2)
 
         @client(context="left")
@@ -406,7 +406,7 @@ class TestCircles:
 
         run(story)
 
-    def test_what_a_reader_has_left_behind_may_fetch_it(self) -> None:
+    def test_a_task_that_outlives_its_reader_may_fetch_its_context(self) -> None:
         left: list[asyncio.Task[str]] = []
 
         @client(context="front")

@@ -92,18 +92,18 @@ async def raised(engine: Engine, number: int, way: str = "call") -> Exception:
 class TestInvalidationsOfErrors:
     @pytest.mark.parametrize("way", ["call", "run"])
     @pytest.mark.parametrize("error", [Conflict(), ValueError(), Slotted(), Frozen(1), Particular(1, 2)], ids=repr)
-    def test_an_error_carries_what_its_call_made_stale(self, error: Exception, way: str) -> None:
+    def test_an_error_carries_its_calls_invalidations(self, error: Exception, way: str) -> None:
         found = asyncio.run(raised(engine_of(error), 5, way))
         assert found is error
         assert invalidations_of(found) == found.invalidations == scope(5)  # type: ignore[attr-defined]  # on any error
         assert encode_header(invalidations_of(found)) == "page;number=5"
 
-    def test_an_error_with_such_an_attribute_of_its_own_keeps_it(self) -> None:
+    def test_an_error_keeps_its_own_attribute_of_that_name(self) -> None:
         found = asyncio.run(raised(engine_of(Taken()), 5))
         assert isinstance(found, Taken)
         assert (found.invalidations, invalidations_of(found)) == ("mine", scope(5))
 
-    def test_one_that_nothing_raised_for_carries_nothing(self) -> None:
+    def test_an_error_raised_by_no_call_carries_nothing(self) -> None:
         assert invalidations_of(ValueError()) == Conflict().invalidations == ()
 
     @pytest.mark.parametrize("error", [Conflict("No."), ValueError("x"), Slotted(1), Taken()], ids=repr)
@@ -118,7 +118,7 @@ class TestInvalidationsOfErrors:
         asyncio.run(story())
 
     @pytest.mark.parametrize("error", [Particular(1, 2), Changing()])
-    def test_one_that_cannot_be_copied_carries_both(self, error: Exception) -> None:
+    def test_an_error_that_cannot_be_copied_carries_both(self, error: Exception) -> None:
         async def story() -> None:
             engine = engine_of(error)
             first, second = [await raised(engine, number) for number in (5, 6)]
@@ -128,12 +128,12 @@ class TestInvalidationsOfErrors:
         asyncio.run(story())
 
     @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
-    def test_what_it_carries_survives_pickle_and_copy(self, again: Callable[[Exception], Exception]) -> None:
+    def test_carried_invalidations_survive_pickle_and_copy(self, again: Callable[[Exception], Exception]) -> None:
         found = again(asyncio.run(raised(engine_of(Conflict()), 5)))
         assert isinstance(found, Conflict)
         assert found.invalidations == invalidations_of(found) == scope(5)
 
-    def test_errors_that_it_was_raised_from_and_members_of_groups_count(self) -> None:
+    def test_causes_and_group_members_count(self) -> None:
         first, second = (asyncio.run(raised(engine_of(ValueError()), number)) for number in (5, 6))
         assert invalidations_of(ExceptionGroup("both", [first, second])) == (*scope(5), *scope(6))
         for explicitly, carried in ((True, scope(5)), (False, scope(5)), (None, ())):
@@ -141,7 +141,7 @@ class TestInvalidationsOfErrors:
                 raise_from(first, explicitly)
             assert invalidations_of(caught.value) == carried
 
-    def test_an_error_that_passes_two_calls_carries_what_both_made_stale(self) -> None:
+    def test_an_error_through_two_calls_carries_both_invalidations(self) -> None:
         async def story() -> None:
             @client(affects="page")
             async def outer(number: int) -> None:
@@ -197,7 +197,7 @@ class TestMapping:
             (refusing, "Raised."),
         ],
     )
-    def test_an_error_is_told_as_what_its_nearest_class_says(self, told: Any, detail: str) -> None:
+    def test_an_error_is_mapped_by_its_nearest_class(self, told: Any, detail: str) -> None:
         error = Integrity("x")
         engine = engine_of(error, errors={Database: NotFound, Integrity: told})
         found = asyncio.run(raised(engine, 5))
@@ -205,7 +205,7 @@ class TestMapping:
         assert (found.detail, found.__cause__) == (detail, error)
         assert invalidations_of(found) == ()
 
-    def test_readers_and_guards_are_told_by_it_too(self) -> None:
+    def test_errors_of_readers_and_guards_are_mapped(self) -> None:
         def guard(_: object) -> bool:
             raise Integrity
 
@@ -232,7 +232,7 @@ class TestMapping:
         asyncio.run(story())
 
     @pytest.mark.parametrize("told", [lambda error: None, lambda: "x"])
-    def test_what_a_function_makes_no_error_of_is_unexpected(self, told: Any) -> None:
+    def test_a_mapping_function_without_a_result_means_unexpected(self, told: Any) -> None:
         error = Integrity("x")
         assert asyncio.run(raised(engine_of(error, errors={Database: told}), 5)) is error
 
@@ -242,7 +242,7 @@ class TestMapping:
             assert ErrorMapping({Database: told}).told(error) is error
         assert "What errors= maps Integrity to failed" in caplog.text
 
-    def test_a_function_may_say_what_an_error_comes_from(self) -> None:
+    def test_a_mapping_function_may_set_the_cause(self) -> None:
         def told(error: object) -> CallError:
             raise Conflict from ZeroDivisionError()
 
@@ -335,7 +335,7 @@ class TestCancelledErrors:
 
         asyncio.run(story())
 
-    def test_a_caller_who_goes_away_cancels_what_is_computed_for_it_alone(self) -> None:
+    def test_a_cancelled_caller_cancels_its_own_computation(self) -> None:
         ended: list[BaseException] = []
 
         @client(context="reading", cache=False)
@@ -484,7 +484,7 @@ class TestCallersWhoHaveGone:
 
 
 class TestWhatDidNotBegin:
-    def test_a_mutation_without_a_thread_to_run_in_makes_nothing_stale(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_mutation_refused_a_thread_makes_nothing_stale(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(running, "_WAITING_PER_THREAD", 0)
 
         @client(affects="page")

@@ -23,7 +23,7 @@ from tests.world import World
 
 class TestSpelling:
     @pytest.mark.parametrize("spelling", ["5", "05", "5.0", "+5", " 5", 5, 5.0])
-    def test_one_value_has_one_entry_however_it_is_spelled(self, world: World, spelling: object) -> None:
+    def test_one_value_has_one_entry_in_every_spelling(self, world: World, spelling: object) -> None:
         async def story() -> None:
             engine = Engine(world.graph, cache=MemoryCache())
             await engine.fetch("user", {"user_id": 5})
@@ -45,7 +45,7 @@ class TestSpelling:
 
         run(story)
 
-    def test_a_nullable_parameter_without_a_default_is_null_where_it_is_left_out(self) -> None:
+    def test_an_omitted_nullable_parameter_is_null(self) -> None:
         @client(context="search")
         async def found(tag: str | None) -> list[str | None]:
             return [tag]
@@ -88,7 +88,7 @@ class TestSpelling:
 class TestPrivacy:
     """Which callers one stored answer serves."""
 
-    def test_two_visitors_never_share_what_is_kept_per_user(self, world: World) -> None:
+    def test_two_visitors_never_share_a_per_user_bundle(self, world: World) -> None:
         async def story() -> None:
             engine = Engine(world.graph, cache=MemoryCache())
             for _ in range(2):
@@ -99,7 +99,7 @@ class TestPrivacy:
         run(story)
 
     @pytest.mark.parametrize("user_id", ["0", ""])
-    def test_ids_that_are_falsy_are_somebody(self, world: World, user_id: str) -> None:
+    def test_falsy_user_ids_are_authenticated(self, world: World, user_id: str) -> None:
         async def story() -> None:
             engine = Engine(world.graph, cache=MemoryCache())
             assert (await engine.fetch("inbox", {}, identity=Identity(user_id))).status == "miss"
@@ -108,7 +108,7 @@ class TestPrivacy:
 
         run(story)
 
-    def test_a_changed_permission_set_does_not_see_what_the_old_one_was_shown(self) -> None:
+    def test_a_changed_permission_set_shares_no_old_entry(self) -> None:
         @client(context="desk", auth=True)
         async def desk(me: Identity) -> list[str]:
             return sorted(me.permissions or ())
@@ -137,7 +137,7 @@ class TestPrivacy:
         run(story)
 
     @pytest.mark.parametrize("attribute", ["user_id", "is_authenticated"])
-    def test_a_report_for_a_permission_set_that_looks_at_the_user_is_nobody_elses(
+    def test_a_per_permissions_bundle_reading_the_user_is_unstored(
         self, attribute: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         @client(context="report", per="permissions")
@@ -156,7 +156,7 @@ class TestPrivacy:
         assert "report" in caplog.text
         assert "per='user'" in caplog.text
 
-    def test_a_guard_is_asked_on_every_request_also_where_the_answer_is_cached(self) -> None:
+    def test_a_guard_is_asked_on_every_request_also_on_a_hit(self) -> None:
         asked: list[str | None] = []
 
         def may(identity: Identity) -> bool:
@@ -179,7 +179,7 @@ class TestPrivacy:
         run(story)
         assert asked == ["1", "1", "2", None]
 
-    def test_a_request_that_cannot_be_watched_is_answered_and_not_stored(self) -> None:
+    def test_a_reader_of_an_unwatchable_request_is_not_stored(self) -> None:
         @client(context="page")
         async def page(request: object) -> str:
             return str(request)
@@ -196,7 +196,7 @@ class TestPrivacy:
 
 
 class TestPolicies:
-    def test_seconds_bound_the_cache_and_a_hit_sends_what_remains(self, world: World) -> None:
+    def test_seconds_bound_the_cache_and_a_hit_sends_the_rest(self, world: World) -> None:
         async def story() -> None:
             clock = Clock()
             engine = Engine(world.graph, cache=MemoryCache(), clock=clock)
@@ -237,7 +237,7 @@ class TestPolicies:
 
         run(story)
 
-    def test_cache_false_is_never_kept_and_its_readers_may_see_who_asks(self) -> None:
+    def test_cache_false_is_never_kept_and_may_read_the_request(self) -> None:
         @client(context="cart", cache=False, per="all")
         async def cart(request: object) -> str:
             return str(request)
@@ -251,7 +251,7 @@ class TestPolicies:
 
         run(story)
 
-    def test_without_a_cache_everything_is_computed_and_purges_still_show(self, world: World) -> None:
+    def test_without_a_cache_everything_is_computed(self, world: World) -> None:
         async def story() -> None:
             engine = Engine(world.graph)
             for _ in range(2):

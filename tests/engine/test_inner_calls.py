@@ -99,7 +99,7 @@ def told(*functions: Callable[..., Any], identity: Identity = ANONYMOUS, **optio
 
 
 class TestWrapper:
-    def test_outside_of_an_engine_it_is_the_function(self) -> None:
+    def test_outside_of_an_engine_a_mutation_is_the_function(self) -> None:
         assert asyncio.run(close(5)) == Ticket(id=5)
         assert reopen(ticket_id=5) == 5
 
@@ -166,7 +166,7 @@ CALLS: list[Callable[[], Any]] = [
 class TestJoining:
     @pytest.mark.parametrize("call", CALLS)
     @pytest.mark.parametrize("affects", [ORG, None])
-    def test_what_a_called_mutation_affects_joins_the_answer(self, call: Callable[[], Any], affects: Any) -> None:
+    def test_a_called_mutations_effects_join_the_answer(self, call: Callable[[], Any], affects: Any) -> None:
         assert told(outer(call, affects)) == ((ONE, FIVE) if affects else (FIVE,))
 
     def test_a_sync_function_calls_in_its_thread(self) -> None:
@@ -200,7 +200,7 @@ class TestJoining:
 
         assert told(close_some, outer(close_some)) == (ONE, FIVE)
 
-    def test_what_it_names_does_not_say_what_the_outer_body_changed(self) -> None:
+    def test_scopes_named_by_the_inner_do_not_count_for_the_outer(self) -> None:
         @client(affects=TICKETS.by_body())
         async def close_all(org_id: int) -> None:
             await close(5)
@@ -209,7 +209,7 @@ class TestJoining:
 
     @pytest.mark.parametrize("way", ["run", "call"])
     @pytest.mark.parametrize("affects", [ORG, None])
-    def test_what_the_engine_runs_for_a_body_joins_too(self, way: str, affects: Any) -> None:
+    def test_engine_run_inside_a_body_joins_the_answer(self, way: str, affects: Any) -> None:
         async def story() -> None:
             engine = engine_of(outer(lambda: getattr(engine, way)("close", {"ticket_id": 5}), affects))
             answer = await engine.call("close_all", {"org_id": 1})
@@ -217,7 +217,7 @@ class TestJoining:
 
         asyncio.run(story())
 
-    def test_what_another_engine_runs_does_not(self) -> None:
+    def test_another_engines_run_does_not_join(self) -> None:
         other = engine_of()
 
         async def story() -> None:
@@ -264,14 +264,14 @@ class TestOutcomes:
 
         assert told(slow, outer(body)) == (ONE, Invalidation("tickets"))
 
-    def test_what_an_inner_call_did_stays_where_the_outer_refuses(self) -> None:
+    def test_an_inner_calls_effects_stay_where_the_outer_refuses(self) -> None:
         async def body() -> None:
             await close(5)
             raise Conflict
 
         assert told(outer(body)) == (FIVE,)
 
-    def test_a_field_of_what_it_returned_narrows(self) -> None:
+    def test_a_field_of_the_inner_result_narrows(self) -> None:
         @client(affects=TICKETS.where(ticket_id=Result("id")))
         async def add(number: str) -> Ticket:
             return {"id": number}  # type: ignore[return-value]
@@ -279,7 +279,7 @@ class TestOutcomes:
         assert told(add, outer(lambda: add("5"))) == (ONE, FIVE)
         assert told(add, outer(lambda: add("x"))) == (ONE, Invalidation("tickets"))
 
-    def test_what_has_not_ended_yet_is_out_of_date_and_again_once_it_has(self) -> None:
+    def test_an_inner_call_still_running_is_stale_now_and_at_its_end(self) -> None:
         async def story() -> None:
             gate = asyncio.Event()
             tasks: list[asyncio.Task[None]] = []
@@ -306,7 +306,7 @@ class TestOutcomes:
         asyncio.run(story())
 
     @pytest.mark.parametrize("way", ["function", "engine"])
-    def test_what_a_task_calls_after_its_function_has_ended_is_purged(self, way: str) -> None:
+    def test_a_call_by_a_task_that_outlives_its_function_is_purged(self, way: str) -> None:
         async def story() -> None:
             gate = asyncio.Event()
             tasks: list[asyncio.Task[None]] = []
@@ -329,7 +329,7 @@ class TestOutcomes:
 
         asyncio.run(story())
 
-    def test_what_the_engine_still_runs_for_a_body_is_out_of_date(self) -> None:
+    def test_an_engine_run_that_has_not_ended_is_stale(self) -> None:
         async def story() -> None:
             gate = asyncio.Event()
 
@@ -366,14 +366,14 @@ class TestArguments:
     """The body has the values as they were given, so only what they stand for without a doubt narrows."""
 
     @pytest.mark.parametrize("value", [5, "5", 5.0])
-    def test_what_is_the_value_in_another_spelling_narrows(self, value: object) -> None:
+    def test_a_value_in_another_spelling_narrows(self, value: object) -> None:
         assert asyncio.run(asked(value)) == (FIVE,)
 
     @pytest.mark.parametrize("value", [None, "x", object(), iter([5])])
-    def test_what_is_none_of_its_type_does_not_narrow(self, value: object) -> None:
+    def test_a_value_of_another_type_does_not_narrow(self, value: object) -> None:
         assert asyncio.run(asked(value)) == (Invalidation("tickets"),)
 
-    def test_what_a_validator_would_change_does_not_narrow(self) -> None:
+    def test_a_value_that_a_validator_changes_does_not_narrow(self) -> None:
         lower = Annotated[str, AfterValidator(str.lower)]
 
         @client(context="teams")
@@ -393,14 +393,14 @@ class TestArguments:
         assert told(touch, outer(touch)) == (ONE, Invalidation("tickets"))
         assert told(touch, outer(lambda: touch(5))) == (ONE, FIVE)
 
-    def test_an_alias_names_what_is_called_so_in_python(self) -> None:
+    def test_an_alias_narrows_by_its_python_argument(self) -> None:
         @client(affects=TICKETS)
         async def touch(number: Annotated[int, Field(alias="ticket_id")]) -> None: ...
 
         assert told(touch, outer(lambda: touch(number=5))) == (ONE, FIVE)
 
     @pytest.mark.parametrize("handed", [True, False])
-    def test_the_caller_is_whom_it_is_handed_or_the_outer_caller(self, handed: bool) -> None:
+    def test_the_inner_caller_is_the_given_or_the_outer_one(self, handed: bool) -> None:
         @client(context="inbox")
         async def inbox(user_id: str) -> str:
             return user_id
@@ -412,7 +412,7 @@ class TestArguments:
         stale = Invalidation("inbox", {"user_id": "7" if handed else "2"})
         assert told(inbox, read_all, outer(call), identity=Identity("2")) == (ONE, stale)
 
-    def test_what_the_body_uses_up_narrows_all_the_same(self) -> None:
+    def test_an_iterator_consumed_by_the_body_narrows(self) -> None:
         @client(affects=TICKETS.where(ticket_id=Result("id")))
         async def other(number: int) -> Ticket:
             return Ticket(id=number)
@@ -427,7 +427,7 @@ class TestArguments:
 
 class TestHolding:
     @pytest.mark.parametrize("way", ["function", "engine", "thread", "sync"])
-    def test_what_an_inner_call_affects_is_held_from_its_beginning_to_the_outer_end(self, way: str) -> None:
+    def test_an_inner_calls_scopes_are_held_until_the_outer_end(self, way: str) -> None:
         async def story() -> None:
             inner, done, gate = asyncio.Event(), asyncio.Event(), asyncio.Event()
             loop = asyncio.get_running_loop()
@@ -478,7 +478,7 @@ class TestHolding:
 
         asyncio.run(story())
 
-    def test_a_thread_that_the_loop_waits_for_is_not_held_up_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_thread_that_the_loop_waits_for_does_not_deadlock(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(mutations, "THREAD_WAITS_SECONDS", 0.01)
 
         def body() -> int:
@@ -491,7 +491,7 @@ class TestHolding:
 
     @pytest.mark.parametrize("mode", ["allow", "refuse"])
     @pytest.mark.parametrize("call", [lambda: close(5), lambda: asyncio.to_thread(reopen, 5)])
-    def test_what_cannot_be_held_runs_only_where_that_is_allowed(self, mode: Any, call: Callable[[], Any]) -> None:
+    def test_an_unholdable_inner_call_runs_only_if_allowed(self, mode: Any, call: Callable[[], Any]) -> None:
         cache = Breaking()
 
         async def body() -> None:
@@ -538,7 +538,7 @@ class TestReaders:
 
         asyncio.run(story())
 
-    def test_it_may_run_what_changes_nothing(self) -> None:
+    def test_a_reader_may_run_a_function_without_effects(self) -> None:
         @client
         async def count() -> int:
             return 7
@@ -564,7 +564,7 @@ class TestArgumentsThatBodiesChange:
         targets: list[int]
 
     @pytest.mark.parametrize("way", ["call", "error"])
-    def test_a_body_that_uses_up_its_list_narrows_by_all_of_it(self, way: str) -> None:
+    def test_a_list_emptied_by_the_body_narrows_by_all_of_it(self, way: str) -> None:
         @client(affects=TICKETS)
         async def close_many(ticket_id: list[int]) -> None:
             while ticket_id:
@@ -581,7 +581,7 @@ class TestArgumentsThatBodiesChange:
         asyncio.run(story())
 
     @pytest.mark.parametrize("is_async", [True, False])
-    def test_readers_of_a_bundle_do_not_share_what_one_of_them_changes(self, is_async: bool) -> None:
+    def test_each_reader_of_a_bundle_gets_its_own_arguments(self, is_async: bool) -> None:
         @client(context="tags")
         async def first(tag: list[str]) -> int:
             return len([tag.pop() for _ in list(tag)])
@@ -612,11 +612,11 @@ class TestArgumentsThatBodiesChange:
             (Annotated[int, Field(gt=0)], False),
         ],
     )
-    def test_only_what_can_be_changed_is_copied(self, annotation: Any, mutable: bool) -> None:
+    def test_only_mutable_arguments_are_copied(self, annotation: Any, mutable: bool) -> None:
         function = build([declaring.mutation("act", "org", value=annotation), org]).functions["act"]
         assert (function.mutable_inputs, function.mutable_narrowing_inputs) == ((("value",) if mutable else ()), ())
 
-    def test_what_cannot_be_copied_does_not_narrow_and_is_handed_on(self) -> None:
+    def test_an_uncopyable_argument_is_passed_and_does_not_narrow(self) -> None:
         lock = threading.Lock()
         assert snapshot({"a": lock, "b": [1]}, ["a", "b", "c"]) == {"a": None, "b": [1]}
         assert copied({"a": lock, "b": 1}, ["a", "c"]) == {"a": lock, "b": 1}

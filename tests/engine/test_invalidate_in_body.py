@@ -21,7 +21,7 @@ from tests.virtual_time import run
 
 
 class TestNaming:
-    def test_a_function_that_affects_nothing_and_is_cancelled_has_purged_what_it_named(self) -> None:
+    def test_a_cancelled_function_purges_the_scopes_it_named(self) -> None:
         begun = asyncio.Event()
 
         @client(context="page")
@@ -47,7 +47,7 @@ class TestNaming:
 
         run(story)
 
-    def test_the_scopes_that_a_thread_names_are_held_at_once_and_purged_in_the_end(self) -> None:
+    def test_scopes_named_in_a_thread_are_held_then_purged(self) -> None:
         orders = Context("orders", scopes=[("customer_id",)])
         named, go_on = threading.Event(), threading.Event()
 
@@ -94,7 +94,7 @@ class TestNaming:
 
         run(story)
 
-    def test_readers_name_nothing_also_when_a_mutation_fetches_them(self) -> None:
+    def test_readers_cannot_invalidate_also_inside_a_mutation(self) -> None:
         engines: list[Engine] = []
 
         def helper() -> None:
@@ -126,7 +126,7 @@ class TestNaming:
         run(story)
 
     @pytest.mark.parametrize("cache", [MemoryCache, Elsewhere])
-    def test_nor_is_one_served_what_its_body_has_just_named(self, cache: type[MemoryCache]) -> None:
+    def test_a_body_is_not_served_a_bundle_that_it_named(self, cache: type[MemoryCache]) -> None:
         engines: list[Engine] = []
 
         @client(context="page")
@@ -148,7 +148,7 @@ class TestNaming:
         run(story)
 
     @pytest.mark.parametrize("affects", ["user", None])
-    def test_who_names_scopes_after_the_function_has_ended_is_told_and_holds_nothing(self, affects: str | None) -> None:
+    def test_invalidate_after_the_functions_end_is_an_error(self, affects: str | None) -> None:
         late: list[asyncio.Task[None]] = []
 
         @client(context="user")
@@ -175,7 +175,7 @@ class TestNaming:
 
         run(story)
 
-    def test_what_a_thread_names_while_the_function_ends_is_purged_and_not_held_afterwards(self) -> None:
+    def test_a_scope_named_by_a_thread_at_the_end_is_purged(self) -> None:
         @client(context="page")
         async def page() -> int:
             return 1
@@ -198,7 +198,7 @@ class TestNaming:
 
         run(story)
 
-    def test_a_thread_names_scopes_also_where_another_loop_ran_the_function_before(self) -> None:
+    def test_a_thread_names_scopes_in_a_second_event_loop(self) -> None:
         names = False
 
         @client(context="page")
@@ -220,6 +220,6 @@ class TestNaming:
         names = True
         run(story)
 
-    def test_invalidate_outside_of_a_mutation_says_what_to_use_instead(self) -> None:
+    def test_invalidate_outside_of_a_mutation_names_the_alternative(self) -> None:
         with pytest.raises(DeclarationError, match=r"engine\.invalidate"):
             invalidate("page")

@@ -47,7 +47,7 @@ async def asked_as(engine: Engine, user: str) -> str:
     "declared",
     [{}, {"cache": 5}, {"per": "permissions"}, {"per": "user"}, {"auth": True}, {"auth": True, "per": "all"}],
 )
-def test_a_kept_answer_is_computed_without_what_was_set_for_one_request(sync: bool, declared: dict[str, Any]) -> None:
+def test_a_stored_answer_sees_no_request_context_variables(sync: bool, declared: dict[str, Any]) -> None:
     async def story() -> None:
         engine = engine_of(seen_by(sync=sync, **declared))
         assert "nobody" in await asked_as(engine, "Ada")
@@ -56,7 +56,7 @@ def test_a_kept_answer_is_computed_without_what_was_set_for_one_request(sync: bo
     run(story)
 
 
-def test_readers_side_by_side_see_nothing_of_it_either() -> None:
+def test_concurrent_readers_see_no_request_context_variables() -> None:
     front = Context("front", concurrent=True)
 
     @client(context=front)
@@ -73,7 +73,7 @@ def test_readers_side_by_side_see_nothing_of_it_either() -> None:
     run(story)
 
 
-def test_a_page_that_is_shared_sees_nothing_of_it_and_one_of_a_user_does() -> None:
+def test_a_shared_page_sees_no_request_context_variables() -> None:
     @client(context="front", route="/front/")
     async def front() -> str:
         return current_user.get()
@@ -92,7 +92,7 @@ def test_a_page_that_is_shared_sees_nothing_of_it_and_one_of_a_user_does() -> No
 
 
 @pytest.mark.parametrize("sync", [False, True])
-def test_what_is_computed_for_one_request_sees_what_was_set_for_it(sync: bool) -> None:
+def test_an_answer_for_one_request_sees_its_context_variables(sync: bool) -> None:
     async def story() -> None:
         engine = engine_of(front := seen_by(sync=sync, cache=False))
         assert [await asked_as(engine, user) for user in ("Ada", "Bo")] == [
@@ -104,7 +104,7 @@ def test_what_is_computed_for_one_request_sees_what_was_set_for_it(sync: bool) -
 
 
 @pytest.mark.parametrize("sync", [False, True])
-def test_a_variable_that_is_carried_is_seen_where_it_is_set(sync: bool) -> None:
+def test_a_carried_variable_is_seen(sync: bool) -> None:
     async def story() -> None:
         engine = engine_of(seen_by(sync=sync), carry=[trace, current_user])
         assert "Ada" in await asked_as(engine, "Ada")
@@ -114,7 +114,7 @@ def test_a_variable_that_is_carried_is_seen_where_it_is_set(sync: bool) -> None:
 
 
 @pytest.mark.parametrize("waits", [0, 1])
-def test_a_variable_that_is_not_there_is_an_error_with_its_remedy(waits: int) -> None:
+def test_a_missing_variable_is_an_error_with_its_remedy(waits: int) -> None:
     @client(context="front")
     async def front() -> str:
         for _ in range(waits):
@@ -146,7 +146,7 @@ def test_an_ordinary_lookup_error_is_left_as_it_is() -> None:
     run(story)
 
 
-def test_what_a_reader_sets_is_seen_by_its_own_tasks_and_by_nobody_else() -> None:
+def test_a_variable_set_by_a_reader_is_seen_by_its_tasks_only() -> None:
     @client(context="front")
     async def front() -> str:
         current_user.set("reader")
@@ -164,7 +164,7 @@ def test_what_a_reader_sets_is_seen_by_its_own_tasks_and_by_nobody_else() -> Non
 
 
 @pytest.mark.parametrize("carry", ["trace", trace, [trace, "trace"], None, 5])
-def test_what_cannot_be_carried_is_refused(carry: Any) -> None:
+def test_carry_refuses_values_that_are_no_variables(carry: Any) -> None:
     with pytest.raises(DeclarationError, match="carry="):
         engine_of(seen_by(), carry=carry)
 
@@ -177,7 +177,7 @@ class Visit:
 
 
 @pytest.mark.parametrize("joining", [1, 3])
-def test_who_joined_is_answered_when_the_first_request_and_its_session_have_gone(joining: int) -> None:
+def test_a_joined_request_survives_the_first_ones_session(joining: int) -> None:
     ran: list[Visit] = []
     go_on = asyncio.Event()
 
@@ -206,7 +206,7 @@ def test_who_joined_is_answered_when_the_first_request_and_its_session_have_gone
     run(story)
 
 
-def test_who_shares_the_next_computation_is_answered_when_its_request_has_gone() -> None:
+def test_a_shared_turn_survives_its_requests_session() -> None:
     ran: list[Visit] = []
     gates = [asyncio.Event() for _ in range(3)]
     done = asyncio.Event()

@@ -43,7 +43,7 @@ class TestScopes:
 
         run(story)
 
-    def test_a_bundle_with_another_rev_and_an_expiry_is_purged_by_the_result(self, world: World) -> None:
+    def test_a_bundle_with_rev_and_expiry_is_purged_by_the_result(self, world: World) -> None:
         async def story() -> None:
             engine = Engine(world.graph, cache=MemoryCache())
             mine, other = {"customer_id": 1, "page": 3}, {"customer_id": 2}
@@ -68,7 +68,7 @@ class TestScopes:
 
         run(story)
 
-    def test_an_argument_that_is_not_declared_is_refused_and_suppresses_no_purge(self, world: World) -> None:
+    def test_an_undeclared_argument_is_refused_and_nothing_purged(self, world: World) -> None:
         async def story() -> None:
             engine = Engine(world.graph, cache=MemoryCache())
             await engine.fetch("user", {"user_id": 5})
@@ -80,7 +80,7 @@ class TestScopes:
 
         run(story)
 
-    def test_a_scope_that_no_mutation_declares_is_purged_by_the_widest_one_around_it(self) -> None:
+    def test_an_undeclared_scope_purges_the_widest_around_it(self) -> None:
         orders = Context("orders")
 
         @client(context=orders)
@@ -113,7 +113,7 @@ class TestScopes:
         run(story)
 
     @pytest.mark.parametrize(("affected", "params"), [("nothing", {}), ("user", {"nme": 1}), ("update_profile", {})])
-    def test_what_the_graph_does_not_know_cannot_be_invalidated(
+    def test_names_unknown_to_the_graph_cannot_be_invalidated(
         self, world: World, affected: str, params: dict[str, object]
     ) -> None:
         async def story() -> None:
@@ -124,7 +124,7 @@ class TestScopes:
 
 
 class TestMutations:
-    def test_a_purge_waits_for_the_commit_of_a_thread_whose_caller_has_hung_up(self) -> None:
+    def test_a_purge_waits_for_a_thread_whose_caller_hung_up(self) -> None:
         rows = {"value": 1}
         begun, commit = threading.Event(), threading.Event()
 
@@ -153,7 +153,7 @@ class TestMutations:
 
         run(story)
 
-    def test_cancelling_the_mutation_itself_still_waits_for_its_thread_and_purges(self) -> None:
+    def test_a_cancelled_mutation_waits_for_its_thread_and_purges(self) -> None:
         rows = {"value": 1}
         begun, commit = threading.Event(), threading.Event()
 
@@ -184,7 +184,7 @@ class TestMutations:
         run(story)
 
     @pytest.mark.parametrize("is_cancelled", [False, True])
-    def test_a_mutation_whose_caller_has_gone_away_ends_and_purges_all_the_same(self, is_cancelled: bool) -> None:
+    def test_a_mutation_whose_caller_hung_up_ends_and_purges(self, is_cancelled: bool) -> None:
         begun, go_on = asyncio.Event(), asyncio.Event()
         rows = {"value": 1}
 
@@ -217,7 +217,7 @@ class TestMutations:
 
         run(story)
 
-    def test_an_async_mutation_that_is_cancelled_has_purged_all_it_declared(self) -> None:
+    def test_a_cancelled_async_mutation_purges_its_declared_scopes(self) -> None:
         begun = asyncio.Event()
 
         @client(context="page")
@@ -242,7 +242,7 @@ class TestMutations:
 
         run(story)
 
-    def test_the_first_of_two_overlapping_mutations_does_not_open_the_scope_for_the_second(self) -> None:
+    def test_the_first_of_two_mutations_keeps_the_scope_held(self) -> None:
         first_goes, second_goes = asyncio.Event(), asyncio.Event()
 
         @client(context="page")
@@ -269,7 +269,7 @@ class TestMutations:
 
         run(story)
 
-    def test_a_bundle_that_was_purged_while_it_was_computed_is_for_nobody_else(self) -> None:
+    def test_a_bundle_purged_while_computed_is_not_stored(self) -> None:
         reading, read_on = asyncio.Event(), asyncio.Event()
 
         @client(context="page")
@@ -298,7 +298,7 @@ class TestMutations:
 
         run(story)
 
-    def test_a_refusal_affects_nothing_but_what_the_body_had_named(self) -> None:
+    def test_a_refusal_purges_only_scopes_named_by_the_body(self) -> None:
         orders = Context("orders", scopes=[("customer_id",)])
 
         @client(context=orders)
@@ -328,7 +328,7 @@ class TestMutations:
 
         run(story)
 
-    def test_an_unexpected_error_leaves_everything_declared_out_of_date(self) -> None:
+    def test_an_unexpected_error_purges_everything_declared(self) -> None:
         orders = Context("orders", scopes=[("customer_id",)])
 
         class Shipped(BaseModel):
@@ -357,7 +357,7 @@ class TestMutations:
 
         run(story)
 
-    def test_a_result_that_does_not_fit_its_annotation_is_an_error_after_the_purge(self) -> None:
+    def test_an_invalid_result_is_an_error_after_the_purge(self) -> None:
         @client(context="page")
         async def page() -> int:
             return 1
@@ -377,7 +377,7 @@ class TestMutations:
 
         run(story)
 
-    def test_a_mutation_that_never_waits_is_not_served_what_it_has_just_changed(self) -> None:
+    def test_a_mutation_is_not_served_its_own_stale_bundle(self) -> None:
         names = {5: "Ann"}
         engines: list[Engine] = []
 
@@ -402,7 +402,7 @@ class TestMutations:
 
         run(story)
 
-    def test_a_script_purges_what_the_web_process_caches(self, world: World) -> None:
+    def test_a_script_purges_the_web_processes_cache(self, world: World) -> None:
         async def story() -> None:
             engine = Engine(world.graph, cache=MemoryCache())
             await engine.fetch("orders", {"customer_id": 1})
@@ -413,7 +413,7 @@ class TestMutations:
 
         run(story)
 
-    def test_whole_purges_give_back_the_memory_of_what_they_killed(self, world: World) -> None:
+    def test_whole_purges_give_back_memory(self, world: World) -> None:
         async def story() -> None:
             cache = MemoryCache()
             engine = Engine(world.graph, cache=cache)
@@ -453,7 +453,7 @@ class TestFunctionsThatNeverWaited:
         return page, declares, names
 
     @pytest.mark.parametrize("name", ["declares", "names"])
-    def test_what_changes_something_runs_to_its_end_though_it_waits_for_the_first_time(self, name: str) -> None:
+    def test_a_mutation_that_suspends_for_the_first_time_ends(self, name: str) -> None:
         done: list[str] = []
         gate: list[asyncio.Event] = []
 

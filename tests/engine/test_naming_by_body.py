@@ -101,7 +101,7 @@ def test_a_body_that_says_nothing_purges_nothing(engine: Engine) -> None:
     run(story)
 
 
-def test_what_a_body_names_counts_beside_nothing() -> None:
+def test_named_scopes_count_beside_nothing_stale() -> None:
     other = Context("other")
 
     @client(context=other)
@@ -120,7 +120,7 @@ def test_what_a_body_names_counts_beside_nothing() -> None:
     run(story)
 
 
-def test_an_unknown_outcome_purges_what_a_body_did_not_name() -> None:
+def test_an_unknown_outcome_purges_scopes_the_body_did_not_name() -> None:
     @client(affects=ARTICLES.by_body())
     async def fails() -> None:
         invalidate.nothing()

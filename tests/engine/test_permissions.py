@@ -76,7 +76,7 @@ def test_token_and_session_of_one_person_share_one_right_answer(
 
 
 @pytest.mark.parametrize("declared", [{"per": "permissions"}, {"per": "user"}])
-def test_a_token_whose_permissions_have_changed_is_answered_for_itself(declared: dict[str, Any]) -> None:
+def test_an_answer_under_changed_permissions_is_not_shared(declared: dict[str, Any]) -> None:
     async def story() -> None:
         engine = engine_of(readers(**declared), permissions=Loader())
         for _ in range(2):
@@ -88,7 +88,7 @@ def test_a_token_whose_permissions_have_changed_is_answered_for_itself(declared:
     asyncio.run(story())
 
 
-def test_an_error_of_such_a_token_is_its_own() -> None:
+def test_an_error_under_changed_permissions_is_not_shared() -> None:
     begun: list[bool] = []
     go_on = asyncio.Event()
 
@@ -129,7 +129,7 @@ ASKING: dict[str, tuple[dict[str, Any], Callable[[Engine], Any]]] = {
 
 @pytest.mark.parametrize("sync", [False, True])
 @pytest.mark.parametrize(("declared", "ask"), ASKING.values(), ids=ASKING)
-def test_whoever_is_given_the_identity_is_given_its_permissions_loaded_once(
+def test_an_identity_is_given_with_permissions_loaded_once(
     declared: dict[str, Any], ask: Callable[[Engine], Any], sync: bool
 ) -> None:
     if sync:
@@ -155,7 +155,7 @@ def test_whoever_is_given_the_identity_is_given_its_permissions_loaded_once(
     asyncio.run(story())
 
 
-def test_permissions_are_loaded_for_no_function_that_is_not_told() -> None:
+def test_permissions_are_not_loaded_where_no_function_gets_them() -> None:
     @client(affects="front", auth=True)
     async def act() -> None: ...
 
@@ -171,7 +171,7 @@ def test_permissions_are_loaded_for_no_function_that_is_not_told() -> None:
 
 
 @pytest.mark.parametrize("takes_arguments", [False, True])
-def test_a_guard_and_a_reader_share_what_was_loaded(takes_arguments: bool) -> None:
+def test_a_guard_and_a_reader_share_loaded_permissions(takes_arguments: bool) -> None:
     def writer(me: Identity, number: int = 0) -> bool:
         return may_write(me)
 
@@ -192,7 +192,7 @@ def test_a_guard_and_a_reader_share_what_was_loaded(takes_arguments: bool) -> No
     asyncio.run(story())
 
 
-def test_a_page_and_a_request_are_told_of_them_too() -> None:
+def test_a_page_and_a_request_get_loaded_permissions() -> None:
     @client(context="front", route="/front/")
     async def front(request: Request) -> list[str]:
         return sorted(request.user.permissions or ())
@@ -229,7 +229,7 @@ def test_a_loader_that_fails_fails_the_request_alone() -> None:
 class TestWithoutALoader:
     @pytest.mark.parametrize("declared", [{"per": "permissions"}, {"per": "user"}, {"cache": False}])
     @pytest.mark.parametrize("swallows", [False, True])
-    def test_a_body_that_reads_them_fails_with_the_remedy_and_nothing_is_stored(
+    def test_a_body_that_reads_permissions_fails_with_the_remedy(
         self, declared: dict[str, Any], swallows: bool
     ) -> None:
         @client(context="front", **declared)
@@ -250,7 +250,7 @@ class TestWithoutALoader:
 
         asyncio.run(story())
 
-    def test_so_does_a_mutation_and_a_request(self) -> None:
+    def test_a_mutation_that_reads_permissions_fails_too(self) -> None:
         @client(affects="front")
         def act(me: Identity) -> list[str]:
             return sorted(me.permissions or ())

@@ -52,7 +52,7 @@ class HtmlPage:
         raise NotImplementedError
 
 
-def test_who_joined_a_personal_computation_computes_its_own(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_request_joined_to_a_personal_one_computes_its_own(caplog: pytest.LogCaptureFixture) -> None:
     go_on = asyncio.Event()
 
     @client(context="page")
@@ -77,7 +77,7 @@ def test_who_joined_a_personal_computation_computes_its_own(caplog: pytest.LogCa
     assert "per='user'" in caplog.text
 
 
-def test_an_error_made_of_who_asks_is_nobody_elses() -> None:
+def test_an_error_that_reads_the_identity_is_not_shared() -> None:
     go_on = asyncio.Event()
 
     @client(context="page")
@@ -96,7 +96,7 @@ def test_an_error_made_of_who_asks_is_nobody_elses() -> None:
     run(story)
 
 
-def test_what_is_kept_per_user_may_see_who_asks(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_per_user_bundle_may_read_the_identity(caplog: pytest.LogCaptureFixture) -> None:
     @client(context="page", per="user")
     async def greeting(request: object) -> str:
         return f"Hello {request.user}"  # type: ignore[attr-defined]
@@ -147,7 +147,7 @@ class TestPages:
 
         return profile
 
-    def test_a_page_that_nothing_disturbed_may_be_kept_at_its_canonical_path(self) -> None:
+    def test_an_undisturbed_page_may_be_kept_at_its_canonical_path(self) -> None:
         async def story() -> None:
             page = await engine_of(self.page()).page("profile", {"user_id": "05"}, request=Visit("Ann"))
             assert (page.path, page.keepable, page.personal) == ("/profile/5/", True, False)
@@ -155,7 +155,7 @@ class TestPages:
 
         run(story)
 
-    def test_a_page_that_was_purged_or_held_while_it_was_made_may_not(self) -> None:
+    def test_a_page_purged_or_held_meanwhile_may_not_be_kept(self) -> None:
         making, go_on = asyncio.Event(), asyncio.Event()
 
         @client(context=self.user, route="/profile/{user_id}/")
@@ -185,7 +185,7 @@ class TestPages:
 
         run(story)
 
-    def test_nor_may_one_that_a_mutation_makes_of_what_it_is_about_to_change(self) -> None:
+    def test_a_page_made_inside_its_mutation_may_not_be_kept(self) -> None:
         engines: list[Engine] = []
 
         @client(context=self.user, route="/profile/{user_id}/")
@@ -204,7 +204,7 @@ class TestPages:
 
         run(story)
 
-    def test_a_page_that_is_narrowed_by_less_than_its_context_may_not_either(self) -> None:
+    def test_a_page_narrowed_less_than_its_context_may_not_be_kept(self) -> None:
         @client(context=self.user)
         async def activity(user_id: int, page: int = 1) -> int:
             return page
@@ -228,7 +228,7 @@ class TestPages:
 
         run(story)
 
-    def test_a_page_per_user_is_kept_by_nobody_for_a_visitor(self) -> None:
+    def test_a_per_user_page_is_not_kept_for_a_visitor(self) -> None:
         async def story() -> None:
             engine = engine_of(self.page(per="user"))
             page = await engine.page("profile", {"user_id": 5}, identity=ANONYMOUS, request=Visit("Ann"))
@@ -238,7 +238,7 @@ class TestPages:
 
         run(story)
 
-    def test_a_page_that_looked_at_who_asks_is_personal_and_so_is_its_error(self) -> None:
+    def test_a_page_that_reads_the_identity_is_personal(self) -> None:
         @client(context=self.user, route="/profile/{user_id}/")
         async def profile(request: object, user_id: int) -> HtmlPage:
             if user_id == 0:
@@ -316,7 +316,7 @@ def page_of(policy: CachePolicy, *, keepable: bool = True) -> Page:
         ("must-revalidate", PUBLIC),
     ],
 )
-def test_a_response_may_ask_for_less_than_its_policy_and_never_gets_more(own: str | None, answer: str) -> None:
+def test_a_response_may_only_tighten_its_policy(own: str | None, answer: str) -> None:
     page = page_of(CachePolicy(rev=0, lifetime=UntilPurged(), per=Per.ALL, guarded=False))
     assert page.cache_control(200, canonical_url=True, own=own) == answer
 
@@ -334,5 +334,5 @@ def test_a_response_may_ask_for_less_than_its_policy_and_never_gets_more(own: st
         (CachePolicy(0, Seconds(60), Per.ALL, False), 200, {}, "public, max-age=0, must-revalidate, s-maxage=60"),
     ],
 )
-def test_what_caches_may_do_with_a_page(policy: CachePolicy, status: int, facts: dict[str, Any], answer: str) -> None:
+def test_cache_control_of_a_page(policy: CachePolicy, status: int, facts: dict[str, Any], answer: str) -> None:
     assert page_of(policy).cache_control(status, **({"canonical_url": True} | facts)) == answer

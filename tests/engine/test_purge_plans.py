@@ -52,7 +52,7 @@ def determined(one: PurgePlans, function: str, identity: Identity = ANONYMOUS, /
     return one.determined(GRAPH.functions[function], sent, identity)
 
 
-def test_the_same_values_that_narrow_give_the_same_purge_whatever_else_was_sent() -> None:
+def test_equal_narrowing_values_share_a_purge_plan() -> None:
     one = purges()
     first = determined(one, "rename", user_id=5, name="Ada")
     assert determined(one, "rename", user_id=5, name="Bob") is first
@@ -73,7 +73,7 @@ VALUES = (True, 1, 1.0, "1", "true", 0, False, -0.0, 0.0, None, "", UUID(int=1),
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_values_that_are_equal_in_python_are_never_taken_for_each_other(order: int) -> None:
+def test_values_equal_in_python_do_not_share_a_purge_plan(order: int) -> None:
     one = purges()
     for owner in (1, True, "1", 2):
         for key in VALUES[::order] * 2:
@@ -84,7 +84,7 @@ def test_values_that_are_equal_in_python_are_never_taken_for_each_other(order: i
             assert [repr(entry.params) for entry in found] == [repr(entry.params) for entry in expected]
 
 
-def test_what_a_validator_of_the_developers_says_is_asked_each_time() -> None:
+def test_a_custom_validator_is_asked_each_time() -> None:
     allowed = [5]
 
     def check(value: int) -> int:
@@ -109,7 +109,7 @@ def test_what_a_validator_of_the_developers_says_is_asked_each_time() -> None:
     assert whole()
 
 
-def test_values_that_a_caller_makes_up_take_no_more_memory_than_there_is_for_them() -> None:
+def test_remembered_purge_plans_are_bounded_in_memory() -> None:
     one = purges()
     tracemalloc.start()
     for number in range(6_000):
@@ -121,7 +121,7 @@ def test_values_that_a_caller_makes_up_take_no_more_memory_than_there_is_for_the
     assert used < 2.5 * 1024 * 1024
 
 
-def test_an_answer_repeats_what_was_written_once() -> None:
+def test_equal_invalidations_are_encoded_once() -> None:
     async def story() -> None:
         async with Engine(GRAPH, cache=MemoryCache()) as engine:
             answers = [await engine.call("rename", {"user_id": 5, "name": name}) for name in ("Ada", "Bob")]

@@ -92,7 +92,7 @@ class TestTheHeader:
             ("orders", Pairs([("customer_id", "7"), ("tag", "a"), ("tag", "b")])),
         ]
 
-    def test_only_members_of_the_contexts_that_are_asked_for_are_read(self) -> None:
+    def test_refreshed_reads_only_the_asked_contexts(self) -> None:
         line = "user?inbox=1, users, box, in%62ox?a=user, user%2Ename, username, user"
         assert named(line, "user", "inbox") == [
             ("user", Pairs([("inbox", "1")])),
@@ -106,7 +106,7 @@ class TestTheHeader:
         assert named("", "user") == []
         assert named(" , ,", "user") == []
 
-    def test_what_is_named_twice_counts_once(self) -> None:
+    def test_a_bundle_named_twice_counts_once(self) -> None:
         line = "inbox, user?user_id=5,inbox"
         assert named(line, "user", "inbox") == named("inbox,user?user_id=5", "user", "inbox")
 
@@ -127,7 +127,7 @@ class TestTheHeader:
             *("user?a b=1", 'user?a="1"', "inbox, user?a", "%c3", "user?%ff=1", "user?a=1\x00"),
         ],
     )
-    def test_what_it_cannot_say_is_refused(self, line: str) -> None:
+    def test_a_malformed_mounted_member_is_refused(self, line: str) -> None:
         with pytest.raises(BadRequest, match="X-Mizan-Mounted has a member"):
             read_mounted([line])
 
@@ -150,7 +150,7 @@ class TestTheHeader:
             assert named(line, *{context for context, _ in distinct}) == expected
 
     @given(st.text())
-    def test_whatever_else_comes_is_read_or_refused(self, line: str) -> None:
+    def test_any_other_mounted_header_is_read_or_refused(self, line: str) -> None:
         with suppress(BadRequest):
             read_mounted([line])
 
@@ -174,7 +174,7 @@ class TestWhatIsStale:
             ("tagged?tags=a", Invalidation("tagged", {"tags": ["a", "b"]}), False),
         ],
     )
-    def test_it_is_what_canonical_texts_do_not_set_apart_with_defaults_filled_in(
+    def test_stale_bundles_are_found_with_defaults_filled_in(
         self, mounted: str, invalidation: Invalidation, stale: bool
     ) -> None:
         async def story() -> None:
@@ -182,7 +182,7 @@ class TestWhatIsStale:
 
         run(story)
 
-    def test_bundles_come_in_the_order_of_the_header_and_are_asked_for_by_their_canonical_queries(self) -> None:
+    def test_bundles_come_in_header_order_by_canonical_queries(self) -> None:
         async def story() -> None:
             assert await queries("tagged?tags=b&tags=a, user?user_id=07&page=1, user?page=2&user_id=5") == [
                 "tagged?tags=b&tags=a",
@@ -208,7 +208,7 @@ class TestWhatIsStale:
         "passed_over",
         ["gone", "nowhere", "user", "user?user_id=x", "user?user_id=5&user_id=6", "user?user_id=5&x=1", "pages?page=1"],
     )
-    def test_what_the_server_does_not_know_or_would_refuse_is_passed_over(
+    def test_unknown_or_refused_bundles_are_passed_over(
         self, passed_over: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         async def story() -> None:
@@ -232,7 +232,7 @@ def shown(count: int, context: str = "user") -> str:
 class TestTheCost:
     """What a client's page shows is the sender's to make long. Nothing is done for what a call did not affect."""
 
-    def test_a_line_is_checked_in_as_many_calls_however_much_it_names(self) -> None:
+    def test_a_header_line_is_checked_in_a_constant_number_of_calls(self) -> None:
         one, many = shown(1), shown(240)
         assert len(many) > 3800
         assert calls(lambda: read_mounted([one])) == calls(lambda: read_mounted([many]))
@@ -240,7 +240,7 @@ class TestTheCost:
         assert calls(lambda: read_mounted(encoded[:1])) == calls(lambda: read_mounted(encoded[1:]))
 
     @pytest.mark.parametrize("pieces", [["a", "%41"], ["a,"], [" "], ["a?b=c&"], ["a ", ","], ["a?b=", "%zz"]])
-    def test_what_does_not_follow_the_grammar_is_found_without_going_back(self, pieces: list[str]) -> None:
+    def test_a_grammar_error_is_found_without_backtracking(self, pieces: list[str]) -> None:
         line = ("".join(pieces) * MAXIMUM_HEADER_BYTES)[: MAXIMUM_HEADER_BYTES - 1] + '"'
         with pytest.raises(BadRequest):
             read_mounted([line])
@@ -258,9 +258,7 @@ class TestTheCost:
             ([Invalidation("noted", {"user_id": -1})], 64),
         ],
     )
-    def test_only_so_many_bundles_of_what_is_affected_are_validated(
-        self, affected: list[Invalidation], validated: int
-    ) -> None:
+    def test_the_number_of_validated_bundles_is_bounded(self, affected: list[Invalidation], validated: int) -> None:
         looked_at: list[int] = []
 
         @client(context="noted")
@@ -293,14 +291,14 @@ class TestLimits:
 
         run(story)
 
-    def test_only_what_is_stale_counts(self) -> None:
+    def test_only_stale_bundles_count(self) -> None:
         async def story() -> None:
             mounted = ",".join(f"user?user_id={number}" for number in range(40))
             assert await queries(mounted, Invalidation("user", {"user_id": 39})) == ["user?user_id=39"]
 
         run(story)
 
-    def test_data_is_at_most_256_kilobytes_together_and_what_is_smaller_may_still_fit(self) -> None:
+    def test_refreshed_data_is_at_most_256_kilobytes_together(self) -> None:
         sizes = {"1": MAXIMUM_DATA_BYTES - 10, "2": 11, "3": 10, "4": 1}
 
         async def get(stale: Stale) -> bytes:
@@ -343,9 +341,7 @@ class TestLimits:
 
 
 class TestFailures:
-    def test_what_fails_is_left_out_and_only_what_is_unexpected_is_logged(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_a_failing_bundle_is_left_out_and_logged_if_unexpected(self, caplog: pytest.LogCaptureFixture) -> None:
         errors = {"user_id=1": Forbidden(), "user_id=2": RuntimeError("a defect"), "user_id=3": TimeoutError()}
 
         async def get(stale: Stale) -> bytes:
@@ -372,7 +368,7 @@ class TestTheBody:
             b'{"invalidate":["user"],"refreshed":[],"result":1}'
         )
 
-    def test_over_an_engine_alone_it_is_what_a_fetch_would_be_answered(self) -> None:
+    def test_a_refreshed_bundle_equals_a_fetch(self) -> None:
         names = {5: "Ada"}
         user = Context("user")
 

@@ -131,7 +131,7 @@ def run(request: pytest.FixtureRequest) -> Callable[[Story], None]:
 
 @pytest.mark.parametrize("waits", [True, False])
 @pytest.mark.parametrize("name", ["change", "change_all"])
-def test_a_refused_mutation_leaves_what_is_cached(run: Callable[[Story], None], waits: bool, name: str) -> None:
+def test_a_refused_mutation_leaves_cached_bundles(run: Callable[[Story], None], waits: bool, name: str) -> None:
     async def story(shop: Shop) -> None:
         shop.waits = waits
         task = await shop.begin("refused", name)
@@ -143,7 +143,7 @@ def test_a_refused_mutation_leaves_what_is_cached(run: Callable[[Story], None], 
     run(story)
 
 
-def test_many_refused_at_once_leave_what_is_cached(run: Callable[[Story], None]) -> None:
+def test_many_concurrent_refusals_leave_cached_bundles(run: Callable[[Story], None]) -> None:
     async def story(shop: Shop) -> None:
         tasks = [await shop.begin("refused", name) for name in ("change", "change_all", "change", "change")]
         await shop.end(*tasks)
@@ -153,7 +153,7 @@ def test_many_refused_at_once_leave_what_is_cached(run: Callable[[Story], None])
 
 
 @pytest.mark.parametrize("error", [Unavailable(), ValueError(), asyncio.CancelledError()], ids=repr)
-def test_what_failed_otherwise_is_purged(run: Callable[[Story], None], error: Exception) -> None:
+def test_a_mutation_that_failed_otherwise_purges(run: Callable[[Story], None], error: Exception) -> None:
     async def story(shop: Shop) -> None:
         shop.errors["fails"] = error
         await shop.end(await shop.begin("fails"))
@@ -162,7 +162,7 @@ def test_what_failed_otherwise_is_purged(run: Callable[[Story], None], error: Ex
     run(story)
 
 
-def test_one_that_writes_beside_the_refused_purges(run: Callable[[Story], None]) -> None:
+def test_a_mutation_that_writes_beside_a_refused_one_purges(run: Callable[[Story], None]) -> None:
     async def story(shop: Shop) -> None:
         tasks = [await shop.begin(how) for how in ("refused", "writes", "refused")]
         await shop.end(*tasks)
@@ -182,7 +182,7 @@ def test_a_purge_while_the_refused_mutation_ran_stands(run: Callable[[Story], No
     run(story)
 
 
-def test_a_refused_mutation_that_named_something_purges_all_it_held(run: Callable[[Story], None]) -> None:
+def test_a_refused_mutation_that_named_a_scope_purges_all_held(run: Callable[[Story], None]) -> None:
     async def story(shop: Shop) -> None:
         await shop.end(await shop.begin("names"))
         assert await shop.status() == "miss"
@@ -191,7 +191,7 @@ def test_a_refused_mutation_that_named_something_purges_all_it_held(run: Callabl
 
 
 @pytest.mark.parametrize(("status", "then"), [(403, "hit"), (200, "miss"), (503, "miss")])
-def test_a_view_that_refuses_by_its_status_leaves_what_is_cached(
+def test_a_view_that_refuses_by_status_leaves_cached_bundles(
     run: Callable[[Story], None], status: int, then: str
 ) -> None:
     async def story(shop: Shop) -> None:
@@ -243,7 +243,7 @@ class TestOneTag:
         return hold
 
     @told
-    async def test_it_gets_back_its_nonce(self) -> None:
+    async def test_a_tag_gets_back_its_value(self) -> None:
         memory = self.memory()
         cache = cache_over(memory)
         await memory.set(SCOPE.tag, NONCE, 60)
@@ -253,7 +253,7 @@ class TestOneTag:
         assert await memory.get(SCOPE.tag) == [NONCE]
 
     @told
-    async def test_it_gets_nothing_back_after_a_hold_expired(self) -> None:
+    async def test_a_tag_gets_nothing_back_after_a_hold_expired(self) -> None:
         memory = self.memory()
         cache = cache_over(memory)
         await memory.set(SCOPE.tag, NONCE, 60)
@@ -265,7 +265,7 @@ class TestOneTag:
         assert await memory.get(SCOPE.tag) == [None]
 
     @told
-    async def test_it_gets_nothing_back_that_was_evicted_while_it_was_held(self) -> None:
+    async def test_a_tag_evicted_while_held_gets_nothing_back(self) -> None:
         memory = self.memory()
         cache = cache_over(memory)
         await memory.set(SCOPE.tag, NONCE, 60)
@@ -275,7 +275,7 @@ class TestOneTag:
         assert await memory.get(SCOPE.tag) == [None]
 
     @told
-    async def test_it_gets_nothing_back_where_another_engine_holds_it(self) -> None:
+    async def test_a_tag_held_by_another_engine_gets_nothing_back(self) -> None:
         memory = self.memory()
         one, other = cache_over(memory), cache_over(memory)
         await memory.set(SCOPE.tag, NONCE, 60)
@@ -307,7 +307,7 @@ class TestOneTag:
         assert await backend.get(SCOPE.tag, SCOPE.whole) == [None, THEIRS]
 
     @told
-    async def test_a_hold_whose_end_does_not_get_through_expires(self) -> None:
+    async def test_a_hold_whose_end_fails_expires(self) -> None:
         class Failing(HoldingCache):
             async def restore(self, tags: Sequence[str], holder: str, ttl: float) -> None:
                 raise ConnectionError
@@ -321,7 +321,7 @@ class TestOneTag:
         await cache.store.aclose(0)
 
     @told
-    async def test_a_mutation_that_held_nothing_leaves_all_as_it_is(self) -> None:
+    async def test_a_mutation_that_held_nothing_leaves_tags_unchanged(self) -> None:
         backend = HoldingCache()
         await backend.set(SCOPE.tag, NONCE, 60)
         cache = cache_over(backend)
@@ -353,7 +353,7 @@ class OnlyHolding(MemoryCache):
         await self.delete(*tags)
 
 
-def test_more_holders_than_any_hold_one_tag_without_looking_at_each() -> None:
+def test_a_thousand_holders_of_one_tag_are_not_scanned() -> None:
     held, looked_at = HeldTag(ABSENT), 0
 
     class Counted(dict[str, float]):

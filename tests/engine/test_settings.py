@@ -31,12 +31,12 @@ class TestSettings:
             {"max_age": float("inf")},
         ],
     )
-    def test_what_cannot_work_is_refused(self, world: World, options: dict[str, Any]) -> None:
+    def test_impossible_settings_are_refused(self, world: World, options: dict[str, Any]) -> None:
         with pytest.raises(DeclarationError):
             Engine(world.graph, **options)
 
     @pytest.mark.parametrize("functions", [[], "blog"])
-    def test_what_is_no_graph_is_refused(self, functions: Any) -> None:
+    def test_an_engine_of_no_graph_is_refused(self, functions: Any) -> None:
         with pytest.raises(DeclarationError, match=rf"build\(\[...\]\) .* this is a {type(functions).__name__}\."):
             Engine(functions)
 
@@ -48,7 +48,7 @@ class TestSettings:
             Engine(world.graph, cache=Shared())
         assert Engine(world.graph, cache=Shared(), cache_secret="s" * 32).cache_is_shared
 
-    def test_a_cache_of_unknown_reach_without_a_secret_is_warned_about(
+    def test_a_cache_of_unknown_reach_without_a_secret_warns(
         self, world: World, caplog: pytest.LogCaptureFixture
     ) -> None:
         class Mine:
@@ -58,9 +58,7 @@ class TestSettings:
             Engine(world.graph, cache=Mine())  # type: ignore[arg-type]
         assert "No cache_secret was given" in caplog.text
 
-    def test_closing_waits_for_mutations_and_says_so_when_it_has_waited_long_enough(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_closing_waits_for_mutations_within_shutdown_and_warns(self, caplog: pytest.LogCaptureFixture) -> None:
         go_on = asyncio.Event()
 
         @client(affects="page")

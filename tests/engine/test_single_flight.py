@@ -17,7 +17,7 @@ from tests.virtual_time import run
 
 
 class TestSharing:
-    def test_twenty_at_once_run_the_readers_once(self) -> None:
+    def test_twenty_concurrent_misses_run_the_readers_once(self) -> None:
         ran = 0
 
         @client(context="slow")
@@ -35,7 +35,7 @@ class TestSharing:
         engine = engine_of(slow)
         run(story)
 
-    def test_a_waiter_that_goes_away_does_not_take_the_others_with_it(self) -> None:
+    def test_a_cancelled_waiter_cancels_no_other(self) -> None:
         ran = 0
         begun, go_on = asyncio.Event(), asyncio.Event()
 
@@ -64,7 +64,7 @@ class TestSharing:
         run(story)
         assert ran == 1
 
-    def test_an_error_is_everyones_who_waited_and_is_not_kept(self) -> None:
+    def test_an_error_is_raised_in_all_waiters_and_not_kept(self) -> None:
         ran = 0
 
         @client(context="slow")
@@ -83,7 +83,7 @@ class TestSharing:
 
         run(story)
 
-    def test_an_error_that_nobody_waited_for_makes_no_noise(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_an_error_without_waiters_is_not_logged(self, caplog: pytest.LogCaptureFixture) -> None:
         begun, go_on = asyncio.Event(), asyncio.Event()
 
         @client(context="slow")
@@ -130,7 +130,7 @@ class TestSharing:
         assert threads[0] == "MainThread"
         assert threads[1] == threads[2] != "MainThread"
 
-    def test_readers_run_side_by_side_only_where_their_context_says_so(self) -> None:
+    def test_readers_run_concurrently_only_with_concurrent(self) -> None:
         meeting = asyncio.Barrier(2)
 
         @client(context=Context("page", concurrent=True))
@@ -152,7 +152,7 @@ class TestSharing:
 
         run(story)
 
-    def test_one_of_several_concurrent_readers_fails_with_its_own_error(self) -> None:
+    def test_a_concurrent_reader_fails_with_its_own_error(self) -> None:
         @client(context=Context("page", concurrent=True))
         async def first() -> int:
             raise NotFound

@@ -76,7 +76,7 @@ class TestResults:
         asyncio.run(story())
 
     @pytest.mark.parametrize("concurrent", [False, True])
-    def test_a_sync_function_may_answer_what_has_to_be_awaited(self, concurrent: bool) -> None:
+    def test_a_sync_function_may_return_an_awaitable(self, concurrent: bool) -> None:
         async def found() -> int:
             return 5
 
@@ -163,7 +163,7 @@ class TestQueue:
         asyncio.run(story())
 
     @pytest.mark.parametrize("declared", [{}, {"cache": False}, {"context": Context("shelf", concurrent=True)}])
-    def test_readers_that_nobody_waits_for_any_more_do_not_start(self, declared: dict[str, Any]) -> None:
+    def test_readers_without_waiters_do_not_start(self, declared: dict[str, Any]) -> None:
         async def story() -> None:
             shop = Shop()
             async with engine_of(*shop.functions(**declared), threads=1) as engine:
@@ -181,7 +181,7 @@ class TestQueue:
         asyncio.run(story())
 
     @pytest.mark.parametrize("name", ["fill", "look"])
-    def test_a_call_whose_caller_has_gone_does_not_start(self, name: str) -> None:
+    def test_a_cancelled_call_does_not_start_in_a_thread(self, name: str) -> None:
         async def story() -> None:
             shop = Shop()
             async with engine_of(*shop.functions(), threads=1) as engine:
@@ -199,7 +199,7 @@ class TestQueue:
 
         asyncio.run(story())
 
-    def test_a_mutation_that_has_begun_in_its_thread_is_not_abandoned(self) -> None:
+    def test_a_mutation_begun_in_its_thread_is_not_abandoned(self) -> None:
         async def story() -> None:
             shop = Shop()
             async with engine_of(*shop.functions(), threads=1) as engine:

@@ -43,7 +43,7 @@ class TestVersions:
         )
         return old, new, rows
 
-    def test_a_narrow_purge_of_the_new_reaches_what_the_old_has_stored(self, cache: type[MemoryCache]) -> None:
+    def test_a_new_versions_narrow_purge_reaches_old_entries(self, cache: type[MemoryCache]) -> None:
         async def story() -> None:
             old, new, rows = self.versions(cache)
             for _ in range(2):
@@ -54,7 +54,7 @@ class TestVersions:
 
         run(story)
 
-    def test_so_does_a_purge_without_a_mutation(self, cache: type[MemoryCache]) -> None:
+    def test_a_purge_without_a_mutation_reaches_old_entries(self, cache: type[MemoryCache]) -> None:
         async def story() -> None:
             old, new, rows = self.versions(cache)
             await old.fetch("orders", {"customer_id": 1})
@@ -64,7 +64,7 @@ class TestVersions:
 
         run(story)
 
-    def test_while_the_new_mutates_the_old_stores_nothing(self, cache: type[MemoryCache]) -> None:
+    def test_while_a_new_version_mutates_the_old_stores_nothing(self, cache: type[MemoryCache]) -> None:
         async def story() -> None:
             old, new, _ = self.versions(cache)
             await old.fetch("orders", {"customer_id": 1})
@@ -76,7 +76,7 @@ class TestVersions:
 
         run(story)
 
-    def test_nothing_is_served_that_other_readers_have_made(self, cache: type[MemoryCache]) -> None:
+    def test_no_version_serves_another_versions_readers(self, cache: type[MemoryCache]) -> None:
         user = Context("user")
 
         @client(context=user)
@@ -115,9 +115,7 @@ class TestVersions:
 
         run(story)
 
-    def test_a_mutation_claims_a_cold_context_so_that_no_other_version_stores_what_it_would_miss(
-        self, cache: type[MemoryCache]
-    ) -> None:
+    def test_a_mutation_claims_a_cold_context_for_its_version(self, cache: type[MemoryCache]) -> None:
         async def story() -> None:
             old, new, rows = self.versions(cache)
             hold = new._store.hold(new._cache_keys.purged([Invalidation("orders", {"page": 1})]))

@@ -114,7 +114,7 @@ def test_a_guard_of_any_kind_is_given_validated_arguments(guard: Callable[[list[
     assert asked_with(guard, org_id="7") == Asked(ADA, {"org_id": 7})
 
 
-def test_defaults_are_filled_in_and_the_guards_own_are_left_alone() -> None:
+def test_a_guard_gets_defaults_and_keeps_its_own() -> None:
     def guarding(asked: list[Asked]) -> Guard:
         def guard(me: Identity, status: str = "closed", limit: int = 0, strict: bool = True, **more: object) -> bool:
             asked.append(Asked(me, {"status": status, "limit": limit, "strict": strict, **more}))
@@ -133,7 +133,7 @@ def test_defaults_are_filled_in_and_the_guards_own_are_left_alone() -> None:
         (lambda me, org_ids: True, "'org_ids', which the function does not; did you mean 'org_id'"),
     ],
 )
-def test_a_name_that_neither_has_is_refused_at_declaration(guard: Guard, told: str) -> None:
+def test_an_unknown_guard_argument_is_refused_at_declaration(guard: Guard, told: str) -> None:
     with pytest.raises(DeclarationError, match=f"tickets: auth= takes {told}"):
 
         @client(auth=guard)
@@ -213,7 +213,7 @@ def test_a_guard_may_name_the_request_and_the_functions_identity() -> None:
     assert seen == ["the request", ADA]
 
 
-def test_what_a_guard_does_to_a_list_is_its_own_affair() -> None:
+def test_a_guard_that_changes_a_list_changes_its_own() -> None:
     def guard(me: Identity, org_ids: list[int]) -> bool:
         return all(org_ids.pop() for _ in list(org_ids))
 
@@ -254,7 +254,7 @@ class TestEveryRequest:
 
         asyncio.run(story())
 
-    def test_pages_mutations_and_readers_called_alone_are_refused_as_well(self) -> None:
+    def test_guards_refuse_pages_mutations_and_single_readers(self) -> None:
         club = Club()
 
         @client(context="tickets", auth=club.member, route="/tickets/{org_id}/")

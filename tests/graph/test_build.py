@@ -324,7 +324,7 @@ class TestDefects:
             build([mutation("m", "a")])
 
     @pytest.mark.parametrize("annotation", ODD_ANNOTATIONS, ids=repr)
-    def test_whatever_the_annotation_nothing_but_a_graph_error_is_raised(self, annotation: Any) -> None:
+    def test_every_bad_annotation_raises_a_graph_error(self, annotation: Any) -> None:
         takers = [reader("a", "abc", x=annotation), mutation("b", "abc", x=annotation), reader("c", "abc", annotation)]
         binder = mutation("d", Context("def").where(y=Arg("x")), x=annotation)
         for one in (*takers, binder, reader("e", "abc", x=(annotation, 5))):
@@ -333,7 +333,7 @@ class TestDefects:
 
 
 class TestParameters:
-    def test_a_context_has_the_union_of_its_readers_parameters_in_name_order(self) -> None:
+    def test_a_context_has_all_parameters_of_its_readers_by_name(self) -> None:
         one = reader("one", "user", user_id=int, page=(int, 1))
         other = reader("other", "user", limit=(int, 10), page=(int, 1))
         graph = build([one, other])
@@ -358,7 +358,7 @@ class TestParameters:
         parameter = build([reader("a", "user", x=int | None)]).contexts["user"].parameters["x"]
         assert (parameter.required, parameter.default_text) == (False, None)
 
-    def test_private_readers_and_views_are_in_no_bundle_and_add_no_parameters(self) -> None:
+    def test_private_readers_and_views_are_in_no_bundle(self) -> None:
         graph = build(
             [
                 reader("a", "user", user_id=int),
@@ -376,7 +376,7 @@ class TestParameters:
         assert graph.contexts["pages"].readers == ()
         assert list(graph.contexts["pages"].parameters) == ["a", "b"]
 
-    def test_settings_of_a_context_are_found_wherever_they_are_given(self) -> None:
+    def test_a_contexts_settings_are_found_on_any_reader(self) -> None:
         plain, set_up = Context("user"), Context("user", scopes=[("user_id",)], concurrent=True)
         for contexts in ((plain, set_up, plain), (set_up, plain, set_up)):
             functions = [reader(name, one, user_id=int) for name, one in zip("abc", contexts, strict=True)]
@@ -406,7 +406,7 @@ class TestBindings:
         graph = build([USERS, mutation("m", USER.where(user_id=Result(field)), returns)])
         assert graph.functions["m"].affects[0].bindings == (("user_id", Result(field)),)
 
-    def test_fields_of_a_type_that_is_local_to_a_function_may_be_bound(self) -> None:
+    def test_fields_of_a_type_local_to_a_function_may_be_bound(self) -> None:
         @dataclass
         class Local:
             user_id: int
@@ -470,7 +470,7 @@ class TestPolicies:
         assert plan.policy == policy
         assert plan.policy.for_everyone == (policy.per is Per.ALL and not policy.guarded)
 
-    def test_a_reader_that_is_given_the_identity_is_kept_per_user_unless_it_says_permissions(self) -> None:
+    def test_a_reader_given_the_identity_is_per_user_by_default(self) -> None:
         def policy(**options: Any) -> Per:
             return build([reader("r", "user", options=options, me=Identity | None)]).contexts["user"].policy.per
 
@@ -482,7 +482,7 @@ class TestPolicies:
         assert build([reader("a", "user"), secret]).contexts["user"].policy.lifetime == UntilPurged()
         assert build([secret]).contexts["user"].policy == CachePolicy(3, policies.Never(), Per.USER, True)
 
-    def test_a_page_is_as_private_and_as_short_lived_as_its_bundle_and_itself(self) -> None:
+    def test_a_page_has_the_strictest_policy_of_bundle_and_itself(self) -> None:
         page = reader("page", "user", HTMLResponse, options={"route": "/", "cache": 30})
         plan = build([reader("a", "user", options={"auth": True, "rev": 2}), page]).contexts["user"]
         assert plan.policy == CachePolicy(2, UntilPurged(), Per.USER, True)
@@ -504,10 +504,10 @@ class TestShapes:
         assert shapes() == [""]
         assert shapes(mutation("m", "abc", x=int)) == [""]
 
-    def test_what_is_always_sent_narrows_always(self) -> None:
+    def test_a_required_argument_always_narrows(self) -> None:
         assert shapes(mutation("m", "abc", a=int, b=int)) == ["", "ab"]
 
-    def test_what_may_be_left_out_null_a_list_or_a_misfit_narrows_in_every_combination(self) -> None:
+    def test_optional_arguments_narrow_in_every_combination(self) -> None:
         assert shapes(mutation("m", "abc", a=int, b=B, c=int | None)) == ["", "a", "ab", "ac", "abc"]
         assert shapes(mutation("m", "abc", a=list[int], b=PositiveInt)) == ["", "a", "b", "ab"]
         assert shapes(mutation("m", "abc", a=str, b=int)) == ["", "b"]
@@ -521,7 +521,7 @@ class TestShapes:
         where = Context("abc").where(b=Arg("x"), a=Me)
         assert shapes(mutation("m", where, x=(int, 1))) == ["", "ab"]
 
-    def test_bodies_narrow_by_what_the_context_declares(self) -> None:
+    def test_bodies_narrow_by_the_contexts_scopes(self) -> None:
         by_body = mutation("m", [Context("abc").by_body(), Context("abc").whole()], a=int)
         assert shapes(by_body) == [""]
         assert shapes(by_body, scopes=[("c", "a"), ("b",), ()]) == ["", "b", "ac"]
@@ -538,7 +538,7 @@ class TestShapes:
             *(("b", other) for other in "cdef"),
         )
 
-    def test_a_scope_of_no_known_shape_is_purged_by_the_largest_inside_it(self) -> None:
+    def test_an_unknown_shape_is_purged_by_the_largest_known_inside(self) -> None:
         plan = build([reader("r", Context("abc", scopes=["a", ("a", "b")][1:]), a=int, b=B, c=C)]).contexts["abc"]
         assert plan.known_shape(frozenset("abc")) == ("a", "b")
         assert plan.known_shape(frozenset("ab")) == ("a", "b")
@@ -547,7 +547,7 @@ class TestShapes:
 
 
 class TestFingerprint:
-    def test_it_stands_for_readers_parameters_and_scopes_in_whatever_order_they_come(self) -> None:
+    def test_the_fingerprint_does_not_depend_on_order(self) -> None:
         def fingerprint(*functions: Any, **changed: Any) -> bytes:
             context = Context("c", scopes=changed.pop("scopes", ()))
             one = reader(changed.pop("name", "one"), context, **{"x": int, "y": (int, 1), **changed})
@@ -586,10 +586,10 @@ class TestGraph:
     def test_a_function_given_twice_is_one_function(self) -> None:
         assert list(build([USERS, USERS]).functions) == ["profile"]
 
-    def test_a_function_in_it_is_called_as_it_was_written(self) -> None:
+    def test_a_function_of_a_graph_is_called_as_written(self) -> None:
         assert build([USERS]).functions["profile"].call is USERS
 
-    def test_a_graph_knows_what_it_was_built_from(self, world: World) -> None:
+    def test_a_graph_knows_its_sources(self, world: World) -> None:
         assert build(iter(world.functions)).sources == tuple(world.functions)
 
 
@@ -631,7 +631,7 @@ class TestDiscover:
         write(blog, "shop/other.py", "other")
         assert set(discover("blog").functions) == {"top", "shop", "orders", "deep"}
 
-    def test_nothing_but_clients_modules_and_their_packages_is_imported(self, blog: Path) -> None:
+    def test_discover_imports_only_clients_and_their_packages(self, blog: Path) -> None:
         write(blog, "clients.py", "top")
         (blog / "broken").mkdir()
         (blog / "broken" / "__init__.py").write_text("raise RuntimeError('imported')")
@@ -676,7 +676,7 @@ class TestDiscover:
         write(blog, "clients.py", "top", more=lazy)
         assert list(discover("blog").functions) == ["top"]
 
-    def test_a_marked_function_below_another_decorator_is_not_overlooked(self, blog: Path) -> None:
+    def test_a_marked_function_below_a_decorator_is_found(self, blog: Path) -> None:
         write(blog, "clients.py", "top", more="import functools\ntop = functools.lru_cache(top)\n")
         with pytest.raises(GraphError, match="another decorator stands above @client"):
             discover("blog")

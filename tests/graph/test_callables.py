@@ -110,13 +110,13 @@ def test_it_is_a_reader_of_a_bundle(function: Any, name: str, result: int, concu
     asyncio.run(story())
 
 
-def test_what_a_partial_has_bound_cannot_be_sent() -> None:
+def test_arguments_bound_by_a_partial_cannot_be_sent() -> None:
     graph = build([client(functools.partial(Service(3).plus, more=1)), client(name="two")(functools.partial(added, 2))])
     assert list(graph.functions["plus"].inputs) == ["number"]
     assert list(graph.functions["two"].inputs) == ["more"]
 
 
-def test_a_mutation_of_an_object_joins_the_answer_of_who_calls_it() -> None:
+def test_a_mutation_of_an_object_joins_its_callers_answer() -> None:
     @client(context="page")
     async def page(number: int) -> int:
         return number
@@ -135,7 +135,7 @@ def test_a_mutation_of_an_object_joins_the_answer_of_who_calls_it() -> None:
     asyncio.run(story())
 
 
-def test_the_marked_object_is_a_function_and_leaves_the_object_alone() -> None:
+def test_marking_an_object_leaves_the_object_alone() -> None:
     doubler = Doubler()
     marked = client(context="page")(doubler)
     assert asyncio.run(marked(2)) == 4

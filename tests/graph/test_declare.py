@@ -38,7 +38,7 @@ def marked(function: Callable[..., Any] = read, /, **options: Any) -> Declaratio
 
 
 class TestMarking:
-    def test_a_marked_function_is_the_function_itself_and_can_be_called(self) -> None:
+    def test_a_marked_function_is_the_function_itself(self) -> None:
         @client(context="user")
         def badges(user_id: int, limit: int = 10) -> list[int]:
             return [user_id, limit]
@@ -56,14 +56,14 @@ class TestMarking:
         assert (declaration.name, declaration.context, declaration.affects) == ("ping", None, ())
         assert declaration.function is ping
 
-    def test_what_is_not_said_has_its_default(self) -> None:
+    def test_omitted_options_have_their_defaults(self) -> None:
         declaration = marked(context="user")
         assert declaration.guard == Anyone()
         assert declaration.lifetime == UntilPurged()
         assert (declaration.private, declaration.route, declaration.methods) == (False, None, ())
         assert (declaration.rev, declaration.per) == (0, None)
 
-    def test_what_is_not_marked_has_no_declaration(self) -> None:
+    def test_an_unmarked_function_has_no_declaration(self) -> None:
         assert declaration_of(read) is None
         assert declaration_of(None) is None
 
@@ -86,7 +86,7 @@ class TestMarking:
             (bool, Check(bool)),
         ],
     )
-    def test_auth_says_who_may(self, auth: object, guard: object) -> None:
+    def test_auth_takes_true_staff_superuser_and_guards(self, auth: object, guard: object) -> None:
         assert marked(auth=auth).guard == guard
 
     @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ class TestMarking:
     def test_cache_says_how_long_and_one_second_is_not_true(self, cache: object, lifetime: object) -> None:
         assert marked(context="user", cache=cache).lifetime == lifetime
 
-    def test_per_says_for_whom(self) -> None:
+    def test_per_takes_all_user_and_permissions(self) -> None:
         assert [marked(context="user", per=per).per for per in ("all", "user", "permissions", None)] == [
             Per.ALL,
             Per.USER,
@@ -103,7 +103,7 @@ class TestMarking:
             None,
         ]
 
-    def test_a_route_has_get_for_readers_and_post_for_mutations_and_plain_calls(self) -> None:
+    def test_a_routes_default_method_is_get_or_post(self) -> None:
         route = "/users/{user_id}/"
         assert marked(context="user", route=route).methods == ("GET",)
         assert marked(affects="user", route=route).methods == ("POST",)
@@ -112,7 +112,7 @@ class TestMarking:
         assert marked(route=route, methods={"get"}).methods == ("GET",)
         assert marked(affects="user", route=route, methods=["PUT", "patch"]).methods == ("PATCH", "PUT")
 
-    def test_a_routes_parameters_are_read_with_and_without_convertors(self) -> None:
+    def test_route_parameters_are_read_with_and_without_convertors(self) -> None:
         assert route_parameters("/a/{user_id}/{rest:path}/") == ("user_id", "rest")
         assert marked(page, context="user", route="/a/{user_id:int}").route_parameters == ("user_id",)
         assert marked().route_parameters == ()
@@ -136,7 +136,7 @@ class TestAffects:
     def test_it_takes_one_thing_as_well_as_several(self) -> None:
         assert marked(affects="user").affects == marked(affects=("user",)).affects == marked(affects={"user"}).affects
 
-    def test_a_set_has_an_order_that_does_not_change_from_process_to_process(self) -> None:
+    def test_a_set_of_targets_has_the_same_order_in_every_process(self) -> None:
         names = ["a", "b", "c", "d", "e"]
         assert [one.name for one in marked(affects=set(names)).affects] == names
         assert [one.name for one in marked(affects=names[::-1]).affects] == names[::-1]
@@ -164,7 +164,7 @@ class TestContext:
         assert marked(name=name).name == name
 
     @pytest.mark.parametrize("name", BAD_NAMES)
-    def test_a_bad_name_is_refused_wherever_something_is_named(self, name: str) -> None:
+    def test_a_bad_name_is_refused_in_every_place(self, name: str) -> None:
         for attempt in (
             lambda: Context(name),
             lambda: marked(context=name),
@@ -339,7 +339,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("function", "options", "words"), MISTAKES, ids=[f"{one.__name__}: {words[0]}" for one, _, words in MISTAKES]
     )
-    def test_it_is_refused_with_the_functions_name_the_reason_and_the_remedy(
+    def test_a_mistake_is_refused_with_name_reason_and_remedy(
         self, function: Callable[..., Any], options: dict[str, Any], words: list[str]
     ) -> None:
         with pytest.raises(DeclarationError) as refused:
@@ -360,14 +360,14 @@ class TestMistakes:
         assert declaration_of(read) is None
 
     @pytest.mark.parametrize("thing", [5, Identity, functools.partial(print, 5), staticmethod(read), print, object()])
-    def test_what_is_not_a_function_is_refused(self, thing: Any) -> None:
+    def test_marking_something_else_than_a_function_is_refused(self, thing: Any) -> None:
         with pytest.raises(DeclarationError) as refused:
             client(context="user")(thing)
         assert repr(thing) in str(refused.value)
         assert "put it on a def, a bound method, a partial or an object" in str(refused.value)
 
     @pytest.mark.parametrize("thing", ["user", USER, USER.whole()])
-    def test_what_can_be_read_or_changed_takes_the_name_of_its_option(self, thing: Any) -> None:
+    def test_targets_take_the_name_of_their_option(self, thing: Any) -> None:
         with pytest.raises(DeclarationError, match="use context= or affects="):
             client(thing)
 

@@ -167,7 +167,7 @@ class TestKinds:
     def test_mixed_literals_have_a_kind_for_each_value(self) -> None:
         assert kinds_of(TypeAdapter(Literal[1, "a"])) == kinds("integer", "string")
 
-    def test_what_is_sent_may_be_of_other_kinds_than_what_is_taken(self) -> None:
+    def test_serialized_kinds_may_differ_from_validated_ones(self) -> None:
         assert kinds_of(TypeAdapter(Decimal), serialized=True) == kinds("string")
 
     @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ class TestSameType:
 
 
 class TestCompiling:
-    def test_a_default_is_brought_to_its_type_before_its_text_is_taken(self) -> None:
+    def test_a_default_is_validated_before_its_text_is_taken(self) -> None:
         for annotation, default, text in [
             (int, "05", "5"),
             (float, 1, "1"),
@@ -232,11 +232,11 @@ class TestCompiling:
         ]:
             assert compile_input(Input("x", annotation, required=False, default=default)).default_text == text
 
-    def test_a_null_default_has_no_text_and_neither_has_none_at_all(self) -> None:
+    def test_a_null_or_missing_default_has_no_text(self) -> None:
         assert compile_input(Input("x", int | None, required=False, default=None)).default_text is None
         assert compile_input(Input("x", int, required=True)).default_text is None
 
-    def test_a_model_that_was_finished_meanwhile_can_be_used(self) -> None:
+    def test_a_model_completed_later_can_be_used(self) -> None:
         class Later(BaseModel):
             inner: "Inner"
 
@@ -256,7 +256,7 @@ class TestValidating:
             "when": datetime.date(2026, 1, 2),
         }
 
-    def test_only_what_was_given_comes_out(self) -> None:
+    def test_only_given_arguments_come_out(self) -> None:
         assert validator(a=int, b=(int, 5), _c=(int, 6)).validate({"a": 1}) == {"a": 1}
 
     @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ class TestValidating:
             ({"a": 1, "b": ["inf"]}, ["args", "b", 0], "finite_number"),
         ],
     )
-    def test_anything_else_is_refused_with_its_place_and_never_with_the_input(
+    def test_invalid_input_is_refused_with_its_place_only(
         self, given: dict[Any, Any], location: list[object], kind: str
     ) -> None:
         with pytest.raises(InvalidInput) as refused:
@@ -280,7 +280,7 @@ class TestValidating:
         assert (error["loc"], error["type"]) == (location, kind)
         assert set(error) == {"loc", "msg", "type"}
 
-    def test_all_of_it_is_refused_at_once_and_not_without_end(self) -> None:
+    def test_all_errors_are_told_at_once_and_bounded(self) -> None:
         with pytest.raises(InvalidInput) as refused:
             validator(a=list[int]).validate({"a": ["x"] * 1000})
         assert len(refused.value.errors) == MAXIMUM_ERRORS
@@ -302,17 +302,17 @@ class TestValidating:
             (Color, "zebra"),
         ],
     )
-    def test_no_message_repeats_what_was_sent(self, annotation: Any, value: object) -> None:
+    def test_no_message_repeats_the_input(self, annotation: Any, value: object) -> None:
         with pytest.raises(InvalidInput) as refused:
             validator(pet=annotation).validate({"pet": value})
         assert not any("z" in str(error["msg"]) for error in refused.value.errors)
 
     @pytest.mark.parametrize("span", ["P9999999999D", "-P999999999DT1S"])  # for the latter it raises OverflowError
-    def test_what_pydantic_cannot_hold_is_refused(self, span: str) -> None:
+    def test_a_timedelta_too_large_for_pydantic_is_refused(self, span: str) -> None:
         with pytest.raises(InvalidInput):
             validator(span=datetime.timedelta).validate({"span": span})
 
-    def test_what_it_was_given_is_left_as_it_was(self) -> None:
+    def test_validation_leaves_the_input_unchanged(self) -> None:
         given = {"a": "5"}
         validator(a=int).validate(given)
         assert given == {"a": "5"}
@@ -366,18 +366,18 @@ class TestMixed:
             self.CHECKS.validate(Pairs([("size", text), ("when", "2026-01-02")]))
         assert refused.value.errors[0]["type"] == "literal_error"
 
-    def test_where_texts_need_nothing_more_they_are_values(self) -> None:
+    def test_texts_and_json_values_are_validated_together(self) -> None:
         assert validator(a=int, b=int).validate(Mixed(Pairs([("a", "1")]), {"b": 2})) == {"a": 1, "b": 2}
 
 
 class TestStrict:
-    def test_what_a_server_passes_is_a_python_value_or_what_json_would_be(self) -> None:
+    def test_the_server_may_pass_python_values_or_json(self) -> None:
         checks = validator(when=Annotated[datetime.date, Strict()], notes=(Any, None))
         day = datetime.date(2026, 1, 2)
         for when, notes in [(day, []), ("2026-01-02", [{"a": 1.5}]), (day, SecretStr("x")), (day, {1: 2})]:
             assert checks.validate({"when": when, "notes": notes}) == {"when": day, "notes": notes}
 
-    def test_what_no_json_can_say_is_taken_for_python(self) -> None:
+    def test_values_without_json_are_taken_as_python(self) -> None:
         assert validator(a=StrictStr, b=StrictInt).validate({"a": "x", "b": 2**70}) == {"a": "x", "b": 2**70}
         with pytest.raises(InvalidInput):
             validator(a=StrictStr, b=float).validate({"a": "x", "b": float("inf")})
@@ -460,10 +460,10 @@ class TestChoices:
             (datetime.datetime, "0001-01-01T00:00:00+02:00"),
         ],
     )
-    def test_what_does_not_fit_or_has_no_text_stands_for_nothing(self, annotation: Any, value: object) -> None:
+    def test_an_invalid_or_textless_value_is_left_out(self, annotation: Any, value: object) -> None:
         assert parameter(annotation).choices(value, at_most=3) == []
 
-    def test_more_than_so_many_stand_for_nothing_and_are_not_looked_at(self) -> None:
+    def test_too_many_members_are_left_out_unread(self) -> None:
         looked_at: list[int] = []
         noted = parameter(Annotated[int, AfterValidator(lambda number: looked_at.append(number) or number)])
         assert noted.choices([3, 1, 2] * 1000, at_most=3) == [3, 1, 2]
@@ -488,7 +488,7 @@ class TestChoices:
         assert [(type(one), one) for one in found] == [(type(one), one) for one in [2**61, 1, "1", True, 1.0]]
 
     @pytest.mark.parametrize("kind", [list, tuple, set])
-    def test_validated_members_are_taken_as_they_are(self, kind: Any) -> None:
+    def test_validated_members_are_not_validated_again(self, kind: Any) -> None:
         once = Annotated[str, AfterValidator(lambda text: text if text.startswith("org-") else f"org-{text}")]
         each = Annotated[str, AfterValidator(lambda text: f"org-{text}")]
         texts = kind(["org-a", "org-b"])

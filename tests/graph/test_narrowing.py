@@ -69,7 +69,7 @@ def stale(
 
 
 class TestInvalidation:
-    def test_one_that_was_written_can_be_pickled_and_copied(self) -> None:
+    def test_an_encoded_invalidation_can_be_pickled_and_copied(self) -> None:
         written = Invalidation("user", {"user_id": 5})
         assert encode_header([written]) == "user;user_id=5"
         for again in (pickle.loads(pickle.dumps(written)), copy.deepcopy(written)):
@@ -92,7 +92,7 @@ class TestInvalidation:
             "user;user_id=5",
         ],
     )
-    def test_any_difference_makes_two_of_them(self, other: object) -> None:
+    def test_any_difference_makes_two_invalidations(self, other: object) -> None:
         assert Invalidation("user", {"user_id": 5}) != other
 
     def test_one_without_parameters_or_with_nulls_alone_is_whole(self) -> None:
@@ -132,7 +132,7 @@ class TestByArgumentName:
         sell = mutation("sell", "sales", shop=int, day=str)
         assert stale(sell, {"shop": 5, "day": "mon"}) == [("sales", {"day": "mon", "shop": 5})]
 
-    def test_an_argument_that_a_reader_can_do_without_is_a_filter_and_does_not_narrow(self) -> None:
+    def test_an_argument_optional_for_a_reader_does_not_narrow(self) -> None:
         update = mutation("update", USER, user_id=int, page=int)
         assert stale(update, {"user_id": 5, "page": 1}) == [("user", {"user_id": 5})]
         order = mutation("order", ORDERS, customer_id=int, day=str)
@@ -142,7 +142,7 @@ class TestByArgumentName:
     @pytest.mark.parametrize(
         "optional", [{"options": {"private": True}}, {"options": {"route": "/{x}/"}}], ids=["private", "page"]
     )
-    def test_one_reader_that_can_do_without_it_is_enough(self, optional: Any) -> None:
+    def test_one_reader_with_an_optional_parameter_is_enough(self, optional: Any) -> None:
         kind = int if "private" in optional["options"] else HTMLResponse
         graph = build(
             [
@@ -158,7 +158,7 @@ class TestByArgumentName:
         assert stale(mutation("m", USER, user_id=int | None), {"user_id": None}) == [("user", {})]
         assert stale(mutation("m", USER, name=str), {"name": "x"}) == [("user", {})]
 
-    def test_an_argument_that_is_not_declared_is_refused_and_narrows_nothing(self) -> None:
+    def test_an_undeclared_argument_is_refused_and_narrows_nothing(self) -> None:
         with pytest.raises(InvalidInput):
             stale(mutation("m", USER, name=str), {"name": "x", "user_id": 5})
 
@@ -167,11 +167,11 @@ class TestByArgumentName:
         assert stale(with_identity) == [("user", {})]
 
     @pytest.mark.parametrize("kind", [str, float, uuid.UUID, bool, Literal[5], int | str, PositiveId, OtherId])
-    def test_an_argument_of_another_type_is_another_thing_and_does_not_narrow(self, kind: Any) -> None:
+    def test_an_argument_of_another_type_does_not_narrow(self, kind: Any) -> None:
         value = str(uuid.UUID(int=5)) if kind is uuid.UUID else True if kind is bool else 5
         assert stale(mutation("m", USER, user_id=kind), {"user_id": "5" if kind is str else value}) == [("user", {})]
 
-    def test_a_value_that_does_not_fit_leaves_the_others_narrowing(self) -> None:
+    def test_an_invalid_value_leaves_the_others_narrowing(self) -> None:
         both = mutation("m", Context("user").where(user_id=Arg("user_id"), page=Arg("page")), user_id=str, page=int)
         assert stale(both, {"user_id": "x", "page": 2}) == [("user", {"page": 2})]
 
@@ -204,7 +204,7 @@ class TestByArgumentName:
             (65, 9, 9, {"user_id"}),
         ],
     )
-    def test_beyond_64_entries_a_parameter_does_not_narrow_and_the_others_do(
+    def test_beyond_64_entries_a_parameter_does_not_narrow(
         self, pages: int, ids: int, entries: int, narrowed_by: set[str]
     ) -> None:
         several = mutation("m", BOTH, user_id=list[int], page=list[int])
@@ -217,11 +217,11 @@ class TestByArgumentName:
         assert stale(mutation("m", TAGS, tags=list[int]), {"tags": []}) == [("tags", {"tags": []})]
         assert stale(mutation("m", TAGS, tags=int), {"tags": 2}) == [("tags", {})]
 
-    def test_naming_a_reader_narrows_its_context_and_says_which_reader(self) -> None:
+    def test_naming_a_reader_narrows_its_context_to_that_reader(self) -> None:
         assert stale(mutation("m", PROFILE, user_id=int), {"user_id": 5}) == [("user/profile", {"user_id": 5})]
         assert stale(mutation("m", "profile")) == [("user/profile", {})]
 
-    def test_what_an_iterator_yields_is_left_to_the_function(self) -> None:
+    def test_an_iterator_is_not_consumed_for_narrowing(self) -> None:
         lazy = mutation("m", USER, user_id=Iterable[int])
         graph = build([*READERS, lazy])
         sent = graph.functions["m"].validator.validate({"user_id": [5, 6]})
@@ -248,11 +248,11 @@ class TestByDeclaration:
         bound = ORDERS.where(customer_id=Result("customer_id"), day=Arg("day"))
         assert stale(mutation("m", bound, Any, day=str), {"day": "mon"}, outcome=Returned(result)) == [("orders", {})]
 
-    def test_so_does_an_argument_that_was_not_sent_and_a_caller_who_is_nobody(self) -> None:
+    def test_an_omitted_argument_or_anonymous_caller_is_whole(self) -> None:
         assert stale(mutation("m", USER.where(user_id=Arg("user")), user=(int, 5))) == [("user", {})]
         assert stale(mutation("m", USER.where(user_id=Me)), identity=ANONYMOUS) == [("user", {})]
 
-    def test_a_bound_value_that_does_not_fit_leaves_the_others_narrowing(self) -> None:
+    def test_an_invalid_bound_value_leaves_the_others_narrowing(self) -> None:
         bound = mutation("m", USER.where(user_id=Me, page=Arg("number")), number=int)
         assert stale(bound, {"number": 2}, identity=Identity("ada")) == [("user", {"page": 2})]
 
@@ -263,12 +263,12 @@ class TestByDeclaration:
             ("user", {"user_id": 6}),
         ]
 
-    def test_a_number_that_is_none_does_not_keep_the_purge_from_happening(self) -> None:
+    def test_a_nan_does_not_prevent_the_purge(self) -> None:
         graph = build([reader("r", "near", lat=float), mutation("m", Context("near").where(lat=Result("lat")), Any)])
         outcome = Returned({"lat": float("nan")})
         assert resolve(graph, graph.functions["m"], {}, ADA, outcome) == (Invalidation("near"),)
 
-    def test_whole_is_whole_whatever_the_arguments_are_called(self) -> None:
+    def test_whole_ignores_the_arguments_names(self) -> None:
         assert stale(mutation("m", USER.whole(), user_id=int), {"user_id": 5}) == [("user", {})]
 
 
@@ -277,15 +277,15 @@ SCOPED = [("orders", {"customer_id": 1}), ("orders", {"customer_id": 2})]
 
 
 class TestByBody:
-    def test_exactly_what_the_body_named_is_stale(self) -> None:
+    def test_exactly_the_scopes_named_by_the_body_are_stale(self) -> None:
         assert stale(mutation("m", ORDERS.by_body()), body=BODY) == SCOPED
 
-    def test_all_of_it_is_if_the_body_named_nothing_of_this_context(self) -> None:
+    def test_a_context_without_named_scopes_is_stale_whole(self) -> None:
         assert stale(mutation("m", ORDERS.by_body())) == [("orders", {})]
         other = Invalidation("user", {"user_id": 5})
         assert stale(mutation("m", ORDERS.by_body()), body=[other]) == [("orders", {}), ("user", {"user_id": 5})]
 
-    def test_a_body_adds_to_what_is_declared(self) -> None:
+    def test_a_body_adds_to_the_declared_scopes(self) -> None:
         assert stale(mutation("m", "inbox"), body=BODY) == [("inbox", {}), *SCOPED]
         assert stale(mutation("m", None), body=BODY) == SCOPED
 
@@ -311,17 +311,17 @@ class TestOutcomes:
             (Unknown(), [("user", {"user_id": 5}), ("orders", {}), ("tags", {}), ("inbox", {})]),
         ],
     )
-    def test_what_was_declared_counts_as_far_as_the_outcome_is_known(self, outcome: Outcome, expected: Any) -> None:
+    def test_declared_scopes_count_as_far_as_the_outcome_is_known(self, outcome: Outcome, expected: Any) -> None:
         everything = mutation("m", EVERYTHING, Shipment, user_id=int, day=str)
         assert stale(everything, {"user_id": 5, "day": "mon"}, outcome=outcome) == expected
 
     @pytest.mark.parametrize(
         ("outcome", "expected"), [(Returned(None), SCOPED), (Refused(), SCOPED), (Unknown(), [("orders", {})])]
     )
-    def test_what_the_body_named_is_stale_even_after_a_refusal(self, outcome: Outcome, expected: Any) -> None:
+    def test_scopes_named_by_the_body_are_stale_after_a_refusal(self, outcome: Outcome, expected: Any) -> None:
         assert stale(mutation("m", ORDERS.by_body()), outcome=outcome, body=BODY) == expected
 
-    def test_a_refusal_does_not_repeat_what_the_body_named_twice(self) -> None:
+    def test_a_refusal_lists_a_scope_named_twice_once(self) -> None:
         assert stale(mutation("m", USER), outcome=Refused(), body=[*BODY, *BODY]) == SCOPED
 
 
@@ -343,7 +343,7 @@ class TestMerging:
             ([FIVE, Invalidation("user", {"user_id": "5"}), READER_FIVE], [FIVE, READER_FIVE]),
         ],
     )
-    def test_nothing_is_repeated_and_whole_entries_swallow_scoped_ones(self, given: Any, merged: Any) -> None:
+    def test_whole_entries_swallow_scoped_ones(self, given: Any, merged: Any) -> None:
         assert merge(iter(given)) == tuple(merged)
 
 
@@ -383,19 +383,19 @@ class TestNaming:
         invalidate(PROFILE)
         assert mutating.named[1:] == [FIVE, SIX, READER]
 
-    def test_parameters_are_taken_in_name_order_however_they_are_given(self, graph: Graph) -> None:
+    def test_parameters_are_taken_in_name_order(self, graph: Graph) -> None:
         several = named(graph, "user", {"user_id": [5, 6], "page": [1, 2]})
         assert [dict(one.params) for one in several] == [
             {"page": page, "user_id": user_id} for page in (1, 2) for user_id in (5, 6)
         ]
 
-    def test_what_is_null_or_does_not_fit_does_not_narrow(self, mutating: CurrentCall) -> None:
+    def test_a_null_or_invalid_value_does_not_narrow(self, mutating: CurrentCall) -> None:
         invalidate(USER)
         for value in (None, "x", [], object()):
             invalidate(USER, user_id=value)
         assert merge(mutating.named) == (WHOLE,)
 
-    def test_a_text_names_a_context_before_a_reader_and_a_function_is_always_a_reader(self, graph: Graph) -> None:
+    def test_a_text_names_a_context_before_a_reader(self, graph: Graph) -> None:
         assert named(graph, "user", {"user_id": 5}) == [FIVE]
         assert named(graph, reader("user", "people"), {"person": 5}) == [Invalidation("people", {"person": 5}, "user")]
         assert named(graph, "profile", {}) == [READER]
@@ -414,9 +414,7 @@ class TestNaming:
             (5, {}, "5 is neither a Context, a context's name nor a reader"),
         ],
     )
-    def test_what_is_not_there_is_an_error_in_the_developers_face(
-        self, affected: Any, params: dict[str, Any], words: str
-    ) -> None:
+    def test_an_unknown_name_raises_declaration_error(self, affected: Any, params: dict[str, Any], words: str) -> None:
         known = build([*READERS, mutation("m", "user")])
         with pytest.raises(DeclarationError) as refused:
             named(known, affected, params)

@@ -78,7 +78,7 @@ def text_of(value: Any, kind: Any) -> str | None:
 
 @pytest.mark.parametrize("kind", FITS)
 @pytest.mark.parametrize("value", EVERYTHING, ids=repr)
-def test_the_table_says_what_pydantic_says(kind: Any, value: Any) -> None:
+def test_the_models_table_agrees_with_pydantic(kind: Any, value: Any) -> None:
     plain = to_jsonable_python(value)
     try:
         found = canonical(TypeAdapter(kind).validate_python(plain))
@@ -335,7 +335,7 @@ def are_named(context: str, bundle: Bundle, found: Iterable[Invalidation]) -> bo
 
 @settings(max_examples=80)
 @given(worlds_with_calls())
-def test_exactly_those_bundles_are_named_that_the_rules_call_stale(drawn: tuple[World, list[Call]]) -> None:
+def test_exactly_the_stale_bundles_of_the_model_are_named(drawn: tuple[World, list[Call]]) -> None:
     world, several = drawn
     for call in several:
         found = invalidations(world, call)
@@ -345,7 +345,7 @@ def test_exactly_those_bundles_are_named_that_the_rules_call_stale(drawn: tuple[
 
 @settings(max_examples=60)
 @given(worlds_with_calls())
-def test_the_origin_keeps_no_stale_bundle_and_loses_no_fresh_one_where_the_scopes_are_known(
+def test_the_cache_keeps_exactly_the_fresh_bundles(
     drawn: tuple[World, list[Call]],
 ) -> None:
     world, several = drawn
@@ -364,7 +364,7 @@ def test_the_origin_keeps_no_stale_bundle_and_loses_no_fresh_one_where_the_scope
 
 @settings(max_examples=40)
 @given(worlds_with_calls())
-def test_what_arguments_narrow_by_is_always_a_known_scope(drawn: tuple[World, list[Call]]) -> None:
+def test_arguments_always_narrow_to_a_known_scope(drawn: tuple[World, list[Call]]) -> None:
     world, several = drawn
     for call in several:
         if all(how != "where" for _, how, _ in world.targets):
@@ -374,7 +374,7 @@ def test_what_arguments_narrow_by_is_always_a_known_scope(drawn: tuple[World, li
 
 @settings(max_examples=40)
 @given(worlds_with_calls())
-def test_what_is_held_while_it_runs_is_stale_when_it_has_ended_well(drawn: tuple[World, list[Call]]) -> None:
+def test_held_scopes_are_stale_after_success(drawn: tuple[World, list[Call]]) -> None:
     world, several = drawn
     for call in several:
         held = invalidations(world, replace(call, outcome=Running(), body=[]))
@@ -386,7 +386,7 @@ def test_what_is_held_while_it_runs_is_stale_when_it_has_ended_well(drawn: tuple
 
 @settings(max_examples=40)
 @given(worlds_with_calls())
-def test_a_header_names_all_of_it_and_no_entry_says_what_another_says(drawn: tuple[World, list[Call]]) -> None:
+def test_a_header_names_every_stale_scope_without_overlap(drawn: tuple[World, list[Call]]) -> None:
     world, several = drawn
     for call in several:
         found = invalidations(world, call)

@@ -80,7 +80,7 @@ class TestInputs:
 
         assert signature_of(mutation).returns is type(None)
 
-    def test_whether_it_is_awaited_is_seen_through_decorators_below_the_mark(self) -> None:
+    def test_async_is_seen_through_decorators_below_the_mark(self) -> None:
         def logged(function: Callable[..., Any]) -> Callable[..., Any]:
             @functools.wraps(function)
             def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -142,7 +142,7 @@ class TestRequestsAndIdentities:
 
         assert signature_of(reader).takes_request
 
-    def test_an_identity_is_filled_in_whatever_the_parameter_is_called(self) -> None:
+    def test_an_identity_parameter_may_have_any_name(self) -> None:
         @client(context="user")
         def reader(me: Identity, they: Identity | None, noted: Annotated[Identity, "caller"], user_id: int) -> int: ...
 
@@ -150,14 +150,14 @@ class TestRequestsAndIdentities:
         assert list(signature_of(reader).inputs) == ["user_id"]
 
     @pytest.mark.parametrize("annotation", [Me, MaybeMe, Maybe[Identity], Maybe[Me], Noted[Identity], NewType("I", Me)])
-    def test_another_name_for_the_identity_is_no_argument_that_a_client_may_send(self, annotation: Any) -> None:
+    def test_an_alias_of_identity_is_no_client_argument(self, annotation: Any) -> None:
         def reader(who) -> int: ...
 
         reader.__annotations__["who"] = annotation
         assert signature_of(client(context="user")(reader)).identity_parameters == ("who",)
 
     @pytest.mark.parametrize("annotation", [Identity | int, list[Identity], "Identity | str", Maybe[int], Maybe[str]])
-    def test_what_may_be_something_else_is_not_the_identity(self, annotation: Any) -> None:
+    def test_a_union_with_identity_is_not_the_identity(self, annotation: Any) -> None:
         def reader(who) -> int: ...
 
         reader.__annotations__["who"] = annotation
@@ -254,7 +254,7 @@ class LastResponse(Response):
 
 
 class TestForwardReferences:
-    def test_what_is_defined_further_down_is_found_when_the_graph_is_built(self) -> None:
+    def test_a_forward_reference_is_resolved_by_build(self) -> None:
         @client(affects="user")
         def mutation(user_id: int) -> None: ...
 
@@ -277,7 +277,7 @@ class TestForwardReferences:
             (routeless, ["routeless: a function that returns a web response needs a route"]),
         ],
     )
-    def test_what_is_wrong_further_down_is_a_defect_of_the_graph(
+    def test_a_bad_forward_reference_is_a_defect_of_the_graph(
         self, function: Callable[..., Any], words: list[str]
     ) -> None:
         assert declaration_of(function).signature is None
@@ -285,14 +285,14 @@ class TestForwardReferences:
             build([function])
         assert all(word in str(refused.value) for word in words)
 
-    def test_a_name_that_only_type_checkers_know_cannot_be_used_for_an_input(self) -> None:
+    def test_a_type_checking_import_cannot_type_an_input(self) -> None:
         @client(affects="user")
         def mutation(when: Request) -> None: ...
 
         with pytest.raises(GraphError, match=r"uses what cannot be found.*'Request'"):
             build([mutation])
 
-    def test_a_name_that_was_local_to_a_function_is_told_of_when_it_was_defined_too_late(self) -> None:
+    def test_a_local_name_defined_too_late_is_reported(self) -> None:
         @client(affects="user")
         def mutation(thing: Local) -> None: ...
 

@@ -16,7 +16,7 @@ USER = "/api/mizan/ctx/user/?user_id=5"
 
 
 @pytest.mark.asyncio
-async def test_a_bundle_is_the_object_itself_with_sorted_keys_and_no_spaces(site: Site) -> None:
+async def test_a_bundle_is_compact_json_with_sorted_keys(site: Site) -> None:
     async with http(site.app()) as web:
         answer = await web.get(USER)
     assert answer.content == b'{"user_badges":["Ada-1"],"user_profile":{"name":"Ada","user_id":5}}'
@@ -37,9 +37,7 @@ async def test_a_bundle_is_the_object_itself_with_sorted_keys_and_no_spaces(site
         ("/api/mizan/ctx/team/", "private, no-cache", True),
     ],
 )
-async def test_what_caches_may_do_follows_from_the_declaration(
-    site: Site, url: str, control: str, varies: bool
-) -> None:
+async def test_cache_control_follows_from_the_declaration(site: Site, url: str, control: str, varies: bool) -> None:
     clock = Clock()
     async with http(site.app(mwt_keys=KEYS, clock=clock), x_mizan_token=token("5")) as web:
         for _ in range(2):
@@ -50,7 +48,7 @@ async def test_what_caches_may_do_follows_from_the_declaration(
 
 
 @pytest.mark.asyncio
-async def test_a_bundle_for_everyone_is_as_public_for_whoever_is_signed_in(site: Site) -> None:
+async def test_a_public_bundle_is_public_for_signed_in_users(site: Site) -> None:
     async with http(site.app(mwt_keys=KEYS, clock=Clock()), authorization=f"Bearer {token('5')}") as web:
         answer = await web.get(USER)
     assert answer.headers["cache-control"] == PUBLIC
@@ -58,7 +56,7 @@ async def test_a_bundle_for_everyone_is_as_public_for_whoever_is_signed_in(site:
 
 
 @pytest.mark.asyncio
-async def test_a_bundle_per_user_is_computed_and_not_stored_for_nobody(site: Site) -> None:
+async def test_a_per_user_bundle_is_not_stored_for_visitors(site: Site) -> None:
     async with http(site.app()) as web:
         answers = [await web.get("/api/mizan/ctx/inbox/") for _ in range(2)]
     assert {answer.headers["cache-control"] for answer in answers} == {"no-store"}
@@ -101,7 +99,7 @@ async def test_a_bundle_whose_scope_is_held_is_not_stored_and_not_hit() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_bundle_that_was_purged_while_it_was_computed_is_not_stored() -> None:
+async def test_a_bundle_purged_while_computed_is_not_stored() -> None:
     thing_context = Context("thing")
     reading, purged = asyncio.Event(), asyncio.Event()
 
@@ -170,7 +168,7 @@ OTHER_SPELLINGS = [
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("url", OTHER_SPELLINGS)
-async def test_another_spelling_is_answered_from_the_same_entry_and_kept_by_nobody(site: Site, url: str) -> None:
+async def test_another_spelling_hits_the_entry_and_is_not_kept(site: Site, url: str) -> None:
     async with http(site.app()) as web:
         await web.get(USER)
         answer = await web.get(url)
@@ -189,7 +187,7 @@ async def test_the_canonical_url_has_its_parameters_in_name_order(site: Site) ->
 
 
 @pytest.mark.asyncio
-async def test_a_list_in_the_canonical_url_is_repeated_and_encoded_as_in_the_header(site: Site) -> None:
+async def test_a_list_in_the_canonical_url_is_repeated(site: Site) -> None:
     async with http(site.app(clock=Clock())) as web:
         url = "/api/mizan/ctx/orders/?customer_id=1&tags=b%20c&tags=a%2Fb"
         canonical = await web.get(url)
@@ -200,7 +198,7 @@ async def test_a_list_in_the_canonical_url_is_repeated_and_encoded_as_in_the_hea
 
 
 @pytest.mark.asyncio
-async def test_whoever_spells_a_query_otherwise_is_told_the_canonical_one(site: Site) -> None:
+async def test_another_spelling_gets_content_location(site: Site) -> None:
     async with http(site.app()) as web:
         for query, canonical in (("?page=01&user_id=05", "?user_id=5"), ("?user_id=5&page=2", "?page=2&user_id=5")):
             answer = await web.get(f"/api/mizan/ctx/user/{query}")
@@ -216,14 +214,14 @@ async def test_only_one_path_to_a_mount_is_canonical(site: Site) -> None:
 
 
 @pytest.mark.asyncio
-async def test_alone_it_is_reached_below_its_base_url_and_behind_a_proxy_that_takes_it_off(site: Site) -> None:
+async def test_alone_it_is_reached_with_and_without_base_url(site: Site) -> None:
     async with http(site.mizan()) as web:
         for url in (USER, "/ctx/user/?user_id=5"):
             assert (await web.get(url)).headers["cache-control"] == PUBLIC
 
 
 @pytest.mark.asyncio
-async def test_a_mount_path_with_characters_that_need_encoding_has_one_canonical_spelling(site: Site) -> None:
+async def test_an_encoded_mount_path_has_one_canonical_spelling(site: Site) -> None:
     app = Starlette(routes=[Mount("/café @1", site.mizan(base_url="/café @1"))])
     async with http(app) as web:
         controls = [
@@ -281,7 +279,7 @@ async def test_a_304_carries_the_headers_of_the_200(site: Site, url: str) -> Non
 
 
 @pytest.mark.asyncio
-async def test_an_etag_is_the_same_in_every_process_and_another_for_other_data(site: Site) -> None:
+async def test_an_etag_depends_on_the_data_alone(site: Site) -> None:
     async with http(site.app()) as web, http(Site().app()) as elsewhere:
         etags = [(await one.get(USER)).headers["etag"] for one in (web, elsewhere)]
         other = (await web.get("/api/mizan/ctx/user/?user_id=7")).headers["etag"]
@@ -299,7 +297,7 @@ async def test_head_has_the_headers_of_get_and_no_body(site: Site, url: str) -> 
 
 
 @pytest.mark.asyncio
-async def test_a_bundle_does_not_see_the_body_of_a_get_which_no_cache_could_tell_apart() -> None:
+async def test_a_bundle_does_not_see_the_body_of_a_get() -> None:
     @client(context="echo")
     async def echo(request: Request) -> str:
         return (await request.body()).decode()
@@ -335,7 +333,7 @@ async def test_twenty_requests_of_a_cold_bundle_run_its_readers_once() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_failing_reader_fails_the_whole_bundle_and_nothing_of_it_is_stored(site: Site) -> None:
+async def test_a_failing_reader_fails_the_whole_bundle(site: Site) -> None:
     fails = True
 
     @client(context="user")
@@ -370,7 +368,7 @@ async def test_a_private_reader_and_a_page_are_in_no_bundle(site: Site) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_mutation_makes_the_next_bundle_fresh_in_every_page_of_it(site: Site) -> None:
+async def test_after_a_mutation_every_page_of_a_bundle_is_fresh(site: Site) -> None:
     async with http(site.app()) as web:
         urls = ["/api/mizan/ctx/user/?page=2&user_id=5", USER, "/api/mizan/ctx/user/?user_id=7"]
         before = [await web.get(url) for url in urls]
@@ -382,7 +380,7 @@ async def test_a_mutation_makes_the_next_bundle_fresh_in_every_page_of_it(site: 
 
 
 @pytest.mark.asyncio
-async def test_an_identity_given_by_the_host_keeps_a_bundle_apart_for_each_user(site: Site) -> None:
+async def test_a_bundle_is_kept_per_user_of_the_host(site: Site) -> None:
     app = site.app(authenticate=lambda request: Identity(request.headers["x-who"]))
     async with http(app) as web:
         seen: list[httpx.Response] = [

@@ -118,7 +118,7 @@ async def test_arguments_may_be_left_out_when_nothing_is_required() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_reader_called_alone_is_computed_each_time_and_invalidates_nothing(site: Site) -> None:
+async def test_a_reader_called_alone_is_computed_each_time(site: Site) -> None:
     async with http(site.app()) as web:
         for _ in range(2):
             answer = await web.post("/api/mizan/call/user_badges/", json={"user_id": 5, "page": 2})
@@ -157,7 +157,7 @@ async def test_every_byte_of_an_argument_survives_in_the_header() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_function_that_raises_purges_what_is_declared_and_the_500_carries_the_header(site: Site) -> None:
+async def test_a_500_purges_and_carries_the_header(site: Site) -> None:
     async with http(site.app()) as web:
         bundle = "/api/mizan/ctx/user/?user_id=5"
         assert (await web.get(bundle)).json()["user_profile"]["name"] == "Ada"
@@ -168,7 +168,7 @@ async def test_a_function_that_raises_purges_what_is_declared_and_the_500_carrie
 
 
 @pytest.mark.asyncio
-async def test_a_result_that_does_not_fit_its_annotation_is_a_500_with_the_header_and_the_purge(site: Site) -> None:
+async def test_an_invalid_result_is_a_500_that_purges(site: Site) -> None:
     async with http(site.app()) as web:
         bundle = "/api/mizan/ctx/user/?user_id=5"
         await web.get(bundle)
@@ -179,7 +179,7 @@ async def test_a_result_that_does_not_fit_its_annotation_is_a_500_with_the_heade
 
 
 @pytest.mark.asyncio
-async def test_a_result_that_no_json_can_spell_is_a_500_with_the_header() -> None:
+async def test_a_result_without_json_is_a_500_with_the_header() -> None:
     @client(context="tag")
     async def tagged(tag: str) -> str:
         return tag
@@ -195,7 +195,7 @@ async def test_a_result_that_no_json_can_spell_is_a_500_with_the_header() -> Non
 
 
 @pytest.mark.asyncio
-async def test_a_function_reads_the_body_of_its_call_again_from_its_request() -> None:
+async def test_a_function_may_read_its_calls_body_again() -> None:
     @client
     async def raw(request, word: str) -> str:
         return (await request.body()).decode()

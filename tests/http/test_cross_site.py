@@ -56,7 +56,7 @@ CASES = [
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("headers", "allowed"), CASES)
-async def test_a_call_and_a_mutation_view_come_from_here_or_from_a_trusted_origin(
+async def test_calls_and_mutation_views_need_a_trusted_origin(
     site: Site, headers: dict[str, str], allowed: bool
 ) -> None:
     sent = {"user_id": 5, "name": "x"}
@@ -108,9 +108,7 @@ async def test_an_origin_names_the_requests_own_host_and_port(
     ],
     ids=["two origins", "two sites", "two hosts"],
 )
-async def test_a_request_that_says_twice_where_it_comes_from_is_refused(
-    site: Site, headers: list[tuple[bytes, bytes]]
-) -> None:
+async def test_a_repeated_origin_header_is_refused(site: Site, headers: list[tuple[bytes, bytes]]) -> None:
     refusal(await raw(signed_in(site), "POST", "/api/mizan/call/echo/", headers=headers), 403, "forbidden")
 
 
@@ -134,14 +132,14 @@ async def test_a_bundle_and_a_page_may_be_asked_for_from_anywhere(site: Site) ->
 
 
 @pytest.mark.asyncio
-async def test_it_is_checked_for_nobody_as_well(site: Site) -> None:
+async def test_the_origin_is_checked_for_visitors_too(site: Site) -> None:
     async with http(site.app(), sec_fetch_site="cross-site") as web:
         refusal(await web.post("/api/mizan/call/update_profile/", json={"user_id": 5}), 403, "forbidden")
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("path", ["/api/mizan/call/", "/api/mizan/call/update_profile/", "/rename/"])
-async def test_it_is_checked_before_the_body_is_read(site: Site, path: str) -> None:
+async def test_the_origin_is_checked_before_the_body_is_read(site: Site, path: str) -> None:
     asked = 0
     app = signed_in(site)
 
@@ -160,7 +158,7 @@ async def test_it_is_checked_before_the_body_is_read(site: Site, path: str) -> N
 
 
 @pytest.mark.asyncio
-async def test_a_plain_function_with_a_route_is_checked_unless_it_only_reads() -> None:
+async def test_a_plain_functions_route_is_checked_unless_it_reads() -> None:
     @client(route="/plain/", methods=["GET", "POST"])
     async def plain() -> str:
         return "here"

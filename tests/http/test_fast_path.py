@@ -57,7 +57,7 @@ async def test_a_token_that_is_not_valid_is_refused_before_any_hit(site: Site, h
     ("sent", "status"),
     [("{etag}", 304), ('"other"', 200), ('"other", {etag}', 304), ("*", 304), ("{strong}", 304), ("", 200)],
 )
-async def test_a_hit_is_told_unchanged_to_whoever_has_it(site: Site, sent: str, status: int) -> None:
+async def test_a_hit_with_a_matching_etag_is_304(site: Site, sent: str, status: int) -> None:
     async with http(site.app()) as web:
         etag = (await hits(web)).headers["etag"]
         known = sent.format(etag=etag, strong=etag.removeprefix("W/"))
@@ -81,7 +81,7 @@ async def test_head_gets_the_headers_of_a_hit_and_no_body(site: Site) -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_seconds_that_remain_are_counted_down_and_end(site: Site) -> None:
+async def test_remaining_seconds_are_counted_down(site: Site) -> None:
     clock = Clock()
     url = "/api/mizan/ctx/orders/?customer_id=1"
     async with http(site.app(clock=clock)) as web:
@@ -96,7 +96,7 @@ async def test_the_seconds_that_remain_are_counted_down_and_end(site: Site) -> N
 
 
 @pytest.mark.asyncio
-async def test_another_spelling_is_never_public_however_often_the_canonical_one_was_hit(site: Site) -> None:
+async def test_another_spelling_is_never_public_after_any_hits(site: Site) -> None:
     async with http(site.app()) as web:
         await hits(web)
         for _ in range(3):
@@ -108,7 +108,7 @@ async def test_another_spelling_is_never_public_however_often_the_canonical_one_
 
 
 @pytest.mark.asyncio
-async def test_headers_that_somebody_outside_adds_stay_with_their_answer(site: Site) -> None:
+async def test_headers_added_by_middleware_stay_with_their_answer(site: Site) -> None:
     mizan = site.mizan()
 
     async def adding(scope: Any, receive: Any, send: Any) -> None:
@@ -125,7 +125,7 @@ async def test_headers_that_somebody_outside_adds_stay_with_their_answer(site: S
 
 
 @pytest.mark.asyncio
-async def test_two_who_share_a_cache_send_each_their_own_policy() -> None:
+async def test_two_applications_on_one_cache_send_their_own_policy() -> None:
     cache = MemoryCache()
 
     def mizan(auth: Any) -> Mizan:
@@ -142,7 +142,7 @@ async def test_two_who_share_a_cache_send_each_their_own_policy() -> None:
 
 
 @pytest.mark.asyncio
-async def test_an_answer_that_two_may_send_is_written_by_each() -> None:
+async def test_two_applications_write_their_own_lifetime() -> None:
     cache = MemoryCache()
 
     def mizan(lifetime: Any) -> Mizan:
@@ -159,7 +159,7 @@ async def test_an_answer_that_two_may_send_is_written_by_each() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_functions_own_route_goes_before_whatever_else_is_at_its_path() -> None:
+async def test_a_functions_own_route_takes_precedence() -> None:
     @client(context="user")
     async def user_profile(user_id: int) -> int:
         return user_id
@@ -177,7 +177,7 @@ async def test_a_functions_own_route_goes_before_whatever_else_is_at_its_path() 
 
 
 @pytest.mark.asyncio
-async def test_no_more_paths_are_remembered_than_there_is_room_for(
+async def test_remembered_paths_are_bounded(
     site: Site, routings: list[routing.Routing], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routing, "REMEMBERED_PATHS", 2)
@@ -200,7 +200,7 @@ async def test_long_paths_are_answered_and_not_remembered(site: Site, routings: 
 
 
 @pytest.mark.asyncio
-async def test_made_up_queries_take_no_more_memory_than_is_set_aside(
+async def test_remembered_queries_are_bounded_in_memory(
     site: Site, routings: list[routing.Routing], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "REMEMBERED_QUERIES_BYTES", 300_000)
@@ -217,7 +217,7 @@ async def test_made_up_queries_take_no_more_memory_than_is_set_aside(
 
 
 @pytest.mark.asyncio
-async def test_what_may_stop_being_valid_is_validated_each_time() -> None:
+async def test_a_custom_validator_runs_on_every_request() -> None:
     open_to = {5}
 
     def known(user_id: int) -> int:
@@ -236,7 +236,7 @@ async def test_what_may_stop_being_valid_is_validated_each_time() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_list_that_a_reader_changes_is_whole_for_the_next() -> None:
+async def test_a_list_changed_by_a_reader_is_whole_for_the_next() -> None:
     numbers = itertools.count()
 
     @client(context="search", cache=False)

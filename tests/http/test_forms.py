@@ -45,9 +45,7 @@ class TestTheOrder:
             refusal(await web.post("/sack/", content=body), 403, "forbidden")
 
     @pytest.mark.asyncio
-    async def test_nothing_is_read_of_the_body_of_whoever_may_not_call(
-        self, site: Site, media: str, body: bytes
-    ) -> None:
+    async def test_the_body_of_a_forbidden_call_is_not_read(self, site: Site, media: str, body: bytes) -> None:
         mizan = site.mizan()
 
         async def unread() -> Any:
@@ -68,13 +66,13 @@ class TestDecoding:
         few, many = (calls(lambda count=count: parse_pairs(b"a=" + piece * count)) for count in (10, 100_000))
         assert few == many
 
-    def test_what_separates_fields_is_counted_before_it_separates_any(self) -> None:
+    def test_separators_are_counted_before_fields_are_split(self) -> None:
         with pytest.raises(BadRequest):
             parse_pairs(b"&" * 1_000_000)
         assert parse_pairs(b"&a=1&&b=2&") == (("a", "1"), ("b", "2"))
 
     @pytest.mark.parametrize("filler", [b"x", b"\r\n", b";", b"x: y\r\n", b'"', b";a=", b"\\"])
-    def test_neither_headers_nor_values_of_parts_cost_calls_by_their_length(self, filler: bytes) -> None:
+    def test_long_part_headers_and_values_take_no_more_calls(self, filler: bytes) -> None:
         def parsing(times: int) -> Any:
             body = b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n' + filler * times + b"\r\n--b--"
             return lambda: parse_multipart(MULTIPART, body)
@@ -104,7 +102,7 @@ PARTS = {
 
 
 @pytest.mark.parametrize(("media", "body"), PARTS.values(), ids=PARTS)
-def test_a_part_is_read_however_it_is_written(media: str, body: bytes) -> None:
+def test_every_spelling_of_a_part_is_read(media: str, body: bytes) -> None:
     assert parse_multipart(media, body) == (("a", "1"),)
 
 
@@ -122,7 +120,7 @@ def test_a_name_with_quotes_and_backslashes_is_read() -> None:
         (MULTIPART, b"--b\r\nX: " + b"y" * 5000 + b'\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--b--'),
     ],
 )
-def test_what_is_no_multipart_form_is_refused(media: str, body: bytes) -> None:
+def test_an_invalid_multipart_form_is_refused(media: str, body: bytes) -> None:
     with pytest.raises(BadRequest):
         parse_multipart(media, body)
 
@@ -160,7 +158,7 @@ class TestBlanks:
         assert await self.filled_in(multipart, word="x", limit="3", **blank) == ["x", 1, "all", None, None, [], 3]
 
     @pytest.mark.asyncio
-    async def test_a_required_text_may_be_blank_and_what_may_be_null_is_null(self, multipart: bool) -> None:
+    async def test_a_blank_text_is_blank_or_null_where_allowed(self, multipart: bool) -> None:
         assert await self.filled_in(multipart, word="", limit="", page="2") == ["", 2, "all", None, None, [], None]
 
     @pytest.mark.asyncio

@@ -77,7 +77,7 @@ async def test_it_is_served_by_any_host_at_any_path(site: Site, host: Callable[[
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("host", "mount"), HOSTS.values(), ids=HOSTS)
-async def test_it_is_served_behind_a_proxy_whose_path_the_server_puts_before_every_path(
+async def test_it_is_served_behind_a_proxy_with_uvicorns_root_path(
     site: Site, host: Callable[[Mizan], Any], mount: str
 ) -> None:
     app = host(site.mizan(base_url=f"/proxy{mount}"))
@@ -133,9 +133,7 @@ async def test_alone_it_answers_below_its_base_url(site: Site, base_url: str) ->
         ("", "/call", False),
     ],
 )
-async def test_a_plain_dispatcher_may_tell_the_mount_as_asgi_has_it(
-    site: Site, outer: str, base_url: str, stripped: bool
-) -> None:
+async def test_a_plain_dispatcher_may_set_root_path(site: Site, outer: str, base_url: str, stripped: bool) -> None:
     mount = outer + base_url
     mizan = site.mizan(base_url=mount)
 
@@ -164,7 +162,7 @@ ELSEWHERE: dict[str, tuple[Callable[[Mizan], Any], str, str]] = {
 class TestMountedElsewhere:
     @pytest.mark.asyncio
     @pytest.mark.parametrize(("host", "root", "mount"), ELSEWHERE.values(), ids=ELSEWHERE)
-    async def test_a_bundle_is_public_only_where_a_purge_would_find_it(
+    async def test_a_bundle_is_public_only_where_a_purge_reaches_it(
         self, site: Site, caplog: pytest.LogCaptureFixture, host: Callable[[Mizan], Any], root: str, mount: str
     ) -> None:
         for base_url, control in (("/api/mizan", "no-store"), (mount, PUBLIC)):
@@ -198,7 +196,7 @@ class TestMountedElsewhere:
         assert "'/shop'" in told.getMessage()
 
     @pytest.mark.asyncio
-    async def test_another_spelling_of_the_mount_point_is_no_reason_to_warn(
+    async def test_another_spelling_of_the_mount_point_does_not_warn(
         self, site: Site, caplog: pytest.LogCaptureFixture
     ) -> None:
         async with http(site.app()) as web:
@@ -215,7 +213,7 @@ def of_lifespan(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 class TestWithoutALifespan:
     @pytest.mark.asyncio
-    async def test_the_first_mutation_tells_once_what_that_costs(
+    async def test_the_first_mutation_warns_of_the_missing_lifespan(
         self, site: Site, caplog: pytest.LogCaptureFixture
     ) -> None:
         async with http(site.app()) as web:
@@ -258,7 +256,7 @@ class TestWithoutALifespan:
 class TestWithoutAsyncio:
     """What a coroutine meets that trio runs: there is no event loop of asyncio's."""
 
-    def test_every_way_in_says_that_it_is_for_asyncio(self, site: Site) -> None:
+    def test_every_entry_point_names_asyncio(self, site: Site) -> None:
         async def entered() -> None:
             async with mizan.lifespan():
                 raise AssertionError("It started.")
@@ -371,7 +369,7 @@ LIFESPANS: dict[str, Callable[[Mizan], Any]] = {
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("host", LIFESPANS.values(), ids=LIFESPANS)
-async def test_shutting_down_waits_for_a_mutation_that_has_begun_though_its_caller_went_away(
+async def test_shutdown_waits_for_a_mutation_whose_caller_hung_up(
     host: Callable[[Mizan], Any],
 ) -> None:
     user = Context("user")
@@ -413,9 +411,7 @@ async def test_shutting_down_waits_for_a_mutation_that_has_begun_though_its_call
 @pytest.mark.asyncio
 @pytest.mark.parametrize("options", [(), ("--root-path", "/proxy")])
 @pytest.mark.parametrize("target", ["alone", "host"])
-async def test_it_is_served_by_a_real_uvicorn_process_alone_and_in_a_host(
-    target: str, options: tuple[str, ...]
-) -> None:
+async def test_a_uvicorn_process_serves_it_alone_and_in_a_host(target: str, options: tuple[str, ...]) -> None:
     with uvicorn_process(f"tests.http.served:{target}", *options) as served:
         async with httpx.AsyncClient(base_url=served.url) as web:
             # uvicorn puts back what a proxy has taken off, and `base_url` says nothing of that.

@@ -85,7 +85,7 @@ EXCEPTIONS = [HTTPException, fastapi.HTTPException]
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("kind", EXCEPTIONS)
-async def test_an_http_exception_answers_with_status_detail_and_headers(kind: type[HTTPException]) -> None:
+async def test_an_http_exceptions_status_detail_and_headers_are_sent(kind: type[HTTPException]) -> None:
     error = kind(429, "Slow down.", {"Retry-After": "7"})
     found = await answers(Mizan(build(failing(error))))
     for one in found:
@@ -175,7 +175,7 @@ async def test_a_redirect_says_where_to_and_purges() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_status_without_a_body_has_none_and_no_status_is_a_defect(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_http_exception_without_a_body_or_with_a_bad_status(caplog: pytest.LogCaptureFixture) -> None:
     found = await answers(Mizan(build(failing(HTTPException(304)))))
     assert [(one.status_code, one.content) for one in found] == [(304, b"")] * 7
     assert not logged(caplog)
@@ -211,7 +211,7 @@ async def test_a_guard_and_authenticate_may_raise_one(kind: type[HTTPException])
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("error", [RequestValidationError([]), lambda: Model(number="x")])
-async def test_validation_that_fails_in_a_body_is_no_422_of_the_callers(error: Any) -> None:
+async def test_a_validation_error_inside_a_body_is_no_422(error: Any) -> None:
     found = await answers(Mizan(build(failing(error))))
     assert [one.status_code for one in found] == [500] * 7
     assert invalidated(found) == ["page;number=5"] * 3
@@ -227,7 +227,7 @@ class Model(BaseModel):
     [Conflict, lambda: Conflict(), lambda error: Conflict(), Conflict("The request does not fit the present state.")],
 )
 @pytest.mark.parametrize("raised", [sqlite3.IntegrityError, sqlite3.DatabaseError])
-async def test_errors_of_libraries_are_told_as_they_are_mapped(told: Any, raised: type[Exception]) -> None:
+async def test_errors_of_libraries_are_mapped(told: Any, raised: type[Exception]) -> None:
     mizan = Mizan(
         build(failing(raised("UNIQUE: secret"))), errors={sqlite3.Error: NotFound, sqlite3.DatabaseError: told}
     )
@@ -238,7 +238,7 @@ async def test_errors_of_libraries_are_told_as_they_are_mapped(told: Any, raised
 
 
 @pytest.mark.asyncio
-async def test_what_errors_maps_to_a_5xx_purges() -> None:
+async def test_an_error_mapped_to_a_5xx_purges() -> None:
     found = await answers(Mizan(build(failing(KeyError())), errors={LookupError: Unavailable}))
     assert [one.status_code for one in found] == [503] * 7
     assert invalidated(found) == ["page;number=5"] * 3
@@ -271,7 +271,7 @@ async def test_an_unexpected_error_is_logged_with_the_functions_name(caplog: pyt
 
 
 @pytest.mark.asyncio
-async def test_a_host_that_runs_a_function_may_catch_either_and_has_the_header() -> None:
+async def test_a_host_that_runs_a_function_can_send_the_header() -> None:
     mizan = Mizan(build(failing(HTTPException(503, "Later.", {"Retry-After": "7"}))))
     app = fastapi.FastAPI()
 

@@ -33,7 +33,7 @@ def asking(**options: Any) -> Starlette:
 
 
 @pytest.mark.asyncio
-async def test_the_header_comes_before_bearer_and_bearer_before_the_session() -> None:
+async def test_a_token_header_precedes_bearer_and_the_session() -> None:
     header, bearer = {"x-mizan-token": token("header")}, {"authorization": f"Bearer {token('bearer')}"}
     async with http(asking()) as web:
         answers = [
@@ -95,7 +95,7 @@ async def test_a_token_is_believed_within_the_leeway_of_five_seconds() -> None:
 
 
 @pytest.mark.asyncio
-async def test_why_a_token_was_refused_is_for_the_debug_log_and_not_for_the_caller(
+async def test_the_reason_of_a_refused_token_is_only_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG, "mizan")
@@ -106,7 +106,7 @@ async def test_why_a_token_was_refused_is_for_the_debug_log_and_not_for_the_call
 
 
 @pytest.mark.asyncio
-async def test_a_token_that_no_key_is_configured_for_is_refused_and_logged_as_a_warning(
+async def test_a_token_without_configured_keys_is_refused_and_warned(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     for headers in ({"x-mizan-token": token("a")}, {"authorization": f"Bearer {token('a')}"}):
@@ -131,7 +131,7 @@ OF_ANOTHER_KEY = issue_mwt(Identity("ada"), {"k2": "another-secret-of-the-tests-
 class TestABearerOfTheHost:
     @pytest.mark.asyncio
     @pytest.mark.parametrize("keys", [KEYS, None], ids=["keys", "no keys"])
-    async def test_the_host_is_asked_whom_it_names(self, keys: Any) -> None:
+    async def test_a_foreign_bearer_is_passed_to_the_host(self, keys: Any) -> None:
         async with http(asking(mwt_keys=keys, authenticate=known_to_the_host)) as web:
             answer = await web.post(WHO, headers={"authorization": "Bearer key-of-ada"})
             assert answer.json() == {"result": "ada"}
@@ -139,7 +139,7 @@ class TestABearerOfTheHost:
                 refusal(await web.post(WHO, headers={"authorization": f"Bearer {unknown}"}), 401, "unauthorized")
 
     @pytest.mark.asyncio
-    async def test_one_that_names_our_key_is_ours_alone(self) -> None:
+    async def test_a_bearer_with_a_known_key_is_not_passed_to_the_host(self) -> None:
         def authenticate(request: Request) -> Identity:
             raise AssertionError("The host was asked.")
 
@@ -149,7 +149,7 @@ class TestABearerOfTheHost:
     @pytest.mark.asyncio
     @pytest.mark.parametrize("bearer", ["garbage", OF_ANOTHER_KEY, "", "a" * 5000])
     @pytest.mark.parametrize("keys", [KEYS, None], ids=["keys", "no keys"])
-    async def test_one_that_nobody_knows_is_no_session(self, keys: Any, bearer: str) -> None:
+    async def test_an_unknown_bearer_is_not_a_session(self, keys: Any, bearer: str) -> None:
         by_cookie = asking(mwt_keys=keys, authenticate=known_to_the_host)
         by_session = with_sign_in(Mizan(build([who]), mwt_keys=keys, authenticate=known_to_the_host))
         by_state = asking(mwt_keys=keys, authenticate=lambda request: Identity(request.headers.get("x-user", "bo")))
@@ -180,7 +180,7 @@ class TestABearerOfTheHost:
         assert "authenticate=" in logged(caplog)[0].getMessage()
 
     @pytest.mark.asyncio
-    async def test_what_a_middleware_left_in_the_state_is_the_hosts_word_too(self) -> None:
+    async def test_an_identity_in_the_requests_state_counts(self) -> None:
         def authenticate(request: Request) -> Identity:
             return Identity(request.state.name)
 
@@ -190,19 +190,19 @@ class TestABearerOfTheHost:
             assert answer.json() == {"result": "ada"}
 
     @pytest.mark.asyncio
-    async def test_an_anonymous_identity_is_nobodys_token(self) -> None:
+    async def test_authenticate_answering_anonymous_refuses_a_bearer(self) -> None:
         async with http(asking(authenticate=lambda request: Identity(None))) as web:
             refusal(await web.post(WHO, headers={"authorization": "Bearer garbage"}), 401, "unauthorized")
 
     @pytest.mark.asyncio
-    async def test_no_site_can_send_it_so_only_cookies_are_checked(self) -> None:
+    async def test_only_cookies_need_the_cross_site_check(self) -> None:
         cross_site = {"authorization": "Bearer key-of-ada", "sec-fetch-site": "cross-site"}
         async with http(asking(authenticate=known_to_the_host)) as web:
             assert (await web.post(WHO, headers=cross_site)).json() == {"result": "ada"}
             refusal(await web.post(WHO, headers=cross_site | {"cookie": "who=bo"}), 403, "forbidden")
 
     @pytest.mark.asyncio
-    async def test_a_bundle_for_everyone_is_refused_to_an_unknown_one(self, site: Site) -> None:
+    async def test_a_public_bundle_is_refused_to_an_unknown_bearer(self, site: Site) -> None:
         url = "/api/mizan/ctx/user/?user_id=5"
         async with http(site.app(authenticate=known_to_the_host)) as web:
             assert (await web.get(url)).status_code == 200
@@ -212,7 +212,7 @@ class TestABearerOfTheHost:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("user_id", ["0", ""])
-async def test_the_user_ids_zero_and_empty_are_somebody(site: Site, user_id: str) -> None:
+async def test_the_user_ids_zero_and_empty_are_authenticated(site: Site, user_id: str) -> None:
     by_session = site.app(authenticate=lambda request: Identity(user_id))
     by_token = site.app(mwt_keys=KEYS, clock=Clock())
     async with http(by_session) as web:
@@ -226,7 +226,7 @@ async def test_the_user_ids_zero_and_empty_are_somebody(site: Site, user_id: str
 
 
 @pytest.mark.asyncio
-async def test_a_guard_that_asks_for_permissions_has_them_loaded_for_a_token() -> None:
+async def test_a_guard_gets_a_tokens_permissions_loaded() -> None:
     asked: list[str | None] = []
 
     @client(auth=lambda me: "ship" in (me.permissions or ()))
@@ -247,7 +247,7 @@ async def test_a_guard_that_asks_for_permissions_has_them_loaded_for_a_token() -
 
 
 @pytest.mark.asyncio
-async def test_without_a_loader_such_a_guard_fails_with_an_error_that_says_so(
+async def test_a_guard_of_permissions_without_a_loader_is_an_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     @client(auth=lambda me: "ship" in me.permissions)
@@ -270,7 +270,7 @@ async def test_without_a_loader_such_a_guard_fails_with_an_error_that_says_so(
 
 
 @pytest.mark.asyncio
-async def test_a_guard_that_does_not_ask_for_permissions_needs_no_loader() -> None:
+async def test_a_guard_without_permissions_needs_no_loader() -> None:
     @client(auth=lambda me: me.user_id == "a")
     async def ship() -> str:
         return "shipped"
@@ -305,7 +305,7 @@ async def test_a_session_buys_a_token_that_works_and_a_token_buys_none() -> None
 
 
 @pytest.mark.asyncio
-async def test_nobody_buys_no_token() -> None:
+async def test_an_anonymous_caller_gets_no_token() -> None:
     async with http(asking(authenticate=None)) as web:
         refusal(await web.post("/api/mizan/call/mwt_obtain/"), 401, "unauthorized")
 
@@ -360,7 +360,7 @@ def with_sign_in(mizan: Mizan, *middleware: Middleware) -> Starlette:
 
 
 @pytest.mark.asyncio
-async def test_starlettes_authentication_middleware_says_who_asks(site: Site) -> None:
+async def test_starlettes_authentication_middleware_identifies(site: Site) -> None:
     @client(auth=lambda me: "ship" in me.permissions)
     async def ship() -> str:
         return "shipped"
@@ -378,7 +378,7 @@ async def test_starlettes_authentication_middleware_says_who_asks(site: Site) ->
 
 
 @pytest.mark.asyncio
-async def test_starlettes_session_middleware_says_who_asks_through_authenticate(site: Site) -> None:
+async def test_authenticate_may_read_starlettes_session(site: Site) -> None:
     def authenticate(request: Request) -> Identity | None:
         name = request.session.get("name")
         return None if name is None else Identity(name, staff=name == "ada")
@@ -394,7 +394,7 @@ async def test_starlettes_session_middleware_says_who_asks_through_authenticate(
 
 
 @pytest.mark.asyncio
-async def test_an_answer_for_everyone_leaves_the_session_alone_and_so_has_no_vary(site: Site) -> None:
+async def test_a_public_answer_reads_no_session_and_has_no_vary(site: Site) -> None:
     @client(context="front", route="/")
     async def front() -> str:
         return "news"
@@ -468,7 +468,7 @@ async def test_a_user_without_an_id_is_an_error_that_names_the_remedy(caplog: py
 
 
 @pytest.mark.asyncio
-async def test_authenticate_may_be_async_and_answers_an_identity_or_nothing_else(
+async def test_authenticate_may_be_async_and_returns_an_identity(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def later(request: Request) -> Identity | None:

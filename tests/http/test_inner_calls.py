@@ -11,7 +11,7 @@ from tests.http.site import hosting, http
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("way", ["function", "engine"])
-async def test_an_answer_says_what_an_inner_mutation_made_stale(way: str) -> None:
+async def test_an_answer_lists_an_inner_mutations_invalidations(way: str) -> None:
     tickets = {5: "open"}
 
     @client(context="tickets")

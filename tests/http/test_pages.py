@@ -35,7 +35,7 @@ async def control_of(app: Starlette, url: str = "/page/", **headers: str) -> str
 
 
 @pytest.mark.asyncio
-async def test_a_page_at_its_canonical_path_lives_at_an_edge_until_purged(site: Site) -> None:
+async def test_a_page_at_its_canonical_path_is_kept_at_an_edge(site: Site) -> None:
     async with http(site.app()) as web:
         answer = await web.get("/profile/5/")
     assert (answer.status_code, answer.text) == (200, "<h1>Ada</h1>")
@@ -64,7 +64,7 @@ async def test_a_page_has_the_policy_of_its_context(declared: dict[str, Any], co
 
 
 @pytest.mark.asyncio
-async def test_a_page_per_user_is_kept_by_nobody_while_nobody_is_signed_in() -> None:
+async def test_a_per_user_page_is_not_kept_for_a_visitor() -> None:
     assert await control_of(page(lambda: HTMLResponse("x"), per="user")) == "no-store"
 
 
@@ -95,7 +95,7 @@ async def test_a_page_beside_a_private_bundle_is_as_private_as_that() -> None:
         "/profile/+5/",
     ],
 )
-async def test_a_page_by_another_spelling_is_answered_and_kept_by_nobody(site: Site, url: str) -> None:
+async def test_a_page_by_another_spelling_is_not_kept(site: Site, url: str) -> None:
     path, _, query = url.partition("?")
     answer = await raw(site.app(), "GET", path, query=query.encode())
     assert (answer.status_code, answer.text) == (200, "<h1>Ada</h1>")
@@ -131,7 +131,7 @@ async def test_a_page_may_ask_for_less_and_never_gets_more(headers: dict[str, st
 
 
 @pytest.mark.asyncio
-async def test_what_a_page_asks_for_in_several_lines_counts_as_one() -> None:
+async def test_repeated_cache_control_lines_of_a_page_are_joined() -> None:
     def answer() -> Response:
         response = HTMLResponse("x")
         response.headers.append("cache-control", "no-store")
@@ -142,7 +142,7 @@ async def test_what_a_page_asks_for_in_several_lines_counts_as_one() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_private_page_that_varies_by_something_else_varies_by_who_asks_too() -> None:
+async def test_a_private_pages_own_vary_gets_the_identity_headers() -> None:
     app = page(lambda: HTMLResponse("x", headers={"vary": "Accept"}), auth=True)
     async with http(app, x_mizan_token=token("ada")) as web:
         answer = await web.get("/page/")
@@ -152,12 +152,12 @@ async def test_a_private_page_that_varies_by_something_else_varies_by_who_asks_t
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("status", [201, 203, 302, 404, 410, 500])
-async def test_a_page_with_another_status_is_kept_by_nobody(status: int) -> None:
+async def test_a_page_with_another_status_is_not_kept(status: int) -> None:
     assert await control_of(page(lambda: HTMLResponse("x", status))) == "no-store"
 
 
 @pytest.mark.asyncio
-async def test_a_page_that_streams_is_kept_by_nobody_for_it_may_read_after_a_purge() -> None:
+async def test_a_streamed_page_is_not_kept() -> None:
     async def pieces() -> AsyncIterator[str]:
         yield "a"
         yield "b"
@@ -169,7 +169,7 @@ async def test_a_page_that_streams_is_kept_by_nobody_for_it_may_read_after_a_pur
 
 
 @pytest.mark.asyncio
-async def test_a_page_whose_scope_is_held_or_purged_meanwhile_is_kept_by_nobody() -> None:
+async def test_a_page_held_or_purged_meanwhile_is_not_kept() -> None:
     reading, go_on = asyncio.Event(), asyncio.Event()
 
     @client(context=user, route="/name/{user_id}/")
@@ -203,7 +203,7 @@ async def test_a_page_whose_scope_is_held_or_purged_meanwhile_is_kept_by_nobody(
 
 
 @pytest.mark.asyncio
-async def test_a_page_that_cannot_tell_a_narrower_purge_is_kept_by_nobody() -> None:
+async def test_a_page_broader_than_its_contexts_scopes_is_not_kept() -> None:
     @client(context=user)
     async def name(user_id: int) -> str:
         return ""
@@ -234,7 +234,7 @@ async def test_a_mutation_view_redirects_purges_and_carries_the_header(site: Sit
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("kind", ["json", "data", "files", "query"])
-async def test_a_view_takes_its_arguments_from_path_query_form_and_json(kind: str) -> None:
+async def test_a_views_arguments_come_from_path_query_form_and_json(kind: str) -> None:
     @client(affects=user, route="/team/{team}/rename", methods=["POST", "PATCH"])
     async def rename(team: str, user_id: int, tags: list[str]) -> JSONResponse:
         return JSONResponse([team, user_id, tags])
@@ -334,9 +334,7 @@ def failing_after(work: str) -> Any:
         ("file", 500, "user;user_id=5"),
     ],
 )
-async def test_a_mutation_view_that_fails_is_a_problem_that_says_what_may_have_changed(
-    work: str, status: int, told: str | None
-) -> None:
+async def test_a_failed_mutation_view_is_a_problem_with_the_header(work: str, status: int, told: str | None) -> None:
     @client(context=user)
     async def name(user_id: int) -> str:
         return "name"
@@ -390,7 +388,7 @@ async def test_a_background_task_of_a_response_runs_after_it() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_private_webhook_reads_its_raw_body_and_is_closed_to_calls() -> None:
+async def test_a_private_webhook_reads_its_raw_body_and_takes_no_calls() -> None:
     @client(context="plan")
     async def plan() -> str:
         return "free"
@@ -410,7 +408,7 @@ async def test_a_private_webhook_reads_its_raw_body_and_is_closed_to_calls() -> 
 
 
 @pytest.mark.asyncio
-async def test_the_limit_of_a_body_holds_for_a_view_that_reads_it_by_itself() -> None:
+async def test_the_body_limit_holds_for_a_view_that_reads_itself() -> None:
     read = 0
 
     @client(affects="plan", private=True, route="/webhooks/stripe/")
@@ -449,7 +447,7 @@ async def test_a_view_reads_the_form_that_fed_its_arguments_again() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_reader_with_a_route_answers_its_data_as_json_with_the_policy_of_its_context(site: Site) -> None:
+async def test_a_readers_route_answers_json_with_its_contexts_policy(site: Site) -> None:
     @client(context=user, route="/data/{user_id}/")
     async def data(user_id: int) -> dict[str, int]:
         return {"user_id": user_id, "age": 7}
@@ -468,7 +466,7 @@ async def test_a_reader_with_a_route_answers_its_data_as_json_with_the_policy_of
 
 
 @pytest.mark.asyncio
-async def test_a_mutation_with_a_route_answers_its_data_as_json_with_the_header() -> None:
+async def test_a_mutations_route_answers_json_with_the_header() -> None:
     @client(context=user)
     async def name(user_id: int) -> str:
         return ""
@@ -486,7 +484,7 @@ async def test_a_mutation_with_a_route_answers_its_data_as_json_with_the_header(
 
 
 @pytest.mark.asyncio
-async def test_two_functions_share_a_path_and_other_methods_are_told_of_both() -> None:
+async def test_two_functions_share_a_path_and_405_allows_both() -> None:
     @client(context=user, route="/users/{user_id}")
     async def show(user_id: int) -> str:
         return "shown"
@@ -544,7 +542,7 @@ async def test_path_convertors_make_arguments() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_page_does_not_see_the_body_of_a_get_which_no_cache_could_tell_apart() -> None:
+async def test_a_page_does_not_see_the_body_of_a_get() -> None:
     @client(context="pages", route="/page/")
     async def echoing(request: Request) -> HTMLResponse:
         return HTMLResponse(await request.body())
@@ -555,7 +553,7 @@ async def test_a_page_does_not_see_the_body_of_a_get_which_no_cache_could_tell_a
 
 
 @pytest.mark.asyncio
-async def test_a_reader_by_post_takes_a_form_and_is_kept_by_nobody() -> None:
+async def test_a_reader_by_post_takes_a_form_and_is_not_kept() -> None:
     @client(context="search", route="/search/", methods=["GET", "POST"])
     async def search(words: str = "") -> HTMLResponse:
         return HTMLResponse(words)
@@ -568,7 +566,7 @@ async def test_a_reader_by_post_takes_a_form_and_is_kept_by_nobody() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_page_raises_what_the_caller_is_told() -> None:
+async def test_a_pages_call_error_is_told_to_the_caller() -> None:
     def gone() -> Response:
         raise NotFound("There is no such page.")
 
@@ -596,7 +594,7 @@ async def test_a_guard_stands_before_a_page_and_before_a_mutation_view() -> None
 
 
 @pytest.mark.asyncio
-async def test_a_plain_view_neither_reads_nor_affects_and_is_kept_by_nobody() -> None:
+async def test_a_plain_view_is_not_kept() -> None:
     @client(route="/logout/")
     async def logout() -> RedirectResponse:
         return RedirectResponse("/", 303, headers={"set-cookie": "session="})
@@ -609,7 +607,7 @@ async def test_a_plain_view_neither_reads_nor_affects_and_is_kept_by_nobody() ->
 
 
 @pytest.mark.asyncio
-async def test_a_client_that_hangs_up_while_it_sends_is_no_error(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_client_that_hangs_up_while_sending_is_no_error(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:

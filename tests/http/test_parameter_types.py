@@ -245,7 +245,7 @@ async def test_a_value_is_one_by_url_form_and_json(case: Any) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("annotation", [SecretStr, SecretBytes, Secret[str]])
-async def test_a_secret_is_taken_as_it_is_and_from_no_context(annotation: Any) -> None:
+async def test_a_secret_is_an_argument_but_no_parameter(annotation: Any) -> None:
     given: list[Any] = []
 
     @client
@@ -277,7 +277,7 @@ async def test_a_secret_is_taken_as_it_is_and_from_no_context(annotation: Any) -
         (re.Pattern[bytes], "a model, a text or a number"),
     ],
 )
-def test_what_no_json_can_give_is_refused_at_start_up(annotation: Any, remedy: str) -> None:
+def test_types_that_no_json_gives_are_refused_at_start_up(annotation: Any, remedy: str) -> None:
     with pytest.raises(GraphError, match=rf"f: parameter 'x' is a .*{remedy}"):
         build([client(function("f", x=annotation))])
     build([client(private=True)(function("f", x=annotation))])
@@ -286,12 +286,12 @@ def test_what_no_json_can_give_is_refused_at_start_up(annotation: Any, remedy: s
 @pytest.mark.parametrize(
     "annotation", [Holder, Found, int | type[int], JsonValue, Any, Iterable[int], InstanceOf[Strictly]]
 )
-def test_what_some_json_can_give_is_taken(annotation: Any) -> None:
+def test_types_that_some_json_gives_are_accepted(annotation: Any) -> None:
     build([client(function("f", x=annotation))])
 
 
 @pytest.mark.parametrize("annotation", [Iterable[int], ImportString])
-def test_what_no_cache_key_can_hold_is_no_parameter(annotation: Any) -> None:
+def test_types_without_a_cache_key_are_no_parameters(annotation: Any) -> None:
     with pytest.raises(GraphError, match="'x' of context 'c' is a"):
         build([reader("r", "c", x=annotation)])
 
@@ -338,7 +338,7 @@ async def test_json_is_no_less_strict_than_pydantic_is(annotation: Any, sent: An
 
 
 @pytest.mark.asyncio
-async def test_a_strict_model_takes_what_it_takes_as_json() -> None:
+async def test_a_strict_model_is_validated_as_json() -> None:
     told: list[Strictly] = []
 
     @client

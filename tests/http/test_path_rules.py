@@ -101,13 +101,13 @@ HOSTS: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("host", HOSTS.values(), ids=HOSTS)
-async def test_what_the_host_forbids_by_path_is_not_sent_along(host: Callable[[], Any]) -> None:
+async def test_bundles_that_the_host_forbids_are_not_sent_along(host: Callable[[], Any]) -> None:
     assert await sent_along(host()) == {"news": {"news": "GET /api/mizan/ctx/news/?page=2"}}
     assert ran == ["news"]
 
 
 @pytest.mark.asyncio
-async def test_what_it_allows_is_computed_once_and_comes_from_the_cache_after() -> None:
+async def test_an_allowed_bundle_is_computed_once_then_cached() -> None:
     app = hosting(mizan(), Middleware(Rule, how="403"), at="/m")
     for _ in range(2):
         assert await sent_along(app, "admin, admin?number=2", "/m/call/touch") == {"admin": {"admin": 2}}
@@ -117,7 +117,7 @@ async def test_what_it_allows_is_computed_once_and_comes_from_the_cache_after() 
 
 
 @pytest.mark.asyncio
-async def test_the_application_that_runs_the_lifespan_is_asked_with_all_that_is_inside() -> None:
+async def test_the_lifespans_application_is_asked_with_its_middleware() -> None:
     ours = mizan()
     outer, inner = FastAPI(lifespan=ours.lifespan), FastAPI()
     outer.add_middleware(Rule, how="403")
@@ -128,7 +128,7 @@ async def test_the_application_that_runs_the_lifespan_is_asked_with_all_that_is_
 
 
 @pytest.mark.asyncio
-async def test_where_the_outermost_application_is_not_known_nothing_is_sent_along() -> None:
+async def test_without_a_known_host_nothing_is_sent_along() -> None:
     outer, inner = FastAPI(), FastAPI()
     inner.mount("/mizan", mizan())
     outer.mount("/api", inner)
@@ -136,12 +136,12 @@ async def test_where_the_outermost_application_is_not_known_nothing_is_sent_alon
 
 
 @pytest.mark.asyncio
-async def test_alone_there_is_nobody_to_ask() -> None:
+async def test_without_a_host_no_path_rule_is_asked() -> None:
     assert sorted(await sent_along(mizan())) == ["admin", "news"]
 
 
 @pytest.mark.asyncio
-async def test_a_server_that_has_a_state_and_a_root_path_is_asked_with_both() -> None:
+async def test_path_rules_are_asked_with_state_and_root_path() -> None:
     app = hosting(mizan(), Middleware(Rule, how="403"))
 
     async def served(scope: Any, receive: Any, send: Any) -> None:
@@ -153,7 +153,7 @@ async def test_a_server_that_has_a_state_and_a_root_path_is_asked_with_both() ->
 
 
 @pytest.mark.asyncio
-async def test_what_a_middleware_sets_for_the_question_does_not_reach_the_call() -> None:
+async def test_context_variables_of_the_question_stay_out_of_the_call() -> None:
     current: ContextVar[str] = ContextVar("current", default="")
     seen: list[str] = []
 
@@ -205,7 +205,7 @@ async def test_of_a_refused_call_nothing_of_the_header_is_read() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_reader_that_blocks_its_thread_does_not_keep_the_answer() -> None:
+async def test_a_blocking_reader_does_not_delay_the_answer() -> None:
     gate = threading.Event()
 
     @client(context="slow")

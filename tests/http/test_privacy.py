@@ -19,9 +19,7 @@ def by_header(request: Request) -> Identity | None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("context", ["team", "report"])
-async def test_what_is_behind_a_guard_is_never_served_from_the_cache_to_whom_it_keeps_out(
-    site: Site, context: str
-) -> None:
+async def test_a_guarded_hit_is_never_served_to_the_refused(site: Site, context: str) -> None:
     url = f"/api/mizan/ctx/{context}/"
     async with http(site.app(authenticate=by_header)) as web:
         await web.get(url, headers={"x-who": "ada"})
@@ -33,7 +31,7 @@ async def test_what_is_behind_a_guard_is_never_served_from_the_cache_to_whom_it_
 
 
 @pytest.mark.asyncio
-async def test_one_entry_behind_a_guard_serves_everyone_whom_it_lets_through(site: Site) -> None:
+async def test_one_guarded_entry_serves_all_that_the_guard_admits(site: Site) -> None:
     async with http(site.app(authenticate=by_header)) as web:
         shown = [
             (await web.get("/api/mizan/ctx/team/", headers={"x-who": name})).headers["cache-status"] for name in "abc"
@@ -84,7 +82,7 @@ async def test_each_user_has_an_entry_of_their_own(site: Site) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_changed_permission_set_does_not_see_what_the_old_one_was_shown(site: Site) -> None:
+async def test_a_changed_permission_set_shares_no_old_entry(site: Site) -> None:
     async with http(site.app(authenticate=by_header)) as web:
         shown = [
             (await web.get("/api/mizan/ctx/inbox/", headers={"x-who": "a", "x-may": rights})).headers["cache-status"]
@@ -95,7 +93,7 @@ async def test_a_changed_permission_set_does_not_see_what_the_old_one_was_shown(
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("cache", ["memory", None])
-async def test_two_visitors_who_are_not_signed_in_never_share_a_cart(cache: str | None) -> None:
+async def test_two_visitors_never_share_a_cart(cache: str | None) -> None:
     @client(context="cart", per="user")
     async def cart(request: Request) -> str:
         return request.cookies.get("cart", "empty")
@@ -109,7 +107,7 @@ async def test_two_visitors_who_are_not_signed_in_never_share_a_cart(cache: str 
 
 
 @pytest.mark.asyncio
-async def test_equals_share_and_others_do_not(site: Site) -> None:
+async def test_equal_permissions_share_and_others_do_not(site: Site) -> None:
     async with http(site.app(authenticate=by_header)) as web:
         shown = [
             (await web.get("/api/mizan/ctx/report/", headers={"x-who": name, "x-may": rights})).headers["cache-status"]

@@ -68,7 +68,7 @@ async def test_a_private_function_is_forbidden_to_clients(site: Site) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("path", ["/call/nothing/", "/call/profile_page/", "/call/rename/", "/call//", "/call/a%2Fb/"])
-async def test_what_is_no_function_for_clients_is_not_found(site: Site, path: str) -> None:
+async def test_a_function_that_is_not_for_clients_is_404(site: Site, path: str) -> None:
     async with http(site.app()) as web:
         refusal(await web.post(f"/api/mizan{path}", json={"user_id": 5, "name": "x"}), 404, "not_found")
     assert not site.ran
@@ -78,7 +78,7 @@ async def test_what_is_no_function_for_clients_is_not_found(site: Site, path: st
 @pytest.mark.parametrize(
     "path", ["", "/", "/ctx", "/ctx/", "/ctx/user/5/", "/call/a/b/", "/other/", "//", "/ctx/user//"]
 )
-async def test_what_is_no_endpoint_is_not_found(site: Site, path: str) -> None:
+async def test_an_unknown_path_is_404(site: Site, path: str) -> None:
     async with http(site.mizan()) as web:
         for method in ("GET", "POST", "OPTIONS"):
             refusal(await web.request(method, f"/api/mizan{path}"), 404, "not_found")
@@ -129,7 +129,7 @@ async def test_a_body_that_says_nothing_of_its_type_is_unsupported(site: Site) -
 
 
 @pytest.mark.asyncio
-async def test_invalid_input_says_where_and_why_and_never_repeats_the_input(site: Site) -> None:
+async def test_invalid_input_tells_place_and_reason_not_the_input(site: Site) -> None:
     args = {"user_id": "s3cret-input", "name": ["s3cret-input"]}
     async with http(site.app()) as web:
         called = await web.post("/api/mizan/call/", json={"fn": "update_profile", "args": args})
@@ -158,7 +158,7 @@ async def test_invalid_input_says_where_and_why_and_never_repeats_the_input(site
         (CallError("told", status=401, code="sign_in_again"), 401, "sign_in_again"),
     ],
 )
-async def test_what_a_function_refuses_is_told_as_it_stands(error: CallError, status: int, code: str) -> None:
+async def test_a_refusals_detail_is_told_as_written(error: CallError, status: int, code: str) -> None:
     @client
     async def refuse() -> None:
         raise error
@@ -173,7 +173,7 @@ async def test_what_a_function_refuses_is_told_as_it_stands(error: CallError, st
 
 
 @pytest.mark.asyncio
-async def test_a_refusal_affects_only_what_the_body_had_named() -> None:
+async def test_a_refusal_affects_only_scopes_named_by_the_body() -> None:
     user = Context("user")
 
     @client(context=user)
@@ -196,9 +196,7 @@ async def test_a_refusal_affects_only_what_the_body_had_named() -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_text_of_an_unexpected_exception_is_logged_and_never_told(
-    site: Site, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_an_unexpected_exceptions_text_is_only_logged(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     @client(context="broken")
     async def broken() -> None:
         raise ValueError("the password is hunter2")
@@ -217,7 +215,7 @@ async def test_the_text_of_an_unexpected_exception_is_logged_and_never_told(
 
 
 @pytest.mark.asyncio
-async def test_a_cache_that_cannot_be_held_is_unavailable_before_the_function_runs_if_it_is_to_refuse(
+async def test_refuse_is_503_before_the_function_runs(
     site: Site,
 ) -> None:
     class Broken:
@@ -251,7 +249,7 @@ class Cat(BaseModel):
 
 
 @pytest.mark.asyncio
-async def test_a_function_that_takes_a_model_tells_where_inside_of_it_the_input_does_not_fit() -> None:
+async def test_invalid_input_inside_a_model_tells_its_place() -> None:
     @client
     async def adopt(cat: Cat) -> str:
         return cat.kind
@@ -272,7 +270,7 @@ class Fish(BaseModel):
 
 
 @pytest.mark.asyncio
-async def test_the_input_is_not_repeated_where_it_should_have_told_one_model_from_another() -> None:
+async def test_a_bad_discriminator_is_not_repeated() -> None:
     @client
     async def adopt(pet: Annotated[Dog | Fish, Field(discriminator="kind")]) -> str:
         return pet.kind

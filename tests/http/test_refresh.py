@@ -27,7 +27,7 @@ async def called(app: Any, mounted: str | None, path: str = CALL, args: Any = AR
 
 class TestFourStates:
     @pytest.mark.asyncio
-    async def test_without_the_header_the_answer_is_as_it_always_was(self, site: Site) -> None:
+    async def test_without_the_mounted_header_nothing_is_refreshed(self, site: Site) -> None:
         answer = await called(site.app(), None)
         assert answer.content == (
             b'{"invalidate":[{"context":"user","params":{"user_id":5}}],"result":{"name":"Eve","user_id":5}}'
@@ -35,13 +35,13 @@ class TestFourStates:
         assert site.ran == {"update_profile": 1}
 
     @pytest.mark.asyncio
-    async def test_with_an_empty_header_nothing_is_refreshed_and_the_answer_says_so(self, site: Site) -> None:
+    async def test_an_empty_mounted_header_answers_an_empty_list(self, site: Site) -> None:
         answer = await called(site.app(), "")
         assert answer.json() == {"invalidate": STALE, "refreshed": [], "result": RESULT}
         assert site.ran == {"update_profile": 1}
 
     @pytest.mark.asyncio
-    async def test_what_is_stale_of_what_is_mounted_comes_along(self, site: Site) -> None:
+    async def test_stale_mounted_bundles_come_along(self, site: Site) -> None:
         app = site.app()
         async with http(app) as web:
             for query in ("user_id=5", "page=2&user_id=5", "user_id=7"):
@@ -70,7 +70,7 @@ class TestFourStates:
         assert int(answer.headers["content-length"]) == len(answer.content)
 
     @pytest.mark.asyncio
-    async def test_what_is_mounted_and_not_stale_stays_away(self, site: Site) -> None:
+    async def test_fresh_mounted_bundles_do_not_come_along(self, site: Site) -> None:
         answer = await called(site.app(), "user?user_id=7, inbox, orders?customer_id=5")
         assert answer.json() == {"invalidate": STALE, "refreshed": [], "result": RESULT}
         assert site.ran == {"update_profile": 1}
@@ -111,7 +111,7 @@ class TestWhichAnswers:
 class TestRefusals:
     @pytest.mark.asyncio
     @pytest.mark.parametrize("line", [b"user?user_id", b"user?user_id=%ff", b"\xc3\xa4", b"a," * 2049])
-    async def test_a_header_that_cannot_be_read_is_refused_before_anything_runs(self, site: Site, line: bytes) -> None:
+    async def test_an_invalid_mounted_header_is_refused_before_the_call(self, site: Site, line: bytes) -> None:
         headers = [(b"content-type", b"application/json"), (b"x-mizan-mounted", line)]
         answer = await raw(site.app(), "POST", CALL, headers=headers, chunks=[b'{"user_id":5}'])
         refusal(answer, 400, "bad_request")
@@ -126,7 +126,7 @@ class TestRefusals:
 
 class TestWhoAsks:
     @pytest.mark.asyncio
-    async def test_guards_stand_before_what_is_refreshed(self) -> None:
+    async def test_guards_decide_which_bundles_are_refreshed(self) -> None:
         @client(context="team", auth="staff")
         async def secrets() -> str:
             return "secret"
@@ -145,7 +145,7 @@ class TestWhoAsks:
             assert {one["context"] for one in answer.json()["refreshed"]} == seen
 
     @pytest.mark.asyncio
-    async def test_who_asks_is_found_out_anew_because_the_call_may_have_changed_it(self) -> None:
+    async def test_a_refresh_identifies_the_caller_anew(self) -> None:
         @client(context="inbox")
         async def messages(me: Identity) -> str:
             return f"for {me.user_id}"
@@ -174,7 +174,7 @@ class TestWhoAsks:
                 assert sent == expected
 
     @pytest.mark.asyncio
-    async def test_a_reader_for_everyone_that_looks_at_who_asks_is_noticed_here_too(
+    async def test_a_refreshed_shared_reader_of_the_identity_is_noticed(
         self, site: Site, caplog: pytest.LogCaptureFixture
     ) -> None:
         @client(context="page")
@@ -195,7 +195,7 @@ class TestWhoAsks:
 class TestTheRequest:
     @pytest.mark.asyncio
     @pytest.mark.parametrize("at", ["/api/mizan", "/elsewhere/api", ""])
-    async def test_readers_see_it_as_that_of_their_bundle(self, at: str) -> None:
+    async def test_refreshed_readers_see_the_request_of_their_bundle(self, at: str) -> None:
         seen: list[Any] = []
 
         @client(context="page", cache=False)
@@ -215,7 +215,7 @@ class TestTheRequest:
         assert seen[0] == seen[1]
 
     @pytest.mark.asyncio
-    async def test_what_takes_long_delays_neither_the_purge_nor_a_later_reader(self) -> None:
+    async def test_a_slow_refresh_delays_no_purge_and_no_reader(self) -> None:
         started, gate = asyncio.Event(), asyncio.Event()
         state = {"value": 1, "slow": True}
 
@@ -243,7 +243,7 @@ class TestTheRequest:
             assert (await web.get("/api/mizan/ctx/page/")).json() == {"value": 3}
 
     @pytest.mark.asyncio
-    async def test_a_request_that_is_cancelled_takes_the_refresh_with_it_and_never_the_mutation(self) -> None:
+    async def test_a_cancelled_request_cancels_only_the_refresh(self) -> None:
         began: list[str] = []
         state = {"value": 1}
         running, reading, gate = asyncio.Event(), asyncio.Event(), asyncio.Event()

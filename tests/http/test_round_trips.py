@@ -92,7 +92,7 @@ async def test_the_first_spelling_is_answered_as_the_canonical_one(kind: Any, sp
 @pytest.mark.parametrize(
     ("kind", "spellings"), EQUAL_SPELLINGS, ids=lambda one: one[0] if isinstance(one, list) else ""
 )
-async def test_what_is_purged_by_one_spelling_is_purged_by_all(kind: Any, spellings: list[str]) -> None:
+async def test_a_purge_by_one_spelling_purges_all(kind: Any, spellings: list[str]) -> None:
     async with http(hosting(Mizan(showing(kind)))) as web:
         for text in spellings:
             before, _ = await shown(web, spellings[0])
@@ -108,7 +108,7 @@ async def test_what_is_purged_by_one_spelling_is_purged_by_all(kind: Any, spelli
     [(Prefixed, "5", "5"), (Base64Str, "aGVsbG8=", "aGVsbG8="), (list[Prefixed], "5", ["5"])],
     ids=["prefixed", "encoded", "list"],
 )
-async def test_a_value_that_its_text_does_not_give_back_is_stored_nowhere(kind: Any, text: str, sent: Any) -> None:
+async def test_a_value_that_is_not_read_back_is_not_stored(kind: Any, text: str, sent: Any) -> None:
     async with http(hosting(Mizan(showing(kind)))) as web:
         before, answer = await shown(web, text)
         assert answer.headers["cache-control"] == "no-store"
@@ -121,7 +121,7 @@ async def test_a_value_that_its_text_does_not_give_back_is_stored_nowhere(kind: 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("kind", [datetime.datetime | int, int | str, float | int, bool | int], ids=str)
-async def test_a_text_that_means_something_else_in_a_url_than_in_json_narrows_nothing(kind: Any) -> None:
+async def test_a_text_read_differently_in_urls_does_not_narrow(kind: Any) -> None:
     async with http(hosting(Mizan(showing(kind)))) as web:
         before, _ = await shown(web, "1")
         called = await web.post("/api/mizan/call/", json={"fn": "write", "args": {"x": 1}})
@@ -130,7 +130,7 @@ async def test_a_text_that_means_something_else_in_a_url_than_in_json_narrows_no
 
 
 @pytest.mark.asyncio
-async def test_a_page_is_given_what_its_canonical_path_says() -> None:
+async def test_a_page_gets_the_values_of_its_canonical_path() -> None:
     async with http(hosting(Mizan(showing(datetime.datetime)))) as web:
         other = await web.get(f"/shown/{quote('2026-01-01T00:00:00+14:00')}/")
         same = await web.get("/shown/2025-12-31T10%3A00%3A00Z/")
@@ -139,14 +139,14 @@ async def test_a_page_is_given_what_its_canonical_path_says() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_page_of_a_value_without_a_canonical_path_is_not_public() -> None:
+async def test_a_page_without_a_canonical_path_is_not_public() -> None:
     async with http(hosting(Mizan(showing(Prefixed)))) as web:
         answer = await web.get("/shown/5/")
         assert (answer.text, answer.headers["cache-control"]) == ("'org-5'", "no-store")
 
 
 @pytest.mark.asyncio
-async def test_a_reader_called_alone_is_given_what_its_bundle_would_be() -> None:
+async def test_a_reader_called_alone_gets_its_bundles_values() -> None:
     async with http(hosting(Mizan(showing(datetime.time)))) as web:
         call = {"fn": "shown", "args": {"x": "10:00+01:00"}}
         alone = (await web.post("/api/mizan/call/", json=call)).json()["result"]
@@ -170,7 +170,7 @@ async def test_a_default_that_is_sent_is_answered_as_the_default(kind: Any, defa
 
 
 @pytest.mark.asyncio
-async def test_a_mounted_bundle_without_a_canonical_url_is_left_to_the_client() -> None:
+async def test_a_mounted_bundle_without_a_canonical_url_is_not_sent() -> None:
     async with http(hosting(Mizan(showing(Prefixed)))) as web:
         answer = await web.post(
             "/api/mizan/call/", json={"fn": "write", "args": {"x": "5"}}, headers={"X-Mizan-Mounted": "c?x=5"}

@@ -90,7 +90,7 @@ def test_a_get_whose_body_calls_invalidate_is_refused(
 
 
 @pytest.mark.parametrize("body", [*BODIES, wrapped])
-def test_any_other_function_may_mention_it(body: Callable[..., Any]) -> None:
+def test_other_functions_may_call_invalidate(body: Callable[..., Any]) -> None:
     for options in (
         {"affects": USER},
         {},
@@ -106,7 +106,7 @@ def test_any_other_function_may_mention_it(body: Callable[..., Any]) -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("act", [naming, lambda user_id: rename(user_id)])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_a_get_that_changes_something_fails_when_it_happens(
+async def test_a_get_that_calls_invalidate_fails_at_run_time(
     act: Callable[[int], Any], method: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     @client(route="/x/{user_id}", methods=["GET", "POST"])
@@ -128,7 +128,7 @@ async def test_a_get_that_changes_something_fails_when_it_happens(
 @pytest.mark.asyncio
 @pytest.mark.parametrize("act", [naming, lambda user_id: rename(user_id), "engine"])
 @pytest.mark.parametrize("is_async", [True, False])
-async def test_a_reader_that_changes_something_fails_when_it_happens(act: Any, is_async: bool) -> None:
+async def test_a_reader_that_calls_invalidate_fails_at_run_time(act: Any, is_async: bool) -> None:
     ran: list[int] = []
 
     @client(affects=USER)
@@ -177,7 +177,7 @@ def named(headers: Any) -> set[str]:
 
 
 @pytest.mark.asyncio
-async def test_what_a_readers_view_says_to_edges_itself_does_not_pass() -> None:
+async def test_a_views_own_headers_for_edges_are_dropped() -> None:
     @client(context=USER, route="/profile/{user_id}/")
     async def profile(user_id: int) -> HTMLResponse:
         return HTMLResponse("x", headers={**OWN, "X-Other": "1"})

@@ -15,7 +15,7 @@ SCRIPTS = sorted(path.name for path in STATIC.glob("*.js"))
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("name", SCRIPTS)
-async def test_a_script_is_served_as_the_file_that_it_is(site: Site, name: str) -> None:
+async def test_a_script_is_served_as_the_shipped_file(site: Site, name: str) -> None:
     async with http(site.app()) as web:
         answer = await web.get(f"/api/mizan/{name}")
         head = await web.head(f"/api/mizan/{name}")
@@ -38,7 +38,7 @@ async def test_a_script_that_the_browser_has_is_not_sent_again(site: Site) -> No
 
 
 @pytest.mark.asyncio
-async def test_a_script_is_only_to_be_read_and_only_what_is_a_script_is_served(site: Site) -> None:
+async def test_scripts_take_get_and_head_alone(site: Site) -> None:
     async with http(site.app()) as web:
         assert refusal(await web.post("/api/mizan/client.js"), 405, "method_not_allowed")
         assert (await web.post("/api/mizan/client.js")).headers["allow"] == "GET, HEAD"

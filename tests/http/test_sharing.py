@@ -62,7 +62,7 @@ class TestGuardsWithArguments:
         return hosting(Mizan(build([ticket_list, close, page]), authenticate=by_header))
 
     @pytest.mark.asyncio
-    async def test_a_removed_member_is_refused_what_was_a_hit(self) -> None:
+    async def test_a_removed_member_is_refused_a_cached_bundle(self) -> None:
         async with http(self.app()) as web:
             url = "/api/mizan/ctx/tickets/?org_id=7"
             seen = [await web.get(url, headers={"x-user": "ada"}) for _ in range(2)]
@@ -89,7 +89,7 @@ class TestGuardsWithArguments:
             refusal(await web.post("/api/mizan/call/close/", data={"org_id": "x"}), 422, "invalid_input")
 
     @pytest.mark.asyncio
-    async def test_what_is_sent_along_with_a_call_is_asked_about_too(self) -> None:
+    async def test_guards_are_asked_for_refreshed_bundles(self) -> None:
         async with http(self.app(), x_user="ada") as web:
             call = {"fn": "close", "args": {"org_id": 7}}
             shown = {"x-mizan-mounted": "tickets?org_id=7"}

@@ -31,7 +31,7 @@ async def answer_of(reader: asyncio.StreamReader) -> tuple[int, Any]:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("path", ["/api/mizan/ctx/user/?user_id=5", "/profile/5/", "/api/mizan/ctx/nothing/"])
-async def test_head_sends_the_headers_of_get_and_nothing_after_them(site: Site, path: str) -> None:
+async def test_head_sends_the_headers_of_get_alone(site: Site, path: str) -> None:
     async with listening(site.mizan()) as address, connected(address) as (reader, writer):
         seen = []
         for method in ("GET", "HEAD", "HEAD", "GET"):
@@ -66,7 +66,7 @@ async def test_a_chunked_body_over_the_limit_is_refused_before_it_ends(site: Sit
 
 
 @pytest.mark.asyncio
-async def test_a_body_that_is_announced_over_the_limit_is_refused_before_it_begins(site: Site) -> None:
+async def test_a_content_length_over_the_limit_is_refused_at_once(site: Site) -> None:
     for length in (b"1001", b"99999999999999999999"):
         async with listening(site.mizan(max_body_bytes=1000)) as address, connected(address) as (reader, writer):
             writer.write(CALL + b"Content-Length: " + length + b"\r\n\r\n")
@@ -81,7 +81,7 @@ async def test_a_chunked_body_within_the_limit_is_a_call(site: Site) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_body_longer_than_announced_is_cut_where_it_was_to_end(site: Site) -> None:
+async def test_a_body_longer_than_its_content_length_is_cut(site: Site) -> None:
     async with listening(site.mizan()) as address, connected(address) as (reader, writer):
         writer.write(CALL + b'Content-Length: 5\r\n\r\n{"values":["a"]}')
         status, problem = await answer_of(reader)
@@ -91,7 +91,7 @@ async def test_a_body_longer_than_announced_is_cut_where_it_was_to_end(site: Sit
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("announced", [[], [b"5"], [b"x"], [b"-1"], [b""], [b"5", b"7"], [b"1000"]])
-async def test_the_limit_counts_what_arrives_whatever_was_announced(site: Site, announced: list[bytes]) -> None:
+async def test_the_body_limit_counts_received_bytes(site: Site, announced: list[bytes]) -> None:
     headers = [(b"content-type", b"application/json"), *((b"content-length", one) for one in announced)]
     sent: list[Any] = []
     received = 0
@@ -111,7 +111,7 @@ async def test_the_limit_counts_what_arrives_whatever_was_announced(site: Site, 
 
 
 @pytest.mark.asyncio
-async def test_a_client_hangs_up_while_a_sync_mutation_runs_and_the_purge_comes_after_its_commit() -> None:
+async def test_a_purge_follows_the_commit_though_the_client_hung_up() -> None:
     begun, go_on = threading.Event(), threading.Event()
     value = "old"
 
@@ -145,7 +145,7 @@ async def test_a_client_hangs_up_while_a_sync_mutation_runs_and_the_purge_comes_
 
 
 @pytest.mark.asyncio
-async def test_a_server_that_is_told_to_stop_and_loses_its_patience_still_waits_for_a_mutation_that_has_begun() -> None:
+async def test_a_stopping_server_waits_for_a_mutation_that_has_begun() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as told,
         uvicorn_process("tests.http.served:alone", "--timeout-graceful-shutdown", "1") as served,

@@ -133,7 +133,7 @@ def reading(look: Look, *, in_a_thread: bool = False, **declared: Any) -> tuple[
 @pytest.mark.asyncio
 @pytest.mark.parametrize("in_a_thread", [False, True])
 @pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
-async def test_a_look_at_who_asks_keeps_the_answer_from_everybody_else(
+async def test_a_reader_of_the_identity_is_not_shared(
     look: Look, in_a_thread: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     mizan, ran = reading(look, in_a_thread=in_a_thread)
@@ -150,7 +150,7 @@ async def test_a_look_at_who_asks_keeps_the_answer_from_everybody_else(
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("look", FREE_LOOKS.values(), ids=FREE_LOOKS)
-async def test_a_look_at_what_is_the_same_for_all_is_free(look: Look, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_reader_of_shared_request_data_is_shared(look: Look, caplog: pytest.LogCaptureFixture) -> None:
     mizan, ran = reading(look)
     async with http(host(mizan)) as web:
         answers = [await web.get(FRONT) for _ in range(2)]
@@ -249,7 +249,7 @@ async def test_a_page_may_read_its_own_path_parameters(mount: str, caplog: pytes
 
 
 @pytest.mark.asyncio
-async def test_a_head_is_computed_as_the_get_it_stands_for() -> None:
+async def test_a_head_is_computed_as_its_get() -> None:
     @client(context="front")
     async def front(request: Request) -> str:
         return request.method
@@ -262,7 +262,7 @@ async def test_a_head_is_computed_as_the_get_it_stands_for() -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("declared", [{"per": "user"}, {"cache": False}, {"per": "user", "auth": True}])
 @pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
-async def test_a_reader_for_one_user_or_for_one_request_may_look_at_everything(
+async def test_a_per_user_or_uncached_reader_may_read_everything(
     look: Look, declared: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     mizan, ran = reading(look, **declared)
@@ -276,7 +276,7 @@ async def test_a_reader_for_one_user_or_for_one_request_may_look_at_everything(
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("declared", [{"auth": True, "per": "all"}, {"per": "permissions"}])
-async def test_a_reader_behind_a_guard_or_for_equals_may_not_look_either(declared: dict[str, Any]) -> None:
+async def test_a_guarded_or_per_permissions_reader_is_watched_too(declared: dict[str, Any]) -> None:
     mizan, ran = reading(LOOKS["user"], **declared)
     async with http(host(mizan)) as web:
         answers = [await web.get(FRONT) for _ in range(2)]
@@ -360,7 +360,7 @@ IDENTITY_LOOKS: dict[str, tuple[Callable[[Identity], object], bool]] = {
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("look", "personal"), IDENTITY_LOOKS.values(), ids=IDENTITY_LOOKS)
-async def test_for_equals_the_user_id_of_the_identity_is_watched_and_its_permissions_are_not(
+async def test_per_permissions_watches_the_user_id_only(
     look: Callable[[Identity], object], personal: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     @client(context="front", per="permissions", auth=True)
@@ -379,7 +379,7 @@ async def test_for_equals_the_user_id_of_the_identity_is_watched_and_its_permiss
 
 
 @pytest.mark.asyncio
-async def test_a_page_that_looks_at_who_asks_is_for_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_page_that_reads_the_identity_is_not_shared(caplog: pytest.LogCaptureFixture) -> None:
     @client(context="front", route="/")
     async def page(request: Request) -> HTMLResponse:
         return HTMLResponse(f"for {request.cookies}", headers={"cache-control": "public, max-age=600"})
@@ -395,7 +395,7 @@ async def test_a_page_that_looks_at_who_asks_is_for_nobody_else(caplog: pytest.L
 
 
 @pytest.mark.asyncio
-async def test_request_user_is_the_hosts_user_if_it_has_one_and_else_the_identity_and_never_raises() -> None:
+async def test_request_user_is_the_hosts_user_or_the_identity() -> None:
     @client
     async def who(request: Request) -> list[Any]:
         return [type(request.user).__name__, request.user.is_authenticated]

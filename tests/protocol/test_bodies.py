@@ -40,7 +40,7 @@ plain_values = st.recursive(
 
 
 class TestJson:
-    def test_keys_are_sorted_at_every_level_and_nothing_is_escaped_or_spaced(self) -> None:
+    def test_json_is_sorted_at_every_level_and_compact(self) -> None:
         value = {"b": [{"z": 1, "a": "é🦀\u2028/"}], "a": None, "B": True}
         assert encode_json(value).decode() == '{"B":true,"a":null,"b":[{"a":"é🦀\u2028/","z":1}]}'
 
@@ -57,12 +57,12 @@ class TestJson:
         assert encode_json([10**4999 + 7, -(10**4999)]) == b"[1" + b"0" * 4998 + b"7,-1" + b"0" * 4999 + b"]"
 
     @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-    def test_what_is_no_number_is_null_beside_small_and_large_integers(self, value: float) -> None:
+    def test_nan_and_infinity_are_null(self, value: float) -> None:
         assert encode_json([value, 1]) == b"[null,1]"
         assert encode_json([value, 2**70]) == b"[null,%d]" % 2**70
 
     @pytest.mark.parametrize("value", [object(), [2**70, object()], "\ud83e", {"\ud83e": 2**70}, {5: 2**70}, {(): 1}])
-    def test_what_has_no_json_raises_a_type_or_value_error(self, value: object) -> None:
+    def test_values_without_json_raise_type_or_value_error(self, value: object) -> None:
         with pytest.raises((TypeError, ValueError)):
             encode_json(value)
 
@@ -101,12 +101,12 @@ class TestReading:
         ],
         ids=range(14),
     )
-    def test_what_is_not_json_that_can_be_read_is_a_bad_request(self, body: bytes) -> None:
+    def test_invalid_json_is_a_bad_request(self, body: bytes) -> None:
         with pytest.raises(BadRequest, match="not JSON that can be read"):
             parse_json(body)
 
     @given(plain_values)
-    def test_what_was_written_is_read_as_it_was(self, value: Any) -> None:
+    def test_encoded_json_is_read_back(self, value: Any) -> None:
         assert parse_json(encode_json(value)) == json.loads(json.dumps(value), parse_constant=lambda _: None)
 
     @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ class Color(enum.Enum):
 
 
 class TestAnswers:
-    def test_an_entry_is_a_name_or_says_what_it_is_scoped_by(self) -> None:
+    def test_an_entry_is_a_name_or_an_object_with_params(self) -> None:
         entries = [
             Invalidation("a"),
             Invalidation("b", {"x": None}),
@@ -166,7 +166,7 @@ class TestAnswers:
             {"context": "d", "function": "f", "params": {"x": True}},
         ]
 
-    def test_an_answer_is_the_result_and_what_to_forget_if_there_is_something(self) -> None:
+    def test_an_answer_is_the_result_and_its_invalidations(self) -> None:
         assert call_body(b'{"x":1}', []) == b'{"result":{"x":1}}'
         assert call_body(b"null", iter([Invalidation("user", {"user_id": 2**70})])) == (
             b'{"invalidate":[{"context":"user","params":{"user_id":%d}}],"result":null}' % 2**70
@@ -219,18 +219,18 @@ class TestProblems:
         assert json.loads(problem(InvalidInput(errors=[listed])).body)["errors"] == [listed]
 
     @pytest.mark.parametrize(("detail", "told"), [("\ud83e", "\ud83e"), (Unprintable(), "made up"), (2**70, 2**70)])
-    def test_whatever_detail_a_function_makes_up_is_told(self, detail: Any, told: object) -> None:
+    def test_any_detail_of_a_function_is_told(self, detail: Any, told: object) -> None:
         document = json.loads(problem(Conflict(detail)).body)
         assert document["detail"] == told
         assert document["code"] == "conflict"
 
-    def test_what_a_method_and_a_limit_say_is_in_the_detail(self) -> None:
+    def test_details_name_allowed_methods_and_the_limit(self) -> None:
         assert MethodNotAllowed(["GET", "HEAD"]).detail.endswith("Use GET or HEAD.")
         assert MethodNotAllowed(["GET", "HEAD"]).allow == ("GET", "HEAD")
         assert "5 bytes" in PayloadTooLarge(5).detail
 
     @pytest.mark.parametrize("status", [200, 302, 399, 600])
-    def test_a_status_that_is_no_refusal_is_a_mistake_of_the_function(self, status: int) -> None:
+    def test_a_status_outside_400_to_599_is_a_declaration_error(self, status: int) -> None:
         with pytest.raises(DeclarationError, match=f"from 400 to 599, not {status}"):
             CallError("x", status=status, code="x")
 
@@ -244,7 +244,7 @@ class TestReadingAnswers:
             CallError("Too early.", status=425, code="too_early"),
         ],
     )
-    def test_a_problem_is_read_as_the_error_that_it_was(self, error: CallError) -> None:
+    def test_a_problem_is_read_back_as_its_error(self, error: CallError) -> None:
         told = problem(error)
         read = read_problem(told.status, told.body)
         assert type(read) is type(error)
@@ -255,9 +255,7 @@ class TestReadingAnswers:
         ("error", "detail"),
         [(PayloadTooLarge(5), "5 bytes"), (MethodNotAllowed(["GET"]), "Use GET"), (NotFound(), "nothing here")],
     )
-    def test_what_has_no_class_of_its_own_or_another_status_is_read_by_its_code(
-        self, error: CallError, detail: str
-    ) -> None:
+    def test_a_problem_without_a_class_is_read_by_its_code(self, error: CallError, detail: str) -> None:
         read = read_problem(418, problem(error).body)
         assert (type(read), read.status, read.code) == (CallError, 418, error.code)
         assert detail in read.detail
@@ -274,7 +272,7 @@ class TestReadingAnswers:
             (999, b"", 502),
         ],
     )
-    def test_what_is_no_problem_of_ours_is_an_http_error(self, status: int, body: bytes, read_as: int) -> None:
+    def test_a_foreign_problem_is_an_http_error(self, status: int, body: bytes, read_as: int) -> None:
         read = read_problem(status, body)
         assert (read.status, read.code) == (read_as, "http_error")
         assert str(status) in read.detail
@@ -288,7 +286,7 @@ class TestReadingAnswers:
         assert isinstance(read, InvalidInput)
         assert (read.detail, read.errors) == ("", ())
 
-    def test_invalidations_are_read_as_they_were_written(self) -> None:
+    def test_encoded_invalidations_are_read_back(self) -> None:
         entries = [
             Invalidation("user"),
             Invalidation("user", {"user_id": 5, "tags": ["a", 2**70]}),
@@ -300,7 +298,7 @@ class TestReadingAnswers:
     @pytest.mark.parametrize(
         "entries", [None, {}, "user", [5], [{}], [{"context": 5}], [{"context": "a", "params": []}], [["user"]]]
     )
-    def test_what_is_no_list_of_invalidations_is_refused(self, entries: object) -> None:
+    def test_malformed_invalidations_are_refused(self, entries: object) -> None:
         with pytest.raises(BadRequest):
             read_invalidations(entries)
 
@@ -330,6 +328,6 @@ class TestCacheControl:
     ) -> None:
         assert cache_control(CachePolicy(0, lifetime, per, guarded), remaining) == control
 
-    def test_private_is_never_cached_without_asking_and_no_store_never(self) -> None:
+    def test_private_revalidates_and_no_store_is_never_kept(self) -> None:
         assert (PRIVATE, NO_STORE, PRIVATE_NO_STORE) == ("private, no-cache", "no-store", "private, no-store")
         assert VARY == "Authorization, Cookie, X-Mizan-Token"

@@ -51,11 +51,11 @@ class TestVectors:
         ]
 
     @pytest.mark.parametrize("case", VECTORS["round_trip"], ids=note)
-    def test_what_was_read_is_written_as_it_was(self, case: Case) -> None:
+    def test_a_decoded_header_is_encoded_as_before(self, case: Case) -> None:
         assert encode_header(decode_header(case["header"])) == case["header"]
 
     @pytest.mark.parametrize("case", VECTORS["tolerated"], ids=note)
-    def test_this_header_is_read_although_it_is_not_written_so(self, case: Case) -> None:
+    def test_other_spellings_of_the_header_are_read(self, case: Case) -> None:
         assert [(one.context, one.function, dict(one.params)) for one in decode_header(case["header"])] == [
             (one["context"], one["function"], one["params"]) for one in case["decoded"]
         ]
@@ -68,7 +68,7 @@ class TestVectors:
 
 class TestWriting:
     @given(st.lists(invalidations, max_size=4))
-    def test_decoding_what_was_encoded_gives_what_there_was(self, entries: list[Invalidation]) -> None:
+    def test_an_encoded_header_is_decoded_back(self, entries: list[Invalidation]) -> None:
         decoded = decode_header(encode_header(entries))
         assert decoded == tuple(entries)
         assert all(type(value) is str for one in decoded for value in one.params.values())
@@ -86,7 +86,7 @@ class TestWriting:
     def test_a_null_is_left_out(self) -> None:
         assert encode_header([Invalidation("user", {"a": None, "b": "null"})]) == "user;b=null"
 
-    def test_repeated_entries_are_written_as_they_come(self) -> None:
+    def test_repeated_entries_are_kept(self) -> None:
         assert encode_header(iter([Invalidation("a"), Invalidation("a")])) == "a, a"
 
     @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ class TestWriting:
             (Invalidation("user", {}, ""), "An empty text cannot name a function"),
         ],
     )
-    def test_what_could_not_be_read_is_not_written(self, unwritable: Invalidation, message: str) -> None:
+    def test_an_entry_that_could_not_be_decoded_is_not_encoded(self, unwritable: Invalidation, message: str) -> None:
         with pytest.raises(HeaderError, match=message):
             encode_header([Invalidation("fine"), unwritable])
 
@@ -175,13 +175,13 @@ class TestLength:
         assert (len(line) == length) == in_full
         assert (line == "user") == (not in_full)
 
-    def test_the_largest_group_is_widened_first_and_the_others_stay_precise(self) -> None:
+    def test_the_largest_group_is_widened_first(self) -> None:
         small = [Invalidation("small", {"id": number}) for number in range(3)]
         large = [Invalidation("large", {"id": number}) for number in range(400)]
         line = encode_header([small[0], *large[:200], small[1], *large[200:], small[2]])
         assert line == "small;id=0, large, small;id=1, small;id=2"
 
-    def test_a_group_is_measured_with_its_function_signals_and_its_whole_entries(self) -> None:
+    def test_a_groups_size_counts_functions_and_whole_entries(self) -> None:
         signals = [Invalidation("two", {}, "f" * 1500), Invalidation("two", {}, "g" * 1500), Invalidation("two")]
         one_long = Invalidation("one", {"q": "x" * 2000})
         assert encode_header([one_long, *signals]) == f"one;q={'x' * 2000}, two"

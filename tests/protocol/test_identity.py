@@ -22,7 +22,7 @@ class TestPermissionKey:
         )
         assert permission_key(identity) == case["permission_key"]
 
-    def test_it_does_not_depend_on_who_it_is(self) -> None:
+    def test_a_permission_key_does_not_depend_on_the_user(self) -> None:
         assert permission_key(Identity("5")) == permission_key(Identity("6")) == permission_key(ANONYMOUS)
         assert permission_key(ANONYMOUS) == NO_PERMISSIONS
 
@@ -46,13 +46,13 @@ class TestIdentity:
             (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
         ],
     )
-    def test_a_user_id_is_text_and_its_owner_is_somebody(self, user_id: Any, text: str) -> None:
+    def test_a_user_id_is_text_and_authenticates(self, user_id: Any, text: str) -> None:
         identity = Identity(user_id)
         assert identity.user_id == text
         assert type(identity.user_id) is str
         assert identity.is_authenticated
 
-    def test_only_none_is_nobody(self) -> None:
+    def test_only_none_is_anonymous(self) -> None:
         assert Identity(None) == ANONYMOUS
         assert not ANONYMOUS.is_authenticated
 
@@ -65,11 +65,11 @@ class TestIdentity:
         with pytest.raises(DeclarationError, match="takes a set of texts, not one text"):
             Identity(5, permissions="admin")
 
-    def test_unknown_permissions_need_the_key_that_stands_for_them(self) -> None:
+    def test_unknown_permissions_need_a_permission_key(self) -> None:
         with pytest.raises(DeclarationError, match="needs the permission_key that stands for them"):
             Identity(5, permissions=None)
 
-    def test_whether_a_token_vouches_makes_no_difference_between_identities(self) -> None:
+    def test_identities_of_token_and_session_are_equal(self) -> None:
         assert Identity(5, by_token=True) == Identity(5)
         assert "by_token" not in repr(Identity(5, by_token=True))
         assert Identity(5, by_token=True).by_token

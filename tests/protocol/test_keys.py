@@ -59,7 +59,7 @@ class TestVectors:
 
 class TestEntries:
     @given(entries, entries)
-    def test_two_entries_share_a_key_only_if_everything_about_them_is_equal(self, one: Any, other: Any) -> None:
+    def test_entry_keys_differ_by_every_part(self, one: Any, other: Any) -> None:
         keys = [
             entry_key(SECRET, context, params, user_id=user, permission_key=permissions, rev=rev)
             for context, params, user, permissions, rev in (one, other)
@@ -67,7 +67,7 @@ class TestEntries:
         assert (keys[0] == keys[1]) == (one == other)
 
     @given(texts, texts)
-    def test_two_scopes_share_a_tag_only_if_they_are_equal(self, one: dict[str, str], other: dict[str, str]) -> None:
+    def test_scope_tags_differ_by_every_part(self, one: dict[str, str], other: dict[str, str]) -> None:
         assert (scope_tag(SECRET, "user", one) == scope_tag(SECRET, "user", other)) == (one == other)
 
     def test_another_secret_makes_other_keys(self) -> None:
@@ -103,6 +103,6 @@ class TestSecrets:
         assert "secrets.token_urlsafe(32)" in str(refused.value)
         assert "xxx" not in str(refused.value)
 
-    def test_what_is_neither_text_nor_bytes_is_refused(self) -> None:
+    def test_a_secret_that_is_no_text_or_bytes_is_refused(self) -> None:
         with pytest.raises(DeclarationError, match="The cache secret is text or bytes, not int"):
             check_secret("cache secret", 5)  # type: ignore[arg-type]

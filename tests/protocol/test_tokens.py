@@ -48,7 +48,7 @@ def reason(refused: str, *, now: float = NOW, keys: Any = KEYS, audience: str = 
 
 
 class TestIssuing:
-    def test_a_token_vouches_for_the_user_and_the_permission_key_and_not_for_single_permissions(self) -> None:
+    def test_a_token_carries_user_and_permission_key(self) -> None:
         verified = verify_mwt(issue_mwt(ADA, KEYS, now=NOW), KEYS, now=NOW)
         assert verified == Identity("5", staff=True, permissions=None, permission_key=permission_key(ADA))
         assert verified.by_token
@@ -61,7 +61,7 @@ class TestIssuing:
         st.frozensets(st.text(max_size=5), max_size=3),
         st.floats(0, 2e9),
     )
-    def test_whoever_it_was_issued_for_is_whom_it_vouches_for(
+    def test_a_verified_token_gives_back_its_identity(
         self, user_id: str, staff: bool, superuser: bool, permissions: frozenset[str], now: float
     ) -> None:
         identity = Identity(user_id, staff=staff, superuser=superuser, permissions=permissions)
@@ -69,7 +69,7 @@ class TestIssuing:
         assert (verified.user_id, verified.staff, verified.superuser) == (user_id, staff, superuser)
         assert permission_key(verified) == permission_key(identity)
 
-    def test_it_is_a_standard_jwt_with_these_members(self) -> None:
+    def test_a_token_is_a_standard_jwt_with_these_members(self) -> None:
         issued = issue_mwt(ADA, KEYS, ttl=60, audience="shop", now=NOW + 0.9)
         assert jwt.get_unverified_header(issued) == HEADER
         assert jwt.decode(issued, options={"verify_signature": False}) == {
@@ -83,17 +83,17 @@ class TestIssuing:
             "exp": NOW + 60,
         }
 
-    def test_it_lives_for_300_seconds_unless_told_otherwise_and_for_whole_seconds(self) -> None:
+    def test_a_token_lives_for_300_seconds_by_default(self) -> None:
         issued = [issue_mwt(ADA, KEYS, now=NOW)] + [issue_mwt(ADA, KEYS, ttl=ttl, now=NOW) for ttl in (0.2, 7.5)]
         claims = [jwt.decode(one, options={"verify_signature": False}) for one in issued]
         assert [one["exp"] - one["iat"] for one in claims] == [300, 1, 8]
 
-    def test_nobody_cannot_have_one(self) -> None:
+    def test_an_anonymous_identity_gets_no_token(self) -> None:
         with pytest.raises(TokenError, match="Nobody cannot have a token"):
             issue_mwt(ANONYMOUS, KEYS, now=NOW)
 
     @pytest.mark.parametrize("user_id", ["", "0"])
-    def test_user_ids_that_look_like_nothing_are_somebodys(self, user_id: str) -> None:
+    def test_falsy_user_ids_get_tokens(self, user_id: str) -> None:
         assert verify_mwt(issue_mwt(Identity(user_id), KEYS, now=NOW), KEYS, now=NOW).user_id == user_id
 
     @pytest.mark.parametrize("ttl", [0, -1, math.nan, math.inf])
@@ -121,7 +121,7 @@ class TestKeys:
         assert verify_mwt(by_old, {"old": NEW, "new": OLD}, now=NOW).user_id == "5"
 
     @pytest.mark.parametrize("keys", [{}, {"k": "x" * 31}, {"good": NEW, "k": b"x" * 31}])
-    def test_no_key_and_a_short_secret_are_refused_by_everyone_who_is_given_them(self, keys: dict[str, Any]) -> None:
+    def test_missing_keys_and_short_secrets_are_refused(self, keys: dict[str, Any]) -> None:
         for attempt in (
             lambda: check_keys(keys),
             lambda: issue_mwt(ADA, keys, now=NOW),
@@ -139,7 +139,7 @@ class TestVerifying:
         assert verified == Identity("5", permissions=None, permission_key=permission_key(Identity("5")))
         assert verify_mwt(token({"typ": ...}), KEYS, now=NOW) == verified
 
-    def test_without_a_permission_key_it_has_that_of_nobody_special(self) -> None:
+    def test_a_token_without_permission_key_gets_that_of_its_flags(self) -> None:
         verified = verify_mwt(token(staff=True), KEYS, now=NOW)
         assert verified.permission_key == permission_key(Identity("5", staff=True))
 
@@ -189,12 +189,12 @@ class TestVerifying:
 
 
 class TestTimes:
-    def test_it_is_believed_until_exactly_five_seconds_after_it_expires(self) -> None:
+    def test_a_token_is_valid_until_five_seconds_after_exp(self) -> None:
         assert verify_mwt(token(exp=NOW), KEYS, now=math.nextafter(NOW + 5, 0)).user_id == "5"
         assert reason(token(exp=NOW), now=NOW + 5) == "it has expired"
 
     @pytest.mark.parametrize("claim", ["iat", "nbf"])
-    def test_it_is_believed_from_exactly_five_seconds_before_it_begins(self, claim: str) -> None:
+    def test_a_token_is_valid_from_five_seconds_before_its_start(self, claim: str) -> None:
         begins = token(**{claim: NOW + 100})
         assert verify_mwt(begins, KEYS, now=NOW + 95).user_id == "5"
         assert reason(begins, now=math.nextafter(NOW + 95, 0)) == "it is not valid yet"
@@ -260,7 +260,7 @@ class TestForgeries:
             (json.dumps(HEADER), '{"exp":' + "9" * 1500),
         ],
     )
-    def test_what_is_not_two_json_objects_is_refused(self, header: str, payload: str) -> None:
+    def test_a_token_that_is_not_two_json_objects_is_refused(self, header: str, payload: str) -> None:
         assert "not a valid token" in reason(signed(payload, header))
 
     def test_more_than_4096_bytes_are_refused_unread(self) -> None:
@@ -276,5 +276,5 @@ class TestForgeries:
             told = reason(refused)
             assert not any(piece in told for piece in (OLD, NEW, refused, *refused.split(".")))
 
-    def test_the_helper_of_these_tests_signs_as_others_do(self) -> None:
+    def test_the_tests_signing_helper_signs_as_pyjwt_does(self) -> None:
         assert jwt.decode(token(), NEW, ["HS256"], audience="mizan", options={"verify_exp": False, "verify_iat": False})

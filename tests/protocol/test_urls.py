@@ -10,7 +10,7 @@ from mizan_core.protocol.urls import canonical_query, decode_percent, decode_tex
 
 @given(st.lists(st.sampled_from([b"%", b"%%", b"%4", b"1", b"%41", b"\\", b"\\x41", b"\xff", b"a", b"\n"])))
 @example([b"%"] * 7)
-def test_percent_signs_are_read_as_python_reads_them(pieces: list[bytes]) -> None:
+def test_percent_decoding_agrees_with_urllib(pieces: list[bytes]) -> None:
     assert decode_percent(b"".join(pieces)) == unquote_to_bytes(b"".join(pieces))
 
 

@@ -25,7 +25,7 @@ def checked(options: Options) -> Report:
     return report
 
 
-def test_nothing_is_stale_whatever_dies_or_fails() -> None:
+def test_no_read_is_stale_under_crashes_and_faults() -> None:
     report = checked(SHORT)
     assert report.passed
     assert report.violations == []
@@ -33,13 +33,13 @@ def test_nothing_is_stale_whatever_dies_or_fails() -> None:
     assert report.faults["kill before the purge"] > 0
 
 
-def test_a_run_does_without_the_safeguards_that_it_is_told() -> None:
+def test_a_run_disables_the_given_safeguards() -> None:
     options = Options(seconds=0.0, workers=1, clients=0, faults=(), without=("no such safeguard",))
     with pytest.raises(RuntimeError, match="Worker 0 did not start"):
         asyncio.run(check(options))
 
 
-def test_where_it_is_allowed_a_purge_may_be_late_and_nothing_else() -> None:
+def test_under_allow_only_late_purges_are_accounted_for() -> None:
     report = checked(replace(SHORT, on_cache_failure="allow"))
     assert report.passed
     assert "as documented" in report_of(report)
@@ -67,7 +67,7 @@ def test_workers_die_where_nothing_else_fails(redis: RedisServer) -> None:
     assert set(report.faults) <= {"kill", "kill before the purge"}
 
 
-def test_the_report_says_what_was_found_and_what_did_not_come_back() -> None:
+def test_the_report_lists_stale_reads_and_dead_workers() -> None:
     read = Read("card", (1, 0), 4.5, 4.6, "hit", {"1.2": 1})
     stale = Violation(Breach.STALE, read, "1.2", 1, 2, "rename-1", 4.0, documented=False)
     options = replace(SHORT, on_cache_failure="allow", without=("stamps",))

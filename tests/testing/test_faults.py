@@ -24,7 +24,7 @@ class Quick(random.Random):
 
 
 @pytest.mark.parametrize(("kind", "kept"), [("stop", True), ("restart", False), ("evict", False), ("full", True)])
-def test_a_fault_of_the_store_ends_and_what_it_forgets_is_forgotten(kind: str, kept: bool) -> None:
+def test_a_fault_of_the_store_ends_and_flushed_keys_are_gone(kind: str, kept: bool) -> None:
     async def story() -> None:
         store = OwnRedis()
         cache = RedisCache(store.url, timeout=10)

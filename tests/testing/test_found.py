@@ -89,7 +89,7 @@ def test_a_reader_slower_than_a_purge_is_found_without_stamps(
 
 
 @pytest.mark.parametrize(("missing", "found"), [((), set()), (("all-refused",), {Breach.STALE})])
-def test_a_refusal_that_undoes_a_purge_is_found_where_one_restores_all(
+def test_the_checker_finds_a_refusal_that_undoes_a_purge(
     missing: tuple[str, ...], found: set[Breach], redis: RedisServer, tmp_path: Path
 ) -> None:
     async def story() -> None:

@@ -64,7 +64,7 @@ def story() -> Story:
     return Story()
 
 
-def test_a_read_sees_the_newest_version_acknowledged_before_it_began(story: Story) -> None:
+def test_a_read_sees_the_newest_version_acknowledged_before(story: Story) -> None:
     story.change(1, 2)
     story.change(3, 4)
     story.read(1.5, 0)
@@ -80,20 +80,20 @@ def test_a_read_sees_the_newest_version_acknowledged_before_it_began(story: Stor
     )
 
 
-def test_a_read_that_began_before_the_acknowledgement_may_see_either(story: Story) -> None:
+def test_a_read_begun_before_the_acknowledgement_may_see_either(story: Story) -> None:
     story.change(1, 2)
     story.read(1.9, 0)
     assert story.breaches() == []
 
 
-def test_a_later_acknowledgement_of_an_older_version_asks_for_less(story: Story) -> None:
+def test_a_late_acknowledgement_of_an_older_version_counts_less(story: Story) -> None:
     story.change(1, 5)
     story.change(1, 2)
     story.read(6, 1)
     assert story.breaches() == [Breach.STALE]
 
 
-def test_what_a_dead_process_committed_is_seen_once_its_hold_has_expired(story: Story) -> None:
+def test_a_dead_processs_commit_is_due_after_its_hold_expired(story: Story) -> None:
     story.change(1, 2.1, Ended.UNKNOWN)
     story.dies(2)
     story.read(2 + HOLD, 0)
@@ -103,14 +103,14 @@ def test_what_a_dead_process_committed_is_seen_once_its_hold_has_expired(story: 
 
 
 @pytest.mark.parametrize("kind", [Kind.PROMOTE, Kind.TOUCH])
-def test_what_only_result_or_body_determine_may_be_left_behind(story: Story, kind: Kind) -> None:
+def test_a_dead_processs_result_and_body_scopes_may_stay_stale(story: Story, kind: Kind) -> None:
     story.change(1, 2.1, Ended.UNKNOWN, kind)
     story.dies(2)
     story.read(2 + HOLD + 1, 0)
     assert story.breaches() == []
 
 
-def test_what_was_never_committed_is_never_due(story: Story) -> None:
+def test_an_uncommitted_version_is_never_due(story: Story) -> None:
     story.change(1, 2.1, Ended.UNKNOWN, commits=False)
     story.change(1, 2.1, Ended.REFUSED, commits=False)
     story.dies(2)
@@ -118,7 +118,7 @@ def test_what_was_never_committed_is_never_due(story: Story) -> None:
     assert story.breaches() == []
 
 
-def test_a_version_that_was_shown_is_not_followed_by_an_older_one(story: Story) -> None:
+def test_a_shown_version_is_not_followed_by_an_older_one(story: Story) -> None:
     story.change(1, 4)
     story.read(2, 1)
     story.read(2.05, 0)
@@ -127,7 +127,7 @@ def test_a_version_that_was_shown_is_not_followed_by_an_older_one(story: Story) 
     assert story.breaches() == [Breach.WENT_BACK]
 
 
-def test_a_version_may_be_followed_by_an_older_one_where_its_hold_may_have_been_forgotten(story: Story) -> None:
+def test_an_older_version_may_follow_if_a_hold_was_forgotten(story: Story) -> None:
     story.change(1, 4)
     story.read(2, 1)
     story.read(3, 0)
@@ -135,14 +135,14 @@ def test_a_version_may_be_followed_by_an_older_one_where_its_hold_may_have_been_
     assert story.breaches() == []
 
 
-def test_a_version_may_be_followed_by_an_older_one_where_its_hold_may_have_expired(story: Story) -> None:
+def test_an_older_version_may_follow_if_a_hold_expired(story: Story) -> None:
     story.change(1, 2 + HOLD)
     story.read(2, 1)
     story.read(3, 0)
     assert story.breaches() == []
 
 
-def test_of_what_may_still_be_running_nothing_is_due_but_what_was_acknowledged(story: Story) -> None:
+def test_only_acknowledged_writes_of_a_live_process_are_due(story: Story) -> None:
     story.change(1, 2, Ended.UNKNOWN)
     story.read(2, 1)
     story.read(3, 0)
@@ -177,7 +177,7 @@ def test_an_outage_before_the_last_has_settled_prolongs_it(story: Story) -> None
     assert [one.documented for one in story.found(allow=True)] == [True]
 
 
-def test_a_late_purge_does_not_account_for_one_that_was_in_time(story: Story) -> None:
+def test_a_late_purge_does_not_excuse_one_that_was_in_time(story: Story) -> None:
     story.change(1, 2)
     story.change(10, 11)
     story.outage(10, 12)

@@ -70,9 +70,7 @@ def deployed(version: str, server: RedisServer, rows: Path, *, hold: float = 30.
         process.kill()
 
 
-def test_two_versions_with_other_scope_shapes_keep_nothing_that_the_other_purged(
-    server: RedisServer, tmp_path: Path
-) -> None:
+def test_versions_with_other_scope_shapes_purge_each_other(server: RedisServer, tmp_path: Path) -> None:
     rows = tmp_path / "rows.json"
     with deployed("old", server, rows) as old, deployed("new", server, rows) as new:
         changes = [
@@ -89,7 +87,7 @@ def test_two_versions_with_other_scope_shapes_keep_nothing_that_the_other_purged
                 assert reader.read("orders", **ORDERS)[0] == known + 1
 
 
-def test_two_versions_with_other_revs_keep_nothing_that_the_other_purged(server: RedisServer, tmp_path: Path) -> None:
+def test_versions_with_other_revs_purge_each_other(server: RedisServer, tmp_path: Path) -> None:
     rows = tmp_path / "rows.json"
     with deployed("old", server, rows) as old, deployed("new", server, rows) as new:
         for known, writer in enumerate((old, new, old, new), start=1):
@@ -100,9 +98,7 @@ def test_two_versions_with_other_revs_keep_nothing_that_the_other_purged(server:
             assert [reader.read("prices", **PRICES) for reader in (old, new)] == [(known, "miss")] * 2
 
 
-def test_of_a_process_killed_between_commit_and_purge_nothing_stale_is_left(
-    server: RedisServer, tmp_path: Path
-) -> None:
+def test_a_process_killed_before_its_purge_leaves_nothing_stale(server: RedisServer, tmp_path: Path) -> None:
     rows = tmp_path / "rows.json"
     hold = 3.0
     with deployed("old", server, rows, hold=hold) as survivor, deployed("old", server, rows, hold=hold) as dying:

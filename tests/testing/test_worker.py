@@ -94,7 +94,9 @@ def test_while_the_cache_is_down_it_refuses_and_says_so(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-def test_what_fails_otherwise_is_unknown(redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_other_failure_is_an_unknown_outcome(
+    redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fails(*_: object) -> None:
         raise CacheUnavailable
 

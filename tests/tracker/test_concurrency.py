@@ -52,7 +52,7 @@ async def test_two_moves_of_one_issue_leave_no_board_stale(tracker: Tracker, mon
 
 
 @pytest.mark.asyncio
-async def test_after_a_crowd_of_readers_and_writers_every_bundle_is_true(tracker: Tracker) -> None:
+async def test_after_concurrent_reads_and_writes_every_bundle_is_true(tracker: Tracker) -> None:
     rng = random.Random(7)
     issues = tracker.watched_issues[:12]
 

@@ -21,7 +21,7 @@ def test_nothing_is_left_whole_that_was_not_meant_to_be() -> None:
     assert whole == MEANT_WHOLE
 
 
-def test_every_context_can_be_narrowed_by_what_its_mutations_name() -> None:
+def test_every_context_is_narrowed_by_its_mutations() -> None:
     shapes = {name: plan.shapes for name, plan in GRAPH.contexts.items() if plan.parameters}
     assert shapes == {
         "board": ((), ("project_id",)),
@@ -30,13 +30,13 @@ def test_every_context_can_be_narrowed_by_what_its_mutations_name() -> None:
     }
 
 
-def test_the_public_page_is_kept_for_everyone_and_by_all_that_narrows_it() -> None:
+def test_the_public_page_is_public_and_narrowed() -> None:
     board = GRAPH.contexts["board"]
     assert board.page_policies["project_page"].for_everyone
     assert all(set(shape) <= set(GRAPH.functions["project_page"].inputs) for shape in board.shapes)
 
 
-def test_what_is_private_and_what_changes_is_guarded() -> None:
+def test_private_readers_and_mutations_are_guarded() -> None:
     unguarded = {name for name, one in GRAPH.functions.items() if one.affects and str(one.guard) == "Anyone()"}
     assert unguarded == {"report_issue", "fix_merged"}  # one answers with a page, the other checks a signature
     assert GRAPH.functions["fix_merged"].declaration.private

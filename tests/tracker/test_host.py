@@ -17,7 +17,7 @@ API = "/api/mizan"
 
 
 @pytest.mark.asyncio
-async def test_what_everyone_sees_is_public_for_somebody_signed_in_too(tracker: Tracker) -> None:
+async def test_a_public_page_is_public_for_signed_in_users(tracker: Tracker) -> None:
     async with tracker.web(LEAD) as web:
         for path in (f"{API}/ctx/projects/", f"{API}/ctx/board/?project_id=1", f"{API}/ctx/issue/?issue_id=1", "/p/1/"):
             answer = await web.get(path)
@@ -28,7 +28,7 @@ async def test_what_everyone_sees_is_public_for_somebody_signed_in_too(tracker: 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("path", ["work/?person_id=2", "workload/", "abilities/", "me/"])
-async def test_what_depends_on_who_asks_is_private(tracker: Tracker, path: str) -> None:
+async def test_answers_that_depend_on_the_caller_are_private(tracker: Tracker, path: str) -> None:
     async with tracker.web(LEAD) as web:
         answer = await web.get(f"{API}/ctx/{path}")
     assert answer.status_code == 200
@@ -37,7 +37,7 @@ async def test_what_depends_on_who_asks_is_private(tracker: Tracker, path: str) 
 
 
 @pytest.mark.asyncio
-async def test_people_with_the_same_permissions_share_the_workload_and_others_do_not(tracker: Tracker) -> None:
+async def test_equal_permissions_share_the_workload(tracker: Tracker) -> None:
     statuses = {}
     for person_id in (DEVELOPER, 5, VIEWER, LEAD):
         async with tracker.web(person_id) as web:
@@ -50,7 +50,7 @@ async def test_people_with_the_same_permissions_share_the_workload_and_others_do
 
 
 @pytest.mark.asyncio
-async def test_nobody_is_told_who_they_are_without_being_stored(tracker: Tracker) -> None:
+async def test_whoami_for_a_visitor_is_not_stored(tracker: Tracker) -> None:
     async with tracker.web() as web:
         answer = await web.get(f"{API}/ctx/me/")
     assert answer.json() == {"whoami": None}
@@ -70,7 +70,7 @@ async def test_a_role_that_was_taken_away_is_gone_at_the_next_request(tracker: T
 
 
 @pytest.mark.asyncio
-async def test_a_person_without_script_signs_in_reports_an_issue_and_sees_it(tracker: Tracker) -> None:
+async def test_without_script_a_person_signs_in_and_reports_an_issue(tracker: Tracker) -> None:
     async with tracker.web() as web:
         refused = await web.post("/p/2/report/", data={"title": "Seen <b>today</b>"})
         assert refused.status_code == 403
@@ -105,7 +105,7 @@ async def test_another_site_can_neither_call_nor_report(tracker: Tracker) -> Non
 @pytest.mark.parametrize(
     "path", ["/p/99/", f"{API}/ctx/board/?project_id=99", f"{API}/ctx/board/?page=99&project_id=1"]
 )
-async def test_what_is_not_there_is_404_and_kept_nowhere(tracker: Tracker, path: str) -> None:
+async def test_a_missing_page_is_404_and_not_kept(tracker: Tracker, path: str) -> None:
     async with tracker.web() as web:
         answer = await web.get(path)
     assert answer.status_code == 404
@@ -122,7 +122,7 @@ async def test_an_id_that_no_row_can_have_is_the_callers_mistake(tracker: Tracke
 
 
 @pytest.mark.asyncio
-async def test_a_person_who_does_not_exist_is_nobody(tracker: Tracker) -> None:
+async def test_an_unknown_person_is_anonymous(tracker: Tracker) -> None:
     async with tracker.web(777) as web:
         assert (await web.get(f"{API}/ctx/me/")).json() == {"whoami": None}
 
@@ -137,7 +137,7 @@ async def test_the_page_needs_nothing_from_elsewhere(tracker: Tracker) -> None:
         assert not re.findall(r"https?://", file.read_text(encoding="utf-8"))
 
 
-def test_the_pages_client_is_what_would_be_generated_now() -> None:
+def test_the_checked_in_client_is_up_to_date() -> None:
     words = ["generate", "js", "examples.tracker.app:mizan", "--runtime", "/api/mizan/client.js", "--check"]
     ran = CliRunner().invoke(cli, [*words, "--out", str(STATIC / "client")])
     assert ran.exit_code == 0, ran.stderr

@@ -15,7 +15,7 @@ LATE = datetime(2026, 4, 1, tzinfo=UTC)
 
 
 @pytest.mark.asyncio
-async def test_the_nightly_script_purges_what_the_web_application_serves(tracker: Tracker) -> None:
+async def test_the_nightly_script_purges_the_web_applications_cache(tracker: Tracker) -> None:
     async with tracker.web() as web:
         before = await web.get("/api/mizan/ctx/projects/")
         assert (await web.get("/api/mizan/ctx/projects/")).headers["cache-status"] == "mizan; hit"
@@ -41,7 +41,7 @@ async def test_a_night_with_nothing_to_close_purges_nothing(tracker: Tracker) ->
 
 
 @pytest.mark.asyncio
-async def test_only_what_nobody_touched_or_commented_on_is_closed(tracker: Tracker) -> None:
+async def test_only_untouched_uncommented_issues_are_closed(tracker: Tracker) -> None:
     await nightly.close_untouched(tracker.engine, LATE)
     before, after = tracker.truth, Truth(tracker.path)
     touched = {row["issue_id"] for row in before.comments if row["created_at"] >= f"{LATE:%Y-%m-%d}"}
@@ -60,7 +60,7 @@ def test_the_script_runs_by_itself(
 
 
 @pytest.mark.asyncio
-async def test_the_script_does_nothing_beside_a_server_that_would_not_hear_of_it(tracker: Tracker) -> None:
+async def test_the_nightly_script_refuses_beside_a_running_server(tracker: Tracker) -> None:
     async with tracker.watched() as seen:
         with pytest.raises(SystemExit, match="Stop it first"):
             await nightly.main(LATE)

@@ -38,7 +38,7 @@ def served(database: Path) -> Iterator[str]:
         assert "Application shutdown complete" in rest
 
 
-def test_a_first_start_fills_the_database_and_a_second_one_keeps_what_was_changed(tmp_path: Path) -> None:
+def test_a_second_start_keeps_changes(tmp_path: Path) -> None:
     with served(tmp_path / "tracker.db") as address, httpx.Client(base_url=address) as web:
         projects = web.get("/api/mizan/ctx/projects/").json()["project_list"]
         assert sum(one["open"] + one["active"] + one["closed"] for one in projects) == 10_000
@@ -49,7 +49,7 @@ def test_a_first_start_fills_the_database_and_a_second_one_keeps_what_was_change
         assert web.get("/api/mizan/ctx/issue/?issue_id=7").json()["issue_detail"]["title"] == "Kept"
 
 
-def test_what_one_visitor_changes_the_next_one_sees_and_what_they_did_not_stays_a_hit(small: Path) -> None:
+def test_a_change_is_seen_by_the_next_visitor(small: Path) -> None:
     board, issue, people = "board/?project_id=1", "issue/?issue_id=", "people/"
     with served(small) as address, httpx.Client(base_url=f"{address}/api/mizan/ctx/") as visitor:
         row = visitor.get(board).json()["board_page"]["issues"][0]

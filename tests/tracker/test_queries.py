@@ -49,7 +49,7 @@ async def test_a_bundle_takes_a_fixed_number_of_statements(
 
 
 @pytest.mark.asyncio
-async def test_large_tables_are_read_by_an_index_and_each_index_is_used(engine: Engine, large: Path) -> None:
+async def test_large_tables_are_read_by_an_index(engine: Engine, large: Path) -> None:
     with statements() as seen:
         for context, params in BUNDLES:
             await engine.fetch(context, dict(params), identity=identity_of(2, Role.LEAD))

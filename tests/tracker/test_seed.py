@@ -21,7 +21,7 @@ from .world import SMALL
 TABLES = ("people", "projects", "issues", "comments")
 
 
-def test_there_are_ten_thousand_issues_and_everything_else_that_was_promised(large: Path) -> None:
+def test_the_seed_has_ten_thousand_issues(large: Path) -> None:
     assert {table: count(large, table) for table in TABLES} == {
         "people": 30,
         "projects": 25,
@@ -44,7 +44,7 @@ def test_the_data_are_the_same_ones_every_time(tmp_path: Path) -> None:
     assert digest(tmp_path / "one.db") == digest(tmp_path / "other.db")
 
 
-def test_a_second_start_uses_what_is_there(tmp_path: Path) -> None:
+def test_a_second_start_uses_the_existing_database(tmp_path: Path) -> None:
     path = tmp_path / "tracker.db"
     assert seed.ensure(path, SMALL)
     with closing(sqlite3.connect(path)) as connection, connection:
@@ -54,7 +54,7 @@ def test_a_second_start_uses_what_is_there(tmp_path: Path) -> None:
         assert connection.execute("SELECT title FROM issues WHERE id = 1").fetchone() == ("Changed by hand",)
 
 
-def test_a_start_that_was_killed_while_filling_leaves_nothing_behind_that_the_next_would_use(tmp_path: Path) -> None:
+def test_a_start_killed_while_filling_is_filled_again(tmp_path: Path) -> None:
     path = tmp_path / "tracker.db"
     process = subprocess.Popen([sys.executable, "-c", FILL_AND_STOP_HALFWAY, str(path)], stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -76,7 +76,7 @@ def test_an_empty_file_is_filled(tmp_path: Path) -> None:
     assert count(path, "issues") == SMALL.issues
 
 
-def test_a_half_filled_file_is_filled_again_and_what_was_logged_beside_it_is_forgotten(tmp_path: Path) -> None:
+def test_a_half_filled_file_and_its_log_are_replaced(tmp_path: Path) -> None:
     path = tmp_path / "tracker.db"
     with closing(sqlite3.connect(tmp_path / "elsewhere.db")) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -102,7 +102,7 @@ def test_a_failure_while_filling_leaves_neither_file(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("content", [b"not a database at all, but somebody's notes" * 50, None])
-def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path, content: bytes | None) -> None:
+def test_a_foreign_file_is_left_alone(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "tracker.db"
     if content is None:
         with closing(sqlite3.connect(path)) as connection, connection:

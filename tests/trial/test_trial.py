@@ -49,7 +49,7 @@ async def web(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_what_is_kept_in_memory_is_what_is_computed(seed: int, tmp_path: Path) -> None:
+def test_the_shop_cached_in_memory_equals_the_uncached_one(seed: int, tmp_path: Path) -> None:
     async def story() -> None:
         async with visits(tmp_path / "shop.db", [MemoryCache()], seed) as some:
             await some.make(VISITS)
@@ -59,7 +59,7 @@ def test_what_is_kept_in_memory_is_what_is_computed(seed: int, tmp_path: Path) -
     asyncio.run(story())
 
 
-def test_what_two_servers_keep_in_redis_is_what_is_computed(redis: RedisServer, tmp_path: Path) -> None:
+def test_two_servers_over_redis_equal_the_uncached_one(redis: RedisServer, tmp_path: Path) -> None:
     async def story() -> None:
         caches = [RedisCache(redis.url, prefix="trial:", timeout=60.0, connect_timeout=60.0) for _ in range(2)]
         async with visits(tmp_path / "shop.db", caches, seed=3) as some:

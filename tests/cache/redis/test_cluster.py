@@ -39,7 +39,7 @@ def cluster() -> Iterator[str]:
         yield one.url.removesuffix("/0")
 
 
-def test_a_cluster_keeps_the_keys_of_one_look_up_in_different_slots(cluster: str, world: World) -> None:
+def test_one_look_ups_keys_are_in_different_slots_of_a_cluster(cluster: str, world: World) -> None:
     async def story() -> None:
         engines = [
             Engine(world.graph, cache=patient(cluster, cluster=True), cache_secret=SECRET, deadline=5.0)
@@ -70,7 +70,7 @@ def test_garbage_in_a_cluster_is_a_miss(cluster: str, world: World, spoil: Calla
     run(story)
 
 
-def test_a_cluster_is_asked_for_more_at_once_than_there_are_connections(cluster: str) -> None:
+def test_a_cluster_serves_more_commands_than_it_has_connections(cluster: str) -> None:
     async def story() -> None:
         cache = patient(cluster, prefix="many:", cluster=True, max_connections=2)
         assert all(await asyncio.gather(*(cache.set(f"ctx:{number}", b"1", 60) for number in range(250))))
@@ -82,7 +82,7 @@ def test_a_cluster_is_asked_for_more_at_once_than_there_are_connections(cluster:
     run(story)
 
 
-def test_a_user_of_a_clusters_access_list_needs_two_commands_more(world: World) -> None:
+def test_a_clusters_access_list_needs_two_more_commands(world: World) -> None:
     async def story(server: RedisServer) -> None:
         server.say("CLUSTER", "ADDSLOTS", *map(str, range(16_384)))
         rights = ("+get", "+set", "+unlink", "+del", "+eval", "+scan", "+time", "+cluster", "+command")

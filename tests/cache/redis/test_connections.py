@@ -61,12 +61,12 @@ async def behind_tls(server: RedisServer) -> AsyncIterator[str]:
         yield f"127.0.0.1:{front.sockets[0].getsockname()[1]}"
 
 
-def test_closing_what_was_never_opened_is_no_error(redis: RedisServer) -> None:
+def test_closing_an_unopened_cache_is_no_error(redis: RedisServer) -> None:
     asyncio.run(RedisCache(redis.url).aclose())
 
 
 @pytest.mark.parametrize("is_connected", [True, False])
-def test_a_connection_that_takes_too_long_is_given_up_and_another_is_opened(is_connected: bool) -> None:
+def test_a_connection_that_timed_out_is_replaced(is_connected: bool) -> None:
     async def story(server: RedisServer) -> None:
         cache = RedisCache(server.url, timeout=0.05, max_connections=1)
         server.say("SET", "mizan:a", "1")
@@ -85,7 +85,7 @@ def test_a_connection_that_takes_too_long_is_given_up_and_another_is_opened(is_c
         run(lambda: story(server))
 
 
-def test_who_has_gone_away_is_not_told_and_nobody_else_is_disturbed(cache: RedisCache) -> None:
+def test_a_cancelled_get_disturbs_no_other_get(cache: RedisCache) -> None:
     async def story() -> None:
         await cache.set("a", b"1", 60)
         gone, stays = asyncio.ensure_future(cache.get("a")), cache.get("a")
@@ -96,12 +96,12 @@ def test_who_has_gone_away_is_not_told_and_nobody_else_is_disturbed(cache: Redis
     run(story)
 
 
-def test_an_event_loop_that_has_ended_takes_its_connections_along(cache: RedisCache) -> None:
+def test_an_ended_event_loops_connections_are_not_reused(cache: RedisCache) -> None:
     for number in range(2):
         asyncio.run(_set_and_get(cache, number))
 
 
-def test_closing_in_another_event_loop_than_that_which_has_ended_is_no_error(redis: RedisServer) -> None:
+def test_closing_in_another_event_loop_is_no_error(redis: RedisServer) -> None:
     cache = patient(redis.url)
 
     async def asks() -> None:
@@ -113,7 +113,7 @@ def test_closing_in_another_event_loop_than_that_which_has_ended_is_no_error(red
         gc.collect()
 
 
-def test_an_event_loop_that_was_broken_off_leaves_nothing_in_the_way(cache: RedisCache) -> None:
+def test_an_interrupted_event_loop_blocks_nothing_later(cache: RedisCache) -> None:
     async def interrupted() -> None:
         cache.get("a")
         raise KeyboardInterrupt
@@ -137,7 +137,7 @@ def test_a_url_that_no_cluster_has_is_refused(url: str) -> None:
         RedisCache(url, cluster=True)
 
 
-def test_the_url_brings_tls_and_a_user_of_the_servers_access_list(world: World) -> None:
+def test_the_url_gives_tls_and_a_user_of_the_access_list(world: World) -> None:
     async def story(server: RedisServer) -> None:
         rights = ("+get", "+mget", "+set", "+del", "+unlink", "+eval", "+scan", "+time")
         server.say("ACL", "SETUSER", "mizan", "on", ">open sesame", "~app:*", *rights)
@@ -174,7 +174,7 @@ def test_a_shared_cache_needs_a_secret() -> None:
         Engine(build([page]), cache=RedisCache("redis://localhost"))
 
 
-def test_a_reply_that_lies_in_the_socket_is_read_after_a_stall(redis: RedisServer) -> None:
+def test_a_reply_in_the_socket_is_read_after_a_stall(redis: RedisServer) -> None:
     async def story() -> None:
         cache = RedisCache(redis.url, timeout=0.1)
         await cache.set("a", b"1", 60)
@@ -190,7 +190,7 @@ def test_a_reply_that_lies_in_the_socket_is_read_after_a_stall(redis: RedisServe
     run(story)
 
 
-def test_a_connection_is_given_up_only_after_the_loop_ran_for_a_while() -> None:
+def test_the_timeout_has_a_grace_after_a_stalled_loop() -> None:
     ended: list[float] = []
 
     async def story() -> None:

@@ -47,7 +47,7 @@ async def _operate(cache: RedisCache | HoldingCache, operation: str, tags: list[
     return None
 
 
-def test_a_hold_that_was_given_up_before_it_left_is_never_written() -> None:
+def test_a_hold_cancelled_before_it_was_sent_is_never_written() -> None:
     async def story(server: RedisServer) -> None:
         cache = RedisCache(server.url, max_connections=1, timeout=5.0)
         await cache.set("a", b"1", None)
@@ -69,7 +69,7 @@ def test_a_hold_that_was_given_up_before_it_left_is_never_written() -> None:
         run(lambda: story(server))
 
 
-def test_the_last_holder_in_whichever_process_deletes(cache: RedisCache, redis: RedisServer) -> None:
+def test_the_last_holder_of_any_process_deletes_the_tag(cache: RedisCache, redis: RedisServer) -> None:
     async def story() -> None:
         other = patient(redis.url, prefix="test:")
         await cache.set("tag:a", b"nonce", 60)
@@ -91,9 +91,7 @@ def test_the_last_holder_in_whichever_process_deletes(cache: RedisCache, redis: 
 
 
 @pytest.mark.parametrize("missing", [(), ("purged-while-held",), ("all-refused",), ("last-restores",)])
-def test_the_cache_in_which_interleavings_are_tested_holds_as_redis_does(
-    cache: RedisCache, missing: tuple[str, ...]
-) -> None:
+def test_holding_cache_holds_as_redis_does(cache: RedisCache, missing: tuple[str, ...]) -> None:
     async def story() -> None:
         random = Random(1)
         tags, tested, given_back = ["tag:a", "tag:b"], HoldingCache(), 0
@@ -128,7 +126,7 @@ def test_the_cache_in_which_interleavings_are_tested_holds_as_redis_does(
     ],
     ids=["refused", "was absent", "without its past", "beside one that expired", "expired", "not held", "foreign"],
 )
-def test_what_a_tag_has_once_its_holder_was_refused(cache: RedisCache, held: bytes, after: bytes | None) -> None:
+def test_a_refused_holder_restores_the_tag(cache: RedisCache, held: bytes, after: bytes | None) -> None:
     async def story() -> None:
         await cache.set("tag:a", held, None)
         await cache.restore(["tag:a"], "me", 30)
@@ -138,7 +136,7 @@ def test_what_a_tag_has_once_its_holder_was_refused(cache: RedisCache, held: byt
     run(story)
 
 
-def test_a_version_that_knows_no_restoring_leaves_nothing_to_restore(cache: RedisCache) -> None:
+def test_an_older_version_leaves_nothing_to_restore(cache: RedisCache) -> None:
     async def story() -> None:
         await cache.set("tag:a", b"nonce", 60)
         await cache.hold(["tag:a"], "me", 30)
@@ -154,7 +152,7 @@ def test_a_version_that_knows_no_restoring_leaves_nothing_to_restore(cache: Redi
     run(story)
 
 
-def test_of_very_many_holders_the_last_ones_only_expire(cache: RedisCache) -> None:
+def test_beyond_the_maximum_of_holders_a_hold_only_expires(cache: RedisCache) -> None:
     async def story() -> None:
         await cache.set("tag:a", b"nonce", 60)
         for number in range(3 * MAXIMUM_HOLDERS):
@@ -174,7 +172,7 @@ def test_of_very_many_holders_the_last_ones_only_expire(cache: RedisCache) -> No
     run(story)
 
 
-def test_a_hold_expires_and_one_that_is_left_keeps_its_own_time(cache: RedisCache) -> None:
+def test_each_hold_expires_at_its_own_time(cache: RedisCache) -> None:
     async def story() -> None:
         await cache.hold(["tag:a", "tag:b"], "dead", 0.1)
         await cache.hold(["tag:b", "tag:c"], "alive", 600)
@@ -189,7 +187,7 @@ def test_a_hold_expires_and_one_that_is_left_keeps_its_own_time(cache: RedisCach
     run(story)
 
 
-def test_who_died_does_not_hold_for_as_long_as_others_go_on_holding(cache: RedisCache) -> None:
+def test_a_dead_holder_expires_while_other_holders_renew(cache: RedisCache) -> None:
     async def story() -> None:
         await cache.hold(["tag:a"], "dead", 0.1)
         while True:

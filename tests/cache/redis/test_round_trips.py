@@ -28,7 +28,7 @@ class Wire:
         return trips
 
 
-def test_a_look_up_is_one_round_trip_a_miss_two_more_and_a_mutation_two(cache: RedisCache, world: World) -> None:
+def test_round_trips_of_a_hit_a_miss_and_a_mutation(cache: RedisCache, world: World) -> None:
     async def story() -> None:
         wire = Wire(cache)
         async with Engine(world.graph, cache=cache, cache_secret=SECRET, deadline=5.0) as engine:
@@ -45,7 +45,7 @@ def test_a_look_up_is_one_round_trip_a_miss_two_more_and_a_mutation_two(cache: R
     run(story)
 
 
-def test_purging_a_whole_context_is_one_command_however_much_there_is(cache: RedisCache, world: World) -> None:
+def test_purging_a_whole_context_is_one_command(cache: RedisCache, world: World) -> None:
     async def story() -> None:
         said: list[list[str]] = []
         exchange = cache._exchange
@@ -95,7 +95,7 @@ def test_a_look_up_never_joins_a_batch_that_has_been_sent(cache: RedisCache) -> 
     run(story)
 
 
-def test_where_every_connection_is_taken_what_comes_meanwhile_shares_the_next_that_is_free() -> None:
+def test_look_ups_that_wait_for_a_connection_share_the_next_one() -> None:
     async def story(server: RedisServer) -> None:
         cache = RedisCache(server.url, max_connections=1, timeout=5.0)
         await cache.set("a", b"1", None)
@@ -137,7 +137,7 @@ def test_deleting_by_prefix_goes_in_steps(cache: RedisCache) -> None:
     run(story)
 
 
-def test_what_lives_for_no_time_is_not_kept(cache: RedisCache) -> None:
+def test_a_ttl_of_zero_keeps_nothing(cache: RedisCache) -> None:
     async def story() -> None:
         await cache.set("a", b"old", None)
         assert not await cache.set("a", b"new", 0)

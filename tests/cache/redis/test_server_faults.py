@@ -18,7 +18,7 @@ from tests.cache.redis.caches import GARBAGE, SECRET, patient, run, survives_gar
 from tests.world import World
 
 
-def test_a_server_that_stands_still_is_waited_for_once(world: World) -> None:
+def test_a_stalled_server_is_waited_for_once(world: World) -> None:
     async def story(server: RedisServer) -> None:
         cache = RedisCache(server.url)
         async with Engine(world.graph, cache=cache, cache_secret=SECRET) as engine:
@@ -41,7 +41,7 @@ def test_a_server_that_stands_still_is_waited_for_once(world: World) -> None:
         run(lambda: story(server))
 
 
-def test_a_process_that_starts_while_the_server_is_down_serves_and_caches_once_it_is_up(world: World) -> None:
+def test_a_process_started_while_the_server_is_down_recovers(world: World) -> None:
     async def story(server: RedisServer) -> None:
         server.stop()
         async with Engine(world.graph, cache=patient(server.url), cache_secret=SECRET, deadline=5.0) as engine:
@@ -73,7 +73,7 @@ def test_a_server_that_forgets_everything_is_only_a_miss(world: World) -> None:
         run(lambda: story(server))
 
 
-def test_a_full_server_keeps_nothing_more_and_everything_is_answered(world: World) -> None:
+def test_a_full_server_stores_nothing_and_requests_are_answered(world: World) -> None:
     async def story(server: RedisServer) -> None:
         async with Engine(world.graph, cache=patient(server.url), cache_secret=SECRET, deadline=5.0) as engine:
             bundle = await engine.fetch("user", {"user_id": 5})
@@ -85,7 +85,7 @@ def test_a_full_server_keeps_nothing_more_and_everything_is_answered(world: Worl
 
 
 @pytest.mark.parametrize("refuses", [True, False])
-def test_what_a_full_server_cannot_hold_is_refused_or_runs_and_is_purged(world: World, refuses: bool) -> None:
+def test_a_mutation_that_a_full_server_cannot_hold(world: World, refuses: bool) -> None:
     async def story(server: RedisServer) -> None:
         engine = Engine(
             world.graph,
@@ -114,7 +114,7 @@ def test_what_a_full_server_cannot_hold_is_refused_or_runs_and_is_purged(world: 
         run(lambda: story(server))
 
 
-def test_a_full_server_purges_what_nobody_else_holds_and_leaves_the_rest_held() -> None:
+def test_a_full_server_purges_tags_without_other_holders() -> None:
     async def story(server: RedisServer) -> None:
         cache = patient(server.url)
         await cache.hold(["shared"], "other", 30)

@@ -28,7 +28,7 @@ User = Context("user")
 
 
 @pytest.mark.asyncio
-async def test_the_function_is_called_by_its_arguments_and_all_else_by_the_alias() -> None:
+async def test_clients_use_the_alias_and_the_function_its_argument() -> None:
     @client(context=User)
     def profile(user_id: UserId, page_size: Annotated[int, Field(validation_alias="per-page")] = 10) -> list[int]:
         return [user_id, page_size]
@@ -63,7 +63,7 @@ async def test_a_marked_function_is_still_called_as_it_was_written() -> None:
     assert (await Engine(build([swap])).call("swap", {"a": 1, "b": 2})).result == [2, 1]
 
 
-def test_what_else_a_field_says_stays() -> None:
+def test_a_fields_other_settings_stay() -> None:
     named = Annotated[int, Field(alias="n", gt=1, description="How many.")]
     compiled = build([client(function("f", n=named, m=TypeAliasType("M", UserId)))]).functions["f"].inputs
     assert list(compiled) == ["n", "userId"]
@@ -71,7 +71,7 @@ def test_what_else_a_field_says_stays() -> None:
     assert compiled["userId"].input.annotation is int
 
 
-def test_pydantic_is_not_told_of_aliases_that_it_would_warn_of() -> None:
+def test_aliases_cause_no_pydantic_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         build([reader("r", User, user_id=UserId), mutation("m", User, user_id=(UserId, 5))])
@@ -136,7 +136,7 @@ class Shipped(BaseModel):
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("called", ["customer_id", "customerId"])
-async def test_a_field_of_the_result_is_known_by_either_name_and_told_by_its_alias(called: str) -> None:
+async def test_a_result_field_is_known_by_name_and_alias(called: str) -> None:
     @client(affects=Context("orders").where(customer=Result(called), day=Result("nextDay")))
     async def ship() -> Shipped:
         return Shipped(customer_id=3)

@@ -86,38 +86,38 @@ def test_many_members_with_one_hash_are_refused(annotation: Any, value: Any) -> 
     assert refused(annotation, value) == ["hash_collisions"]
 
 
-def test_they_are_refused_before_any_two_are_compared() -> None:
+def test_colliding_members_are_refused_before_any_comparison() -> None:
     Told.compared = 0
     assert refused(set[Annotated[Any, AfterValidator(Told)]], [*range(500)]) == ["hash_collisions"]
     assert Told.compared == 0
 
 
 @pytest.mark.parametrize("kind", [set, frozenset])
-def test_a_strict_set_is_bounded_for_it_cannot_be_looked_at(kind: Any) -> None:
+def test_a_strict_set_has_a_maximum_length(kind: Any) -> None:
     annotation = Annotated[kind[int], Strict()]
     assert taking(annotation).validate({"values": ALIKE[:1000]})["values"] == kind(ALIKE[:1000])
     assert refused(annotation, ALIKE[:1001]) == ["too_long"]
 
 
-def test_members_whose_hashes_differ_make_a_set_of_any_length() -> None:
+def test_members_with_different_hashes_make_a_set_of_any_length() -> None:
     numbers = [*range(-5000, 5000)]
     assert taking(set[int]).validate({"values": [*numbers, *numbers]})["values"] == set(numbers)
     keyed = {str(number): number for number in numbers}
     assert taking(dict[int, int]).validate({"values": keyed})["values"] == {number: number for number in numbers}
 
 
-def test_one_member_many_times_and_a_few_with_one_hash_are_no_reason() -> None:
+def test_equal_members_and_a_few_equal_hashes_are_accepted() -> None:
     assert taking(set[int]).validate({"values": [-1, -2] * 1000})["values"] == {-1, -2}
     assert taking(set[int]).validate({"values": ALIKE[:50]})["values"] == set(ALIKE[:50])
 
 
 @pytest.mark.parametrize("annotation", [dict[str, int], dict[Any, int], set[str], set[bytes | None], list[int]])
-def test_what_python_seeds_is_validated_as_before(annotation: Any) -> None:
+def test_types_with_seeded_hashes_are_not_checked(annotation: Any) -> None:
     validator = taking(annotation)
     assert validator._validate == validator.adapter.validator.validate_python
 
 
-def test_members_that_do_not_fit_are_told_of_under_their_own_names() -> None:
+def test_invalid_members_are_reported_by_their_place() -> None:
     with pytest.raises(InvalidInput) as caught:
         taking(Holder).validate({"values": {"ids": [*range(100), "x"]}})
     assert caught.value.errors[0]["loc"] == ["args", "values", "ids", 100]

@@ -52,7 +52,7 @@ lower = AfterValidator(str.lower)
     ],
     ids=str,
 )
-def test_one_thing_is_one_whatever_is_said_about_null_lists_and_constraints(argument: Any, parameter: Any) -> None:
+def test_null_lists_and_constraints_do_not_change_the_type(argument: Any, parameter: Any) -> None:
     assert same_declared_type(argument, parameter)
 
 
@@ -97,7 +97,7 @@ def test_other_types_and_other_names_are_other_things(argument: Any, parameter: 
     assert not same_declared_type(argument, parameter)
 
 
-def test_what_differs_in_constraints_may_have_other_values() -> None:
+def test_different_constraints_may_have_different_values() -> None:
     for one, other in [(PositiveInt, int), (Annotated[str, StringConstraints(to_lower=True)], str)]:
         assert same_declared_type(one, other)
         assert not same_declared_type(one, other, constraints=True)
@@ -106,7 +106,7 @@ def test_what_differs_in_constraints_may_have_other_values() -> None:
 
 
 @pytest.mark.parametrize("bare", [int, str | None, list[uuid.UUID], PositiveInt, Numbers], ids=str)
-def test_a_general_type_says_of_no_thing_what_it_is(bare: Any) -> None:
+def test_a_general_type_identifies_nothing(bare: Any) -> None:
     assert has_bare_type(bare)
 
 

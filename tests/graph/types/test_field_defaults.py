@@ -32,7 +32,7 @@ def graph(page: Any) -> Graph:
 
 
 @pytest.mark.parametrize("page", DEFAULTS, ids=map(str, range(len(DEFAULTS))))
-def test_everyone_is_told_the_same_of_it(page: Any) -> None:
+def test_a_field_default_is_the_same_for_all_readers_of_it(page: Any) -> None:
     found, expected = graph(page), graph((int, 1))
     assert manifest_json(found) == manifest_json(expected)
     told = [openapi_json(one, base_url="/m", title="t", version="1") for one in (found, expected)]
@@ -40,7 +40,7 @@ def test_everyone_is_told_the_same_of_it(page: Any) -> None:
     assert found.contexts["user"].fingerprint == expected.contexts["user"].fingerprint
 
 
-def test_what_else_the_field_says_stays() -> None:
+def test_a_field_defaults_other_settings_stay() -> None:
     profile = graph(Annotated[int, Field(gt=0, default=1, description="of the list")]).functions["profile"]
     schema = profile.inputs["page"].adapter.json_schema()
     assert schema == {"type": "integer", "exclusiveMinimum": 0, "description": "of the list"}
@@ -50,7 +50,7 @@ def test_what_else_the_field_says_stays() -> None:
         graph(Annotated[int, Field(gt=0, default=0)])
 
 
-def test_an_argument_that_nobody_sent_does_not_narrow() -> None:
+def test_an_omitted_argument_does_not_narrow() -> None:
     @client(context=USER)
     async def profile(user_id: int) -> int:
         return user_id
@@ -69,7 +69,7 @@ def test_an_argument_that_nobody_sent_does_not_narrow() -> None:
     asyncio.run(story())
 
 
-def test_the_function_is_given_what_was_not_sent_made_anew_each_time() -> None:
+def test_a_default_factory_runs_for_each_call() -> None:
     number = itertools.count()
 
     @client(context=USER)

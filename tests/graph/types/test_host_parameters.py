@@ -64,7 +64,7 @@ REFUSED: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("annotation", "told"), REFUSED)
-def test_what_a_host_would_fill_in_is_refused(annotation: Any, told: str) -> None:
+def test_parameters_that_a_host_fills_in_are_refused(annotation: Any, told: str) -> None:
     async def rename(name: str, other: Any) -> None: ...
 
     rename.__annotations__["other"] = annotation
@@ -87,7 +87,7 @@ def test_a_dependency_without_an_annotation_is_told_as_one() -> None:
         client(rename)
 
 
-def test_what_marks_an_argument_is_a_constraint() -> None:
+def test_annotated_constraints_are_no_host_parameters() -> None:
     @client(context="user")
     async def letters(page: Annotated[int, fastapi.Query(ge=1)] = 1) -> int:
         return page

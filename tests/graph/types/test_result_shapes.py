@@ -98,7 +98,7 @@ SAME = [
 
 
 @pytest.mark.parametrize(("before", "after"), SAME)
-def test_what_does_not_show_is_the_same_fingerprint(before: Any, after: Any) -> None:
+def test_invisible_differences_keep_the_fingerprint(before: Any, after: Any) -> None:
     assert fingerprint(before) == fingerprint(after)
 
 
@@ -126,7 +126,7 @@ class Odd:
         raise RuntimeError
 
 
-def test_what_has_no_schema_is_known_by_its_class() -> None:
+def test_a_type_without_schema_is_known_by_its_class() -> None:
     with_opaque = create_model("Profile", __config__={"arbitrary_types_allowed": True}, one=(Opaque, ...), a=(int, 1))
     without_a = create_model("Profile", __config__={"arbitrary_types_allowed": True}, one=(Opaque, ...))
     assert fingerprint(with_opaque) != fingerprint(without_a)
