@@ -420,6 +420,17 @@ class TestSampling:
 
         self.run(story)
 
+    def test_it_can_be_detached_between_two_looks(self) -> None:
+        async def story() -> None:
+            shop = self.shop()
+            await shop.fetch()
+            await shop.fetch()
+            shop.verify.detach()
+            await asyncio.sleep(100)
+            assert "answer" not in vars(shop.engine)
+
+        self.run(story)
+
     def test_answers_that_may_be_old_by_declaration_are_left_out(self) -> None:
         async def story() -> None:
             @client(context=Orders, cache=60)

@@ -80,7 +80,7 @@ class Invalidate:
     Raises `DeclarationError` outside of a function that an engine runs.
     """
 
-    def __call__(self, affected: Context | str | Callable[..., Any], /, **params: object) -> None:
+    def __call__(self, affected: Context | Invalidation | str | Callable[..., Any], /, **params: object) -> None:
         """A context or a reader is stale, narrowed by these parameters.
 
         A list gives an entry per element; an empty one, and a value that does not fit, do not narrow. None names the

@@ -523,7 +523,7 @@ class Engine:
         )
 
     async def invalidate(
-        self, affected: Context | str | Callable[..., Any], /, **params: object
+        self, affected: Context | Invalidation | str | Callable[..., Any], /, **params: object
     ) -> tuple[Invalidation, ...]:
         """Purge what a write made elsewhere put out of date; what it was comes back, for an edge.
 

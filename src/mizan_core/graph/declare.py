@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, TypeVar, overload
 
 from ..errors import DeclarationError
 from ..protocol.cache_policy import Lifetime, Per, read_lifetime, read_per
+from ..protocol.invalidation import Invalidation
 from ..protocol.urls import ROUTE_PARAMETER, route_parameters
 from ..protocol.values import check_name
 from .access import AuthCheck, Check, Guard, bind_check, read_guard
@@ -111,6 +112,10 @@ class Context:
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "scopes", tuple(shapes))
         object.__setattr__(self, "concurrent", bool(concurrent))
+
+    def of(self, **params: object) -> Invalidation:
+        """The invalidation of the bundles whose parameters equal these: `Orders.of(customer_id=7)`."""
+        return Invalidation(self.name, params)
 
     def where(self, /, **bindings: Binding) -> Target:
         """This context, narrowed by exactly these bindings of parameters to `Arg`, `Result` or `Me`."""

@@ -40,12 +40,15 @@ Outcome: TypeAlias = Running | Returned | Refused | Unknown
 
 
 def named(
-    graph: Graph, affected: Context | Target | str | Callable[..., Any], params: Mapping[str, object]
+    graph: Graph, affected: Context | Target | Invalidation | str | Callable[..., Any], params: Mapping[str, object]
 ) -> list[Invalidation]:
     """The invalidations that `invalidate(affected, **params)` names in a body or a script.
 
     Raises `DeclarationError` for a context, a reader or a parameter that is not in the graph.
     """
+    if isinstance(affected, Invalidation):  # as `Context.of` makes it
+        params = {**affected.params, **params}
+        affected = affected.function or affected.context
     target = target_of(affected)
     reader = None
     plan = None if target.reader else graph.contexts.get(target.name)

@@ -117,26 +117,33 @@ class Verify:
         self._on_stale = on_stale
         self._max_per_second = max_per_second
         self._widths: dict[tuple[str, str], Width] = {}
-        self._comparing: list[_Comparing] = []
+        self._attached: list[tuple[Engine, _Comparing | _Sampling]] = []
 
     def attach(self, engine: Engine) -> None:
         """Verify this engine from now on. One `Verify` may be attached to several."""
-        if self.sample == 1:
-            one = _Comparing(engine, self)
-            self._comparing.append(one)
-            engine.observe(one)
-        else:
-            engine.observe(_Sampling(engine, self, self._max_per_second))
+        observer = _Comparing(engine, self) if self.sample == 1 else _Sampling(engine, self, self._max_per_second)
+        self._attached.append((engine, observer))
+        engine.observe(observer)
+
+    def detach(self) -> None:
+        """Verify no engine any more; what was proved is kept."""
+        for engine, observer in self._attached:
+            observer.close()
+            engine.unobserve(observer)
+        self._attached.clear()
 
     async def check(self) -> None:
         """Compare all remembered bundles now: a difference was made outside of any mutation."""
-        for one in self._comparing:
+        for one in self._comparing():
             await one.compare()
 
     def forget(self) -> None:
         """Forget the remembered bundles, as after rows were written on purpose beside the application."""
-        for one in self._comparing:
+        for one in self._comparing():
             one.forget()
+
+    def _comparing(self) -> "list[_Comparing]":
+        return [observer for _, observer in self._attached if isinstance(observer, _Comparing)]
 
     @property
     def staleness(self) -> float:
@@ -223,6 +230,8 @@ class _Comparing(Observer):
     def forget(self) -> None:
         self._bundles.clear()
         self._bytes = 0
+
+    close = forget
 
     async def before_running(self, event: Calling) -> None:  # noqa: ARG002  # any function may write
         if not self._running:
@@ -323,6 +332,7 @@ class _Sampling(Observer):
         self._waiting_since: float | None = None  # for a hit
         self._between: float | None = None  # seconds between two hits, about
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closed = False
 
     def fetched(self, event: Fetched) -> None:
         if event.status != "hit":
@@ -340,8 +350,12 @@ class _Sampling(Observer):
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """Look at the next hit."""
-        self._waiting_since = loop.time()
-        self._engine.observe(self)
+        if not self._is_closed:
+            self._waiting_since = loop.time()
+            self._engine.observe(self)
+
+    def close(self) -> None:
+        self._is_closed = True
 
     async def _check(self, event: Fetched) -> None:
         engine, asked = self._engine, event.asked
