@@ -132,14 +132,15 @@ class _Scheduler:
     async def _step(self) -> None:
         """Grant the next turn, and wait until its task asks for another, ends, or is given up to wait for others."""
         ready = await self._ready()
-        if ready:  # else all of them wait for something slow
-            place = len(self.choices)
-            choice = self._prefix[place] if place < len(self._prefix) else 0
-            self.choices.append((choice, len(ready)))
-            granted = ready[choice]
-            self.order.append(granted.actor)
-            granted.grant()
-            await self._until(lambda: granted not in self.turns or granted.granted is not None)
+        if not ready:  # all of them wait for something slow
+            return
+        place = len(self.choices)
+        choice = self._prefix[place] if place < len(self._prefix) else 0
+        self.choices.append((choice, len(ready)))
+        granted = ready[choice]
+        self.order.append(granted.actor)
+        granted.grant()
+        await self._until(lambda: granted not in self.turns or granted.granted is not None)
 
     async def _ready(self) -> list[_Turns]:
         """Those that ask for a turn; waits for one, for a while."""
@@ -148,20 +149,13 @@ class _Scheduler:
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         """Wait until this holds, at most as long as patience lasts."""
-        deadline = asyncio.get_running_loop().time() + self._patience
-        in_time = True
-        while in_time and not holds():
-            in_time = await self._changed(deadline)
-
-    async def _changed(self, deadline: float) -> bool:
-        """Wait for a change; False once the deadline has passed."""
-        self.changed.clear()
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self.changed.wait()
-        except TimeoutError:
-            return False
-        return True
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._patience
+        late = loop.call_at(deadline, self.changed.set)
+        while not holds() and loop.time() < deadline:
+            self.changed.clear()
+            await self.changed.wait()
+        late.cancel()
 
 
 _actor: ContextVar[int] = ContextVar("mizan_interleaving_actor", default=-1)
