@@ -20,8 +20,9 @@ from mizan_core.cache.backends.backend import CacheBackend
 from mizan_core.cache.backends.memory import MemoryCache
 from mizan_core.cache.bundle_cache import Clock
 from mizan_core.engine.authorisation import PermissionsOf
-from mizan_core.engine.engine import Engine, Limits, check_graph
+from mizan_core.engine.engine import Attached, Engine, Limits, check_graph
 from mizan_core.engine.failures import Errors
+from mizan_core.engine.observers import Observer
 from mizan_core.errors import DeclarationError
 from mizan_core.graph.build import build
 from mizan_core.graph.model import Graph
@@ -51,8 +52,9 @@ class Mizan:
     None; if left out, Starlette's `scope["user"]` is read. `permissions`: a function from an `Identity` by token to its
     permissions. `errors`: the errors to report in place of exceptions, as `Engine` takes it; an `HTTPException` is
     reported as it is. `refresh`: whether stale bundles are sent with the answers to calls (protocol, section 14).
-    `carry`: context variables that the readers of kept answers see. `limits`: the bounds that `Engine` takes, such as
-    `deadline` and `hold`.
+    `carry`: context variables that the readers of kept answers see. `observers` are told of every event of the engine;
+    `verify`: a `mizan_core.proof.Verify`, which proves that bundles were stale. `limits`: the bounds
+    that `Engine` takes, such as `deadline` and `hold`.
 
     Raises `DeclarationError` for settings that cannot work.
     """
@@ -75,6 +77,8 @@ class Mizan:
         errors: Errors = MappingProxyType({}),
         refresh: bool = True,
         carry: Iterable[ContextVar[Any]] = (),
+        observers: Iterable[Observer] = (),
+        verify: Attached | None = None,
         clock: Clock = time.time,
         **limits: Unpack[Limits],
     ) -> None:
@@ -101,6 +105,8 @@ class Mizan:
             permissions=permissions,
             errors=_with_http_errors(errors),
             carry=carry,
+            observers=observers,
+            verify=verify,
             clock=clock,
             **limits,
         )
