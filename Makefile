@@ -1,5 +1,5 @@
-# `make demo`, `make test`, `make docs` and `make bench`. Each sets up what it needs in .venv, .venv-docs or .venv-bench,
-# and nowhere else.
+# `make demo`, `make test`, `make core`, `make docs` and `make bench`. Each sets up what it needs in .venv, .venv-core-*,
+# .venv-docs or .venv-bench, and nowhere else.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # What the tests need of npm, where Node is present.
 NODE_PACKAGES := $(if $(shell command -v npm),tests/js/node_modules/.installed)
 
-.PHONY: demo test docs bench lint types tests coverage javascript browser screenshots exhaustive consistency format clean
+.PHONY: demo test core docs bench lint types tests coverage javascript browser screenshots exhaustive consistency format clean
 
 demo: .venv/.demo
 	$(BIN)/python -m examples.tracker
@@ -79,6 +79,19 @@ bench: .venv-bench/.bench
 		--editable '.[redis]' --requirement benchmarks/requirements.txt
 	touch $@
 
+# The core's tests alone, without Node and browser, on another Python: make core PYTHON=python3.13.
+CORE_TESTS := $(addprefix tests/,protocol graph cache engine test_errors.py test_memo.py test_tasks.py)
+CORE_VENV := .venv-core-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+
+core: $(CORE_VENV)/.dev
+	$(CORE_VENV)/bin/pytest -n 2 $(CORE_TESTS)
+
+$(CORE_VENV)/.dev: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(CORE_VENV)
+	$(CORE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[dev]'
+	touch $@
+
 # The documents as a site, into site/. A broken link or an unknown name fails; with --quiet it would not.
 docs: .venv-docs/.docs
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
@@ -93,7 +106,7 @@ format: .venv/.dev
 	$(BIN)/ruff format
 
 clean:
-	rm -rf .venv .venv-docs .venv-bench site tests/js/node_modules .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-core-* .venv-docs .venv-bench site tests/js/node_modules .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

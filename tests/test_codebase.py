@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hatchling.metadata.core import ProjectMetadata
+from hatchling.plugin.manager import PluginManager
 
 import mizan_asgi
 import mizan_core
@@ -68,6 +70,12 @@ class TestExports:
         assert mizan_core.RedisCache.__name__ == "RedisCache"
         with pytest.raises(AttributeError, match="no attribute 'Redis'"):
             _ = mizan_core.Redis
+
+    def test_the_version_is_the_distributions_and_the_change_logs(self) -> None:
+        distribution = ProjectMetadata(str(ROOT), PluginManager())
+        assert distribution.version == mizan_core.__version__
+        changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+        assert changes.partition("\n## ")[2].startswith(f"{mizan_core.__version__},")
 
     @pytest.mark.parametrize("name", EXPORTS)
     def test_an_export_can_be_imported_and_has_a_docstring(self, name: str) -> None:

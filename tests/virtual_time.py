@@ -35,6 +35,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         running.add_done_callback(self._ended)
         return running
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Without the timeout that a `Runner` sets from Python 3.12 on: virtual time would pass it at once."""
+        await super().shutdown_default_executor()
+
     def _ended(self, _: object) -> None:
         self._in_threads -= 1
 

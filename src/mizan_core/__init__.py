@@ -86,6 +86,8 @@ __all__ = [
     "verify_mwt",
 ]
 
+__version__ = "0.1.0"
+
 
 def __getattr__(name: str) -> Any:
     if name == "RedisCache":

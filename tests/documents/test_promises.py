@@ -70,7 +70,7 @@ def test_a_link_leads_to_a_file_and_a_heading(page: Path) -> None:
     assert broken == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+@pytest.mark.parametrize("page", FORGE_PAGES, ids=[str(page.relative_to(ROOT)) for page in FORGE_PAGES])
 def test_a_path_of_the_repository_is_there(page: Path) -> None:
     """Pages of the site name files outside docs/ by their path, for there is nothing to link to."""
     named = re.findall(r"`((?:src|tests|examples|benchmarks|docs)/[\w./-]+)`", page.read_text(encoding="utf-8"))
