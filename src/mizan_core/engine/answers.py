@@ -1,4 +1,4 @@
-"""What an engine answers: calls, bundles, pages, and what `Cache-Status` and `Cache-Control` say of them."""
+"""The answers of an engine, to calls and for bundles and pages, with the caching headers of each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ Status: TypeAlias = Literal["hit", "miss", "bypass"]
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """A bundle that a call made stale, as it is now: sent along to who shows it. `params` are JSON values."""
+    """A bundle that a call made stale, as it is now: sent along to a client that shows it. `params` are JSON values."""
 
     context: str
     params: Mapping[str, object]
@@ -36,10 +36,10 @@ class Refreshed:
 
 @dataclass(slots=True)
 class Answer:
-    """A call that ended well: what the function returned, its JSON, and what went out of date.
+    """A call that ended well: the function's result, its JSON, and the invalidations.
 
-    `result_json` is empty for a view, whose `result` is the response itself. `refreshed` is None where the caller did
-    not say what it shows.
+    `result_json` is empty for a view, whose `result` is the response itself. `refreshed` is None unless the caller
+    named the bundles that it shows.
     """
 
     result: object
@@ -49,7 +49,7 @@ class Answer:
 
     @property
     def body(self) -> bytes:
-        """The JSON of the answer to a call: the result, what to forget, and what is new (protocol, section 3)."""
+        """The JSON of the answer to a call: result, invalidations, refreshed bundles (protocol, section 3)."""
         if not self.result_json:
             return b""
         if self.refreshed is None:
@@ -60,24 +60,24 @@ class Answer:
 
 @dataclass(slots=True)
 class Failure:
-    """A call that ended in an error, and what went out of date all the same. `function`: the one that failed."""
+    """A call that ended in an error, with the invalidations that hold all the same. `function`: the one that failed."""
 
     error: Exception
     invalidations: tuple[Invalidation, ...] = ()
     function: str | None = None
 
 
-# How a call ends.
+# The end of a call.
 Ended: TypeAlias = Answer | Failure
 ENDED = (Answer, Failure)
 
 
 @dataclass(slots=True)
 class Bundle:
-    """A bundle's JSON and what caches may do with it.
+    """A bundle's JSON, with its caching headers.
 
-    `policy` is its `Cache-Control`, `cache_status` its `Cache-Status`; `canonical_query` is the query under which
-    alone an edge may keep it, if there is one; `varies` says that it depends on who asks.
+    `policy`: its `Cache-Control`. `cache_status`: its `Cache-Status`. `canonical_query`: the only query under which an
+    edge may keep it, or None. `varies`: it depends on its caller.
     """
 
     body: bytes
@@ -90,7 +90,7 @@ class Bundle:
 
 
 class StoredBundle(Protocol):
-    """A stored entry as the layers above the cache see it. `written`: a place for what such a layer makes of it."""
+    """A stored entry as the layers above the cache see it. `written`: a place for the response that they prepare."""
 
     @property
     def body(self) -> bytes: ...
@@ -104,10 +104,10 @@ class StoredBundle(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a reader's own route answers.
+    """The answer of a reader's own route.
 
     `keepable`: caches may keep it as the policy says, since nothing was purged or held while it was made. `personal`:
-    it shows who asked, although its declaration says that it serves others too. `path`: its canonical path.
+    it depends on its caller, although its declaration shares it with other callers. `path`: its canonical path.
     """
 
     result: object  # the response, or the JSON of what the function returned
@@ -140,8 +140,10 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How an engine is. `cache`: "up", "down", or "settling" after an outage. `owed_purges`: mutations whose purge has
-    not got through yet. `running`: mutations and purges under way.
+    """The state of an engine.
+
+    `cache`: "up", "down", or "settling" after an outage. `owed_purges`: mutations whose purge has not succeeded yet.
+    `running`: mutations and purges under way.
     """
 
     cache: str
@@ -150,7 +152,7 @@ class Health:
 
 
 def answered(function: Function, result: object) -> tuple[Answer, Any]:
-    """The answer, and the result as the return annotation has it. Raises what Pydantic says of a misfit."""
+    """The answer to a call, and the validated result. Raises Pydantic's error for a misfit."""
     if function.is_view:
         return Answer(result, b""), result
     validated, plain = serialised(function, result)
@@ -158,7 +160,7 @@ def answered(function: Function, result: object) -> tuple[Answer, Any]:
 
 
 def failure_of(errors: ErrorMapping, function: str, error: Exception) -> Failure:
-    """A function's error as it is told. What is unexpected is noted to be this function's."""
+    """The failure of a function, with its error as callers are told it. `blame` marks an unexpected error."""
     told = errors.told(error)
     if not isinstance(told, CallError):
         blame(told, function)
@@ -171,6 +173,7 @@ def hit_of(stored: StoredBundle, remaining: float, policy: CachePolicy, canonica
 
 
 def as_bundle(fetched: Fetched, policy: CachePolicy, canonical_query: str | None) -> Bundle:
+    """The answer of a fetched bundle, with its headers."""
     status: Status
     if isinstance(fetched, Hit):
         left = fetched.remaining if isinstance(policy.lifetime, Seconds) else None

@@ -1,4 +1,4 @@
-"""Whether an identity may call a function (protocol, sections 3 and 11). Checked on every request, before any cache."""
+"""Guards: may an identity call a function (protocol, sections 3 and 11)? Asked on every request, before any cache."""
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -22,10 +22,11 @@ async def authorise(
     permissions: PermissionsOf | None,
     arguments: Mapping[str, object] | None = None,
 ) -> Identity:
-    """Raise `Unauthorized` for nobody and `Forbidden` for somebody whom the function's guard does not let through.
+    """Raise `Forbidden` for an identity that the function's guard refuses, `Unauthorized` if it is anonymous.
 
-    `arguments`: what the guard is given beside the identity; a guard that takes some is only asked with them.
-    `permissions` loads them for an identity by token, if the guard asks for one; with them, it is what comes back.
+    `arguments`: those of the guard beside the identity; without them, a guard that takes arguments is not asked yet.
+    `permissions` loads the permissions of a token's identity if the guard reads them. Returns the identity, with its
+    permissions if they were loaded.
     """
     match function.guard:
         case Anyone():
@@ -48,9 +49,9 @@ async def authorise(
 
 
 def checked_arguments(function: Function, sent: Mapping[str, object], request: object) -> dict[str, object]:
-    """What the function's guard is given: validated arguments with defaults filled in, and what else it names."""
+    """The arguments of the function's guard: validated inputs, with defaults filled in, and the request."""
     values = {name: sent.get(name, one.input.default) for name, one in function.inputs.items()}
-    values = copied(values, function.mutable_inputs)  # those of the body are its own
+    values = copied(values, function.mutable_inputs)  # the guard gets copies, for a body may change its own
     named = {one.input.argument or name: values[name] for name, one in function.inputs.items()}
     given = {name: value for name, value in named.items() if name in function.guard_arguments}
     if REQUEST in function.guard_arguments:
@@ -59,7 +60,7 @@ def checked_arguments(function: Function, sent: Mapping[str, object], request: o
 
 
 async def load_permissions(identity: Identity, permissions: PermissionsOf) -> Identity:
-    """The identity with its single permissions, and with the permission key that a session of the same person has."""
+    """The identity with its permissions loaded, and so with the permission key of the user's sessions."""
     loaded = permissions(identity)
     known = await loaded if inspect.isawaitable(loaded) else loaded
     return replace(identity, permissions=frozenset(known), permission_key=None)

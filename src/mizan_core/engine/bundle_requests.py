@@ -1,4 +1,4 @@
-"""What was asked of a context, found valid: its texts and its canonical query."""
+"""Valid requests for bundles: the values of the parameters, their canonical texts, and the canonical query."""
 
 import datetime
 import sys
@@ -22,8 +22,8 @@ from ..protocol.values import canonical
 class Spelling:
     """The canonical texts of all parameters, and the query of the canonical URL (protocol, sections 2 and 8).
 
-    `query` is None where a value does not come back from its text, so that no URL is canonical. `sent`: the values that
-    the texts stand for, those of defaults left out.
+    `query`: None if reading a value's text would give another value, so that no URL is canonical. `sent`: the values of
+    the texts, without those equal to their defaults.
     """
 
     texts: Mapping[str, str]
@@ -31,39 +31,33 @@ class Spelling:
     sent: Mapping[str, object]
 
 
-# What no reader can change in place, and so may be handed to one after the other.
+# Types whose values no reader can change in place, so that one value may be passed to several readers.
 _IMMUTABLE = (
     *(type(None), bool, int, float, str, bytes, Decimal, UUID, Enum),
     *(datetime.date, datetime.time, datetime.timedelta),
 )
 
 
-# What a remembered query costs beside its texts (tests/engine/test_cache_keys.py measures it): itself, a scope that it
-# is in, a reader's place in it, and what a reader is given that does not take all parameters.
+# The bytes of a remembered request beside its texts (tests/engine/test_cache_keys.py measures them): the request, each
+# of its tags, each reader's call, and the arguments of each reader that does not take all parameters.
 _QUERY_BYTES = 1_000
-
-
 _TAG_BYTES = 200
-
-
 _CALL_BYTES = 70
-
-
 _SHARE_BYTES = 200
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BundleRequest:
-    """What was asked of a context and found valid. `slot` is None where the answer is kept nowhere.
+    """A valid request for the bundle of a context. `slot`: None if the answer is not stored.
 
-    `canonical`: the query of the canonical URL, as it is sent; None where there is no such URL.
+    `canonical`: the query of the canonical URL, as it is sent; None if there is no such URL.
     """
 
     plan: ContextPlan
     spelling: Spelling
     canonical: bytes | None
     slot: Slot | None
-    calls: Sequence[tuple[Function, Mapping[str, object]]] = field(init=False)  # the readers, and what each is given
+    calls: Sequence[tuple[Function, Mapping[str, object]]] = field(init=False)  # the readers, each with its arguments
 
     def __post_init__(self) -> None:
         calls = [(reader, _own(reader, _share(reader, self.spelling.sent))) for reader in self.plan.readers]
@@ -71,7 +65,7 @@ class BundleRequest:
 
     @property
     def may_be_remembered(self) -> bool:
-        """Whether whoever asks the same again gets the same without another validation."""
+        """Whether this may stand for later requests with the same query, without validating them."""
         if self.canonical is None or not self.plan.validator.is_pure:
             return False
         return all(isinstance(value, _IMMUTABLE) for value in self.spelling.sent.values())
@@ -86,14 +80,14 @@ class BundleRequest:
 
 
 def spell(plan: ContextPlan, sent: Mapping[str, object]) -> Spelling:
-    """Defaults filled in, nulls left out. Raises `InvalidInput` for a value that has no canonical text."""
+    """The canonical texts, defaults filled in and nulls left out. Raises `InvalidInput` for a value without one."""
     texts: dict[str, str] = {}
     for name, parameter in plan.parameters.items():
         text = _text(plan.validator, name, sent[name]) if name in sent else parameter.default_text
         if text is None:
             continue
         texts[name] = text
-        if name in sent and text == parameter.default_text:  # readers are given what the canonical URL says
+        if name in sent and text == parameter.default_text:  # readers get the default, as by the canonical URL
             sent = {key: value for key, value in sent.items() if key != name}
     if plan.round_trips:
         again = read_back(plan.round_trips, sent)
@@ -113,7 +107,7 @@ def page_texts(function: Function, sent: Mapping[str, object]) -> dict[str, str]
 
 
 def _own(reader: Function, share: Mapping[str, object]) -> Mapping[str, object]:
-    """What no other reader of the bundle can change."""
+    """The arguments of a reader, with copies of those that it could change in place."""
     return copied(share, reader.mutable_inputs) if reader.mutable_inputs else share
 
 

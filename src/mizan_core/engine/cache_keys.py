@@ -1,4 +1,4 @@
-"""From validated values to the one place of an answer: its texts, its canonical query, its entry's key, its tags."""
+"""The key and tags of a bundle, from its canonical texts; the scopes to purge, from invalidations."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,14 @@ from ..protocol.invalidation import Invalidation
 from ..protocol.keys import KeyMaker
 from .bundle_requests import BundleRequest, spell
 
-# Mutations of a few thousand users at a time.
+# Enough for the scopes that mutations of a few thousand users name.
 _REMEMBERED_SCOPES_BYTES = 2 * 1024 * 1024
+# The bytes of a remembered scope beside its texts.
 _SCOPE_BYTES = 800
 
 
 class CacheKeys:
-    """Keys and tags under one secret, for the shapes that one graph knows."""
+    """Keys and tags under one secret, for the scope shapes of one graph."""
 
     def __init__(self, graph: Graph, keys: KeyMaker) -> None:
         self._graph = graph
@@ -28,16 +29,16 @@ class CacheKeys:
         self._scopes: Memo[tuple[object, ...], PurgeScope] = Memo(_REMEMBERED_SCOPES_BYTES)
 
     def query(self, plan: ContextPlan, sent: Mapping[str, object], identity: Identity) -> BundleRequest:
-        """What was asked and where its answer is kept for this identity. Raises as `spell` does."""
+        """The request for these values, with the slot of its answer for this identity. Raises as `spell` does."""
         spelling = spell(plan, sent)
-        if spelling.query is None:  # its texts are those of other values, whose answers they find
+        if spelling.query is None:  # its texts belong to other values too, and would find their answers
             return BundleRequest(plan, spelling, None, None)
         kept = _is_kept(plan.policy, identity)
         slot = self.slot(plan, spelling.texts, identity) if kept else None
         return BundleRequest(plan, spelling, spelling.query.encode("ascii"), slot)
 
     def slot(self, plan: ContextPlan, texts: Mapping[str, str], identity: Identity) -> Slot:
-        """Where the bundle of these parameters is kept for this identity."""
+        """The slot of the bundle with these parameters, for this identity."""
         policy = plan.policy
         key = self._keys.entry(
             plan.name,
@@ -49,12 +50,12 @@ class CacheKeys:
         return self.page(plan, texts, key)
 
     def page(self, plan: ContextPlan, texts: Mapping[str, str], key: str = "") -> Slot:
-        """The tags of every known scope that these parameters are in. A parameter without a text is null."""
+        """A slot with the tags of all known scopes of these parameters. A parameter without a text is null."""
         tags = [self._tag(plan, shape, texts) for shape in plan.shapes]
         return Slot(key, tuple(tags), plan.fingerprint)
 
     def purged(self, invalidations: Sequence[Invalidation]) -> tuple[PurgeScope, ...]:
-        """What to purge: for each invalidation the largest known scope around it."""
+        """The scopes to purge: for each invalidation the narrowest known scope that contains it."""
         if len(invalidations) == 1:
             return (self._scope(invalidations[0]),)
         return tuple(dict.fromkeys([self._scope(one) for one in invalidations]))
@@ -71,7 +72,7 @@ class CacheKeys:
         return scope
 
     def _tag(self, plan: ContextPlan, shape: tuple[str, ...], texts: Mapping[str, str | None]) -> str:
-        """The tag of the scope of this shape that these parameters are in."""
+        """The tag of the scope of this shape that contains these parameters."""
         if not shape:
             return self._wholes[plan.name]
         return self._keys.tag(plan.name, {name: texts.get(name) for name in shape})

@@ -1,8 +1,8 @@
-"""Runs of readers: in contexts of their own, for no longer than a limit, never waiting for one another in a circle.
+"""Runs of readers: in contexts of their own, within a time limit, never waiting for one another in a circle.
 
-A computation whose answer others may be served, or may join, sees none of the context variables that a host set for
-one request. Its context begins empty: that of the engine's construction, or of the first caller, could hold what a
-request set. A coroutine is driven by hand here because that costs no task for a computation that never suspends.
+A shared computation, whose answer other requests may get, sees none of the context variables that a host set for one
+request. Its context begins empty, since the context of the engine's construction or of the first caller could hold such
+variables. Coroutines are driven by hand here, so that a computation that never suspends costs no task.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ logger = logging.getLogger("mizan")
 
 T = TypeVar("T")
 
-# A page waits for it, and a person for the page; what takes longer is stuck for all that anybody can tell.
+# A person waits for the page, and the page for its readers: readers that take longer count as stuck.
 DEFAULT_READER_TIMEOUT_SECONDS = 30.0
 
 
@@ -42,7 +42,7 @@ class Computation:
         self.parent = parent
 
     def lineage(self) -> "Iterator[Computation]":
-        """This one, and those that wait for it because they asked for it."""
+        """This computation, and those whose readers wait for it, directly or through another."""
         one: Computation | None = self
         while one is not None:
             if not one.has_ended:
@@ -55,11 +55,11 @@ class Computation:
         self._cancelling = self.task.cancelling()
 
     def was_timed_out(self) -> bool:
-        """Whether it ended for the limit alone; its task is cancelled no longer (as in `asyncio.timeout`)."""
+        """Whether the limit alone ended it. Takes back the cancellation of its task, as `asyncio.timeout` does."""
         return self.expired and self.task.uncancel() <= self._cancelling
 
 
-# What asks where no reader does.
+# Stands for the asking computation where no reader asks.
 NOT_COMPUTING = Computation(None, None)
 NOT_COMPUTING.has_ended = True
 
@@ -68,9 +68,10 @@ computing: ContextVar[Computation | None] = ContextVar("mizan_computing", defaul
 
 
 class Computations:
-    """The computations of one engine. `limit` in seconds, or None; `carry` are seen by those that are shared.
+    """The computations of one engine.
 
-    `reading` is the current call of every reader.
+    `limit`: seconds for each, or None. `carry`: the context variables that shared computations see. `reading`: the
+    value of `current` while a reader runs.
     """
 
     def __init__(self, limit: float | None, carry: Sequence[ContextVar[Any]], *, reading: object) -> None:
@@ -81,7 +82,8 @@ class Computations:
         self._deadlines: dict[Computation, float] = {}  # the earliest first, for all have the same limit
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._waiting: dict[Hashable, list[tuple[Computation, Hashable]]] = {}  # by key: who waits for which other key
+        # By key: its computations, each with the key that it waits for.
+        self._waiting: dict[Hashable, list[tuple[Computation, Hashable]]] = {}
 
     @types.coroutine
     def run(
@@ -92,10 +94,10 @@ class Computations:
         read: Callable[..., Coroutine[Any, Any, T]],
         *args: Any,
     ) -> Generator[Any, Any, T]:
-        """What `read(computation, *args)` comes to. Raises `TimedOut` once the limit has passed.
+        """The result of `read(computation, *args)`. Raises `TimedOut` once the limit has passed.
 
-        `shared`: others may be served the answer, or join, so the context variables that were set for the request that
-        asks are not seen. `asked_by`: the computation whose reader asks.
+        `shared`: other requests may get the answer, so it sees no context variables but those of `carry`. `asked_by`:
+        the computation whose reader asks.
         """
         computation = Computation(key, asked_by)
         work = read(computation, *args)
@@ -127,7 +129,7 @@ class Computations:
 
     @contextmanager
     def waiting(self, asking: Computation, key: Hashable) -> Iterator[None]:
-        """Around what a reader asks for. Raises `DeclarationError` where that would wait for the reader itself."""
+        """Wraps a reader's wait for a bundle. Raises `DeclarationError` if that would wait for the reader."""
         lineage = list(asking.lineage())
         self._check_no_circle(asking, {one.key for one in lineage}, key)
         for one in lineage:
@@ -142,7 +144,7 @@ class Computations:
                     del self._waiting[one.key]
 
     def _check_no_circle(self, asking: Computation, own: set[Hashable], key: Hashable) -> None:
-        """Follow who waits for whom from `key` on. By keys, so that joined computations are seen through as well."""
+        """Follow the waits from `key` on. By keys, so that the waits of joined computations are followed too."""
         seen: set[Hashable] = set()
         paths: list[tuple[Hashable, tuple[str, ...]]] = [(key, ())]
         while paths:
@@ -154,7 +156,7 @@ class Computations:
                 paths += [(then, (*names, one.running)) for one, then in self._waiting.get(reached, ())]
 
     def _carrying(self) -> Context:
-        """An empty context but for what is carried."""
+        """A context with the variables of `carry` alone."""
         context = Context()
         for variable in self._carry:
             try:
@@ -168,7 +170,7 @@ class Computations:
     def _limited(
         self, computation: Computation, work: Coroutine[Any, Any, T], awaited: Any, context: Context
     ) -> Generator[Any, Any, T]:
-        """The rest of a coroutine that stands waiting for `awaited`."""
+        """The rest of a coroutine that waits for `awaited`, within the limit."""
         if self._limit is None:
             return (yield from rest_of(work, awaited, context))
         computation.suspended()
@@ -181,11 +183,11 @@ class Computations:
             raise
         finally:
             self._deadlines.pop(computation, None)
-        computation.was_timed_out()  # too late: it has ended all the same
+        computation.was_timed_out()  # the limit may have passed as it ended: takes the cancellation back
         return result
 
     def _watch(self, computation: Computation, limit: float) -> None:
-        """One timer for all computations: of two, that which began first ends first."""
+        """Set a computation's deadline. One timer serves all, since the first to begin is the first to be due."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._loop, self._timer = loop, None
@@ -208,7 +210,7 @@ class Computations:
 
 
 def _told(error: BaseException, computation: Computation, *, shared: bool) -> BaseException:
-    """The error with the name of the function that failed, for the log. A CancelledError of its own is a failure."""
+    """The error to raise, marked with the failed function. A function's own CancelledError becomes an error."""
     failed = error.error if isinstance(error, PersonalFailure) else error
     if isinstance(failed, asyncio.CancelledError):
         return error if is_cancelled() else cancelled_itself(computation.running, failed)
@@ -219,7 +221,7 @@ def _told(error: BaseException, computation: Computation, *, shared: bool) -> Ba
 
 
 def _explain(error: BaseException, computation: Computation, *, shared: bool) -> None:
-    """Add what to do to the error of a function that misses a context variable."""
+    """Add advice to the error of a function that misses a context variable."""
     if shared and isinstance(error, LookupError) and error.args and isinstance(error.args[0], ContextVar):
         error.add_note(
             f"{computation.running} answers more requests than one, so it sees no context variable that was set for "

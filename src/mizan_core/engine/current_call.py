@@ -1,4 +1,4 @@
-"""What a call makes stale (protocol, section 4): pure functions from arguments, result and body to invalidations."""
+"""The call whose function is running, and `invalidate`, by which its body names stale bundles (protocol, section 4)."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from ..protocol.invalidation import Invalidation
 
 
 class CallOwner(Protocol):
-    """Whoever runs functions over this graph, and hears of what their bodies name."""
+    """Runs the functions of a graph, and is told of each invalidation that a body names."""
 
     graph: Graph
 
@@ -29,19 +29,20 @@ class CallOwner(Protocol):
 
 
 class Joined(Protocol):
-    """What the body of a function has called."""
+    """A mutation that the body of a function has called."""
 
     @property
     def stale(self) -> Sequence[Invalidation]:
-        """What it made stale; while it has not ended, everything that it may."""
+        """Its invalidations; until it has ended, all that it could make."""
         ...
 
 
 class CurrentCall:
-    """What the body of the function that is running has named so far. `loop` is where it began, for `identity`.
+    """The call of the function that is running, with all that its body has named and called so far.
 
-    `names_all`: the body has said that nothing else is stale. `hold` is the owner's to keep here, and `has_ended` to
-    set when the function has. `inners` are the mutations that the body has called.
+    `loop`: the event loop on which the call began. `identity`: its caller. `names_all`: the body has said that nothing
+    else is stale. `inners`: the mutations that the body has called. The owner keeps its `hold` here, and sets
+    `has_ended` when the function has ended.
     """
 
     __slots__ = ("has_ended", "hold", "identity", "inners", "loop", "named", "names_all", "owner")
@@ -65,7 +66,7 @@ class CurrentCall:
         return self.owner.inner(self, declaration, sent)
 
     def joined(self) -> list[Invalidation]:
-        """What the mutations that the body has called made stale."""
+        """The invalidations of the mutations that the body has called."""
         return [one for inner in self.inners for one in inner.stale]
 
     def name(self, invalidations: Iterable[Invalidation]) -> None:
@@ -75,23 +76,23 @@ class CurrentCall:
 
 
 class Invalidate:
-    """Says in a function's body what it made stale: `invalidate(Orders, customer_id=7)`.
+    """Names in a function's body what it made stale: `invalidate(Orders, customer_id=7)`.
 
     Raises `DeclarationError` outside of a function that an engine runs.
     """
 
     def __call__(self, affected: Context | Invalidation | str | Callable[..., Any], /, **params: object) -> None:
-        """A context or a reader is stale, narrowed by these parameters.
+        """Name a context or a reader as stale, narrowed by these parameters.
 
-        A list gives an entry per element; an empty one, and a value that does not fit, do not narrow. None names the
-        bundles in which a nullable parameter is null. Raises `DeclarationError` for a context, reader or parameter that
-        does not exist.
+        A list makes one invalidation for each element; an empty list, or a value that does not fit, does not narrow.
+        None names the bundles in which a nullable parameter is null. Raises `DeclarationError` for a context,
+        reader or parameter that does not exist.
         """
         call = _running()
         call.name(named(call.owner.graph, affected, params))
 
     def nothing(self) -> None:
-        """Nothing is stale of what `by_body()` leaves to this body, except for what else it names."""
+        """Of all that `by_body()` leaves to this body, nothing is stale but what the body names."""
         _running().names_all = True
 
 

@@ -1,4 +1,4 @@
-"""How a call, a bundle and a page are answered: one readable sequence each."""
+"""The engine: answers calls, bundles and pages over one graph, one cache and one secret."""
 
 import asyncio
 import logging
@@ -60,7 +60,7 @@ T = TypeVar("T")
 
 
 class Via(Enum):
-    """How a function is reached, which decides who may."""
+    """The way to a function, which decides whether its guard is asked."""
 
     CALL = auto()  # a client, by name: guarded, no private functions, no views
     ROUTE = auto()  # its own URL: guarded
@@ -74,7 +74,7 @@ class Attached(Protocol):
 
 
 class Limits(TypedDict, total=False):
-    """What bounds an engine, where it is not as usual; `Engine` says what each of them means."""
+    """Limits of an engine that differ from the defaults; `Engine` explains each of them."""
 
     max_age: float
     threads: int
@@ -90,14 +90,13 @@ class Engine:
     An async context manager that also opens itself on first use. Without `cache`, every bundle is computed.
     `cache_secret`: at least 32 bytes, the same in all processes that share a cache; one is made for a cache in memory.
     `on_cache_failure`: "allow" runs a mutation whose scopes cannot be held, "refuse" answers 503 instead.
-    `permissions`: given an `Identity` that a token vouches for, its permissions. `errors`: classes of exceptions, and
-    what is told in place of each: a class of `CallError`s, or a function that is given the exception. `max_age`: the
-    longest life of what is kept until purged, in seconds. `threads`: how many sync functions run at once. `shutdown`:
-    how long to wait for mutations and for purges that are still owed when closing, in seconds. `deadline`: how long one
-    command of the cache may take, in seconds. `hold`: how long a scope stays held when the process that changes it
-    dies, in seconds. `reader_timeout`: how long the readers of one answer may take together, in seconds, or None.
-    `carry`: context variables that readers see whose answers are kept; of others they see none that was set for one
-    request.
+    `permissions`: loads the permissions of an `Identity` from a token. `errors`: by class of exception, the `CallError`
+    that callers are told instead: a class, or a function of the exception. `max_age`: the longest life of a stored
+    answer, in seconds. `threads`: how many sync functions run at once. `shutdown`: how long closing waits for mutations
+    and for owed purges, in seconds. `deadline`: how long one command of the cache may take, in seconds. `hold`: how
+    long a scope stays held when the process that changes it dies, in seconds. `reader_timeout`: how long the readers of
+    one answer may take together, in seconds, or None. `carry`: the context variables that readers of stored answers
+    see; they see no other variable that was set for one request.
 
     Raises `DeclarationError` for settings that cannot work.
     """
@@ -210,14 +209,14 @@ class Engine:
             await close()
 
     def health(self) -> Health:
-        """How the cache is, and what is still owed to it."""
+        """The state of the cache, the owed purges, and the mutations under way."""
         return Health(cache=self._store.state.value, owed_purges=self._store.owed, running=len(self._mutations))
 
     async def call(self, name: str, args: Given, *, identity: Identity = ANONYMOUS, request: object = None) -> Answer:
         """Answer a client's call: guarded, and neither private functions nor views.
 
-        Raises `CallError` for refusals and whatever else the function raises; `invalidations_of` the error tells what
-        went out of date all the same.
+        Raises `CallError` for refusals, and any error of the function; `invalidations_of` the error gives what the call
+        made stale all the same.
         """
         check_asyncio()
         return _raised(await ended_of(self.begin(name, args, identity=identity, request=request)))
@@ -236,7 +235,7 @@ class Engine:
         request: object = None,
         via: Via = Via.CALL,
     ) -> Ended | Awaitable[Ended]:
-        """As `call`, with errors returned beside what went out of date before them; at once where nothing suspends."""
+        """As `call`, but an error is returned as a `Failure`; without an awaitable if nothing suspended."""
         try:
             function = self._for_anyone.get(name)
             if function is None:
@@ -244,7 +243,7 @@ class Engine:
                 if not function.has_no_guard and via is not Via.RUN:
                     return self._guarded(function, args, identity, request)
             sent = function.validator.validate(args)
-        except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
+        except Exception as error:  # noqa: BLE001  # returned as a `Failure`
             return self._failure(error, name)
         caller = NOBODY
         if function.depends_on_caller:
@@ -258,30 +257,30 @@ class Engine:
     async def admit(
         self, name: str, *, identity: Identity = ANONYMOUS, via: Via = Via.CALL
     ) -> tuple[Function, Identity]:
-        """Find a function and ask its guard, before anything of its arguments is read. Raises `CallError`.
+        """Find a function and ask its guard, before its arguments are read. Raises `CallError`.
 
-        A guard that takes arguments is asked when they have been validated. The identity comes back with what was
-        loaded of it.
+        A guard that takes arguments is asked once they have been validated. Returns the identity, with its permissions
+        if they were loaded.
         """
         check_asyncio()
         function = self._find(name, via)
         return function, await authorise(function, identity, self._permissions)
 
     async def _checked(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Caller:
-        """Ask a guard that takes arguments. The caller comes back with what was loaded of the identity."""
+        """Ask a guard that takes arguments. Returns the caller, with permissions if they were loaded."""
         given = checked_arguments(function, sent, caller.request)
         identity = await authorise(function, caller.identity, self._permissions, given)
         return caller if identity is caller.identity else Caller(identity, by_identity(caller.request, identity))
 
     async def _known(self, caller: Caller) -> Caller:
-        """The caller, as a function may be told that is given the identity or the request."""
+        """The caller with its permissions loaded, for a function that takes the identity or the request."""
         if self._permissions is None or not lacks_permissions(caller.identity):
             return caller
         known = await load_permissions(caller.identity, self._permissions)
         return Caller(known, by_identity(caller.request, known))
 
     async def _admitted(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Caller:
-        """Ask what is left of the guard, and get to know what the function is told of the caller."""
+        """Ask a guard that takes arguments, and load the permissions that the function may read."""
         if function.guard_arguments:
             caller = await self._checked(function, sent, caller)
         return caller if function.takes_only_inputs else await self._known(caller)
@@ -289,7 +288,7 @@ class Engine:
     async def _begin_with_permissions(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Ended:
         try:
             known = await self._known(caller)
-        except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
+        except Exception as error:  # noqa: BLE001  # returned as a `Failure`
             return self._failure(error, function.name)
         return await self._ended(function, sent, known)
 
@@ -309,16 +308,16 @@ class Engine:
         try:
             sent = function.validator.validate(args)
             caller = await self._admitted(function, sent, Caller(identity, request))
-        except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
+        except Exception as error:  # noqa: BLE001  # returned as a `Failure`
             return self._failure(error, function.name)
         return await self._ended(function, sent, caller, may_change=may_change)
 
     async def fetch(
         self, context: str, params: Given, *, identity: Identity = ANONYMOUS, request: object = None
     ) -> Bundle:
-        """Answer with a context's bundle, from the cache where that is as good as computing it.
+        """Answer with a context's bundle, from the cache if that has a valid one.
 
-        Raises `CallError` for refusals, and whatever else the first reader that fails raises.
+        Raises `CallError` for refusals, and the error of the first reader that fails.
         """
         check_asyncio()
         plan = self.plan(context)
@@ -341,7 +340,7 @@ class Engine:
     async def authorise(self, plan: ContextPlan, identity: Identity) -> Identity:
         """Ask every reader's guard; those that take arguments are asked by `answer`. Raises as they do.
 
-        The identity comes back with what was loaded of it.
+        Returns the identity, with its permissions if they were loaded.
         """
         if not plan.has_no_guard:
             for reader in plan.readers:
@@ -349,7 +348,7 @@ class Engine:
         return identity
 
     def query(self, plan: ContextPlan, params: Given, identity: Identity) -> BundleRequest:
-        """What is asked of a context, and where its answer is kept for this identity. Raises `InvalidInput`."""
+        """The request for a context's bundle, with the slot of its answer for this identity. Raises `InvalidInput`."""
         return self._cache_keys.query(plan, plan.validator.validate(params), identity)
 
     async def answer(
@@ -361,10 +360,10 @@ class Engine:
         asked_by: Computation | None = None,
         in_mutation: bool = False,
     ) -> Bundle:
-        """The bundle for whom the guards have let through. Raises whatever the first reader that fails raises.
+        """The bundle for a caller that the guards have let through. Raises the error of the first reader that fails.
 
-        `asked_by`: the computation whose reader asks, once it is known that it may wait for this. `in_mutation`: a
-        mutation's body asks, whose readers may see what it has not committed yet.
+        `asked_by`: the computation whose reader asks, once it is known that no circle of waits comes of it.
+        `in_mutation`: a mutation's body asks, so the readers may see rows that are not committed yet.
         """
         if asked_by is None and current.get() is not None:
             return await self._answer_a_function(query, identity, request)
@@ -374,7 +373,7 @@ class Engine:
             for reader, share in query.calls:
                 if reader.guard_arguments:
                     caller = await self._checked(reader, share, caller)
-            if caller.identity is not identity:  # kept where a session with these permissions finds it
+            if caller.identity is not identity:  # stored where a session with these permissions finds it
                 identity, request = caller.identity, caller.request
                 query = self._cache_keys.query(plan, query.spelling.sent, identity)
                 slot = query.slot
@@ -489,7 +488,7 @@ class Engine:
     async def page_admitted(
         self, function: Function, args: Given, *, identity: Identity = ANONYMOUS, request: object = None
     ) -> Page:
-        """As `page`, for a caller whom `admit` has let through."""
+        """As `page`, for a caller that `admit` has let through."""
         plan = self.graph.contexts[function.context or ""]
         given = function.validator.validate(args)
         texts = page_texts(function, given)
@@ -497,7 +496,7 @@ class Engine:
         policy = plan.page_policies[function.name]
         caller = await self._admitted(function, given if sent is None else sent, Caller(identity, request))
         slot = self._cache_keys.page(plan, texts)
-        # A purge that is narrower than the page can tell is a purge that it would miss.
+        # A page that lacks a parameter of some scope would miss purges of that scope.
         may_be_kept = (
             sent is not None
             and all(set(shape) <= set(function.inputs) for shape in plan.shapes)
@@ -525,7 +524,7 @@ class Engine:
     async def invalidate(
         self, affected: Context | Invalidation | str | Callable[..., Any], /, **params: object
     ) -> tuple[Invalidation, ...]:
-        """Purge what a write made elsewhere put out of date; what it was comes back, for an edge.
+        """Purge after a write that no mutation of this graph made. Returns the invalidations, for an edge.
 
         Raises `DeclarationError` for a context, reader or parameter that does not exist.
         """
@@ -545,10 +544,10 @@ class Engine:
         return function
 
     async def _guarded(self, function: Function, args: Given, identity: Identity, request: object) -> Ended:
-        """Ask the guard first, which has to be waited for."""
+        """As `begin`, for a function whose guard has to be awaited first."""
         try:
             identity = await authorise(function, identity, self._permissions)
-        except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
+        except Exception as error:  # noqa: BLE001  # returned as a `Failure`
             return self._failure(error, function.name)
         return await self.call_admitted(function, args, identity=identity, request=request)
 
@@ -558,7 +557,7 @@ class Engine:
     async def _ended(
         self, function: Function, sent: Mapping[str, object], caller: Caller, *, may_change: bool = True
     ) -> Ended:
-        """What comes of a function whose guard has let the caller through. `sent` are validated."""
+        """Run a function whose guard has let the caller through. `sent`: validated arguments."""
         if function.context is not None:
             return await self._answer_reader(function, sent, caller)
         ended = self._mutations.begin(function, sent, caller, may_change=may_change)
@@ -571,7 +570,7 @@ class Engine:
         try:
             ran = await self._alone(function, sent, caller, answered)
             answer: Answer = ran.results[0][0]
-        except Exception as error:  # noqa: BLE001  # as for a mutation, it is the caller's to raise
+        except Exception as error:  # noqa: BLE001  # returned as a `Failure`
             return self._failure(error, function.name)
         return answer
 
@@ -599,7 +598,7 @@ class Engine:
         identity: Identity,
         request: object,
     ) -> Computed:
-        """Compute for a token. Where its permissions have changed since it was issued, for this request alone."""
+        """Compute for a token. If its permissions have changed since it was issued, for this request alone."""
         known = await self._known(Caller(identity, request))
         run = self._run(key, asked_by, kept, self._read, query, known.identity, known.request, kept)
         if query.plan.policy.per is Per.ALL or permission_key(known.identity) == permission_key(identity):
@@ -613,7 +612,7 @@ class Engine:
     async def _read(
         self, computation: Computation, query: BundleRequest, identity: Identity, request: object, shared: bool
     ) -> Computed:
-        """Run the readers of a bundle and encode what they answer."""
+        """Run the readers of a bundle, and encode their results."""
         plan, caller = query.plan, Caller(identity, request)
         policy = plan.policy if shared else None
         ran = await self._runner.run(computation, query.calls, caller, plain_result, policy, concurrent=plan.concurrent)
@@ -622,7 +621,7 @@ class Engine:
 
 
 def check_graph(graph: object) -> Graph:
-    """The same graph. Raises `DeclarationError` for what is none."""
+    """The same graph. Raises `DeclarationError` for any other object."""
     if not isinstance(graph, Graph):
         raise DeclarationError(
             f"A graph is what build([...]) or discover('package') makes, and this is a {type(graph).__name__}."
@@ -635,7 +634,7 @@ def check_carry(carry: object) -> tuple[ContextVar[Any], ...]:
     listed: list[object] = list(carry) if isinstance(carry, Iterable) else [None]
     if not all(isinstance(one, ContextVar) for one in listed):
         raise DeclarationError(f"carry={carry!r} is no list of ContextVars; write carry=[the_variable].")
-    return tuple(listed)  # type: ignore[arg-type]  # all of them have been looked at
+    return tuple(listed)  # type: ignore[arg-type]  # all of them were checked above
 
 
 def _secret_for(cache: CacheBackend | None, secret: str | bytes | None, random: Random) -> bytes:
@@ -655,7 +654,7 @@ def _secret_for(cache: CacheBackend | None, secret: str | bytes | None, random: 
 
 
 async def ended_of(begun: Ended | Awaitable[Ended]) -> Ended:
-    """How a call ends that has begun."""
+    """The end of a call that `begin` has begun."""
     return begun if isinstance(begun, ENDED) else await begun
 
 
@@ -666,21 +665,21 @@ def _raised(ended: Ended) -> Answer:
 
 
 def _why_uncached(query: BundleRequest) -> str:
-    """Why the answers of the context, or for nobody in particular, or with such values, are kept nowhere."""
+    """The reason why a request has no slot, for `Cache-Status`."""
     if isinstance(query.plan.policy.lifetime, Never):
         return "never-stored"
     return "no-canonical-url" if query.canonical is None else "anonymous"
 
 
 def _is_watched(plan: ContextPlan, request: object) -> bool:
-    """Whether it will be noticed if a reader looks at who asks, where its answer serves others too."""
+    """Whether it would be noticed that a reader of a shared answer looks at its caller."""
     if not plan.is_shared or isinstance(request, Watchable):
         return True
     return not any(reader.takes_request for reader in plan.readers)
 
 
 def _key(query: BundleRequest, identity: Identity) -> Hashable:
-    """Which bundle is computed, whether it is kept or not."""
+    """The key of a bundle's computation, whether the bundle is stored or not."""
     if query.slot is not None:
         return query.slot.key
     return query.plan.name, query.spelling.query, identity.user_id

@@ -1,7 +1,7 @@
-"""What becomes of an error that a developer's code raises: what callers are told, and what is noted on it.
+"""Errors of the developer's code: the `CallError` that callers are told instead, and the notes that an error carries.
 
-An error that an engine raises carries what the call made stale, for a host that answers with it. Several calls may
-raise one and the same object, so what it carries is never another call's.
+An error that an engine raises carries the invalidations of its call, for a host that answers with it. Several calls may
+raise the same object; a call then raises a copy with its own invalidations.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from ..protocol.invalidation import Invalidation, merge
 
 logger = logging.getLogger("mizan")
 
-# What is told in place of an error: a class of CallErrors, an instance, or a function, which may take the error.
+# The replacement of an error: a class of CallErrors, an instance, or a function, which may take the error.
 Told: TypeAlias = type[CallError] | CallError | Callable[..., object]
 Errors: TypeAlias = Mapping[type[Exception], Told]
 
@@ -26,9 +26,9 @@ _FUNCTION = "__mizan_function__"
 
 
 class ErrorMapping:
-    """Which errors of the application's libraries are told as which `CallError`. The nearest class counts.
+    """Translates errors of the application's libraries into `CallError`s, by the nearest class.
 
-    Raises `DeclarationError` for what cannot work.
+    Raises `DeclarationError` for an entry that cannot work.
     """
 
     def __init__(self, errors: Errors) -> None:
@@ -37,9 +37,9 @@ class ErrorMapping:
         self._errors = {kind: _maker(kind, told) for kind, told in errors.items()}
 
     def told(self, error: Exception) -> Exception:
-        """The `CallError` that this error is told as, or the error itself, which is unexpected.
+        """The `CallError` that callers are told for this error; the error itself if it is unexpected.
 
-        The only member of a group counts as itself.
+        An exception group with one member counts as that member.
         """
         only: BaseException = error
         while isinstance(only, BaseExceptionGroup) and len(only.exceptions) == 1:
@@ -64,7 +64,7 @@ class ErrorMapping:
 
 
 def invalidations_of(error: BaseException) -> tuple[Invalidation, ...]:
-    """What the call made stale that raised this error, for `encode_header`; also of errors that were raised from it."""
+    """The invalidations of the call that raised this error, or an error that this one was raised from."""
     carried = error.__dict__.get(_INVALIDATIONS)
     if carried is not None:
         return tuple(carried)
@@ -74,9 +74,9 @@ def invalidations_of(error: BaseException) -> tuple[Invalidation, ...]:
 
 
 def carrying(error: Exception, invalidations: Sequence[Invalidation]) -> Exception:
-    """The error with what its call made stale: a copy of it, if it carries already what another call made stale.
+    """The error with its call's invalidations; a copy of the error if it carries those of another call.
 
-    What cannot be copied carries both, which is wider, never narrower.
+    An error that cannot be copied carries both, which is wider, never narrower.
     """
     carried = error.__dict__.get(_INVALIDATIONS)
     if carried is not None and not set(carried) <= set(invalidations):
@@ -98,25 +98,25 @@ def blame(error: BaseException, function: str) -> None:
 
 
 def blamed(error: BaseException) -> str | None:
-    """Which function raised the error, where that is known."""
+    """The function that raised the error, if `blame` has noted it."""
     return error.__dict__.get(_FUNCTION)
 
 
 def log_unheard(ended: object) -> None:
-    """Log a reader's unexpected error where the caller has gone who would have been told."""
+    """Log a reader's unexpected error if its caller has gone."""
     error = ended.error if isinstance(ended, PersonalFailure) else ended
     if isinstance(error, Exception) and not isinstance(error, CallError):
         logger.error("%s failed, and its caller had gone.", blamed(error) or "A reader", exc_info=error)
 
 
 def is_cancelled() -> bool:
-    """Whether somebody has cancelled the running task, rather than a function having raised CancelledError."""
+    """Whether the running task was cancelled. If not, a CancelledError is a function's own."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
 def cancelled_itself(function: str, error: BaseException) -> RuntimeError:
-    """A function's own CancelledError, as an error: nobody has cancelled its caller."""
+    """The error for a function's own CancelledError, whose caller was not cancelled."""
     failed = RuntimeError(f"{function} raised CancelledError, and nothing had cancelled it.")
     failed.__cause__ = error
     blame(failed, function)
@@ -124,7 +124,7 @@ def cancelled_itself(function: str, error: BaseException) -> RuntimeError:
 
 
 def _maker(kind: object, told: object) -> Callable[[BaseException], object]:
-    """What makes a `CallError` of an error of this kind."""
+    """A function that makes a `CallError` of an error of this kind."""
     if not isinstance(kind, type) or not issubclass(kind, Exception):
         raise DeclarationError(f"errors={{{kind!r}: ...}}: that is no class of exceptions.")
     where = f"errors={{{kind.__name__}: ...}}"
@@ -135,7 +135,7 @@ def _maker(kind: object, told: object) -> Callable[[BaseException], object]:
         if not issubclass(told, CallError):
             raise DeclarationError(f"{where}: {told.__name__} is no CallError, such as Conflict.")
         try:
-            told()  # type: ignore[call-arg]  # a class that takes a detail is what is looked for
+            told()  # type: ignore[call-arg]  # this tests whether it can be called so
         except TypeError:
             raise DeclarationError(
                 f"{where}: {told.__name__}() needs arguments; give a function, lambda error: {told.__name__}(...)."
@@ -153,7 +153,7 @@ def _takes_one(function: Callable[..., object]) -> bool:
         inspect.signature(function).bind(object())
     except TypeError:
         return False
-    except ValueError:  # some that are built in do not tell
+    except ValueError:  # some builtins have no signature
         return True
     return True
 
@@ -161,7 +161,7 @@ def _takes_one(function: Callable[..., object]) -> bool:
 def _copied(error: Exception) -> Exception | None:
     try:
         again = copy.copy(error)
-    except Exception:  # noqa: BLE001  # an exception whose class takes other arguments than it keeps, for one
+    except Exception:  # noqa: BLE001  # copying fails for a class whose arguments are not its `args`
         return None
     if type(again) is not type(error) or again is error or again.args != error.args:
         return None

@@ -1,7 +1,7 @@
-"""Mutations that the body of another function calls: what they make stale joins the answer of that function.
+"""Mutations that the body of another function calls: their invalidations join the answer of that function.
 
-It is held from the moment the inner mutation begins, by the hold of the outer call, which purges it at its end. What
-the inner mutation refuses or fails at counts as it would alone, also where the body catches the error.
+The hold of the outer call holds the scopes of an inner mutation from the moment it begins, and purges them at its own
+end. An error of the inner mutation decides what it made stale as it would alone, also if the body catches the error.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,24 +27,24 @@ class Holder(CallOwner, Protocol):
     """Holds and purges for the mutations of one graph."""
 
     def hold(self, inner: "Inner") -> None:
-        """Hold what an inner call's arguments determine, as soon as that can be written."""
+        """Hold the scopes that an inner call's arguments determine, as soon as that can be written."""
         ...
 
     async def held(self, inner: "Inner") -> None:
-        """The same, and wait until it is written. Raises `Unavailable` where that is insisted on and fails."""
+        """As `hold`, and wait until it is written. Where holds are required, raises `Unavailable` if it fails."""
         ...
 
     def outcome_of(self, function: Function | None, outcome: Outcome | BaseException) -> Outcome:
-        """What a result or an error says of what the function did."""
+        """The outcome of a function, from its result or its error."""
         ...
 
     def purge_late(self, inner: "Inner") -> None:
-        """Purge what an inner call made stale that has outlived the call that holds and purges."""
+        """Purge the invalidations of an inner call that has ended after its outer call."""
         ...
 
 
 class Inner(CurrentCall):
-    """One such call. `function` is None for a mutation that is not in this graph; `sent` narrow what it affects."""
+    """The call of an inner mutation. `function`: None if it is not in this graph. `sent`: the arguments that narrow."""
 
     __slots__ = ("_declaration", "_holder", "_noted", "_outer", "_stale", "function", "sent")
 
@@ -65,7 +65,7 @@ class Inner(CurrentCall):
         self._outer = outer
         self._noted: Outcome = Unknown()
         self._stale: tuple[Invalidation, ...] | None = None
-        if not outer.root.has_ended:  # a task that goes on after its function may call any number
+        if not outer.root.has_ended:  # else a task that outlives its function could add any number
             outer.inners.append(self)
 
     @property
@@ -81,7 +81,7 @@ class Inner(CurrentCall):
         return result
 
     def settle(self, stale: Sequence[Invalidation]) -> None:
-        """Note what it made stale, which is purged with the outer call, or now if that has ended meanwhile."""
+        """Note its invalidations. They are purged with the outer call, or now if that has ended."""
         self._stale = tuple(stale)
         self.has_ended = True
         if self.root.has_ended and self._stale:
@@ -128,7 +128,7 @@ class Inner(CurrentCall):
 
 
 class Reading:
-    """In place of a call: a function is running that may change nothing, such as a reader."""
+    """Stands for the call of a function that may change nothing, such as a reader."""
 
     has_ended = True  # so `invalidate` is refused
     hold = None
@@ -145,7 +145,7 @@ READING = Reading()
 
 
 def misplaced(declaration: Declaration) -> DeclarationError:
-    """What is raised where a function that may change nothing calls a mutation."""
+    """The error for a function that may change nothing and calls a mutation."""
     return DeclarationError(
         f"{declaration.name} changes something, and was called by a function that may change nothing: a reader, or a "
         "route with GET. Call it from a function with affects=, or from a route with POST."
@@ -153,10 +153,10 @@ def misplaced(declaration: Declaration) -> DeclarationError:
 
 
 def arguments_of(function: Function, given: Mapping[str, object]) -> dict[str, object]:
-    """Those that say what a directly called mutation makes stale, by the names and with the values that clients send.
+    """The arguments that narrow a directly called mutation, with the names and values that clients would send.
 
-    The body has the values as they were given, unvalidated. One that stands for another value in the parameter's type,
-    or for none, does not narrow.
+    A direct call does not validate its arguments. A value that the parameter's type would refuse, or read as another
+    value, does not narrow.
     """
     sent = {}
     for name in function.narrowing_inputs:
@@ -168,7 +168,7 @@ def arguments_of(function: Function, given: Mapping[str, object]) -> dict[str, o
 
 
 def identity_of(function: Function, given: Mapping[str, object], outer: Identity) -> Identity:
-    """Who calls: the identity that the mutation is handed, or that of the outer call."""
+    """The caller of an inner mutation: the identity that it is passed, or that of the outer call."""
     handed = [given[name] for name in function.signature.identity_parameters if name in given]
     if not handed:
         return outer
@@ -181,23 +181,23 @@ def _as_sent(compiled: Compiled, value: object) -> object:
     try:
         validated = compiled.adapter.validate_python(value)
         return validated if canonical(jsonable(validated)) == canonical(jsonable(value)) else None
-    except Exception:  # noqa: BLE001  # a type may have a validator of the developer's, and too wide is no error
+    except Exception:  # noqa: BLE001  # a developer's validator may raise anything; not to narrow is safe
         return None
 
 
 def _validated(function: Function, result: object) -> Outcome:
-    """The result as the annotation has it. What does not fit it says nothing of its fields."""
+    """The validated result, if a binding reads a field of it; `Unknown` if it does not fit its annotation."""
     bindings = (binding for affect in function.affects for _, binding in affect.bindings)
     if function.is_view or not any(isinstance(binding, Result) for binding in bindings):
         return Returned(result)
     try:
         return Returned(function.validate_result(result, from_attributes=True))
-    except Exception:  # noqa: BLE001  # as for arguments
+    except Exception:  # noqa: BLE001  # as in `_as_sent`
         return Unknown()
 
 
 def _whole(graph: Graph, declaration: Declaration) -> Iterator[Invalidation]:
-    """All that a mutation affects of a graph that it does not belong to."""
+    """All that a mutation of another graph affects in this one, without narrowing."""
     for target in declaration.affects:
         try:
             yield from named(graph, target, {})

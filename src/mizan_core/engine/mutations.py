@@ -51,12 +51,12 @@ CLIENT_ERROR, SERVER_ERROR = 400, 500
 T = TypeVar("T")
 
 
-# What needs no thread begins before its caller can go away.
+# For functions that need no thread: they begin before their caller can go away.
 _ALWAYS = Wanted()
 
 
 class Mutations:
-    """The functions of one graph that are no readers. `refuses`: none runs whose scopes cannot be held."""
+    """Runs the functions of one graph that are no readers. `refuses`: none runs whose scopes cannot be held."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class Mutations:
         if isinstance(outer, Reading):
             if function.affects:
                 return Failure(misplaced(function.declaration), function=function.name)
-        elif outer.owner.graph is self.graph and not outer.root.has_ended:  # or its answer could not tell
+        elif outer.owner.graph is self.graph and not outer.root.has_ended:  # it has yet to be answered
             return self._joined(outer, function, sent, caller)
         return self._begun_alone(outer, function, sent, caller)
 
@@ -175,20 +175,20 @@ class Mutations:
     async def _joined(
         self, outer: CurrentCall, function: Function, sent: Mapping[str, object], caller: Caller
     ) -> Ended:
-        """Run a function for the body of another. What it makes stale is stale by that one too, which may commit it."""
+        """Run a function for the body of another, which may be what commits, so its answer tells both."""
         inner = Inner(outer, self, function.declaration, function, sent, caller.identity)
         try:
             await self.held(inner)
             ended = self._begun_alone(outer, function, sent, caller)
             answer = ended if isinstance(ended, ENDED) else await ended
-        except BaseException:  # it may be running, and ends without telling
+        except BaseException:  # it may still be running: all that it could make stale counts
             inner.settle(inner.stale)
             raise
         inner.settle(answer.invalidations)
         return answer
 
     async def purge(self, invalidations: Sequence[Invalidation]) -> None:
-        """Purge what was changed elsewhere. Raises `CacheUnavailable` where that is insisted on and takes too long."""
+        """Purge after a write made elsewhere. With `refuses`, raises `CacheUnavailable` if it takes too long."""
         now = asyncio.get_running_loop().time
         began = now()
         late = await self._tasks.start(self._settle(None, self._plans.of(invalidations)))
@@ -200,7 +200,7 @@ class Mutations:
     async def _act(
         self, function: Function, sent: Mapping[str, object], caller: Caller, may_change: bool, wanted: Wanted = _ALWAYS
     ) -> Ended:
-        """A function that declares to affect nothing: nothing is purged but what its body names."""
+        """Run a function without `affects`: only what its body names is purged."""
         call = CurrentCall(self, asyncio.get_running_loop(), caller.identity)
         around = current.set(call if may_change else READING)
         ended: Ended
@@ -209,7 +209,7 @@ class Mutations:
                 ended = answered(function, await function.call(**sent))[0]
             else:
                 ended = (await self._runner.to_the_end(function, sent, caller, answered, wanted))[0]
-        except Exception as error:  # noqa: BLE001  # the function is not ours, and what it named is told all the same
+        except Exception as error:  # noqa: BLE001  # a function may raise anything; what it named is told all the same
             ended = failure_of(self._errors, function.name, error)
         except asyncio.CancelledError as error:
             if is_cancelled():
@@ -220,7 +220,7 @@ class Mutations:
             current.reset(around)
             late = None
             names = bool(call.named or call.inners)
-            if names:  # it is a mutation, whatever it declares, and has a task from now on
+            if names:  # it does change something, so it has a task from now on
                 self._eager.mark_suspending(function)
                 plan = self._plans.of(merge([*call.named, *call.joined()]))
                 late = await self._tasks.start(self._settle(call.hold, plan))
@@ -258,7 +258,7 @@ class Mutations:
             work = hold.run(begin, insist=self._refuses)
             ended, result = answered(function, await work) if function.runs_directly else await work
             outcome = _outcome_of_result(function, result)
-        except Exception as error:  # noqa: BLE001  # the function is not ours, and its effects are told all the same
+        except Exception as error:  # noqa: BLE001  # a function may raise anything; its effects are told all the same
             ended = failure_of(self._errors, function.name, error)
             is_refused = not has_begun or isinstance(error, NotBegun)
             outcome = Refused() if is_refused else _outcome_of_error(ended.error)
@@ -285,13 +285,13 @@ class Mutations:
     def _begun(
         self, function: Function, sent: Mapping[str, object], caller: Caller, wanted: Wanted
     ) -> Coroutine[Any, Any, Any]:
-        """The function, which is not left half-way: what a direct one returns, and what any other has `answered`."""
+        """The function's coroutine: it returns the bare result if the function `runs_directly`, else `answered`."""
         if function.runs_directly:
             return function.call(**sent)  # type: ignore[no-any-return]  # it is a coroutine
         return self._runner.to_the_end(function, sent, caller, answered, wanted)
 
     async def _settle(self, hold: Hold | None, plan: PurgePlan) -> Failure | None:
-        """End the hold and purge; a failure, if that is insisted on and takes too long to be told as a success."""
+        """End the hold and purge. With `refuses`, a failure if the purge has not succeeded within bounds."""
         late = await (hold or self._store.hold(())).end(plan.scopes, insist=self._refuses)
         if late is not None:
             return Failure(late)
@@ -316,7 +316,7 @@ class Mutations:
         return Inner(call, self, declaration, function, arguments_of(function, sent), identity)
 
     def hold(self, inner: Inner) -> None:
-        """Hold what an inner call's arguments determine. A thread waits until that is written, within bounds."""
+        """As `Holder.hold`. A thread waits until it is written, within bounds."""
         if _runs_here(inner.loop):
             self._extend(inner.root, self._determined(inner))
             return
@@ -328,7 +328,7 @@ class Mutations:
                 raise Unavailable from None
 
     async def held(self, inner: Inner) -> None:
-        """The same, and wait until it is written. Raises `Unavailable` where that is insisted on and fails."""
+        """As `Holder.held`."""
         if _runs_here(inner.loop):
             await self._held(inner)
         else:
@@ -340,13 +340,13 @@ class Mutations:
         await held(root, insist=self._refuses)
 
     def _determined(self, inner: Inner) -> Sequence[PurgeScope]:
-        """What is known to be stale before an inner call runs."""
+        """The scopes that an inner call is known to make stale before it runs."""
         if inner.function is None:
             return self._cache_keys.purged(inner.stale)
         return self._plans.determined(inner.function, inner.sent, inner.identity).scopes
 
     def outcome_of(self, function: Function | None, outcome: Outcome | BaseException) -> Outcome:
-        """What a result or an error says of what the function did."""
+        """As `Holder.outcome_of`."""
         if isinstance(outcome, Exception):
             return _outcome_of_error(self._errors.told(outcome))
         if isinstance(outcome, BaseException):
@@ -356,12 +356,12 @@ class Mutations:
         return outcome
 
     def purge_late(self, inner: Inner) -> None:
-        """Purge what an inner call made stale that has outlived the call that holds and purges."""
+        """As `Holder.purge_late`."""
         work = self._settle(None, self._plans.of(inner.stale))
         inner.loop.call_soon_threadsafe(self._tasks.start, work)
 
     def _extend(self, root: CurrentCall, scopes: Sequence[PurgeScope]) -> None:
-        """Hold more, unless the function has ended meanwhile, and it is purged already."""
+        """Hold more scopes, unless the function has ended: then its purge is made."""
         if not root.has_ended and scopes:
             if root.hold is None:
                 root.hold = self._store.hold(())
@@ -376,9 +376,9 @@ def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 async def held(call: CurrentCall | Reading, *, insist: bool = False) -> None:
-    """Wait until everything is held that the call holds, as before its function looks at the cache.
+    """Wait until the hold of a call is written, as is needed before its body reads from the cache.
 
-    With `insist`, raises `Unavailable` where that cannot be.
+    With `insist`, raises `Unavailable` if it cannot be written.
     """
     root = call.root
     if root.hold is not None and not root.has_ended:
@@ -386,7 +386,7 @@ async def held(call: CurrentCall | Reading, *, insist: bool = False) -> None:
 
 
 def _unheard(ended: Ended | Exception) -> None:
-    """Log the error of a call whose caller has gone, which nobody else is told of."""
+    """Log the error of a call whose caller has gone."""
     if isinstance(ended, Failure):
         refused = isinstance(_outcome_of_error(ended.error), Refused)
         level = logging.INFO if refused else logging.ERROR
@@ -394,7 +394,7 @@ def _unheard(ended: Ended | Exception) -> None:
 
 
 def _outcome_of_error(error: Exception) -> Outcome:
-    """A refusal is the caller's fault. What is the server's may have happened half-way."""
+    """A refusal, the caller's fault, has changed nothing. Any other error may have come half-way."""
     refused = isinstance(error, CallError) and CLIENT_ERROR <= error.status < SERVER_ERROR
     return Refused() if refused else Unknown()
 

@@ -1,4 +1,4 @@
-"""Noticing who-asks: what a reader must not look at when its stored answer serves more than one user (section 8)."""
+"""Noticing that a reader looks at its caller, which it must not if its answer serves several users (section 8)."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -10,37 +10,37 @@ Notice: TypeAlias = Callable[[str], None]
 
 @runtime_checkable
 class Watchable(Protocol):
-    """A request that can be handed out in a form that notices when who-asks is read from it."""
+    """A request with a form that reports each read of something that depends on the caller."""
 
     def plain(self) -> object:
-        """The request as a function may read all of it."""
+        """The form that reports nothing."""
         ...
 
     def watched(self, notice: Notice) -> object:
-        """The request for an answer that others will get too; `notice` is told what was read."""
+        """The form for an answer that other users get too; `notice` is called with each read."""
         ...
 
 
 @runtime_checkable
 class WatchableByUser(Protocol):
-    """A request that notices as well what may differ between two requests of one user."""
+    """A request that can also report reads of something that may differ between two requests of one user."""
 
     def watched_by_user(self, notice: Notice) -> object:
-        """The request for an answer that is kept for one user; `notice` is told what was read."""
+        """The form for an answer that is stored for one user; `notice` is called with each read."""
         ...
 
 
 @runtime_checkable
 class KnowsIdentity(Protocol):
-    """A request that tells functions who asks."""
+    """A request that shows its caller's identity to functions."""
 
     def known_as(self, identity: Identity) -> object:
-        """The same request by this identity."""
+        """The same request, showing this identity."""
         ...
 
 
 class _WatchedIdentity(Identity):
-    """An identity that tells when anything but some attributes is read."""
+    """An identity that reports each read of an attribute, but for some that are free."""
 
     __slots__ = ("_free", "_notice", "_original")
     _free: frozenset[str]
@@ -50,13 +50,13 @@ class _WatchedIdentity(Identity):
     def __getattribute__(self, name: str) -> Any:
         read = object.__getattribute__
         original = read(self, "_original")
-        if name == "__class__":  # which comparisons ask for, and isinstance()
+        if name == "__class__":  # read by comparisons and by isinstance()
             return type(original)
         if name not in read(self, "_free"):
             read(self, "_notice")(name)
         return getattr(original, name)
 
-    # What Python asks of the type, and not of the object.
+    # Python looks these up on the type, past `__getattribute__`.
     def __eq__(self, other: object) -> bool:
         return bool(self.__eq__(other))
 
@@ -67,11 +67,11 @@ class _WatchedIdentity(Identity):
         return str(self.__repr__())
 
 
-_WatchedIdentity.__name__ = Identity.__name__  # it is handed to functions that ask for one, and may log what they got
+_WatchedIdentity.__name__ = Identity.__name__  # functions may log the type of an identity
 
 
 def watch_identity(identity: Identity, free: frozenset[str], notice: Notice) -> Identity:
-    """The same identity, telling `notice` the name of each attribute that is read and is not free."""
+    """The same identity; `notice` is called with the name of each attribute that is read and is not free."""
     watched = object.__new__(_WatchedIdentity)
     object.__setattr__(watched, "_free", free)
     object.__setattr__(watched, "_notice", notice)
@@ -80,11 +80,11 @@ def watch_identity(identity: Identity, free: frozenset[str], notice: Notice) -> 
 
 
 def lacks_permissions(identity: Identity) -> bool:
-    """Whether the identity's single permissions are not known, as with a token. Nobody is told of the question."""
+    """Whether the identity's permissions are not loaded, as with a token. A watched identity does not report this."""
     original = object.__getattribute__(identity, "_original") if type(identity) is _WatchedIdentity else identity
     return original.permissions is None
 
 
 def by_identity(request: object, identity: Identity) -> object:
-    """The request, telling functions that it is this identity's."""
+    """The request, showing this identity to functions."""
     return request.known_as(identity) if isinstance(request, KnowsIdentity) else request

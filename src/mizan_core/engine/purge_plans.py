@@ -1,4 +1,4 @@
-"""What a mutation puts out of date, and where: worked out once for the same arguments."""
+"""Purge plans: the invalidations of a mutation and the scopes to hold and purge, computed once for equal arguments."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,12 +14,12 @@ from ..protocol.identity import Identity
 from ..protocol.invalidation import Invalidation
 from .cache_keys import CacheKeys
 
-# Mutations of a few thousand users at a time.
+# Enough for the mutations of a few thousand users.
 _REMEMBERED_BYTES = 4 * 1024 * 1024
-# What a remembered purge costs beside its values, for each invalidation (tests/engine/test_purge_plans.py measures it).
+# The bytes of a remembered plan for each invalidation, beside its values: see tests/engine/test_purge_plans.py.
 _PURGE_BYTES = 1_500
 
-# Values of these types are equal only if they are the same in every spelling.
+# Equal values of one of these types have the same canonical text.
 _PLAIN = frozenset({int, str, UUID, type(None)})
 
 _RUNNING = Running()
@@ -27,7 +27,7 @@ _RUNNING = Running()
 
 @dataclass(frozen=True, slots=True)
 class PurgePlan:
-    """What is out of date, and where that is kept. `whole`: the contexts of which nothing is left."""
+    """Invalidations, and the scopes to purge for them. `whole`: the contexts that are purged as a whole."""
 
     invalidations: tuple[Invalidation, ...]
     scopes: tuple[PurgeScope, ...]
@@ -35,7 +35,7 @@ class PurgePlan:
 
 
 class PurgePlans:
-    """The purges of one graph's mutations. Those that depend on a few plain values alone are remembered by these."""
+    """The plans of one graph's mutations. A plan that depends on plain values alone is remembered by these."""
 
     def __init__(self, graph: Graph, cache_keys: CacheKeys) -> None:
         self._graph = graph
@@ -45,7 +45,7 @@ class PurgePlans:
         self._memo: Memo[tuple[object, ...], PurgePlan] = Memo(_REMEMBERED_BYTES)
 
     def determined(self, function: Function, sent: Mapping[str, object], identity: Identity) -> PurgePlan:
-        """What a function's arguments say before it runs. `sent` are validated."""
+        """The plan that a function's arguments determine before it runs. `sent`: validated arguments."""
         deciding = self._deciding.get(function)
         if deciding is None:
             return self._determined(function, sent, identity)
@@ -60,12 +60,12 @@ class PurgePlans:
         return plan
 
     def of(self, invalidations: Sequence[Invalidation]) -> PurgePlan:
-        """The purge of exactly these."""
+        """The plan of exactly these invalidations."""
         whole = tuple({one.context: None for one in invalidations if one.is_whole})
         return PurgePlan(tuple(invalidations), self._cache_keys.purged(invalidations), whole)
 
     def _is_pure(self, function: Function) -> bool:
-        """Whether the same values always say the same."""
+        """Whether equal values always narrow in the same way."""
         return all(
             self._graph.contexts[affect.context].parameters[name].is_pure
             for affect in function.affects
@@ -85,5 +85,5 @@ def _depends_on_caller(function: Function) -> bool:
 
 
 def _size(values: tuple[object, ...], plan: PurgePlan) -> int:
-    """About how many bytes a purge takes with its values, which are the caller's to choose."""
+    """About how many bytes a plan takes with its values, whose size callers choose."""
     return len(plan.invalidations) * (_PURGE_BYTES + 8 * sum(map(sys.getsizeof, values)))

@@ -1,6 +1,6 @@
-"""Refresh in the same answer (protocol, section 14): what of a page a call made stale, and what is sent along.
+"""Refresh in the same answer (protocol, section 14): bundles of a page that a call made stale are sent along.
 
-Nothing here can fail a call, which has ended when this begins: what goes wrong is left for the client to fetch.
+No error here can fail the call, which has ended before: a bundle that fails is left for the client to fetch.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ from .bundle_requests import spell
 
 logger = logging.getLogger("mizan")
 
-# What a person sees at once is fewer bundles than this, and less than this together.
+# A page shows fewer bundles than this at once, and less data than this together.
 MAXIMUM_BUNDLES = 16
 MAXIMUM_DATA_BYTES = 256 * 1024
-# What takes longer than this is better fetched beside the answer than waited for with it.
+# The answer waits no longer than this for bundles; the client fetches the rest.
 MAXIMUM_SECONDS = 1.0
 
 
@@ -43,10 +43,10 @@ Get: TypeAlias = Callable[[Stale], Awaitable[bytes]]
 async def refresh(
     graph: Graph, answer: Answer, mounted: Mounted, get: Get, *, seconds: float = MAXIMUM_SECONDS
 ) -> Answer:
-    """The answer along with what it made stale of the mounted bundles.
+    """The answer, with the mounted bundles that the call made stale as they are now.
 
-    `get` gives a bundle's bytes as its own request would, and is asked for one after the other, after the purge. What
-    fails, does not fit into the answer or takes longer than `seconds` altogether is left out.
+    `get` gives a bundle's bytes as its own request would; it is called for one bundle after the other, after the purge.
+    A bundle is left out if it fails, does not fit into the answer, or is not ready within `seconds` altogether.
     """
     refreshed: list[Refreshed] = []
     room, asked = MAXIMUM_DATA_BYTES, 0
@@ -56,7 +56,7 @@ async def refresh(
     try:
         async with asyncio.timeout_at(deadline):
             for context, pairs in mounted.of(scopes) if scopes else ():
-                if asked == MAXIMUM_BUNDLES or now() >= deadline:  # what does not wait is not interrupted
+                if asked == MAXIMUM_BUNDLES or now() >= deadline:  # a `get` that never suspends is not interrupted
                     break
                 stale = _if_stale(graph.contexts[context], pairs, scopes[context])
                 if stale is None:
@@ -72,7 +72,7 @@ async def refresh(
 
 
 def _scopes(graph: Graph, invalidations: Sequence[Invalidation]) -> dict[str, list[Scope]]:
-    """What went out of date of each context that has a bundle here."""
+    """The stale scopes of each context that has a bundle in this graph."""
     scopes: dict[str, list[Scope]] = {}
     for one in invalidations:
         plan = graph.contexts.get(one.context)
@@ -86,7 +86,7 @@ def _if_stale(plan: ContextPlan, pairs: Pairs, scopes: Iterable[Scope]) -> Stale
         sent = plan.validator.validate(pairs)
         spelling = spell(plan, sent)
         named = {name: jsonable(value) for name, value in sent.items()}
-    except Exception as error:  # noqa: BLE001  # a type may have a validator of the developer's
+    except Exception as error:  # noqa: BLE001  # a developer's validator may raise anything
         _tell(plan.name, error)
         return None
     texts = {name: spelling.texts.get(name) for name in plan.parameters}
@@ -98,12 +98,12 @@ def _if_stale(plan: ContextPlan, pairs: Pairs, scopes: Iterable[Scope]) -> Stale
 async def _data(stale: Stale, get: Get) -> bytes | None:
     try:
         return await get(stale)
-    except Exception as error:  # noqa: BLE001  # readers, guards and the host's sessions are not ours
+    except Exception as error:  # noqa: BLE001  # readers, guards and the host's sessions may raise anything
         _tell(stale.context, error)
         return None
 
 
 def _tell(context: str, error: Exception) -> None:
-    """A refusal is the client's to learn of, when it fetches; anything else is a defect."""
+    """Log a defect. The client learns of a refusal when it fetches."""
     if not isinstance(error, CallError):
         logger.error("A bundle of %s could not be sent along with a call's answer.", context, exc_info=error)

@@ -24,42 +24,42 @@ logger = logging.getLogger("mizan")
 
 T = TypeVar("T")
 
-# What of an identity everyone with the same permissions shares.
+# The attributes that identities with the same permission key have in common.
 _SHARED_ATTRIBUTES = frozenset({"staff", "superuser", "permissions", "permission_key"})
 
 
 @dataclass(slots=True)
 class Caller:
-    """Who asks, and the request that the functions are handed."""
+    """The identity that asks, and the request that functions are passed."""
 
     identity: Identity
     request: object = None
 
 
 _Work: TypeAlias = tuple[Function, Mapping[str, Any]]
-# Makes of what a function returned what is answered.
+# Makes the answer of a function's result.
 Finish: TypeAlias = Callable[[Function, Any], Any]
 
 
-# For functions that are not told who asks.
+# The caller for functions that take neither an identity nor the request.
 NOBODY = Caller(ANONYMOUS)
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What the functions returned, in their order. `personal`: one of them looked at who asks."""
+    """The functions' results, in their order. `personal`: one of them looked at its caller."""
 
     results: list[Any]
     personal: bool
 
 
-# So many calls may wait for a thread, for each thread there is. At 40 threads and 20 ms each, the last waits half a
-# second; with more than that a server that falls behind only falls further.
+# Calls that may wait for each thread. With 40 threads and 20 ms for a call, the last one waits half a second; a longer
+# queue would only delay an overloaded server further.
 _WAITING_PER_THREAD = 25
 
 
 class Threads:
-    """At most `count` threads, and a queue before them that has an end."""
+    """At most `count` threads, with a bounded queue of calls that wait for them."""
 
     def __init__(self, count: int, name: str) -> None:
         self._count = count
@@ -67,13 +67,13 @@ class Threads:
         self._pool: ThreadPoolExecutor | None = None
 
     def start(self, work: Callable[[], T], wanted: Callable[[], bool]) -> "asyncio.Future[T]":
-        """Do the work in a thread. Cancelled, or no more wanted before it has begun, it does not begin.
+        """Do the work in a thread, unless it is cancelled or no longer `wanted` before it begins.
 
-        Raises `Unavailable`, and what is waited for raises `NotBegun`.
+        Raises `Unavailable` if too many calls wait. The future raises `NotBegun` if the work was no longer wanted.
         """
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._count, thread_name_prefix=self._name)
-        if self._pool._work_queue.qsize() >= self._count * _WAITING_PER_THREAD:  # noqa: SLF001  # nothing else tells
+        if self._pool._work_queue.qsize() >= self._count * _WAITING_PER_THREAD:  # noqa: SLF001  # the only way to know
             raise Unavailable("Too many calls are waiting for a thread. Try again shortly.")
         return asyncio.get_running_loop().run_in_executor(
             self._pool, contextvars.copy_context().run, _begin, work, wanted
@@ -86,7 +86,7 @@ class Threads:
 
 
 class NotBegun(Unavailable):
-    """Nothing waits any more for what a thread was to do."""
+    """The caller had gone before a thread could begin the work."""
 
     DETAIL = "The request had gone away before this could begin."
 
@@ -115,7 +115,7 @@ class Runner:
         """`is_wanted`: whether a request waits for the computation of this key."""
         self._is_wanted = is_wanted
         self._threads = Threads(threads, "mizan")
-        # Slow readers must not stop what changes something.
+        # Slow readers must not block mutations.
         self._threads_of_mutations = Threads(threads, "mizan-mutation")
 
     async def run(
@@ -128,13 +128,13 @@ class Runner:
         *,
         concurrent: bool = False,
     ) -> Ran:
-        """Run them one after the other, or side by side if `concurrent`; sync ones share one trip to a thread.
+        """Run functions one after the other, or side by side if `concurrent`; in turn, sync ones share one thread.
 
-        `finish` makes of each result what is answered. It may take long, or ask a lazy result for more, so it is
-        called where the function ran.
+        `finish` makes the answer of each result. It is called where the function ran, for it may take long or load a
+        lazy result.
 
-        With `shared`, the answer serves other requests too, so it is noticed whether a function looks at what these
-        need not have in common. If one then fails after it has looked, the error is raised as a `PersonalFailure`.
+        With `shared`, the policy of an answer that serves other requests too, a function is watched for reads of what
+        these need not have in common. The error of one that fails after such a read is a `PersonalFailure`.
         """
         seen: list[tuple[str, str]] = []
         missed: list[Function] = []
@@ -147,7 +147,7 @@ class Runner:
                 raise
             _report(seen)
             raise PersonalFailure(error) from error
-        if missed:  # a function has caught the error, and answered as if there were none
+        if missed:  # a function has caught the error
             raise _no_permissions(missed[0])
         if seen:
             _report(seen)
@@ -161,9 +161,9 @@ class Runner:
         finish: Finish,
         wanted: Wanted,
     ) -> Coroutine[Any, Any, Any]:
-        """Run one function that must not be left half-way: a cancellation waits for its thread.
+        """Run one function to its end: a cancellation waits for its thread.
 
-        One that waits for a thread does not begin once it is no more `wanted`: `NotBegun`.
+        A function that still waits for a thread does not begin once it is no longer `wanted`: `NotBegun` is raised.
         """
         given = _given(function, arguments, caller, None, [], [])
         if function.is_async:
@@ -242,7 +242,7 @@ async def _finished(function: Function, work: Awaitable[Any], finish: Finish) ->
 
 
 def _call(function: Function, given: Mapping[str, Any], finish: Finish) -> Any:
-    """What a thread does for a function, whose result may be a coroutine of another function's."""
+    """Call a function in a thread. If it returns an awaitable, that is finished on the event loop."""
     result = function.call(**given)
     return result if inspect.isawaitable(result) else finish(function, result)
 
@@ -252,7 +252,7 @@ async def _from_thread(function: Function, answer: Any, finish: Finish) -> Any:
 
 
 def _begin(work: Callable[[], T], wanted: Callable[[], bool]) -> T:
-    """What a thread does. A future cannot be told of a StopIteration, and what waits for it would wait for ever."""
+    """Do a thread's work. A future takes no StopIteration: without this, its caller would wait for ever."""
     if not wanted():
         raise NotBegun
     try:
@@ -262,7 +262,7 @@ def _begin(work: Callable[[], T], wanted: Callable[[], bool]) -> T:
 
 
 async def _outlasting(thread: "asyncio.Future[T]", wanted: Wanted) -> T:
-    """Wait for a thread that has begun, whatever comes."""
+    """Wait for a thread to its end. A cancellation is raised after that."""
     cancelled: asyncio.CancelledError | None = None
     while not thread.done():
         try:
@@ -284,7 +284,7 @@ def _given(
     seen: list[tuple[str, str]],
     missed: list[Function],
 ) -> Mapping[str, Any]:
-    """The arguments, and what else the function takes."""
+    """The arguments, with the request and the identities that the function takes."""
     if function.takes_only_inputs:
         return arguments
     signature, identity = function.signature, caller.identity
@@ -320,7 +320,7 @@ def _no_permissions(function: Function) -> DeclarationError:
 
 
 def _request(request: object, kept_per: Per | None, notice: Notice) -> object:
-    """The request as a function may read it whose answer is kept per this, or for nobody else."""
+    """The request for a function whose answer is kept `kept_per`, or is for this request alone if None."""
     if not isinstance(request, Watchable):
         return request
     if kept_per is None:
@@ -331,7 +331,7 @@ def _request(request: object, kept_per: Per | None, notice: Notice) -> object:
 
 
 def _report(seen: Sequence[tuple[str, str]]) -> None:
-    """One line for each answer that could not be shared."""
+    """Log one line for an answer that could not be shared."""
     name, what = seen[0]
     logger.error(
         "%s looked at who asks (%s), and its answer would have been kept for others as well. It was not stored. "
