@@ -123,7 +123,7 @@ class Mizan:
 
     @classmethod
     def from_env(cls, graph: Graph, **options: Any) -> Self:
-        """A `Mizan` set up by `MIZAN_...` variables. `options` come before them. Raises `DeclarationError`."""
+        """A `Mizan` set up by `MIZAN_...` variables. `options` override them. Raises `DeclarationError`."""
         settings = Settings.read(os.environ)
         read: dict[str, Any] = {
             "cache_secret": settings.cache_secret,

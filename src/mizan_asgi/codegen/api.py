@@ -25,7 +25,7 @@ from .names import Names, type_name
 
 Schema: TypeAlias = Mapping[str, Any] | bool
 
-# What Pydantic generates a schema from: a key, "validation" or "serialization", and a core schema.
+# An input of Pydantic's generator: a key, "validation" or "serialization", and a core schema.
 _Input: TypeAlias = tuple[str, JsonSchemaMode, Any]
 
 # A reference is only the definition's name; each writer turns it into a reference of its own form.

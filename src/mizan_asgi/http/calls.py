@@ -98,7 +98,7 @@ class CallEndpoint:
     async def _stale_data(self, scope: Scope, receive: Receive, stale: Stale) -> bytes:
         """A stale bundle as a GET by the same client would get it now.
 
-        The caller is identified again, since the call may have signed somebody in or out.
+        The caller is identified again, since the call may have changed the session.
         """
         endpoint = self._bundles[stale.context]
         base_url = self._service.base_url

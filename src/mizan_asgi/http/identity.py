@@ -27,16 +27,16 @@ from .sent_headers import SentHeaders
 
 logger = logging.getLogger("mizan")
 
+TOKEN_HEADERS = frozenset({b"x-mizan-token", b"authorization"})
+
+_COOKIE = frozenset({b"cookie"})
+_COOKIE_OR_TOKEN = _COOKIE | {b"authorization"}
+
 Clock: TypeAlias = Callable[[], float]
 Authenticate: TypeAlias = Callable[[Request], Identity | Awaitable[Identity | None] | None]
 
 # Attributes in which users of common frameworks keep their id, Starlette's first.
 _ID_ATTRIBUTES = ("identity", "id", "pk", "user_id", "username")
-
-
-TOKEN_HEADERS = frozenset({b"x-mizan-token", b"authorization"})
-_COOKIE = frozenset({b"cookie"})
-_COOKIE_OR_TOKEN = _COOKIE | {b"authorization"}
 
 
 @dataclass(frozen=True, slots=True)

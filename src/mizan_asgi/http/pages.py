@@ -59,7 +59,7 @@ class FunctionRoute(Route):
 
 
 @dataclass(frozen=True, slots=True)
-class Returned:
+class ViewResponse:
     """A view's own response, to be sent with its headers changed by `change(status, headers)`.
 
     `invalidations` went out of date by the call. `failed` makes the problem document if the response raises before it
@@ -100,7 +100,9 @@ class FunctionEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = scope["method"] == "HEAD"
         try:
-            answered = await (self._page if self._function.context is not None else self._act)(scope, receive)
+            answered = await (self._answer_page if self._function.context is not None else self._answer_call)(
+                scope, receive
+            )
         except ClientDisconnect:
             return
         except Exception as error:  # noqa: BLE001  # a guard or function of the host's may raise anything
@@ -114,7 +116,7 @@ class FunctionEndpoint:
         ended = failure_of(self._service.engine.errors, self._function.name, error)
         return error_reply(ended.error, invalidations)
 
-    async def _page(self, scope: Scope, receive: Receive) -> Reply | Returned:
+    async def _answer_page(self, scope: Scope, receive: Receive) -> Reply | ViewResponse:
         service = self._service
         headers = SentHeaders(scope)
         caller = await service.authenticator.identify(headers, scope, receive, ask_session=self._needs_session)
@@ -125,9 +127,9 @@ class FunctionEndpoint:
         before = before_path(scope, page.path)
         if before:
             service.warn_once(
-                "The page %r is asked for below %r, and the manifest and urls_to_purge name it as route= does: no "
-                "purge would reach what edges kept, so no page is sent public there. Serve mizan.routes where the "
-                "routes say, without a prefix.",
+                "The page %r is requested below the prefix %r. The manifest and urls_to_purge go by its route=, so a "
+                "purge would not reach the copies of edges. Therefore it is not sent public there. Serve mizan.routes "
+                "without a prefix.",
                 *(function.name, before),
             )
         canonical = before == "" and scope["method"] in _SAFE_METHODS and not scope.get("query_string")
@@ -135,9 +137,9 @@ class FunctionEndpoint:
             control = page.cache_control(200, canonical_url=canonical)
             return kept_reply(page.result, control, varies=not page.policy.for_everyone)
         complete = isinstance(getattr(page.result, "body", None), bytes)
-        return Returned(page.result, partial(_page_headers, page, canonical and complete), self._failed)
+        return ViewResponse(page.result, partial(_page_headers, page, canonical and complete), self._failed)
 
-    async def _act(self, scope: Scope, receive: Receive) -> Reply | Returned:
+    async def _answer_call(self, scope: Scope, receive: Receive) -> Reply | ViewResponse:
         service = self._service
         if self._function.affects:
             service.check_lifespan()
@@ -159,7 +161,7 @@ class FunctionEndpoint:
             return failure_reply(ended)
         invalidate = invalidate_headers(ended.invalidations)
         if self._function.is_view:
-            return Returned(ended.result, partial(_mutation_headers, invalidate), self._failed, ended.invalidations)
+            return ViewResponse(ended.result, partial(_mutation_headers, invalidate), self._failed, ended.invalidations)
         reply = kept_reply(ended.result_json, NO_STORE, varies=False)
         return Reply(reply.status, [*reply.headers, *invalidate], reply.body)
 

@@ -60,10 +60,7 @@ class Probe:
             await host(scope, self._receive, self._send)
         except Exception as error:  # the host's middleware may raise anything; then it lets nothing through
             if not isinstance(error, CallError):
-                logger.debug(
-                    "The host failed on the path of a bundle to be sent with an answer.",
-                    exc_info=error,
-                )
+                logger.debug("The host failed on the path of a bundle to be sent with an answer.", exc_info=error)
             return False
         return self.has_arrived and self._statuses == [LET_THROUGH]
 

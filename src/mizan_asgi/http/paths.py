@@ -1,6 +1,6 @@
 """Paths below a mount point: found in a scope, compared with their canonical spelling, replaced by another path.
 
-The path that a scope has depends on who stripped a prefix from it: a proxy, a Starlette mount, or nobody.
+The path in a scope lacks the prefix that a proxy or an older Starlette mount stripped from it, if one did.
 """
 
 from urllib.parse import quote

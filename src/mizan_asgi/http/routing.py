@@ -51,8 +51,9 @@ class Routing:
         canonical = before is not None and is_base(before, base_url, scope)
         if before is not None and not canonical and unquote(before) != base_url:
             self._service.warn_once(
-                "Mizan is asked below %r, and base_url=%r is what the manifest and urls_to_purge name: no purge would "
-                "reach what edges kept, so no bundle is sent public. Give Mizan base_url=%r.",
+                "Mizan is requested below %r, and base_url=%r. The manifest and urls_to_purge go by base_url, so a "
+                "purge would not reach the copies of edges. Therefore no bundle is sent public. Give Mizan "
+                "base_url=%r.",
                 *(before, base_url, unquote(before)),
             )
         has_room = len(self.canonical) < REMEMBERED_PATHS and len(scope["path"]) <= REMEMBERED_PATH_LENGTH

@@ -1,4 +1,4 @@
-"""What the endpoints are given, and what every endpoint offers."""
+"""The interface of an endpoint, and the engine and settings that all endpoints share."""
 
 import logging
 from collections.abc import Coroutine
@@ -20,8 +20,8 @@ from .responses import RawResponse
 # Senders can make up query strings without end. The queries of several thousand bundles fit.
 REMEMBERED_QUERIES_BYTES = 8 * 1024 * 1024
 
-# What a bundle request is made from: the context, the query as it was sent, and, where the answer depends on them, the
-# user id and the permission key.
+# The source of a bundle request: the context, the query as it was sent, and the user id and permission key if the
+# answer depends on them.
 _QueryKey: TypeAlias = tuple[str, bytes, str | None, str | None]
 
 logger = logging.getLogger("mizan")

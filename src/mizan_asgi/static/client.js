@@ -313,7 +313,7 @@ class Client {
     }
   }
 
-  /** Take a bundle from a call's answer, unless it was overtaken or requested meanwhile (protocol, section 14). */
+  /** Take a bundle from a call's answer, unless it was overtaken or requested since the call (protocol, section 14). */
   #refresh({ context, params = {}, data }, sent) {
     const bundle = Object.values(params).every(isExact) ? this.#find(context, params) : undefined;
     if (bundle === undefined || bundle.moment > sent) return undefined;

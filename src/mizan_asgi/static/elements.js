@@ -249,7 +249,7 @@ function disarm(fragment) {
 }
 
 function runs(name, value) {
-  const code = value.replace(/[\0-\x20]/g, ""); // as browsers read URLs
+  const code = value.replace(/[\0-\x20]/g, ""); // browsers ignore these in URLs
   if (/^on|^srcdoc$|^(?:data-)?hx-(?:on|vars)/i.test(name)) return true;
   if (/^(?:data-)?hx-/i.test(name) && /js:|javascript:/i.test(code)) return true;
   if (/^(?:data-)?hx-trigger/i.test(name) && code.includes("[")) return true;
