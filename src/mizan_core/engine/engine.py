@@ -183,7 +183,7 @@ class Engine:
         self._let_observe()
 
     def _let_observe(self) -> None:
-        """Put the way with events in place of the one without, which costs nothing where nothing is observed."""
+        """Shadow `answer` by `_answer_observed` while there are observers. Without any, `answer` costs nothing more."""
         self._store.let_peek(not self._observers.see_hits)
         if self._observers.all:
             vars(self)["answer"] = self._answer_observed
@@ -380,7 +380,7 @@ class Engine:
         kept = slot is not None and (request is None or _is_watched(plan, request))
         key = _key(query, identity) if slot is None else slot.key
         compute: Callable[[], Awaitable[Computed]]
-        if plan.runs_directly:  # most do, and so cost no call
+        if plan.runs_directly:  # the common case, spared the call of `_computation`
             compute = partial(self._run, key, asked_by, kept, read_directly, query.calls)
         else:
             compute = self._computation(query, identity, request, key, asked_by, kept=kept)

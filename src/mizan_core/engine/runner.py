@@ -170,12 +170,7 @@ class Runner:
             return _finished(function, function.call(**given), finish)
         threads = self._threads_of_mutations if function.affects else self._threads
         thread = threads.start(partial(_call, function, given, finish), wanted)
-        return self._outlasting(function, thread, finish, wanted)
-
-    async def _outlasting(
-        self, function: Function, thread: "asyncio.Future[Any]", finish: Finish, wanted: Wanted
-    ) -> Any:
-        return await _from_thread(function, await _outlasting(thread, wanted), finish)
+        return _finished_in_thread(function, thread, finish, wanted)
 
     def close(self) -> None:
         self._threads.close()
@@ -241,6 +236,10 @@ async def _finished(function: Function, work: Awaitable[Any], finish: Finish) ->
     return finish(function, await work)
 
 
+async def _finished_in_thread(function: Function, thread: "asyncio.Future[Any]", finish: Finish, wanted: Wanted) -> Any:
+    return await _from_thread(function, await _outlasting(thread, wanted), finish)
+
+
 def _call(function: Function, given: Mapping[str, Any], finish: Finish) -> Any:
     """Call a function in a thread. If it returns an awaitable, that is finished on the event loop."""
     result = function.call(**given)
@@ -248,6 +247,7 @@ def _call(function: Function, given: Mapping[str, Any], finish: Finish) -> Any:
 
 
 async def _from_thread(function: Function, answer: Any, finish: Finish) -> Any:
+    """The answer that `_call` returned; if that is an awaitable, its result is finished here."""
     return finish(function, await answer) if inspect.isawaitable(answer) else answer
 
 
