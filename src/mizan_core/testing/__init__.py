@@ -1,7 +1,8 @@
 """For tests of what is built with Mizan: proofs of staleness, what a call invalidated, every order of reads and writes.
 
 Also a real Redis server, and the checker that looks for stale reads in Mizan itself. As a plugin of pytest,
-`pytest_plugins = ["mizan_core.testing"]` brings the fixture `mizan_verify`.
+`pytest_plugins = ["mizan_core.testing"]` brings the fixture `mizan_verify`. (PYTEST_DONT_REWRITE: no assertion of
+this package is a test's.)
 """
 
 import importlib
