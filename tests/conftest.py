@@ -1,4 +1,4 @@
-"""What the tests share: a world of users, orders and messages, a site that serves it, and a Redis server."""
+"""Fixtures of all tests: a world of users, orders and messages, a site that serves it, and a Redis server."""
 
 from collections.abc import Iterator
 

@@ -27,7 +27,7 @@ VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 OURS = tuple(str(Path(package.__file__ or "").parent) for package in (mizan_core, mizan_asgi))
 
 USERS = 10
-# Of several counts the lowest: whatever else may happen, such as a server that answers late, only adds to them.
+# The lowest of several counts: any disturbance, such as a server that answers late, only adds to them.
 REPETITIONS = 3
 ATTEMPTS = 5
 
@@ -36,7 +36,7 @@ Costs = dict[str, dict[str, float]]
 
 @dataclass(slots=True)
 class Steps:
-    """While this is entered: bytecode instructions in frames of ours, and calls that these make to anybody else's code.
+    """While this is entered: bytecode instructions in frames of ours, and calls that these make to foreign code.
 
     Other people's instructions are not counted, for a dependency's new release is not ours to answer for.
     """
@@ -156,7 +156,7 @@ class Kind:
         return self.app.engine.health().cache == "up"
 
     async def _up(self) -> None:
-        """When a Redis that was too slow for its deadline, under whatever else this machine does, is asked again."""
+        """When a Redis that missed its deadline on a busy machine is asked again."""
         while not self._is_up():
             await asyncio.sleep(0.05)
 
@@ -242,7 +242,7 @@ async def _counted(url: str) -> Costs:
 
 
 def count(url: str) -> Costs:
-    """The steps of one request of each kind, counted in a process of its own, where nobody else traces."""
+    """The steps of one request of each kind, counted in a process of its own, where no other tracer runs."""
     ran = subprocess.run(
         [sys.executable, "-m", "tests.costs", "--count", url],
         env={**os.environ, "PYTHONHASHSEED": "0"},

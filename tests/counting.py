@@ -1,4 +1,4 @@
-"""How many functions are called, Python's and native ones: what takes as many for more input takes no longer."""
+"""Counts calls of functions, Python's and native ones: work that makes no more calls for more input takes no longer."""
 
 import gc
 import sys

@@ -154,6 +154,20 @@ def test_imports_in_functions_and_relative_ones_are_found() -> None:
     assert found == ["mizan_core.cache.errors", "mizan_core.cache.backends.memory", "a.b"]
 
 
+TEST_FILES = [path for path in sorted(TESTS.rglob("*.py")) if "node_modules" not in path.parts]
+MAXIMUM_LINES, MAXIMUM_NAME = 800, 60
+
+
+@pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: path.relative_to(TESTS).as_posix())
+def test_a_test_file_is_short_and_so_are_its_tests_names(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    names = [node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert ast.get_docstring(tree) or not text, "no docstring says what it is for"
+    assert len(text.splitlines()) <= MAXIMUM_LINES, "divide it by subject"
+    assert [name for name in names if name.startswith("test_") and len(name) > MAXIMUM_NAME] == []
+
+
 PRIVATE = re.compile(r"_(?!_)\w+")
 
 # Calls that reach an attribute by its name in a string.
@@ -218,7 +232,7 @@ def test_no_test_reaches_a_private_of_another_room() -> None:
     for path in (*SOURCE.rglob("*.py"), *(ROOT / "examples").rglob("*.py")):
         own[room_of_source(path)] |= names_of(ast.parse(path.read_text(encoding="utf-8")), assigned_to_others=True)
     broken, used = [], set()
-    for path in sorted(TESTS.rglob("*.py")):
+    for path in TEST_FILES:
         tree, place = ast.parse(path.read_text(encoding="utf-8")), path.relative_to(TESTS).as_posix()
         allowed = DOCUMENTED | own[room_of_test(path)] | names_of(tree, assigned_to_others=False)
         reached = [(line, name) for line, name in privates_reached(tree) if name not in allowed]

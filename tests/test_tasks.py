@@ -1,4 +1,4 @@
-"""Work that never waited is begun where it is asked for, and runs to its end whoever goes away."""
+"""`tasks`: work that never suspended is begun in place, and tasks outlive their callers."""
 
 import asyncio
 import contextvars

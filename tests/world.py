@@ -1,4 +1,4 @@
-"""A small real application in memory, fresh for every test: what its functions read is what its mutations wrote."""
+"""A small real application in memory, fresh for every test: users, orders and messages, with readers and mutations."""
 
 from collections import Counter
 from collections.abc import Callable

@@ -40,7 +40,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="package")
 async def window(browser: Browser) -> AsyncIterator[Window]:
-    """A window of somebody who has never been here."""
+    """A window with empty storage and cache."""
     context: BrowserContext = await browser.new_context(viewport={"width": 1440, "height": 900}, locale="en")
     context.set_default_timeout(30_000)  # of a machine that is busy
     window = Window(context)

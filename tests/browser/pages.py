@@ -1,4 +1,4 @@
-"""What a test sees of a page: what it asked the network for, and everything that it ever showed."""
+"""A page as a test sees it: its requests, and everything that it ever showed."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -63,7 +63,7 @@ async def refreshed(tab: Tab, number: int) -> None:
 
 
 async def lost(route: Route) -> None:
-    """The server has done what it was asked for, and nobody hears of it."""
+    """The server runs the call, and its answer is lost."""
     await route.fetch()
     await route.abort()
 

@@ -58,7 +58,7 @@ async def showing(window: Window, url: str, **options: object) -> Tab:
 
 
 async def unheard(tab: Tab) -> None:
-    """A change by others."""
+    """A change that another client makes."""
     url = tab.page.url.replace("/blank/", "/rename/")
     assert (await tab.page.request.post(url, form={"user_id": 5, "name": "Eve"})).ok
 

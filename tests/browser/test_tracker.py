@@ -1,4 +1,4 @@
-"""The tracker in a real browser: what its page asks the network for, and what it shows meanwhile."""
+"""The tracker in a real browser: which requests its page makes, and what it shows until they are answered."""
 
 import pytest
 import pytest_asyncio
@@ -13,7 +13,7 @@ NEW = "A new title"
 
 @pytest_asyncio.fixture(loop_scope="package")
 async def tab(window: Window, tracker: str) -> Tab:
-    """A lead who looks at the first issue of the first project, which is somebody else's."""
+    """A lead with the first issue of the first project open, which another person owns."""
     tab = await window.open(f"{tracker}/#/p/1")
     await sign_in(tab, LEAD)
     await tab("#board-list a[aria-current]").wait_for()

@@ -92,5 +92,5 @@ class HoldingCache(MemoryCache):
 
 
 def holders(value: bytes) -> set[str]:
-    """Who holds the tag that has this value; nobody where it is a nonce."""
+    """The holders of the tag that has this value; empty for a plain value."""
     return HoldingCache.of([("tag", value)]).holders("tag")

@@ -1,13 +1,13 @@
-"""Every interleaving of several processes, with everything that may come of each of their steps.
+"""Every interleaving of several processes, with every outcome of each of their steps: a search over states.
 
-A step is a question of one of the processes, and its answer, which takes the world to another. All orders of all steps
-are followed: depth first, and from every state once. What a process does is the real code's to say, which is asked
-once for each thing that a process can be told (see `processes`); the rest are look-ups, of microseconds each.
+A step is a question of one process with its answer; it changes the world. All orders of all steps are followed, depth
+first and from every state once. The real code decides what a process does. It is run once for each story that a
+process can be told (see `processes`); everything else is a look-up of microseconds.
 
-What is left out makes no difference. Two states are one if their worlds are, and if every process asks the same, knows
-the same, and has the same inside: then all that follows is the same too. They may differ in what nonces are called,
-since those are compared and nothing else. And a question put `AT_ONCE` comes with the one before it and not later: a
-scenario says so where that is the worst moment for it, or where its answer matters to nobody.
+States that are left out make no difference. Two states are equal if their worlds are equal and every process asks,
+knows and contains the same: then everything after them is equal too. The names of nonces may differ, since nonces are
+only compared. A question put `AT_ONCE` follows the one before it immediately: a scenario chooses that where this is the
+worst moment, or where the answer has no effect.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ _NEW = 1_000
 
 
 class Outcome(NamedTuple):
-    """What may come of a question: what to call that, the world after it, and the answer.
+    """One outcome of a question: its label, the world after it, and the answer.
 
-    With `dies`, whose process is no more once it has been told. A world is made of tuples and plain values.
+    `dies`: the process ends once it has the answer. A world is made of tuples and plain values.
     """
 
     label: str
@@ -36,7 +36,7 @@ class Outcome(NamedTuple):
     dies: bool = False
 
 
-# All that may come of a question in a world; first what does if nothing goes wrong. Raises what is wrong with a world.
+# All outcomes of a question in a world; first the one without a fault. Raises if the world breaks a rule.
 Outcomes: TypeAlias = Callable[[Any, Asked], Sequence[Outcome]]
 
 
@@ -53,7 +53,7 @@ class State(NamedTuple):
 
 
 class _Move(NamedTuple):
-    """What one process makes of a world and of itself."""
+    """A step of one process: the world and the process after it."""
 
     label: str
     scene: "_Scene"
@@ -64,7 +64,7 @@ class _Move(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scene:
-    """A world with blanks for its nonces, and what was found that a process can make of it."""
+    """A world with blanks for its nonces, and the moves found so far in it."""
 
     world: Any
     blanks: int
@@ -72,7 +72,7 @@ class _Scene:
 
 
 class _Wrong(Exception):
-    """The last step of an order that should not be, because of what it came to."""
+    """The last step of an order that breaks a rule."""
 
 
 @contextmanager
@@ -147,7 +147,7 @@ class Exploration:
             raise _because(wrong.__cause__, path, str(wrong)) from wrong.__cause__
 
     async def _steps(self, state: State, turn: Turn) -> list[tuple[str, State]]:
-        """The moves of each process, which leave all others as they are."""
+        """The moves of each process; the other processes stay where they are."""
         scene, standings, nonces = state
         there, rest = nonces[: scene.blanks], nonces[scene.blanks :]
         before: Nonces = ()
@@ -163,7 +163,7 @@ class Exploration:
                 steps.append((label, State(after, now, self._renumbered(anew + before + nonces + beyond))))
             before, rest = before + own, beyond
             if steps and turn is Turn.LAST:
-                break  # whoever else has only such a question waits for its turn
+                break  # other processes that have only such a question wait for their turn
         return steps
 
     async def _moves(

@@ -1,12 +1,11 @@
-"""A process of the real code that asks, and what has been learned of it.
+"""A process of the real code as a state machine, which remembers how the code behaved.
 
-Processes share nothing but a world, and all that one knows of it are answers to its questions: what is under a key of
-the cache, what is in a row. So where it stands depends on what it was told and on nothing else. A `Machine` asks the
-real code only for what it has not met yet, by telling a process that was told all that came before; everything else it
-remembers.
+Processes share only a world, and learn of it only by answers to their questions: the value of a cache key, the content
+of a row. So a process's state depends only on the answers that it was given. A `Machine` runs the real code once for
+each new sequence of answers and remembers the result.
 
-What it remembers holds whatever the nonces are called. They are random, so that nobody can do more with them than
-compare them: here they are numbers, which are taken out of everything that is said, and filled in again.
+Remembered results hold under any names of the nonces. Nonces are random and can only be compared: here they are
+numbers, taken out of every question and answer and filled in again.
 """
 
 import asyncio
@@ -29,7 +28,7 @@ Story: TypeAlias = tuple[tuple[int, Any], ...]
 _NONCE = re.compile(rb"#([0-9]{13})#")
 _BLANK = b"#.............#"
 
-# What others made is numbered from here on in a process's story, and what it makes itself from nought.
+# Nonces of other processes are numbered from here on in a process's story, its own from 0.
 _OTHERS = 1_000_000
 
 
@@ -74,11 +73,11 @@ class Turn(Enum):
 
     ANY = auto()  # at any time
     AT_ONCE = auto()  # together with the one before it
-    LAST = auto()  # when nobody has anything else to ask
+    LAST = auto()  # when no process has any other question
 
 
 class Asked(NamedTuple):
-    """Somebody's question."""
+    """A question of one actor."""
 
     actor: str
     question: tuple[Any, ...]
@@ -86,7 +85,7 @@ class Asked(NamedTuple):
 
 
 class Actor:
-    """One of those who act in a process.
+    """A coroutine that acts in a process.
 
     `knows`: what it has asked and been answered. Where that shows in what it will ask, or does not matter any more, it
     can be taken away, and more states are one. `turn`: when its next question is put.
@@ -113,7 +112,7 @@ me: ContextVar[Actor] = ContextVar("me")
 
 
 class Process:
-    """The real code of one process. Who derives from it says what its actors do, and what is inside of it."""
+    """The real code of one process. A subclass gives its actors and its inner state."""
 
     def __init__(self, first_nonce: int = 0) -> None:
         self.story: Story = ()
@@ -129,7 +128,7 @@ class Process:
         raise NotImplementedError
 
     def inside(self) -> object:
-        """What there is beside what its actors know, as far as they go by it."""
+        """The state that its actors depend on beside what they know."""
         raise NotImplementedError
 
     def random(self, length: int) -> bytes:
@@ -150,7 +149,7 @@ class Process:
 
     @property
     def knows(self) -> object:
-        """What tells it from another that asks the same. What an actor that has ended knew matters to nobody."""
+        """What distinguishes it from a process with equal questions; ended actors do not count."""
         return tuple((actor.name, tuple(actor.knows)) for actor in self._busy()), self.inside()
 
     async def begin(self) -> None:

@@ -1,8 +1,8 @@
 """Every interleaving of concurrent coroutines: the real code, stopped at gates and let through one at a time.
 
-Coroutines wait at `await steps.gate(label)` wherever the order of things could matter. `explore` runs a scenario once
+Coroutines wait at `await steps.gate(label)` where the order of events can matter. `explore` runs a scenario once
 for each order in which the gates can be passed, and stops a run where it reaches a state that another has been in:
-what is stored, what every actor has seen, and where it waits.
+the stored values, what each actor has seen, and the gate at which it waits.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ class Waiting:
 
 
 class Steps:
-    """One run: who waits at a gate, and which of them goes next. Choices beyond `choices` take the first."""
+    """One run: the actors that wait at gates, and the order of passing. Beyond `choices` the first one passes."""
 
     def __init__(self, choices: Sequence[int], visited: set[bytes]) -> None:
         self.choices = choices
@@ -60,7 +60,7 @@ class Steps:
         self._passing: set[str] = set()
 
     async def gate(self, label: str, *, and_next: bool = False) -> None:
-        """Wait to be let through, `and_next` through the following gate as well; who is no actor passes at once."""
+        """Wait to be let through, `and_next` through the following gate too. A task that is no actor passes at once."""
         name = actor.get()
         if name is None or name in self._passing:
             self._passing.discard(name or "")
@@ -102,7 +102,7 @@ class Steps:
         try:
             return await work()
         finally:
-            self.seen.pop(name, None)  # it matters to nobody any more
+            self.seen.pop(name, None)  # an ended actor is no part of the state
 
     def _take(self) -> None:
         step = len(self.taken)

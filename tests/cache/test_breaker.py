@@ -1,4 +1,4 @@
-"""The guard before a backend: a deadline, a breaker, and a while to settle."""
+"""The breaker before a backend: its deadline, its probes, and settling afterwards."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -74,7 +74,7 @@ def test_each_operation_has_its_own_deadline() -> None:
 
 
 class InTasks(MemoryCache):
-    """Answers by a task, which nobody else can end with an error."""
+    """Answers by a task, whose result cannot be set from outside."""
 
     def get(self, *keys: str) -> Any:
         return asyncio.ensure_future(asyncio.sleep(60))

@@ -1,4 +1,4 @@
-"""Holds: renewed while a mutation runs, let go of by the last, and never left behind."""
+"""Holds: renewed while a mutation runs, ended by the last holder, and never left behind."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -176,8 +176,8 @@ def test_a_renewal_covers_tags_added_since(kind: type[MemoryCache]) -> None:
     run(story)
 
 
-class TestReadersThatWaitForTheFirstTime:
-    """Those who joined a computation that had no task hear of its end all the same."""
+class TestFlightOfEagerReaders:
+    """Requests that joined a computation without a task hear of its end too."""
 
     async def ready(self) -> BundleCache:
         cache = cache_over(MemoryCache())
@@ -286,7 +286,7 @@ class TestReadersThatWaitForTheFirstTime:
 
 
 class Interfering(MemoryCache):
-    """Between a look-up and the stamp that follows it, somebody else is faster."""
+    """Another process writes the tag between a look-up and the stamp that follows it."""
 
     def __init__(self, value: bytes | None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Bundles in this process's memory: peeked without a look-up, and never where anything of them is gone."""
+"""Bundles in this process's memory: peeked without a look-up, unless entry or tags have gone."""
 
 import asyncio
 import tracemalloc

@@ -1,4 +1,4 @@
-"""What finds every interleaving finds them, and what is wrong in one of them."""
+"""The search of `interleaving.py` finds every order, and a broken rule in one of them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence

@@ -71,7 +71,7 @@ KEYS = dict(zip((SLOT.key, *SLOT.tags), ("the bundle", "user", "user;user_id=5")
 
 
 class World(NamedTuple):
-    """What the processes share: what is in the cache, a row, and the newest version of it that anybody was told of.
+    """What the processes share: the cache, a row, and the newest version of it that any caller was told of.
 
     `dead`: which of them has died. `has_forgotten`: the cache has forgotten something that it was told to keep.
     `refuses`: what comes to a commit may be refused instead.
@@ -104,7 +104,7 @@ class World(NamedTuple):
         return self._replace(cells=backend.contents()), answer
 
     def settled(self) -> "World":
-        """Once the holds of whoever died have expired."""
+        """Once the holds of dead processes have expired."""
         world = self
         for key in dict(self.cells):
             world = world.after_expiry(key)
@@ -180,7 +180,7 @@ def _done(work: Coroutine[Any, Any, Any]) -> Any:
 
 
 class AskedCache:
-    """A backend in the world, with holders known by who acts."""
+    """A backend in the world; a holder is known by its actor."""
 
     async def get(self, *keys: str) -> list[bytes | None]:
         return list(await me.get().ask("get", *keys))
@@ -245,7 +245,7 @@ class Site(Process):
         return {**acting, f"{self.name} settles": self.settle}
 
     def inside(self) -> object:
-        """The computations under way, and by whom those are waited for of which nothing may be stored."""
+        """The computations under way, and the actors that wait for turns."""
         cache = bundle_cache_of(self.engine)
         flights = sorted((key, flight.stamps) for key, flight in cache._flights.items())
         turns = [(_waiting(turn), _waiting(turn.following)) for turn in cache._turns._running.values()]
@@ -365,7 +365,7 @@ def machines_of(actors: Sequence[str], *, is_slow: bool = False) -> list[Machine
     return [Machine(partial(Site, process, actors, is_slow=is_slow)) for process in ("a", "b")]
 
 
-# Whatever was learned under one fault is true under every other.
+# Results learned under one fault hold under every other.
 machines = cache(machines_of)
 
 
@@ -504,7 +504,7 @@ def _places(site: Site, turn: Turn) -> list[int]:
 
 
 def _as_it_looks(world: World) -> object:
-    """The same whatever its nonces are called."""
+    """The same under other names of its nonces."""
     form, nonces = taken_out(world)
     return form, [nonces.index(nonce) for nonce in nonces]
 

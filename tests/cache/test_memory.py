@@ -1,4 +1,4 @@
-"""What a cache in memory promises beyond the contract: a bound in bytes, and costs that do not grow with it."""
+"""`MemoryCache` beyond the contract: a bound in bytes, and costs that do not grow with it."""
 
 import asyncio
 import tracemalloc

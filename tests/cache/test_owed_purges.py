@@ -1,4 +1,4 @@
-"""Purges that a cache did not take: bounded in memory and in work, and none in the way of another."""
+"""Owed purges: bounded in memory and in work, and none blocks another."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence

@@ -180,7 +180,7 @@ def stepped(cache: SteppedCache) -> Engine:
 
 
 def flights_of(engine: Engine) -> object:
-    """The computations under way, and who waits for those that nothing stores: state that no backend shows."""
+    """The computations under way, and the actors that wait for turns: state that no backend shows."""
     cache = bundle_cache_of(engine)
     turns = [(key, waiting_for(turn), waiting_for(turn.following)) for key, turn in cache._turns._running.items()]
     return sorted((key, flight.stamps) for key, flight in cache._flights.items()), sorted(turns)

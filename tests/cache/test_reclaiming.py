@@ -1,4 +1,4 @@
-"""Memory of what a whole purge has killed is given back rarely, gently, and never on a request's path."""
+"""Memory of purged entries is reclaimed rarely, in small steps, and never on a request's path."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

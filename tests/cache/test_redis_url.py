@@ -1,4 +1,4 @@
-"""Where a Redis is: the schemes of Valkey and of sentinels, and options of a URL that would break what is kept."""
+"""Redis URLs: the schemes of Valkey and of sentinels, and options that would corrupt stored values."""
 
 import asyncio
 import socket

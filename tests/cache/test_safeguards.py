@@ -27,7 +27,7 @@ SCOPE = PurgeScope(TAG, TAG, ME)
 
 
 class Gate:
-    """Open until it is closed; then whoever comes is waited for with `reached`, and waits for `open`."""
+    """Open until it is closed. A task that arrives then sets `reached` and waits for `open`."""
 
     def __init__(self) -> None:
         self._reached, self._opened = asyncio.Event(), asyncio.Event()

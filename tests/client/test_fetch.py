@@ -150,7 +150,7 @@ class TestTokens:
             leaving = asyncio.create_task(mizan.fetch("inbox"))
             requests = [asyncio.create_task(mizan.call("send", text="hello")) for _ in range(20)]
             await asyncio.sleep(0)
-            leaving.cancel()  # which does not take the token from the others
+            leaving.cancel()  # the other waiters still get the token
             given.set()
             assert await asyncio.gather(*requests) == [5] * 20
             assert asked["slow"] == 1

@@ -13,7 +13,7 @@ from tests.http.site import Site
 
 
 class TestRefreshing:
-    """What a call made stale comes with its answer, and is taken only where nobody can know anything newer."""
+    """Bundles that a call made stale come with its answer, and are used unless newer data may be known."""
 
     @pytest.mark.asyncio
     async def test_a_call_names_subscribed_bundles_in_x_mizan_mounted(self, mizan: Client, wire: Wire) -> None:
@@ -104,7 +104,7 @@ class TestRefreshing:
             release = wire.hold_calls()
             calling = asyncio.create_task(mizan.call("update_profile", user_id=5, name="Eve"))
             await wire.arrived.wait()
-            site.names[5] = "newer"  # by somebody else, after the call's answer was made
+            site.names[5] = "newer"  # by another client, after the call's answer was made
             if event == "invalidated":
                 mizan.invalidate("user")
             elif event == "somebody else":

@@ -1,4 +1,4 @@
-"""Helpers of the Python client's tests: a transport that records requests and holds answers back, and waiting."""
+"""Helpers of the Python client's tests: a transport that records requests and can hold answers back."""
 
 import asyncio
 from typing import Any

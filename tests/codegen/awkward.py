@@ -217,7 +217,7 @@ class Serialized(BaseModel):
         return [value]
 
     @field_serializer("unstated")
-    def unstate(self, value: int):  # type: ignore[no-untyped-def]  # what it returns is what nobody knows
+    def unstate(self, value: int):  # type: ignore[no-untyped-def]  # its result has no type
         return str(value)
 
 

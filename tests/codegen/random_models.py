@@ -34,7 +34,7 @@ class Box(BaseModel, Generic[T]):
     spare: Optional[T] = None
 """
 
-# So many models may use each other, lest the last ones contain all others.
+# So many models may use each other; otherwise the last ones contain all of them.
 _RELATED = 10
 
 _WORDS = ["a", "b", "red", "deep blue", 'qu"ote', "größe", ""]

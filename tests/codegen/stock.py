@@ -1,4 +1,4 @@
-"""Models whose names `awkward` has as well."""
+"""Models with the same names as those of `awkward`, so that generated names collide."""
 
 from pydantic import BaseModel
 

@@ -1,4 +1,4 @@
-"""What the documents show of typed clients is generated and compiled as it stands there."""
+"""The documents' examples of typed clients are generated and compiled as they stand there."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What a type in Python is in TypeScript, one by one, as an argument and as a result."""
+"""Each Python type as TypeScript, as an argument and as a result."""
 
 import datetime
 import enum

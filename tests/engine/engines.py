@@ -1,4 +1,4 @@
-"""What the tests of the engine are made of: engines over a memory cache, a clock, two callers, and caches that fail."""
+"""Helpers of the engine's tests: engines over a memory cache, a clock, two callers, and caches that fail."""
 
 import asyncio
 from collections.abc import Callable

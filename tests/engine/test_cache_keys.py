@@ -1,4 +1,4 @@
-"""What is remembered of a query: what its readers are given, and about how many bytes that takes."""
+"""A remembered query: the arguments of its readers, and about how many bytes it takes."""
 
 import inspect
 import tracemalloc
@@ -12,7 +12,7 @@ KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
 def graph(readers: int) -> Graph:
-    """A context whose first reader takes all of its parameters, and whose others take one of them."""
+    """A context whose first reader takes all of its parameters, and each further reader one of them."""
     user = Context("user")
 
     @client(context=user)

@@ -89,7 +89,7 @@ async def raised(engine: Engine, number: int, way: str = "call") -> Exception:
     raise AssertionError
 
 
-class TestInvalidationsOfErrors:
+class TestCarriedInvalidations:
     @pytest.mark.parametrize("way", ["call", "run"])
     @pytest.mark.parametrize("error", [Conflict(), ValueError(), Slotted(), Frozen(1), Particular(1, 2)], ids=repr)
     def test_an_error_carries_its_calls_invalidations(self, error: Exception, way: str) -> None:
@@ -278,7 +278,7 @@ class TestMapping:
 
 
 class TestCancelledErrors:
-    """A function's own CancelledError is its failure; a caller's is nobody's."""
+    """A function's own CancelledError is its failure; a cancelled caller is no failure."""
 
     @pytest.mark.parametrize("kind", ["mutation", "sync", "plain"])
     def test_a_functions_own_is_its_failure(self, kind: str) -> None:
@@ -388,7 +388,7 @@ class TestCancelledErrors:
         asyncio.run(story())
 
 
-class TestBlame:
+class TestNamedReader:
     @pytest.mark.parametrize("concurrent", [True, False])
     @pytest.mark.parametrize("failing", ["first", "second", "third"])
     def test_the_reader_that_failed_is_named(self, failing: str, concurrent: bool) -> None:
@@ -420,7 +420,7 @@ class TestBlame:
         asyncio.run(story())
 
 
-class TestCallersWhoHaveGone:
+class TestUnheardErrors:
     @pytest.mark.parametrize("affects", ["page", None])
     @pytest.mark.parametrize(("error", "level"), [(ValueError("x"), logging.ERROR), (Conflict(), logging.INFO)])
     def test_an_error_is_logged_with_the_functions_name(
@@ -483,7 +483,7 @@ class TestCallersWhoHaveGone:
         assert said == (["reading failed, and its caller had gone."] if isinstance(error, ValueError) else [])
 
 
-class TestWhatDidNotBegin:
+class TestRefusedThreads:
     def test_a_mutation_refused_a_thread_makes_nothing_stale(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(running, "_WAITING_PER_THREAD", 0)
 

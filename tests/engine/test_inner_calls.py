@@ -228,7 +228,7 @@ class TestJoining:
 
 
 class TestOutcomes:
-    """What the inner mutation refuses or fails at counts as it would alone."""
+    """An inner mutation that refuses or fails counts as it does alone."""
 
     @pytest.mark.parametrize(
         ("error", "stale"), [(Conflict("No."), ()), (ValueError("x"), (Invalidation("tickets", {"ticket_id": 5}),))]
@@ -363,7 +363,7 @@ async def asked(ticket_id: Any, affects: Any = TICKETS, annotation: Any = int) -
 
 
 class TestArguments:
-    """The body has the values as they were given, so only what they stand for without a doubt narrows."""
+    """The body has its values unvalidated, so only values of a certain meaning narrow."""
 
     @pytest.mark.parametrize("value", [5, "5", 5.0])
     def test_a_value_in_another_spelling_narrows(self, value: object) -> None:
@@ -557,7 +557,7 @@ class TestReaders:
         asyncio.run(story())
 
 
-class TestArgumentsThatBodiesChange:
+class TestMutatedArguments:
     """Arguments that resolve invalidations are not the objects that the body holds."""
 
     class Move(BaseModel):

@@ -1,4 +1,4 @@
-"""What a host set for one request is not seen by readers whose answers others get (protocol, section 8)."""
+"""Context variables that a host set for one request are unseen by readers of shared answers (protocol, section 8)."""
 
 import asyncio
 import re

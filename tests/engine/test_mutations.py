@@ -427,8 +427,8 @@ class TestMutations:
         run(story)
 
 
-class TestFunctionsThatNeverWaited:
-    """They take no task, unless they are mutations."""
+class TestEagerMutations:
+    """Functions that never suspended run without a task; mutations still run to their end."""
 
     def functions(self, done: list[str], gate: list[asyncio.Event]) -> tuple[Any, ...]:
         async def wrote() -> int:

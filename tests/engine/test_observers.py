@@ -104,7 +104,7 @@ async def test_a_mutation_is_told_with_its_outcome_and_times(cache: Any) -> None
 
 
 @pytest.mark.asyncio
-async def test_a_function_that_affects_nothing_is_told_with_what_it_names() -> None:
+async def test_a_plain_function_is_told_with_the_scopes_it_names() -> None:
     site = Site(cache=MemoryCache())
     await site.engine.call("look", {})
     await site.engine.call("look", {"name_it": True})

@@ -1,4 +1,4 @@
-"""A token vouches for a permission key, not for single permissions: who is told of them (protocol, section 11)."""
+"""A token carries a permission key, not permissions: when these are loaded, and for what (protocol, section 11)."""
 
 import asyncio
 import logging
@@ -45,7 +45,7 @@ def readers(**declared: Any) -> Callable[..., Any]:
 
 
 class Request:
-    """A host's request, which tells who asks."""
+    """A host's request with its user."""
 
     def __init__(self, identity: Identity) -> None:
         self.user = identity
@@ -226,7 +226,7 @@ def test_a_loader_that_fails_fails_the_request_alone() -> None:
     asyncio.run(story())
 
 
-class TestWithoutALoader:
+class TestWithoutLoader:
     @pytest.mark.parametrize("declared", [{"per": "permissions"}, {"per": "user"}, {"cache": False}])
     @pytest.mark.parametrize("swallows", [False, True])
     def test_a_body_that_reads_permissions_fails_with_the_remedy(

@@ -1,4 +1,4 @@
-"""Who-asks, noticed in the core by itself: requests that can be watched, pages, and errors that are personal."""
+"""Answers that read their caller are not shared: watched requests and identities, pages, and errors."""
 
 import asyncio
 import copy
@@ -23,7 +23,7 @@ PUBLIC = "public, max-age=0, must-revalidate, s-maxage=31536000"
 
 @dataclass(frozen=True)
 class Visit:
-    """A request that knows one thing: the name of whoever asks."""
+    """A request that knows only the name of its caller."""
 
     name: str
     notice: Notice | None = None

@@ -1,4 +1,4 @@
-"""What a mutation's arguments determine is worked out once for the same values, and never taken for another's."""
+"""A mutation's purge plan is made once for equal arguments, and never used for different ones."""
 
 import asyncio
 import tracemalloc

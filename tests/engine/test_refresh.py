@@ -1,4 +1,4 @@
-"""Refresh in the same answer: what the header may say, what of it went out of date, and how much is sent along."""
+"""Refresh in the same answer: the mounted header, which of its bundles are stale, and how much is sent along."""
 
 import asyncio
 import json
@@ -83,7 +83,7 @@ def named(line: str, *contexts: str) -> list[tuple[str, Pairs]]:
     return [*mounted.of(contexts)]
 
 
-class TestTheHeader:
+class TestMountedHeader:
     def test_it_names_contexts_with_their_canonical_queries(self) -> None:
         line = "user?user_id=5, inbox ,\torders?customer_id=7&tag=a&tag=b"
         assert named(line, "user", "inbox", "orders") == [
@@ -155,7 +155,7 @@ class TestTheHeader:
             read_mounted([line])
 
 
-class TestWhatIsStale:
+class TestStaleBundles:
     @pytest.mark.parametrize(
         ("mounted", "invalidation", "stale"),
         [
@@ -229,8 +229,8 @@ def shown(count: int, context: str = "user") -> str:
     return ",".join(f"{context}?user_id={number}" for number in range(count))
 
 
-class TestTheCost:
-    """What a client's page shows is the sender's to make long. Nothing is done for what a call did not affect."""
+class TestCost:
+    """A sender decides how long the mounted header is. Bundles that a call did not affect cost nothing."""
 
     def test_a_header_line_is_checked_in_a_constant_number_of_calls(self) -> None:
         one, many = shown(1), shown(240)
@@ -357,7 +357,7 @@ class TestFailures:
         assert [record.exc_info and record.exc_info[1] for record in caplog.records] == [*errors.values()][1:]
 
 
-class TestTheBody:
+class TestRefreshedBody:
     def test_its_members_are_sorted_and_data_is_copied_byte_for_byte(self) -> None:
         answer = Answer(None, b'{"z": 1}', (), (Refreshed("user", {"user_id": 2**70, "a": [1]}, b'{"b": 1.0,"a":2}'),))
         assert answer.body == (

@@ -230,8 +230,8 @@ def told(story: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]
     return test
 
 
-class TestOneTag:
-    """What a tag gets back, in the memory of one process."""
+class TestRestoredTag:
+    """The value that a tag gets back, in the memory of one process."""
 
     def memory(self) -> MemoryCache:
         self.now = 0.0

@@ -225,7 +225,7 @@ def test_a_guard_that_changes_a_list_changes_its_own() -> None:
     assert answer.result == [1, 2]
 
 
-class TestEveryRequest:
+class TestGuardOnEveryRequest:
     def test_a_removed_member_is_refused_a_bundle_that_is_a_hit(self) -> None:
         club = Club()
 

@@ -44,7 +44,7 @@ def uvicorn_process(target: str, *options: str) -> Iterator[Served]:
 
 @asynccontextmanager
 async def listening(app: Any) -> AsyncIterator[tuple[str, int]]:
-    """uvicorn in this event loop. Its socket listens at once, so nobody has to wait for it to start."""
+    """uvicorn in this event loop. Its socket listens at once, so a test need not wait for it to start."""
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", ws="none"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -1,4 +1,4 @@
-"""A small site that the tests of `mizan_asgi` share, and how they talk to it."""
+"""A small site that the tests of `mizan_asgi` share, and functions that send requests to it."""
 
 import logging
 from collections import Counter

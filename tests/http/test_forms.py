@@ -1,4 +1,4 @@
-"""Forms: decoded for those alone who may call, in steps that are native, and blank where nothing was filled in."""
+"""Forms: decoded after the guards, in native steps, with blank fields as empty texts or nulls."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize(("media", "body"), UNREADABLE.values(), ids=UNREADABLE)
-class TestTheOrder:
+class TestGuardsFirst:
     @pytest.mark.asyncio
     async def test_no_body_is_decoded_before_the_function_is_found(self, site: Site, media: str, body: bytes) -> None:
         async with http(site.app(), content_type=media) as web:

@@ -1,4 +1,4 @@
-"""Thirty thousand requests that nobody would send, and not one answer that blames the server.
+"""Thirty thousand random requests, and not one 5xx.
 
 Requests are made by hand-written generators with a fixed seed and go straight to the ASGI callable of a FastAPI app.
 """

@@ -159,7 +159,7 @@ ELSEWHERE: dict[str, tuple[Callable[[Mizan], Any], str, str]] = {
 }
 
 
-class TestMountedElsewhere:
+class TestWrongBaseUrl:
     @pytest.mark.asyncio
     @pytest.mark.parametrize(("host", "root", "mount"), ELSEWHERE.values(), ids=ELSEWHERE)
     async def test_a_bundle_is_public_only_where_a_purge_reaches_it(
@@ -211,7 +211,7 @@ def of_lifespan(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [one.getMessage() for one in caplog.records if one.name == "mizan.lifespan"]
 
 
-class TestWithoutALifespan:
+class TestWithoutLifespan:
     @pytest.mark.asyncio
     async def test_the_first_mutation_warns_of_the_missing_lifespan(
         self, site: Site, caplog: pytest.LogCaptureFixture

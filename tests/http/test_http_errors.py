@@ -1,4 +1,4 @@
-"""Exceptions of the host and of its libraries: what is told of them, and what they say of a mutation's outcome."""
+"""Exceptions of the host and of its libraries: their answers, and the outcome of a mutation that raised them."""
 
 import asyncio
 import pickle

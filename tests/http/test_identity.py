@@ -1,4 +1,4 @@
-"""Who asks: tokens, the host's session, and what a guard may know of either (protocol, section 11)."""
+"""The caller's identity: tokens, the host's session, and the permissions that a guard reads (protocol, section 11)."""
 
 import logging
 from types import SimpleNamespace
@@ -116,7 +116,7 @@ async def test_a_token_without_configured_keys_is_refused_and_warned(
 
 
 def known_to_the_host(request: Request) -> Identity | None:
-    """Whom the host finds: by its own token, else by its session or a cookie."""
+    """The host's user: by its own token, else by its session or a cookie."""
     _scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if key.startswith("key-of-"):
         return Identity(key.removeprefix("key-of-"))
@@ -128,7 +128,7 @@ OURS_BUT_BAD = token("ada", now=1_800_000_000 - 3600)
 OF_ANOTHER_KEY = issue_mwt(Identity("ada"), {"k2": "another-secret-of-the-tests-and-no-more"}, now=1_800_000_000)
 
 
-class TestABearerOfTheHost:
+class TestHostBearer:
     @pytest.mark.asyncio
     @pytest.mark.parametrize("keys", [KEYS, None], ids=["keys", "no keys"])
     async def test_a_foreign_bearer_is_passed_to_the_host(self, keys: Any) -> None:
@@ -317,7 +317,7 @@ async def test_there_is_no_mwt_obtain_without_keys() -> None:
 
 
 class Cookies(AuthenticationBackend):
-    """Whoever signed in, by the session that `SessionMiddleware` keeps."""
+    """The signed-in user, from the session of `SessionMiddleware`."""
 
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser] | None:
         name = conn.session.get("name")
@@ -325,7 +325,7 @@ class Cookies(AuthenticationBackend):
 
 
 class HostKeys(AuthenticationBackend):
-    """Whom a key of the host's own names, and nobody else."""
+    """The user of a key of the host's own."""
 
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, BaseUser] | None:
         _scheme, _, key = conn.headers.get("authorization", "").partition(" ")
@@ -333,7 +333,7 @@ class HostKeys(AuthenticationBackend):
 
 
 class NameInState:
-    """A middleware that leaves in the state whom it found."""
+    """A middleware that puts the user that it found into the request's state."""
 
     def __init__(self, app: Any) -> None:
         self.app = app

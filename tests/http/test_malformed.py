@@ -1,4 +1,4 @@
-"""What never reaches a function: each is a problem document that blames the caller, and nothing ran."""
+"""Malformed requests: each is a problem document with a 4xx, and no function runs."""
 
 import datetime
 import json

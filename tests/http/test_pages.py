@@ -20,7 +20,7 @@ user = Context("user")
 
 
 def page(answer: Any, **declared: Any) -> Starlette:
-    """A host with one page at `/page/`, which answers whatever `answer` makes."""
+    """A host with one page at `/page/`, which answers the result of `answer`."""
 
     @client(context="pages", route="/page/", **declared)
     async def the_page() -> Response:

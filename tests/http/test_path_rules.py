@@ -1,4 +1,4 @@
-"""What the host forbids by path is not sent along with a call's answer either (protocol, section 14)."""
+"""Bundles that the host forbids by path are not sent along with a call's answer (protocol, section 14)."""
 
 import asyncio
 import threading

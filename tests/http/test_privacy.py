@@ -11,7 +11,7 @@ STORED, HIT = "mizan; fwd=uri-miss; stored", "mizan; hit"
 
 
 def by_header(request: Request) -> Identity | None:
-    """A host whose session is a header: who, and with which permissions."""
+    """A host whose session is a header with user and permissions."""
     name = request.headers.get("x-who")
     rights = frozenset(request.headers.get("x-may", "").split())
     return None if name is None else Identity(name, permissions=rights, staff="staff" in rights)

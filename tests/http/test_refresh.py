@@ -25,7 +25,7 @@ async def called(app: Any, mounted: str | None, path: str = CALL, args: Any = AR
         return await web.post(path, json=args)
 
 
-class TestFourStates:
+class TestMountedHeader:
     @pytest.mark.asyncio
     async def test_without_the_mounted_header_nothing_is_refreshed(self, site: Site) -> None:
         answer = await called(site.app(), None)
@@ -76,7 +76,7 @@ class TestFourStates:
         assert site.ran == {"update_profile": 1}
 
 
-class TestWhichAnswers:
+class TestRefreshingAnswers:
     @pytest.mark.asyncio
     async def test_a_call_by_the_body_is_answered_alike(self, site: Site) -> None:
         args = {"fn": "update_profile", "args": ARGS}
@@ -124,7 +124,7 @@ class TestRefusals:
         assert not site.ran
 
 
-class TestWhoAsks:
+class TestCaller:
     @pytest.mark.asyncio
     async def test_guards_decide_which_bundles_are_refreshed(self) -> None:
         @client(context="team", auth="staff")
@@ -192,7 +192,7 @@ class TestWhoAsks:
             assert (await web.get("/api/mizan/ctx/page/")).json() == {"nosy": "None"}, "nothing of it was kept"
 
 
-class TestTheRequest:
+class TestRequest:
     @pytest.mark.asyncio
     @pytest.mark.parametrize("at", ["/api/mizan", "/elsewhere/api", ""])
     async def test_refreshed_readers_see_the_request_of_their_bundle(self, at: str) -> None:

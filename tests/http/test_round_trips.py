@@ -1,4 +1,4 @@
-"""What is stored and sent is what its canonical URL says, and what has no such URL is neither (protocol, section 2)."""
+"""Values are stored and sent as their canonical URL gives them, and not stored without one (protocol, section 2)."""
 
 import datetime
 import json

@@ -1,4 +1,4 @@
-"""What a GET may not do, and what a view's own headers may not say."""
+"""A GET may not invalidate, and a view's own headers may not loosen its policy."""
 
 import functools
 import inspect

@@ -1,4 +1,4 @@
-"""What only a real socket shows: HEAD, bodies that lie about their length, clients that hang up, servers that stop."""
+"""Over real sockets: HEAD, bodies that lie about their length, clients that hang up, servers that stop."""
 
 import asyncio
 import json

@@ -229,7 +229,7 @@ class Via:
         return JSONResponse(True)
 
     async def asked(self, request: Request) -> JSONResponse:
-        """What was asked since the last time that somebody wanted to know."""
+        """The requests since the last time that this was asked."""
         asked, self.log = self.log, []
         return JSONResponse(asked)
 
@@ -267,13 +267,13 @@ def site(*middleware: Middleware) -> Via:
 
 
 def until_left_alone() -> None:
-    """Whoever started this process holds its input open, and may be gone without a word."""
+    """The process that started this one holds its input open; when the input ends, this process does."""
     sys.stdin.read()
     os._exit(0)
 
 
 async def file(request: Request) -> Response:
-    """What somebody has uploaded, sent with the headers that the query says."""
+    """An uploaded body, sent back with the headers of the query."""
     return Response('<img src="/x" onerror="window.ran = true">', headers=dict(request.query_params))
 
 

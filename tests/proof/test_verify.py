@@ -191,7 +191,7 @@ async def test_a_row_that_is_gone_is_a_difference() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_reader_without_an_order_is_unstable_and_proves_nothing(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_reader_without_an_order_is_unstable_and_no_proof(caplog: pytest.LogCaptureFixture) -> None:
     answers = iter(range(100))
 
     @client(context=Orders)
@@ -234,7 +234,7 @@ async def test_an_unstable_reader_that_fails_once_is_told_as_such() -> None:
 
 
 @pytest.mark.asyncio
-async def test_mutations_side_by_side_are_compared_at_the_last_and_all_named() -> None:
+async def test_concurrent_mutations_are_compared_once_and_all_named() -> None:
     shop = Shop(affects=Report)
     gate = asyncio.Event()
 
@@ -313,7 +313,7 @@ async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.asyncio
-async def test_width_says_what_was_purged_for_nothing_and_what_narrows_it() -> None:
+async def test_width_tells_needless_purges_and_how_to_narrow_them() -> None:
     shop = Shop(affects=[Orders.whole(), Report])
     for _ in range(2):
         for customer in (7, 8, 9):
@@ -478,7 +478,7 @@ async def test_the_remedy_for_an_argument_of_another_name() -> None:
 
 
 @pytest.mark.asyncio
-async def test_an_answer_that_shows_its_caller_is_computed_for_that_caller() -> None:
+async def test_an_answer_that_shows_its_caller_is_computed_for_it() -> None:
     names = {"5": "ada"}
 
     @client(context=Orders, per="permissions")

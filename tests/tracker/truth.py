@@ -1,4 +1,4 @@
-"""What the tracker's bundles have to say, worked out from the tables' rows without any of the tracker's queries."""
+"""The expected content of the tracker's bundles, worked out from the tables' rows without the tracker's queries."""
 
 import sqlite3
 from collections import Counter
@@ -29,7 +29,7 @@ class Truth:
         self.comments: list[Row] = comments
 
     def bundle(self, context: str, params: dict[str, int], role: Role | None, person_id: int | None) -> Row | None:
-        """What the bundle says to somebody; None for a page that does not exist."""
+        """The bundle as this person gets it; None for a page that does not exist."""
         match context:
             case "people":
                 return {"people_list": sorted(map(self._card, self.people), key=lambda card: card["name"])}

@@ -27,7 +27,7 @@ ADMIN, LEAD, DEVELOPER, VIEWER = 1, 2, 3, 4
 
 @dataclass(frozen=True)
 class Ask:
-    """One bundle, asked for by somebody. `scope` names it with all its pages and all its copies."""
+    """One bundle as one person asks for it. `scope` names it with all its pages and copies."""
 
     context: str
     params: tuple[tuple[str, int], ...]
@@ -81,7 +81,7 @@ class Tracker:
         return sorted(self.truth.issues)[-40:]
 
     def issue(self, status: str = "open", *, assigned: bool = True, project_id: int = 1) -> Row:
-        """A watched issue of this kind, assigned to somebody who is none of the four with a name."""
+        """A watched issue of this kind, assigned to a person other than the four named ones."""
         return next(
             row
             for row in map(self.truth.issues.__getitem__, self.watched_issues)
@@ -91,7 +91,7 @@ class Tracker:
         )
 
     def write(self, statement: str, *values: object) -> None:
-        """A change behind everybody's back."""
+        """A change in the tables that nothing is told of."""
         with closing(sqlite3.connect(self.path)) as connection, connection:
             connection.execute(statement, values)
 
@@ -102,7 +102,7 @@ class Tracker:
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[Seen]:
-        """Sees what happens inside; whatever that was, every bundle says afterwards what is true then."""
+        """Records the changes made inside; afterwards every bundle is checked against the tables."""
         seen = Seen()
         asks = list(self._asks())
         before = {ask: (await self._fetch(ask))[1] for ask in asks}

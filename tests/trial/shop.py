@@ -218,7 +218,7 @@ PERMISSIONS = {"ann": frozenset({"orgs.manage"}), "bob": frozenset[str](), "cy":
 
 
 def authenticate(request: Any) -> Identity | None:
-    """Whoever the session says. Here a header stands for the session."""
+    """The session's user. Here a header stands for the session."""
     name = request.headers.get("x-session")
     return None if name is None else Identity(name, permissions=PERMISSIONS[name])
 

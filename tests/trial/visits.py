@@ -1,4 +1,4 @@
-"""Visitors of the shop, who do whatever comes to their minds; every answer that they get is compared with the truth."""
+"""Visitors of the shop, who act at random; every answer that they get is compared with an uncached one."""
 
 import random
 from collections import Counter

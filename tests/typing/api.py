@@ -203,7 +203,7 @@ own: CacheBackend = OwnCache()
 memory: CacheBackend = MemoryCache()
 half: CacheBackend = HalfACache()  # type: ignore[assignment]
 
-# Identities are made of whatever id and permissions the host has.
+# Identities are made of the host's ids and permissions, of any type.
 assert_type(Identity(5).user_id, str | None)
 Identity(uuid.uuid4(), staff=True, permissions={"a.x"})
 Identity("5", permissions=["a.x"], superuser=True)

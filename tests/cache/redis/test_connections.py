@@ -108,7 +108,7 @@ def test_closing_in_another_event_loop_is_no_error(redis: RedisServer) -> None:
         assert await cache.get("a") == [None]
 
     run(asks)
-    with warnings.catch_warnings(action="ignore", category=ResourceWarning):  # nobody can close them any more
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):  # of connections left open
         run(cache.aclose)
         gc.collect()
 

@@ -19,7 +19,7 @@ from tests.world import World
 
 
 async def holders(cache: RedisCache, tag: str) -> list[str] | None:
-    """Who holds a tag; None if it is not there."""
+    """The holders of a tag; None if the tag is not there."""
     (value,) = await cache.get(tag)
     if value is None:
         return None

@@ -1,4 +1,4 @@
-"""What the documents promise to have: every public name, option, code, variable and command, and links that lead on."""
+"""The documents name every public name, option, code, variable and command, and their links lead somewhere."""
 
 import inspect
 import re

@@ -1,4 +1,4 @@
-"""What a body can say: any name that a parameter may have, that nothing is stale, and which bundles have a null."""
+"""`by_body()`: scopes of any parameter name, nothing stale, and bundles with a null."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -74,7 +74,7 @@ def test_every_name_of_a_parameter_can_be_named() -> None:
     context = Context("odd")
     source = f"def reader({', '.join(f'{name}: int' for name in TAKEN)}) -> int: return 1"
     names: dict[str, Any] = {}
-    exec(source, names)  # as nobody writes eight such parameters by hand
+    exec(source, names)  # rather than eight such parameters by hand
     values = {name: place for place, name in enumerate(TAKEN)}
 
     def body(x: int) -> None:

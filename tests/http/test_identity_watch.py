@@ -1,4 +1,4 @@
-"""A reader of an answer that others will get too must not look at who asks (protocol, section 8)."""
+"""A reader of a shared answer must not read the caller's identity (protocol, section 8)."""
 
 import asyncio
 import copy
@@ -94,7 +94,7 @@ def matched(scope: Any) -> object:
 
 
 def host(mizan: Mizan) -> Any:
-    """A host whose middleware has found out everything there is to know."""
+    """A host whose middleware has set user, session and state."""
     app = hosting(mizan)
 
     async def hosted(scope: Any, receive: Any, send: Any) -> None:
@@ -243,7 +243,7 @@ async def test_a_page_may_read_its_own_path_parameters(mount: str, caplog: pytes
     mizan = Mizan(build([view]))
     async with http(of_tenants(mizan) if mount else Starlette(routes=mizan.routes)) as web:
         answer = await web.get(f"{mount}/front/news/")
-    # Below a prefix no page is public, whatever it reads.
+    # Below a prefix no page is public.
     assert answer.headers["cache-control"] == ("no-store" if mount else PUBLIC)
     assert "looked at" not in caplog.text
 
@@ -331,7 +331,7 @@ async def test_a_joiner_never_gets_an_answer_that_was_personal(fails: bool) -> N
         asked = [asyncio.create_task(web.get(FRONT, headers={"x-who": name})) for name in "abc"]
         while not begun:
             await asyncio.sleep(0)
-        for _ in range(20):  # the others have joined by now
+        for _ in range(20):  # the other requests have joined by now
             await asyncio.sleep(0)
         go_on.set()
         answers = await asyncio.gather(*asked)

@@ -1,4 +1,4 @@
-"""The clients that are generated, running: the requests that they make, and the hooks on a server."""
+"""Generated clients, running: the requests that they make, and the hooks on a server."""
 
 from pathlib import Path
 
