@@ -27,7 +27,7 @@ _PART_HEADER_LENGTH = 4096
 
 def parse_pairs(raw: bytes) -> Pairs:
     """The names and values of a query string or an urlencoded form. Raises `BadRequest` for what is not UTF-8."""
-    if raw.count(b"&") > MAXIMUM_FIELDS:  # counted first, for splitting costs as much as there are fields
+    if raw.count(b"&") > MAXIMUM_FIELDS:  # counted before splitting, whose cost grows with the fields
         raise _too_many_fields()
     pieces = [piece for piece in raw.split(b"&") if piece]
     if len(pieces) > MAXIMUM_FIELDS:

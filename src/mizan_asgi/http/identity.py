@@ -148,7 +148,7 @@ def mwt_obtain_function(keys: Keys, *, ttl: int, audience: str, clock: Clock) ->
     @client(auth=True, name="mwt_obtain")
     async def mwt_obtain(me: Identity) -> IssuedToken:
         if me.by_token:
-            raise Forbidden("A token does not buy another token. Use the session.")
+            raise Forbidden("A token cannot be exchanged for another token. Use the session.")
         token = issue_mwt(me, keys, ttl=ttl, audience=audience, now=clock())
         return IssuedToken(token=token, expires_in=ttl)
 
