@@ -29,10 +29,9 @@ async def test_two_actors_meet_in_every_order_once() -> None:
     def check(results: Sequence[Any]) -> None:
         assert results == ["a", "b"]
         orders.append(" ".join(seen))
-        seen.clear()
 
     # Each takes two steps and a last one, in which it returns.
-    assert await interleave(steps("a", 2, seen), steps("b", 2, seen), check=check) == 20
+    assert await interleave(steps("a", 2, seen), steps("b", 2, seen), before=seen.clear, check=check) == 20
     assert set(orders) == {
         "a0 a1 b0 b1",
         "a0 b0 a1 b1",
@@ -101,6 +100,17 @@ async def test_too_many_orders_are_refused() -> None:
     seen: list[str] = []
     with pytest.raises(RuntimeError, match="more than 5 orders"):
         await interleave(steps("a", 5, seen), steps("b", 5, seen), maximum=5)
+
+
+@pytest.mark.asyncio
+async def test_a_world_that_is_not_set_up_again_is_told() -> None:
+    async def actor() -> None:
+        for _ in range(next(counts)):
+            await asyncio.sleep(0)
+
+    counts = iter([0, 0, 1, 1, 0, 1])
+    with pytest.raises(RuntimeError, match="let before= set up the same world"):
+        await interleave(actor, actor)
 
 
 @pytest.mark.asyncio
@@ -194,7 +204,7 @@ async def test_tasks_of_actors_take_turns_and_others_do_not() -> None:
     finally:
         loop.set_task_factory(None)
     assert set(seen) == {"child", "other"}
-    assert len(made) == 3
+    assert len(made) == 6  # two runs: one unchecked, and one order
 
 
 def test_a_task_that_is_dropped_closes_its_work() -> None:

@@ -30,10 +30,15 @@ async def interleave(
 ) -> int:
     """Run the actors once in every order of their steps; returns how many orders there are.
 
-    `before` sets up the world of each order, and `check` is given what the actors returned, or the exceptions that they
-    raised, in their order; both may be async. An `AssertionError` of `check` is noted with the order that led to it.
-    Raises `RuntimeError` if there are more than `maximum` orders.
+    `before` sets up the same world for each order, cached entries included, and `check` is given what the actors
+    returned, or the exceptions that they raised, in their order; both may be async. An `AssertionError` of `check` is
+    noted with the order that led to it. They run once more at first, unchecked, for what an application does at its
+    first request alone. Raises `RuntimeError` if there are more than `maximum` orders, or if the actors take other
+    steps in one order than they did in another.
     """
+    if before is not None:
+        await _if_awaitable(before())
+    await _Scheduler([], patience).run(actors)
     choices: list[tuple[int, int]] = []  # at each step: which actor had the turn, of how many that could
     for count in range(1, maximum + 1):
         if before is not None:
@@ -137,6 +142,8 @@ class _Scheduler:
         place = len(self.choices)
         choice = self._prefix[place] if place < len(self._prefix) else 0
         self.choices.append((choice, len(ready)))
+        if choice >= len(ready):
+            raise RuntimeError("The actors took other steps than before: let before= set up the same world each time.")
         granted = ready[choice]
         self.order.append(granted.actor)
         granted.grant()
