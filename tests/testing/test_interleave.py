@@ -143,7 +143,6 @@ async def test_a_read_and_a_mutation_are_true_in_every_order() -> None:
     async def write(customer_id: int) -> None:
         await asyncio.sleep(0)
         rows[customer_id] = "new"
-        await asyncio.sleep(0)
 
     engine = Engine(build([order, write]), cache=MemoryCache())
 

@@ -182,6 +182,7 @@ async def _in_turns(work: Coroutine[Any, Any, Any], turns: _Turns) -> Any:
     try:
         return await _stepped(work, turns)
     finally:
+        work.close()  # it may not have begun
         turns.end()
 
 
