@@ -8,7 +8,7 @@ import pytest_asyncio
 from playwright.async_api import Route
 
 from tests.http.servers import listening
-from tests.js.site import Door, Hold, names, site
+from tests.js.site import Hold, RequestGate, names, site
 from tests.node import package_file
 
 from .pages import Tab, Window, until_text
@@ -27,15 +27,15 @@ RENAME = """(name) => fetch("/api/mizan/call/rename/", {
 
 
 @pytest.fixture
-def door() -> Door:
+def gate() -> RequestGate:
     names.clear()
     return site()
 
 
 @pytest_asyncio.fixture(loop_scope="package")
-async def tab(window: Window, door: Door) -> AsyncIterator[Tab]:
+async def tab(window: Window, gate: RequestGate) -> AsyncIterator[Tab]:
     """An empty page of a site that has loaded the helper."""
-    async with listening(door) as (host, port):
+    async with listening(gate) as (host, port):
         tab = await window.open(f"http://{host}:{port}/blank/")
         await tab.page.evaluate(TOLD)
         yield tab
@@ -50,9 +50,9 @@ def element(name: str, shown: str = "user?user_id=5", source: str = "/profile/5/
     return f'<div id="{name}" data-mizan="{shown}" data-mizan-src="{source}">{inside}</div>'
 
 
-def held(door: Door, target: str) -> Hold:
-    door.holds.append(Hold(target, before=False))
-    return door.holds[-1]
+def held(gate: RequestGate, target: str) -> Hold:
+    gate.holds.append(Hold(target, before=False))
+    return gate.holds[-1]
 
 
 async def refreshed(tab: Tab, number: int) -> None:
@@ -68,15 +68,15 @@ async def lost(route: Route) -> None:
     await route.abort()
 
 
-async def fetched(tab: Tab, door: Door) -> list[str]:
+async def fetched(tab: Tab, gate: RequestGate) -> list[str]:
     """What was asked for since the last time, when everything is at rest."""
     await tab.settled()
-    asked, door.log = [one["target"] for one in door.log if one["target"].startswith("GET /profile/")], []
+    asked, gate.log = [one["target"] for one in gate.log if one["target"].startswith("GET /profile/")], []
     return asked
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_an_answer_to_fetch_refreshes_exactly_what_it_touches(tab: Tab, door: Door) -> None:
+async def test_an_answer_to_fetch_refreshes_exactly_what_it_touches(tab: Tab, gate: RequestGate) -> None:
     await shows(
         tab,
         element("all", "inbox, user?user_id=5")
@@ -86,12 +86,12 @@ async def test_an_answer_to_fetch_refreshes_exactly_what_it_touches(tab: Tab, do
     )
     assert await tab.page.evaluate(RENAME, "Eve")
     await until_text(tab("#all"), "Eve")
-    assert sorted(await fetched(tab, door)) == ["GET /profile/5/", "GET /profile/5/?page=2"]
+    assert sorted(await fetched(tab, gate)) == ["GET /profile/5/", "GET /profile/5/?page=2"]
     assert [await tab(f"#{one}").inner_html() for one in ("all", "other", "else")] == ["<b>Eve</b>", "old", "old"]
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_xmlhttprequest_refreshes_elements_also_late_ones(tab: Tab, door: Door) -> None:
+async def test_xmlhttprequest_refreshes_elements_also_late_ones(tab: Tab, gate: RequestGate) -> None:
     xhr = """([method, url, body]) => new Promise((done) => {
       const request = new XMLHttpRequest();
       request.open(method, url);
@@ -102,15 +102,15 @@ async def test_xmlhttprequest_refreshes_elements_also_late_ones(tab: Tab, door: 
     assert await tab.page.evaluate(xhr, ["POST", "/rename/", "user_id=5&name=Ann"]) == 200
     await shows(tab, element("late"))
     assert await tab.page.evaluate(xhr, ["GET", "/profile/5/#fragment", None]) == 200
-    assert await fetched(tab, door) == ["GET /profile/5/"]
+    assert await fetched(tab, gate) == ["GET /profile/5/"]
     assert await tab.page.evaluate(xhr, ["POST", "/rename/", "user_id=5&name=Eve"]) == 200
     await until_text(tab("#late"), "Eve")
-    assert await fetched(tab, door) == ["GET /profile/5/"]
+    assert await fetched(tab, gate) == ["GET /profile/5/"]
 
 
 @pytest.mark.asyncio(loop_scope="package")
 @pytest.mark.parametrize("version", ["htmx.org", "htmx4"])
-async def test_htmx_refreshes_what_it_does_not_swap_itself(tab: Tab, door: Door, version: str) -> None:
+async def test_htmx_refreshes_what_it_does_not_swap_itself(tab: Tab, gate: RequestGate, version: str) -> None:
     await tab.page.add_script_tag(path=package_file(f"{version}/dist/htmx.min.js"))
     fields = '<input name="user_id" value="5"><input name="name"><button></button>'
     form = f'<form hx-post="/rename/" hx-target="#answer">{fields}</form>'
@@ -122,7 +122,7 @@ async def test_htmx_refreshes_what_it_does_not_swap_itself(tab: Tab, door: Door,
     await until_text(tab("#answer"), "Eve")
     for name in ("shown", "asks"):
         await until_text(tab(f"#{name}"), "Eve")
-    assert sorted(await fetched(tab, door)) == ["GET /profile/5/", "GET /profile/5/?p"]
+    assert sorted(await fetched(tab, gate)) == ["GET /profile/5/", "GET /profile/5/?p"]
 
 
 @pytest.mark.asyncio(loop_scope="package")
@@ -136,10 +136,10 @@ async def test_htmx_works_in_refreshed_html(tab: Tab) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_an_answer_that_was_overtaken_is_never_shown(tab: Tab, door: Door) -> None:
+async def test_an_answer_that_was_overtaken_is_never_shown(tab: Tab, gate: RequestGate) -> None:
     await shows(tab, element("shown"))
     await tab.watch("#shown")
-    first = held(door, "GET /profile/5/")
+    first = held(gate, "GET /profile/5/")
     await tab.page.evaluate(RENAME, "Ann")
     await first.arrived.wait()
     await tab.page.evaluate(RENAME, "Eve")
@@ -151,32 +151,32 @@ async def test_an_answer_that_was_overtaken_is_never_shown(tab: Tab, door: Door)
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_a_stale_elements_ancestor_in_flight_is_fetched_again(tab: Tab, door: Door) -> None:
+async def test_a_stale_elements_ancestor_in_flight_is_fetched_again(tab: Tab, gate: RequestGate) -> None:
     await shows(tab, element("around", "inbox", inside=element("inside")))
     await tab.watch("#around")
-    first = held(door, "GET /profile/5/")
+    first = held(gate, "GET /profile/5/")
     await tab.page.evaluate("import('/api/mizan/elements.js').then(({ invalidate }) => invalidate('inbox'))")
     await first.arrived.wait()
     await tab.page.evaluate(RENAME, "Eve")
     await first.gone.wait()
     await until_text(tab("#around"), "Eve")
-    assert await fetched(tab, door) == ["GET /profile/5/"] * 2
+    assert await fetched(tab, gate) == ["GET /profile/5/"] * 2
     assert await tab.seen("#around") == ["old", "Eve"]
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_a_burst_is_one_request_and_inner_elements_join_outer(tab: Tab, door: Door) -> None:
+async def test_a_burst_is_one_request_and_inner_elements_join_outer(tab: Tab, gate: RequestGate) -> None:
     await shows(tab, element("around", inside=element("inside")))
     burst = "import('/api/mizan/elements.js').then(({ invalidate }) => { invalidate('user'); invalidate('user') })"
     await tab.page.evaluate(burst)
     await until_text(tab("#around"), "user 5")
-    assert await fetched(tab, door) == ["GET /profile/5/"]
+    assert await fetched(tab, gate) == ["GET /profile/5/"]
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_an_element_removed_during_its_fetch_is_left_alone(tab: Tab, door: Door) -> None:
+async def test_an_element_removed_during_its_fetch_is_left_alone(tab: Tab, gate: RequestGate) -> None:
     await shows(tab, element("gone") + element("stays"))
-    first = held(door, "GET /profile/5/")
+    first = held(gate, "GET /profile/5/")
     await tab.page.evaluate("window.gone = document.querySelector('#gone')")
     await tab.page.evaluate(RENAME, "Eve")
     await first.arrived.wait()
@@ -202,7 +202,7 @@ async def test_a_failed_fetch_leaves_the_old_html_and_is_reported(tab: Tab) -> N
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_after_a_lost_or_redirected_answer_everything_is_fetched(tab: Tab, door: Door) -> None:
+async def test_after_a_lost_or_redirected_answer_everything_is_fetched(tab: Tab, gate: RequestGate) -> None:
     await shows(tab, element("one") + element("other", "inbox", "/profile/7/"))
     both = ["GET /profile/5/", "GET /profile/7/"]
     post = """([url, ask]) => new Promise((done) => {
@@ -216,20 +216,20 @@ async def test_after_a_lost_or_redirected_answer_everything_is_fetched(tab: Tab,
     for ask in ("fetch", "xhr"):
         await tab.page.evaluate(post, ["/rename-and-go/", ask])
         await refreshed(tab, 2)
-        assert sorted(await fetched(tab, door)) == both
+        assert sorted(await fetched(tab, gate)) == both
         await tab.page.route("**/rename/", lost)
         await tab.page.evaluate(post, ["/rename/", ask])
         await refreshed(tab, 2)
-        assert sorted(await fetched(tab, door)) == both
+        assert sorted(await fetched(tab, gate)) == both
         await tab.page.unroute("**/rename/")
     await tab.page.evaluate("fetch('http://127.0.0.1:1/', { method: 'POST' }).catch(() => {})")
     await tab.page.evaluate("fetch('http://[', { method: 'POST' }).catch(() => {})")
     await tab.page.evaluate("fetch('/profile/9/', { signal: AbortSignal.abort() }).catch(() => {})")
-    assert await fetched(tab, door) == []
+    assert await fetched(tab, gate) == []
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_another_origin_has_no_say(tab: Tab, door: Door) -> None:
+async def test_another_origin_has_no_say(tab: Tab, gate: RequestGate) -> None:
     await shows(tab, element("shown"))
     headers = {
         "Access-Control-Allow-Origin": "*",
@@ -239,7 +239,7 @@ async def test_another_origin_has_no_say(tab: Tab, door: Door) -> None:
     await tab.page.route("http://elsewhere.test/", lambda route: route.fulfill(headers=headers, body="user"))
     ask = "fetch('http://elsewhere.test/').then((one) => one.headers.get('X-Mizan-Invalidate'))"
     assert await tab.page.evaluate(ask) == "user"
-    assert await fetched(tab, door) == []
+    assert await fetched(tab, gate) == []
 
 
 RUNNING = """
@@ -367,11 +367,11 @@ async def test_html_is_taken_from_pages_of_this_origin_alone(tab: Tab, source: s
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_ignored_answers_refresh_nothing(tab: Tab, door: Door) -> None:
+async def test_ignored_answers_refresh_nothing(tab: Tab, gate: RequestGate) -> None:
     await shows(tab, f"<article data-mizan-ignore>{element('written')}</article>{element('shown')}")
     await tab.page.evaluate(RENAME, "Eve")
     await until_text(tab("#shown"), "Eve")
-    assert await fetched(tab, door) == ["GET /profile/5/"]
+    assert await fetched(tab, gate) == ["GET /profile/5/"]
     assert await tab.page.evaluate("told") == ["stale shown", "refreshed shown"]
 
 
@@ -398,35 +398,35 @@ async def test_the_focused_field_keeps_focus_and_typed_text(tab: Tab) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_lists_do_not_set_elements_apart(tab: Tab, door: Door) -> None:
+async def test_lists_do_not_set_elements_apart(tab: Tab, gate: RequestGate) -> None:
     await shows(tab, element("shown", "orders?customer_id=5&tags=a&tags=b"))
     call = """(params) => import('/api/mizan/elements.js').then(({ invalidate }) =>
       invalidate({ context: "orders", params }))"""
     await tab.page.evaluate(call, {"customer_id": 7, "tags": ["a", "b"]})
-    assert await fetched(tab, door) == []
+    assert await fetched(tab, gate) == []
     for tags in (["a", "b"], '["c"]'):
         await tab.page.evaluate(call, {"customer_id": 5, "tags": tags})
         await refreshed(tab, 1)
-        assert await fetched(tab, door) == ["GET /profile/5/"]
+        assert await fetched(tab, gate) == ["GET /profile/5/"]
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_loaded_twice_it_works_once(tab: Tab, door: Door) -> None:
+async def test_loaded_twice_it_works_once(tab: Tab, gate: RequestGate) -> None:
     await shows(tab, element("shown"))
     await tab.page.evaluate("import('/api/mizan/elements.js#again')")
     await tab.page.evaluate(RENAME, "Eve")
     await until_text(tab("#shown"), "Eve")
-    assert await fetched(tab, door) == ["GET /profile/5/"]
+    assert await fetched(tab, gate) == ["GET /profile/5/"]
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_the_elements_helper_hears_the_runtimes_calls(tab: Tab, door: Door) -> None:
+async def test_the_elements_helper_hears_the_runtimes_calls(tab: Tab, gate: RequestGate) -> None:
     await shows(tab, element("shown"))
     call = """import('/api/mizan/client.js').then(({ createClient }) =>
       createClient().call("rename", { user_id: 5, name: "Eve" }))"""
     assert await tab.page.evaluate(call) == "Eve"
     await until_text(tab("#shown"), "Eve")
-    assert await fetched(tab, door) == ["GET /profile/5/"]
+    assert await fetched(tab, gate) == ["GET /profile/5/"]
 
 
 CLIENT = """import('/api/mizan/client.js').then(({ createClient }) => {
@@ -446,43 +446,43 @@ async def bundles(tab: Tab) -> list[str]:
 
 @pytest.mark.asyncio(loop_scope="package")
 @pytest.mark.parametrize("options", ["", "{ baseUrl: location.origin + '/api/mizan/' }", "{ channel: false }"])
-async def test_a_call_of_a_client_of_the_page_is_heard_once(tab: Tab, door: Door, options: str) -> None:
+async def test_a_call_of_a_client_of_the_page_is_heard_once(tab: Tab, gate: RequestGate, options: str) -> None:
     await shows(tab, element("shown"))
     await tab.page.evaluate(CLIENT % options)
     assert await bundles(tab) == ["GET user?user_id=5"]
     await tab.page.evaluate("client.call('rename', { user_id: 5, name: 'Eve' })")
     await until_text(tab("#shown"), "Eve")
     assert await bundles(tab) == ["POST rename"], "what it showed came with the answer"
-    assert await fetched(tab, door) == ["GET /profile/5/"]
+    assert await fetched(tab, gate) == ["GET /profile/5/"]
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_a_client_of_the_page_hears_what_the_page_does(tab: Tab, door: Door) -> None:
+async def test_a_client_of_the_page_hears_what_the_page_does(tab: Tab, gate: RequestGate) -> None:
     await shows(tab, element("shown"))
     await tab.page.evaluate(CLIENT % "")
     await tab.page.evaluate(RENAME, "Eve")
     await tab.page.wait_for_function("states.at(-1) === 'Eve'")
     assert await bundles(tab) == ["GET user?user_id=5", "POST rename", "GET user?user_id=5"]
-    assert await fetched(tab, door) == ["GET /profile/5/"]
+    assert await fetched(tab, gate) == ["GET /profile/5/"]
     await tab.page.evaluate("import('/api/mizan/elements.js').then(({ invalidate }) => invalidate('user'))")
     assert await bundles(tab) == ["GET user?user_id=5"]
-    assert await fetched(tab, door) == ["GET /profile/5/"]
+    assert await fetched(tab, gate) == ["GET /profile/5/"]
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_elements_hear_a_clients_invalidate_and_identify(tab: Tab, door: Door) -> None:
+async def test_elements_hear_a_clients_invalidate_and_identify(tab: Tab, gate: RequestGate) -> None:
     await shows(tab, element("shown") + element("other", "inbox", "/profile/7/"))
     await tab.page.evaluate(CLIENT % "")
     await tab.page.evaluate("client.invalidate({ context: 'user', params: { user_id: 5 } })")
     await refreshed(tab, 1)
-    assert await fetched(tab, door) == ["GET /profile/5/"]
+    assert await fetched(tab, gate) == ["GET /profile/5/"]
     await tab.page.evaluate("client.identify()")
     await refreshed(tab, 2)
-    assert sorted(await fetched(tab, door)) == ["GET /profile/5/", "GET /profile/7/"]
+    assert sorted(await fetched(tab, gate)) == ["GET /profile/5/", "GET /profile/7/"]
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_elements_and_clients_of_other_tabs_hear_of_a_change(window: Window, tab: Tab, door: Door) -> None:
+async def test_elements_and_clients_of_other_tabs_hear_of_a_change(window: Window, tab: Tab, gate: RequestGate) -> None:
     there = await window.open(tab.page.url)
     await shows(there, element("there") + element("other", "user?user_id=7", "/profile/7/"))
     await shows(tab, element("shown"))
@@ -493,12 +493,12 @@ async def test_elements_and_clients_of_other_tabs_hear_of_a_change(window: Windo
     await there.page.evaluate("client.call('rename', { user_id: 5, name: 'Zoe' })")
     await until_text(tab("#shown"), "Zoe")
     await until_text(there("#there"), "Zoe")
-    assert await fetched(tab, door) == ["GET /profile/5/"] * 4
+    assert await fetched(tab, gate) == ["GET /profile/5/"] * 4
     await there.page.close()
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_the_channel_may_have_another_name(window: Window, tab: Tab, door: Door) -> None:
+async def test_the_channel_may_have_another_name(window: Window, tab: Tab, gate: RequestGate) -> None:
     html = "<!doctype html><html data-mizan-channel='ours'><script type=module src=/api/mizan/elements.js></script>"
     await tab.page.route("**/ours/", lambda route: route.fulfill(content_type="text/html", body=html))
     await tab.page.goto(tab.page.url.replace("blank", "ours"))
@@ -510,21 +510,21 @@ async def test_the_channel_may_have_another_name(window: Window, tab: Tab, door:
 
 @pytest.mark.asyncio(loop_scope="package")
 @pytest.mark.parametrize("event", ["persisted", "history"])
-async def test_a_page_that_comes_from_history_is_refreshed(tab: Tab, door: Door, event: str) -> None:
+async def test_a_page_that_comes_from_history_is_refreshed(tab: Tab, gate: RequestGate, event: str) -> None:
     html = f"<!doctype html><script type=module src=/api/mizan/elements.js></script>{element('shown')}"
     await tab.page.route("**/kept/", lambda route: route.fulfill(content_type="text/html", body=html))
     blank = tab.page.url
     await tab.page.goto(blank.replace("blank", "kept"))
-    assert await fetched(tab, door) == []
+    assert await fetched(tab, gate) == []
     if event == "persisted":
         await tab.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: false }))")
-        assert await fetched(tab, door) == []
+        assert await fetched(tab, gate) == []
         await tab.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
     else:
         await tab.page.goto(blank)
         await tab.page.go_back()
     await until_text(tab("#shown"), "user 5")
-    assert await fetched(tab, door) == ["GET /profile/5/"]
+    assert await fetched(tab, gate) == ["GET /profile/5/"]
 
 
 PROBLEM = {"status": 503, "json": {"status": 503, "code": "unavailable"}, "content_type": "application/problem+json"}
@@ -540,9 +540,9 @@ PROBLEM = {"status": 503, "json": {"status": 503, "code": "unavailable"}, "conte
     ],
 )
 async def test_after_the_answer_of_a_proxy_everything_is_fetched(
-    tab: Tab, door: Door, answer: dict[str, Any], fetches: list[str]
+    tab: Tab, gate: RequestGate, answer: dict[str, Any], fetches: list[str]
 ) -> None:
     await shows(tab, element("one") + element("other", "inbox", "/profile/7/"))
     await tab.page.route("**/rename/", lambda route: route.fulfill(**answer))
     await tab.page.evaluate("fetch('/rename/', { method: 'POST' }).then((one) => one.text())")
-    assert sorted(await fetched(tab, door)) == fetches
+    assert sorted(await fetched(tab, gate)) == fetches

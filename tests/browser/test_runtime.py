@@ -10,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from mizan_core import Identity, issue_mwt
 from tests.http.servers import listening
-from tests.js.site import KEYS, Door, names, site
+from tests.js.site import KEYS, RequestGate, names, site
 
 from .pages import Tab, Window, until_text
 
@@ -38,14 +38,14 @@ RENAME = "(name) => mizan.call('rename', { user_id: 5, name })"
 
 
 @pytest.fixture
-def door() -> Door:
+def gate() -> RequestGate:
     names.clear()
     return site()
 
 
 @pytest_asyncio.fixture(loop_scope="package")
-async def url(door: Door) -> AsyncIterator[str]:
-    async with listening(door) as (host, port):
+async def url(gate: RequestGate) -> AsyncIterator[str]:
+    async with listening(gate) as (host, port):
         yield f"http://{host}:{port}"
 
 
@@ -64,11 +64,11 @@ async def unheard(tab: Tab) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_the_browsers_cache_revalidates(window: Window, url: str, door: Door) -> None:
+async def test_the_browsers_cache_revalidates(window: Window, url: str, gate: RequestGate) -> None:
     tab = await showing(window, url)
     first = await tab.page.evaluate("mizan.fetch('user', { user_id: 5 })")
     assert await tab.page.evaluate("mizan.fetch('user', { user_id: 5 })") == first
-    bundles = [one["known"] for one in door.log if one["target"] == "GET /ctx/user/?user_id=5"]
+    bundles = [one["known"] for one in gate.log if one["target"] == "GET /ctx/user/?user_id=5"]
     assert bundles[0] is None
     assert all(one.startswith('W/"') for one in bundles[1:])
     await tab.page.evaluate(RENAME, "Eve")
@@ -76,13 +76,13 @@ async def test_the_browsers_cache_revalidates(window: Window, url: str, door: Do
 
 
 @pytest.mark.asyncio(loop_scope="package")
-async def test_another_tab_shows_a_change_made_here(window: Window, url: str, door: Door) -> None:
+async def test_another_tab_shows_a_change_made_here(window: Window, url: str, gate: RequestGate) -> None:
     here, there = await showing(window, url), await showing(window, url)
-    door.log.clear()
+    gate.log.clear()
     await here.page.evaluate(RENAME, "Eve")
     await until_text(there("body"), "Eve")
     await here.settled()
-    assert [one["target"] for one in door.log] == ["POST /call/rename/", "GET /ctx/user/?user_id=5"]
+    assert [one["target"] for one in gate.log] == ["POST /call/rename/", "GET /ctx/user/?user_id=5"]
 
 
 @pytest.mark.asyncio(loop_scope="package")
@@ -132,20 +132,20 @@ async def test_another_origin_works_with_and_without_exposed_headers(
 ) -> None:
     headers = ["Content-Type", "X-Mizan-Token", "X-Mizan-Mounted"]
     allowed = {"allow_origins": [url], "allow_methods": ["GET", "POST"], "allow_headers": headers}
-    door = site(Middleware(CORSMiddleware, **allowed, expose_headers=exposed))
-    async with listening(door) as (host, port):
+    gate = site(Middleware(CORSMiddleware, **allowed, expose_headers=exposed))
+    async with listening(gate) as (host, port):
         token = issue_mwt(Identity("5"), KEYS, now=time.time())
         tab = await showing(window, url, baseUrl=f"http://{host}:{port}/api/mizan", token=token)
         await tab.page.evaluate("void mizan.subscribe('orders', { customer_id: 7 }, () => {})")
         await tab.settled()
-        door.log.clear()
+        gate.log.clear()
         await tab.page.evaluate(RENAME, "Ann")
         await until_text(tab("body"), "Ann")
-        assert [one["target"] for one in door.log] == ["OPTIONS /call/rename/", "POST /call/rename/"]
+        assert [one["target"] for one in gate.log] == ["OPTIONS /call/rename/", "POST /call/rename/"]
         await tab.page.evaluate("mizan.call('explode', { user_id: 5, name: 'Eve' }).catch(() => {})")
         await until_text(tab("body"), "Eve")
         await tab.settled()
-        fetched = {one["target"] for one in door.log if one["target"].startswith("GET")}
+        fetched = {one["target"] for one in gate.log if one["target"].startswith("GET")}
         everything = {"GET /ctx/user/?user_id=5", "GET /ctx/orders/?customer_id=7"}
         assert fetched == ({"GET /ctx/user/?user_id=5"} if exposed else everything)
         await tab.page.close()

@@ -169,8 +169,8 @@ class Hold:
         self.gone.set()
 
 
-class Via:
-    """Stands before the site. Writes down what is asked of Mizan, and holds what is to be held."""
+class RequestGate:
+    """Middleware before the site: records each request to Mizan, and holds the ones that a test asks for."""
 
     app: ASGIApp
 
@@ -246,24 +246,24 @@ def replaying(body: Message) -> Receive:
 FUNCTIONS = [one for one in list(globals().values()) if hasattr(one, "__mizan__")]
 
 
-def site(*middleware: Middleware) -> Via:
+def site(*middleware: Middleware) -> RequestGate:
     """A site of its own; names and counts are the process's."""
     mizan = Mizan(build(FUNCTIONS), mwt_keys=KEYS)
-    via = Via()
+    gate = RequestGate()
     routes = [
-        Route("/control/hold", via.hold, methods=["POST"]),
-        Route("/control/release/{number:int}", via.release, methods=["POST"]),
-        Route("/control/log", via.asked),
+        Route("/control/hold", gate.hold, methods=["POST"]),
+        Route("/control/release/{number:int}", gate.release, methods=["POST"]),
+        Route("/control/log", gate.asked),
         Route("/control/token", token),
-        Route("/control/{event}/{number:int}", via.awaited),
+        Route("/control/{event}/{number:int}", gate.awaited),
         Route("/control/go", lambda request: RedirectResponse(request.query_params["to"])),
         Route("/control/file", file),
         Route("/blank/", lambda _: HTMLResponse(BLANK)),
         Mount(BASE, mizan),
         *mizan.routes,
     ]
-    via.app = Starlette(routes=routes, middleware=middleware, lifespan=mizan.lifespan)
-    return via
+    gate.app = Starlette(routes=routes, middleware=middleware, lifespan=mizan.lifespan)
+    return gate
 
 
 def until_left_alone() -> None:
