@@ -1,13 +1,27 @@
 """The seam for everything that watches an engine: what is told, when, and that nothing is where nobody observes."""
 
 import asyncio
+import contextlib
 import logging
+import re
 from typing import Any
 
 import pytest
 
-from mizan_core import Conflict, Context, Engine, Identity, MemoryCache, RedisCache, build, client, invalidate
-from mizan_core.engine.observers import CacheChanged, Called, Calling, Fetched, FetchFailed, Observer, Purged
+from mizan_core import (
+    ANONYMOUS,
+    Conflict,
+    Context,
+    Engine,
+    Identity,
+    Invalidation,
+    MemoryCache,
+    RedisCache,
+    build,
+    client,
+    invalidate,
+)
+from mizan_core.engine.observers import CacheChanged, Called, Calling, DebugLog, Fetched, FetchFailed, Observer, Purged
 from mizan_core.errors import NotFound
 from mizan_core.testing.redis_server import RedisServer
 from tests.cache.holding_cache import HoldingCache
@@ -246,3 +260,62 @@ async def test_what_a_body_names_is_held_and_seen_by_its_own_fetch() -> None:
     await engine.call("names_and_asks", {})
     (called,) = seen.of(Called)
     assert {one.context for one in called.invalidations} == {"rows", "other"}
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The messages at DEBUG, with times left out."""
+    return [re.sub(r"[\d.]+ ms", "# ms", one.getMessage()) for one in caplog.records if one.levelno == logging.DEBUG]
+
+
+@pytest.mark.asyncio
+async def test_the_debug_log_names_hits_misses_holds_and_purges(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "mizan"):
+        engine = Site(cache=MemoryCache()).engine
+        for _ in range(2):
+            await engine.fetch("rows", {"number": 1})
+        await engine.call("write", {"number": 1, "text": "secret"})
+        await engine.fetch("rows", {"number": 1})
+        await engine.invalidate("rows", number=1)
+        for name, arguments in (("write", {"number": 1, "refuse": True}), ("look", {"name_it": True})):
+            with contextlib.suppress(Conflict):
+                await engine.call(name, arguments)
+        with pytest.raises(NotFound):
+            await engine.fetch("rows", {"number": 9})
+    assert logged(caplog) == [
+        "miss rows;number=1 (fwd=uri-miss; stored): 13 bytes in # ms",
+        "hit rows;number=1: 13 bytes in # ms",
+        "write begins and holds rows;number=1",
+        "write returned in # ms and purged rows;number=1 (held for # ms, purged in # ms)",
+        "miss rows;number=1 (fwd=stale; stored): 16 bytes in # ms",
+        "purged rows;number=1 in # ms",
+        "write begins and holds rows;number=1",
+        "write refused (Conflict) in # ms and purged nothing (held for # ms, purged in # ms)",
+        "look begins and holds nothing",
+        "look returned in # ms and purged rows;number=1 (held for # ms, purged in # ms)",
+        "failed rows;number=9: NotFound in # ms",
+    ]
+
+
+@pytest.mark.asyncio
+async def test_the_debug_log_tells_of_readers_nulls_and_the_cache(caplog: pytest.LogCaptureFixture) -> None:
+    log, stale = DebugLog(), Invalidation("rows", {"number": None}, "row", frozenset({"number"}))
+    with caplog.at_level(logging.DEBUG, "mizan"):
+        log.cache_changed(CacheChanged("down", 2))
+        log.called(Called(Calling("write", {}, ANONYMOUS), "unknown", OSError("secret"), (stale,), 0.0, 0.0, 0.0))
+    assert logged(caplog) == [
+        "cache down, 2 purges owed",
+        "write ended in an error (OSError) in # ms and purged rows/row;number=null (held for # ms, purged in # ms)",
+    ]
+
+
+@pytest.mark.asyncio
+async def test_an_engine_made_without_debug_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    @client(context="page")
+    async def page() -> int:
+        return 1
+
+    with caplog.at_level(logging.INFO, "mizan"):
+        engine = Engine(build([page]), cache=MemoryCache())
+    with caplog.at_level(logging.DEBUG, "mizan"):
+        await engine.fetch("page", {})
+    assert logged(caplog) == []

@@ -43,7 +43,7 @@ from .computations import DEFAULT_READER_TIMEOUT_SECONDS, NOT_COMPUTING, Computa
 from .failures import ErrorMapping, Errors, carrying, log_unheard
 from .inner_calls import READING
 from .mutations import Mutations, held
-from .observers import CacheChanged, Fetched, FetchFailed, Observer, Observers
+from .observers import CacheChanged, DebugLog, Fetched, FetchFailed, Observer, Observers
 from .privacy import Watchable, by_identity, lacks_permissions
 from .results import page_result, plain_result
 from .runner import NOBODY, Caller, Finish, Ran, Runner, read_directly
@@ -167,6 +167,8 @@ class Engine:
             self._observers,
             refuses=on_cache_failure == "refuse",
         )
+        if logger.isEnabledFor(logging.DEBUG):
+            self.observe(DebugLog())
         for observer in observers:
             self.observe(observer)
         if verify is not None:

@@ -124,7 +124,8 @@ class Mutations:
         self, function: Function, sent: Mapping[str, object], caller: Caller, wanted: Wanted, *, may_change: bool
     ) -> Ended:
         """Run a function, and tell the observers before and after."""
-        calling = Calling(function.name, sent, caller.identity)
+        holds = self._plans.determined(function, sent, caller.identity).invalidations
+        calling = Calling(function.name, sent, caller.identity, holds)
         await self._observers.tell_and_wait(calling)
         now = asyncio.get_running_loop().time
         began = now()

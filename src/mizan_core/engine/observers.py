@@ -60,11 +60,12 @@ class FetchFailed:
 
 @dataclass(frozen=True, slots=True)
 class Calling:
-    """A function that is no reader is about to run."""
+    """A function that is no reader is about to run. `holds`: what its arguments make stale, held until it has ended."""
 
     function: str
     arguments: Mapping[str, object]
     identity: Identity
+    holds: tuple[Invalidation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,59 @@ class Observer:
 
     def cache_changed(self, event: CacheChanged) -> None:
         """The state of the cache, or what is owed to it, has changed."""
+
+
+class DebugLog(Observer):
+    """Logs every event at DEBUG. An engine adds it by itself if the logger "mizan" is enabled for DEBUG by then.
+
+    Arguments of functions and bodies of answers are left out: they may be secrets.
+    """
+
+    def fetched(self, event: Fetched) -> None:
+        why = "" if event.status == "hit" else f" ({event.detail})"
+        bundle = _spelled(Invalidation(event.context, event.params))
+        logger.debug("%s %s%s: %d bytes in %s", event.status, bundle, why, event.bytes, _ms(event.seconds))
+
+    def fetch_failed(self, event: FetchFailed) -> None:
+        bundle = _spelled(Invalidation(event.context, event.params))
+        logger.debug("failed %s: %s in %s", bundle, type(event.error).__name__, _ms(event.seconds))
+
+    def calling(self, event: Calling) -> None:
+        logger.debug("%s begins and holds %s", event.function, _listed(event.holds))
+
+    def called(self, event: Called) -> None:
+        error = "" if event.error is None else f" ({type(event.error).__name__})"
+        logger.debug(
+            "%s %s%s in %s and purged %s (held for %s, purged in %s)",
+            event.function,
+            "ended in an error" if event.outcome == "unknown" else event.outcome,
+            error,
+            _ms(event.seconds),
+            _listed(event.invalidations),
+            _ms(event.held),
+            _ms(event.purge),
+        )
+
+    def purged(self, event: Purged) -> None:
+        logger.debug("purged %s in %s", _listed(event.invalidations), _ms(event.seconds))
+
+    def cache_changed(self, event: CacheChanged) -> None:
+        logger.debug("cache %s, %d purges owed", event.state, event.owed)
+
+
+def _listed(invalidations: Sequence[Invalidation]) -> str:
+    return ", ".join(map(_spelled, invalidations)) or "nothing"
+
+
+def _spelled(invalidation: Invalidation) -> str:
+    """The invalidation as `X-Mizan-Invalidate` spells it, but not percent-encoded, and with its nulls."""
+    reader = f"/{invalidation.function}" if invalidation.function else ""
+    pairs = (f";{name}={'null' if text is None else text}" for name, text in sorted(invalidation.scope.items()))
+    return f"{invalidation.context}{reader}{''.join(pairs)}"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.2f} ms"
 
 
 class Observers:
