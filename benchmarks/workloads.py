@@ -162,7 +162,7 @@ async def miss(_: str) -> list[Workload]:
             ],
             bodies=BODIES,
             batch=USERS,
-            expects=b"mizan; fwd=uri-miss; stored",
+            expects=b"mizan; fwd=stale; stored",
             limits=[Limit("mizan", "raw ASGI", 1.3)],
         ),
         Workload(

@@ -198,7 +198,7 @@ async def kinds(url: str) -> list[Kind]:
         Kind("hit from memory, kept per user", _mizan(), mine, "200 mizan; hit"),
         Kind("304", known_to, [await _knowing(known_to, one) for one in users], "304 mizan; hit"),
         Kind("hit from Redis", _mizan(in_redis), users, "200 mizan; hit"),
-        Kind("miss", purged, users, "200 mizan; fwd=uri-miss; stored", lambda user_id: _purged(purged, user_id)),
+        Kind("miss", purged, users, "200 mizan; fwd=stale; stored", lambda user_id: _purged(purged, user_id)),
         Kind("call", _mizan(), _calls("greet"), "200"),
         Kind("mutation in memory", _mizan(), _calls("rename"), "200"),
         Kind("mutation in Redis", _mizan(in_redis), _calls("rename"), "200"),

@@ -13,9 +13,11 @@ from mizan_core import (
     Identity,
     InvalidInput,
     MemoryCache,
+    RedisCache,
     Unauthorized,
     client,
 )
+from tests.cache.holding_cache import HoldingCache
 from tests.engine.engines import ANN, BOB, Clock, engine_of
 from tests.virtual_time import run
 from tests.world import World
@@ -273,3 +275,26 @@ class TestPolicies:
             assert body.decode() == '{"zebra":{"a":"é\u2028","b":{"a":' + digits + ',"z":1},"n":null}}'
 
         run(story)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("kind", ["memory", "shared", "redis"])
+async def test_a_purged_bundle_is_stale_and_a_new_one_is_a_uri_miss(kind: str, request: pytest.FixtureRequest) -> None:
+    @client(context="row")
+    async def row(number: int) -> int:
+        return number
+
+    @client(affects="row")
+    async def write(number: int) -> None: ...
+
+    caches = {
+        "memory": MemoryCache,
+        "shared": HoldingCache,
+        "redis": lambda: RedisCache(request.getfixturevalue("redis").url),
+    }
+    async with engine_of(row, write, cache=caches[kind](), cache_secret="s" * 32) as engine:
+        told = [(await engine.fetch("row", {"number": 1})).cache_status for _ in range(2)]
+        await engine.call("write", {"number": 1})
+        told += [(await engine.fetch("row", {"number": number})).cache_status for number in (1, 1, 2)]
+    new, stale, hit = "mizan; fwd=uri-miss; stored", "mizan; fwd=stale; stored", "mizan; hit"
+    assert told == [new, hit, stale, hit, new]

@@ -24,11 +24,15 @@ class Hit:
 
 @dataclass(slots=True)
 class Fresh:
-    """Computed while no tag of it was purged: outer caches may keep it. `joined`: another request computed it."""
+    """Computed while no tag of it was purged: outer caches may keep it. `joined`: another request computed it.
+
+    `stale`: an entry was there, and was not valid any more.
+    """
 
     body: bytes
     etag: str
     stored: bool
+    stale: bool
     joined: bool = False
 
 

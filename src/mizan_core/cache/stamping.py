@@ -47,7 +47,7 @@ class Stamping:
         if entry is not None and (remaining := entry.expires - self._clock()) > 0:
             return Hit(entry.body, entry.etag, remaining)
         found = await self.stamp(slot, stamps)
-        return found if isinstance(found, Bypassed) else (found, ())
+        return found if isinstance(found, Bypassed) else (found, (), raw is not None)
 
     async def stamps(self, slot: Slot) -> tuple[bytes, ...] | None:
         """As `Store.stamps`."""

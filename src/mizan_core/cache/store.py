@@ -34,8 +34,9 @@ class Bypassed:
     detail: str
 
 
-# The stamps of a bundle that is about to be computed, and the memory cells of its tags; a shared store has no cells.
-Stamped: TypeAlias = tuple[tuple[bytes, ...], Sequence[Cell]]
+# The stamps of a bundle that is about to be computed; the memory cells of its tags, of which a shared store has none;
+# and whether an entry is there that is stale.
+Stamped: TypeAlias = tuple[tuple[bytes, ...], Sequence[Cell], bool]
 LookedUp: TypeAlias = Hit | Stamped | Bypassed
 LOOKED_UP = (Hit, tuple, Bypassed)
 KEPT = (Fresh, Passing)

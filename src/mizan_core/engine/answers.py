@@ -179,7 +179,8 @@ def as_bundle(fetched: Fetched, policy: CachePolicy, canonical_query: str | None
         left = fetched.remaining if isinstance(policy.lifetime, Seconds) else None
         status, control, shown = "hit", cache_control(policy, left), CACHE_STATUS_OF_A_HIT
     elif isinstance(fetched, Fresh):
-        status, control, shown = "miss", cache_control(policy), CACHE_STATUS_OF_A_MISS[fetched.stored, fetched.joined]
+        status, control = "miss", cache_control(policy)
+        shown = CACHE_STATUS_OF_A_MISS[fetched.stale, fetched.stored, fetched.joined]
     else:
         status, control = "bypass", PRIVATE_NO_STORE if fetched.personal else NO_STORE
         shown = cache_status_of_a_bypass(fetched.detail)

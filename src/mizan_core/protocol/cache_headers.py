@@ -1,5 +1,6 @@
 """`Cache-Control`, `Cache-Status`, `Vary` and `ETag` of every answer (protocol, sections 8 and 9)."""
 
+import itertools
 import math
 from hashlib import sha256
 
@@ -23,11 +24,13 @@ _KEPT_UNTIL_PURGED = f"{_KEPT}{YEAR_SECONDS}"
 
 CACHE_STATUS_OF_A_HIT = "mizan; hit"
 
-# By whether the answer was stored, and whether the computation of another request gave it.
+# By whether an entry was there and stale, whether the answer was stored, and whether the computation of another request
+# gave it (RFC 9211, 2.2 to 2.6).
 CACHE_STATUS_OF_A_MISS = {
-    (stored, joined): "mizan; fwd=uri-miss" + "; stored" * stored + "; collapsed" * joined
-    for stored in (False, True)
-    for joined in (False, True)
+    (stale, stored, joined): f"mizan; fwd={'stale' if stale else 'uri-miss'}"
+    + "; stored" * stored
+    + "; collapsed" * joined
+    for stale, stored, joined in itertools.product((False, True), repeat=3)
 }
 
 # 128 bits of a SHA-256 tell any two bodies apart.

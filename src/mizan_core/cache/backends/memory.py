@@ -68,6 +68,10 @@ class MemoryCache:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, key: str) -> bool:
+        """Whether a value is stored under the key, be it expired."""
+        return key in self._entries
+
     async def get(self, *keys: str) -> list[bytes | None]:
         return [None if cell is None else _packed(cell.value) for cell in self.cells(*keys)]
 

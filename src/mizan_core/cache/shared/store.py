@@ -94,7 +94,7 @@ class SharedStore:
             return Passing(body, etag, "cache-down")
         if tuple(current) != stamps:
             return Passing(body, etag, "purged")
-        return Fresh(body, etag, stored)
+        return Fresh(body, etag, stored, stamped[2])
 
     async def stamps(self, slot: Slot) -> tuple[bytes, ...] | None:
         """As `Store.stamps`."""
