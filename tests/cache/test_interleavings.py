@@ -17,8 +17,8 @@ from unittest import mock
 import pytest
 
 from mizan_core import ANONYMOUS, Conflict, Context, Engine, MemoryCache, build, client
-from mizan_core.cache.bundle_cache import BundleCache
 from mizan_core.cache.shared.breaker import HoldingCircuitBreaker
+from mizan_core.cache.shared.store import SharedStore
 from mizan_core.testing.safeguards import without
 from tests.cache.holding_cache import HoldingCache, holders
 from tests.cache.inside import bundle_cache_of
@@ -453,7 +453,7 @@ def test_the_remaining_window_is_a_lost_hold_and_a_dead_holder() -> None:
 
 @pytest.mark.parametrize(
     ("owner", "attribute", "wrong"),
-    [(HoldingCircuitBreaker, "release", "is still held"), (BundleCache, "_store", "does not cache again")],
+    [(HoldingCircuitBreaker, "release", "is still held"), (SharedStore, "_store", "does not cache again")],
 )
 def test_a_scope_left_held_or_uncached_is_found(owner: type, attribute: str, wrong: str) -> None:
     async def nothing(*args: object) -> bool:

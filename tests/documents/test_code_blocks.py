@@ -18,6 +18,8 @@ from mizan_core.testing.redis_server import RedisServer
 from .pages import DOCS, PAGES, ROOT, blocks
 from .running import page_run
 
+pytestmark = pytest.mark.timeout(300)  # a page runs several programs, on a machine with a lot to do
+
 SECRET = "the same in every process, 32 bytes"  # as the page about caches has it
 
 FOLLOWED = DOCS / "tutorial.md"  # by test_tutorial.py

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from .pages import DOCS, ROOT, Block, blocks
-from .running import PYTEST, run_file
+from .running import PYTEST, TIMEOUT_SECONDS, run_file
+
+pytestmark = pytest.mark.timeout(300)  # dozens of programs, on a machine with a lot to do
 
 
 class Reader:
@@ -60,7 +62,7 @@ class Reader:
             capture_output=True,
             text=True,
             check=False,
-            timeout=50,
+            timeout=TIMEOUT_SECONDS,
         )
         assert ran.stderr == "", f"{place}: $ {command}\n{ran.stderr}"
         shown = ran.stdout.replace("\r\n", "\n").rstrip("\n")
