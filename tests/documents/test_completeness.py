@@ -10,7 +10,7 @@ import pytest
 import mizan_asgi
 import mizan_core
 from mizan_asgi.cli import cli
-from mizan_core import CallError, client, errors
+from mizan_core import CallError, client, errors, proof, testing
 
 from .pages import DOCS, PAGES, ROOT
 
@@ -24,7 +24,8 @@ FORGE_PAGES = sorted({*ROOT.glob("*.md"), *PAGES})
 
 def test_the_reference_has_every_public_name_and_no_other() -> None:
     public = {f"mizan_core.{name}" for name in [*mizan_core.__all__, "RedisCache"] if name not in CONSTANTS}
-    public |= {f"mizan_asgi.{name}" for name in mizan_asgi.__all__} | {"mizan_asgi.client.Client"}
+    public |= {f"{one.__name__}.{name}" for one in (mizan_asgi, proof, testing) for name in one.__all__}
+    public |= {"mizan_asgi.client.Client"}
     assert set(re.findall(r"^::: (\S+)$", REFERENCE, re.MULTILINE)) == public
     assert [name for name in CONSTANTS if f"`{name}`" not in REFERENCE] == []
 
