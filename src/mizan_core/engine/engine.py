@@ -5,7 +5,8 @@ import logging
 import math
 import os
 import time
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Iterable, Mapping
 from contextvars import ContextVar
 from enum import Enum, auto
 from functools import partial
@@ -43,7 +44,7 @@ from .computations import DEFAULT_READER_TIMEOUT_SECONDS, NOT_COMPUTING, Computa
 from .failures import ErrorMapping, Errors, carrying, log_unheard
 from .inner_calls import READING
 from .mutations import Mutations, held
-from .observers import CacheChanged, DebugLog, Fetched, FetchFailed, Observer, Observers
+from .observers import CacheChanged, Computing, DebugLog, Fetched, FetchFailed, Observer, Observers
 from .privacy import Watchable, by_identity, lacks_permissions
 from .results import page_result, plain_result
 from .runner import NOBODY, Caller, Finish, Ran, Runner, read_directly
@@ -187,6 +188,7 @@ class Engine:
     def _let_observe(self) -> None:
         """Shadow `answer` by `_answer_observed` while there are observers. Without any, `answer` costs nothing more."""
         self._store.let_peek(not self._observers.see_hits)
+        self._run = self._run_surrounded if self._observers.surrounding else self._computations.run
         if self._observers.all:
             vars(self)["answer"] = self._answer_observed
             self._store.on_change(self._tell_of_cache)
@@ -468,6 +470,27 @@ class Engine:
             Fetched(name, texts, bundle.status, detail, now() - began, bundle.body, identity, query, request, inside)
         )
         return bundle
+
+    @types.coroutine
+    def _run_surrounded(
+        self,
+        key: Hashable,
+        asked_by: Computation | None,
+        shared: bool,
+        read: Callable[..., Coroutine[Any, Any, T]],
+        *args: Any,
+    ) -> Generator[Any, Any, T]:
+        """As `Computations.run`, within the context managers that observers give (`Observer.around`)."""
+        asked = args[0]
+        calls = asked.calls if isinstance(asked, BundleRequest) else asked
+        names = tuple(function.name for function, _ in calls)
+        around = self._observers.around(Computing(calls[0][0].context or "", names, shared))
+
+        async def within(computation: Computation) -> T:
+            with around:
+                return await read(computation, *args)
+
+        return (yield from self._computations.run(key, asked_by, shared, within))
 
     def _tell_of_cache(self) -> None:
         self._observers.tell(CacheChanged(self._store.state.value, self._store.owed))

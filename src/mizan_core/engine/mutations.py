@@ -123,10 +123,24 @@ class Mutations:
     async def _observed(
         self, function: Function, sent: Mapping[str, object], caller: Caller, wanted: Wanted, *, may_change: bool
     ) -> Ended:
-        """Run a function, and tell the observers before and after."""
+        """Run a function, between what the observers are told and within what they enter around it."""
         holds = self._plans.determined(function, sent, caller.identity).invalidations
         calling = Calling(function.name, sent, caller.identity, holds)
         await self._observers.tell_and_wait(calling)
+        with self._observers.around(calling):
+            return await self._timed(calling, function, sent, caller, wanted, may_change=may_change)
+
+    async def _timed(
+        self,
+        calling: Calling,
+        function: Function,
+        sent: Mapping[str, object],
+        caller: Caller,
+        wanted: Wanted,
+        *,
+        may_change: bool,
+    ) -> Ended:
+        """Run a function, and tell the observers how it ended and how long it took."""
         now = asyncio.get_running_loop().time
         began = now()
         hold = TimedHold(self._store.hold(()), now)

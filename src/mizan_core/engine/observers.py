@@ -6,6 +6,7 @@ and have to return quickly; an error of theirs is logged and never reaches a req
 
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -90,6 +91,15 @@ class Called:
 
 
 @dataclass(frozen=True, slots=True)
+class Computing:
+    """Readers are about to run, for a bundle or alone. `shared`: other requests may get their answer."""
+
+    context: str
+    readers: tuple[str, ...]
+    shared: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Purged:
     """A purge that no function asked for, as `engine.invalidate` does, has been made. `seconds` until it was."""
 
@@ -136,6 +146,14 @@ class Observer:
 
     def cache_changed(self, event: CacheChanged) -> None:
         """The state of the cache, or what is owed to it, has changed."""
+
+    def around(self, event: Calling | Computing) -> AbstractContextManager[object] | None:  # noqa: ARG002
+        """Called before functions run; what it returns is entered around the run, until `called` has been told.
+
+        It is called with the context variables of the caller, and entered with those that the functions see: for a
+        shared computation, these are the variables of `carry` alone.
+        """
+        return None
 
 
 class DebugLog(Observer):
@@ -196,16 +214,25 @@ class Observers:
 
     def __init__(self) -> None:
         self.all: tuple[Observer, ...] = ()
+        self.surrounding: tuple[Observer, ...] = ()  # those that have an `around` of their own
 
     @property
     def see_hits(self) -> bool:
         return any(one.sees_hits for one in self.all)
 
     def add(self, observer: Observer) -> None:
-        self.all = (*self.all, observer)
+        self._let((*self.all, observer))
 
     def remove(self, observer: Observer) -> None:
-        self.all = tuple(one for one in self.all if one is not observer)
+        self._let(tuple(one for one in self.all if one is not observer))
+
+    def _let(self, observers: tuple[Observer, ...]) -> None:
+        self.all = observers
+        self.surrounding = tuple(one for one in observers if type(one).around is not Observer.around)
+
+    def around(self, event: "Calling | Computing") -> "Around":
+        """What the observers enter around a run."""
+        return Around(self.surrounding, event)
 
     def tell(self, event: Fetched | FetchFailed | Calling | Called | Purged | CacheChanged) -> None:
         """Call every observer with the event."""
@@ -237,6 +264,39 @@ _METHODS = {
     Purged: "purged",
     CacheChanged: "cache_changed",
 }
+
+
+class Around(AbstractContextManager[None]):
+    """What observers enter around one run. An error of theirs is logged, and never reaches the run."""
+
+    def __init__(self, observers: Sequence[Observer], event: Calling | Computing) -> None:
+        self._event = event
+        self._managers: list[AbstractContextManager[object]] = []
+        self._entered: list[AbstractContextManager[object]] = []
+        for observer in observers:
+            try:
+                manager = observer.around(event)
+            except Exception:  # an observer's code is not the request's
+                logger.exception("%s failed around %s.", type(observer).__name__, type(self._event).__name__)
+            else:
+                if manager is not None:
+                    self._managers.append(manager)
+
+    def __enter__(self) -> None:
+        for manager in self._managers:
+            try:
+                manager.__enter__()
+            except Exception:  # an observer's code is not the request's
+                logger.exception("%s failed around %s.", type(manager).__name__, type(self._event).__name__)
+            else:
+                self._entered.append(manager)
+
+    def __exit__(self, *raised: Any) -> None:
+        for manager in reversed(self._entered):
+            try:
+                manager.__exit__(*raised)
+            except Exception:  # an observer's code is not the request's
+                logger.exception("%s failed around %s.", type(manager).__name__, type(self._event).__name__)
 
 
 class TimedHold:
