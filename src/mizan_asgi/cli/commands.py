@@ -1,7 +1,8 @@
-"""The commands: `mizan manifest|generate|openapi|check|purge|token`. Each is a function here, with its options."""
+"""The commands: `mizan manifest|generate|openapi|check|audit|purge|token`. Each is a function with its options."""
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,9 +10,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from mizan_core.cache.backends.memory import MemoryCache
 from mizan_core.engine.engine import Engine
 from mizan_core.errors import DeclarationError, MizanError
 from mizan_core.graph.manifest import build_manifest, manifest_json, urls_to_purge
+from mizan_core.proof import Audit, Recorded, read_recording
+from mizan_core.proof import audit as play
 from mizan_core.protocol.headers import encode_header
 from mizan_core.protocol.identity import Identity
 from mizan_core.protocol.invalidation import Invalidation
@@ -21,7 +25,7 @@ from ..app import Mizan
 from ..codegen.client import client_files
 from ..codegen.modules import Language
 from ..codegen.openapi import openapi_json
-from .describe import describe_context, describe_mutation
+from .describe import describe_audit, describe_context, describe_mutation
 from .files import out_of_date, write
 from .targets import base_url_of, find, graph_of
 from .watching import noting_sources
@@ -156,6 +160,35 @@ def purge(
 
 
 @cli.command()
+def audit(
+    target: Target,
+    calls: Annotated[Path, typer.Option(help="The recording, as mizan_core.proof.Recorder writes it.")],
+    scratch: Annotated[
+        bool, typer.Option("--scratch", help="The database of the target may be written to and thrown away.")
+    ] = False,
+) -> None:
+    """Play recorded calls against a scratch database, and tell what they leave stale. Exits with 1 if anything is."""
+    if not scratch:
+        raise DeclarationError(
+            f"An audit runs the functions of {target}, which write to its database. "
+            "Point it to a database that may be thrown away, and say so with --scratch."
+        )
+    found = find(target)
+    engine = found.engine if isinstance(found, Mizan) else found
+    if not isinstance(engine, Engine):
+        engine = Engine(engine, cache=MemoryCache())
+    try:
+        recording = calls.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DeclarationError(f"{calls} cannot be read: {error.strerror}.") from error
+    audited = asyncio.run(_audited(engine, list(read_recording(recording.splitlines()))))
+    for line in describe_audit(audited):
+        typer.echo(line)
+    if audited.proved:
+        raise typer.Exit(1)
+
+
+@cli.command()
 def token(
     target: Target,
     user: Annotated[str, typer.Option(help="The id of the user.", show_default=False)],
@@ -224,6 +257,11 @@ def _generate(options: _ClientOptions, out: Path, *, check: bool) -> None:
     if stale := out_of_date(out, files):
         typer.echo(f"mizan: out of date in {out}: {', '.join(stale)}. Run: {command} --out {out}", err=True)
         raise typer.Exit(1)
+
+
+async def _audited(engine: Engine, recording: Sequence[Recorded]) -> Audit:
+    async with engine:
+        return await play(engine, recording)
 
 
 async def _purged(engine: Engine, context: str, params: dict[str, object]) -> tuple[Invalidation, ...]:

@@ -1,10 +1,11 @@
-"""The text that `mizan check` prints: each context with its scopes, each mutation with how it narrows them."""
+"""The text that `mizan check` and `mizan audit` print."""
 
 from collections.abc import Iterator
 
 from mizan_core.graph.declare import Arg, Binding, ByBody, ByName, Result, Whole
 from mizan_core.graph.model import Affect, ContextPlan, Function, Graph, NotNarrowing
 from mizan_core.graph.types.declared_types import has_bare_type, show_type
+from mizan_core.proof import Audit
 from mizan_core.protocol.cache_policy import Never, Seconds
 
 # Names of arguments that do not tell what they identify.
@@ -106,3 +107,24 @@ def _describe_binding(name: str, binding: Binding) -> str:
         case Result(field=field):
             return f"{name} = {field} of the result"
     return f"{name} = the caller"
+
+
+def describe_audit(audited: Audit) -> Iterator[str]:
+    """The lines that tell of an audit: proofs, what could not be verified, the widest declarations."""
+    yield f"{audited.calls} calls and {audited.fetches} fetches played, {audited.refused} refused."
+    for name, error in audited.failed.items():
+        yield f"failed: {name}: {error}"
+    for context, path in audited.verify.unstable.items():
+        yield f"not verified: {context} differs from itself at {path}"
+    for proof in audited.proved:
+        yield f"stale: {proof}"
+    for width in audited.verify.widths:
+        if width.unchanged:
+            narrow = ", ".join(f"{name}=Arg({argument!r})" for name, argument in width.narrow_by.items())
+            remedy = f"; .where({narrow}) would narrow it" if narrow else ""
+            yield (
+                f"wide: {width.mutation} purged {width.purged} bundles of {width.context}, "
+                f"{width.changed} of which had changed{remedy}"
+            )
+    if not audited.proved:
+        yield "Nothing was stale."

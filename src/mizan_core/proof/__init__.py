@@ -1,10 +1,13 @@
 """Whether declarations are true: bundles are computed again, and a difference that nothing invalidated is told.
 
 `Verify` proves, on any database, that a mutation's `affects` is missing or too narrow; it also measures how wide each
-declaration is. It stands on `mizan_core.engine.observers`.
+declaration is. `Recorder` writes calls down, and `audit` plays them against a scratch database. All of it stands on
+`mizan_core.engine.observers`.
 """
 
+from .auditing import Audit, audit
 from .differing import difference
+from .recording import Recorded, Recorder, read_recording
 from .verify import StaleProof, Verify, Width
 
-__all__ = ["StaleProof", "Verify", "Width", "difference"]
+__all__ = ["Audit", "Recorded", "Recorder", "StaleProof", "Verify", "Width", "audit", "difference", "read_recording"]
