@@ -19,7 +19,10 @@ FORBIDDEN = [
     ("mizan_core.protocol", ("mizan_core.graph", "mizan_core.cache", "mizan_core.engine")),
     ("mizan_core.graph", ("mizan_core.cache", "mizan_core.engine")),
     ("mizan_core.cache", ("mizan_core.graph", "mizan_core.engine")),
-    ("mizan_asgi.client", ("mizan_core.graph", "mizan_core.cache", "mizan_core.engine", "mizan_core.tasks")),
+    (
+        "mizan_asgi.client",
+        tuple(f"mizan_core.{room}" for room in ("graph", "cache", "engine", "tasks", "memo", "proof", "testing")),
+    ),
     ("mizan_asgi.http", ("mizan_core.cache", "mizan_core.testing")),
     ("mizan_asgi.codegen", ("mizan_core.cache", "mizan_core.engine", "mizan_asgi.http", "mizan_asgi.app")),
     ("mizan_core.cache.in_process", ("mizan_core.cache.shared",)),

@@ -1,4 +1,4 @@
-"""The codebase itself: which module may import which, and what is exported."""
+"""The codebase itself: what is exported, with which signatures, and what importing it does not import."""
 
 import importlib
 import inspect

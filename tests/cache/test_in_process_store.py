@@ -42,7 +42,7 @@ class Shelf:
         )
 
     def keep(self, body: bytes) -> None:
-        stamps, *_ = self.stamped()
+        stamps = self.stamped().stamps
         assert self.bundles.put(self.slot, Entry(stamps, self.clock.now + 60, "etag", body), 60)
 
     def stamped(self) -> Stamped:
@@ -110,15 +110,15 @@ def test_a_bundle_stored_again_is_found_again() -> None:
 def test_a_miss_knows_whether_an_entry_was_there() -> None:
     shelf = Shelf()
     shelf.do(shelf.memory.delete(FIVE))
-    assert shelf.stamped()[2]
+    assert shelf.stamped().stale
     shelf.do(shelf.memory.delete(shelf.slot.key))
-    assert not shelf.stamped()[2]
+    assert not shelf.stamped().stale
 
 
 def test_an_expired_entry_was_there() -> None:
     shelf = Shelf()
     shelf.clock.now += 61
-    assert shelf.stamped()[2]
+    assert shelf.stamped().stale
 
 
 def test_a_slot_of_one_cache_is_not_peeked_in_another() -> None:

@@ -25,7 +25,7 @@ from tests.cache.inside import bundle_cache_of
 from tests.cache.interleaving import Exploration, Outcome, Outcomes, explore
 from tests.cache.processes import Asked, Machine, Process, Turn, me, taken_out
 
-pytestmark = pytest.mark.timeout(300)  # a slow machine takes its time over a million steps
+pytestmark = pytest.mark.timeout(1200)  # a slow machine takes its time over a million steps
 
 USER = Context("user")
 

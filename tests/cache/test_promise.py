@@ -16,7 +16,7 @@ from mizan_core.engine.engine import ended_of
 from tests.cache.inside import bundle_cache_of
 from tests.cache.stepping import SteppedCache, Steps, Tokens, actor, explore
 
-pytestmark = pytest.mark.timeout(300)  # a slow machine takes its time over thousands of runs
+pytestmark = pytest.mark.timeout(1200)  # a slow machine takes its time over thousands of runs
 
 USERS = {"ann": Identity("1"), "bob": Identity("2", permissions=frozenset({"read"})), "nobody": ANONYMOUS}
 

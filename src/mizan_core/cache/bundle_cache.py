@@ -76,7 +76,7 @@ class BundleCache:
         if isinstance(found, Bypassed):
             computed = await (compute() if alone else self._turns.take(slot.key, compute, readers))
             return _passing(computed, found.detail)
-        stamps, _, _ = found
+        stamps = found.stamps
         under_way = self._flights.get(slot.key)
         if under_way is not None and under_way.may_be_joined_with(stamps):
             joined = await under_way.join()

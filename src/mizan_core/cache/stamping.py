@@ -10,7 +10,7 @@ from .backends.backend import HELD, CacheBackend, together
 from .entries import read_entry
 from .outcomes import Hit
 from .slots import Slot
-from .store import Bypassed, LookedUp
+from .store import Bypassed, LookedUp, Stamped
 from .tags import TagValues
 
 # A context whose entries were made under other scope shapes, by another version of the program, is purged and taken
@@ -47,7 +47,7 @@ class Stamping:
         if entry is not None and (remaining := entry.expires - self._clock()) > 0:
             return Hit(entry.body, entry.etag, remaining)
         found = await self.stamp(slot, stamps)
-        return found if isinstance(found, Bypassed) else (found, (), raw is not None)
+        return found if isinstance(found, Bypassed) else Stamped(found, (), stale=raw is not None)
 
     async def stamps(self, slot: Slot) -> tuple[bytes, ...] | None:
         """As `Store.stamps`."""

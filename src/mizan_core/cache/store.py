@@ -7,7 +7,7 @@ A step that need not wait is done at once, so several answers are `T | Awaitable
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from ..errors import CacheUnavailable
 from .backends.memory import Cell
@@ -34,11 +34,19 @@ class Bypassed:
     detail: str
 
 
-# The stamps of a bundle that is about to be computed; the memory cells of its tags, of which a shared store has none;
-# and whether an entry is there that is stale.
-Stamped: TypeAlias = tuple[tuple[bytes, ...], Sequence[Cell], bool]
+class Stamped(NamedTuple):
+    """A bundle that is about to be computed.
+
+    `cells`: the memory cells of its tags, of which a shared store has none. `stale`: an entry is there, and not valid.
+    """
+
+    stamps: tuple[bytes, ...]
+    cells: Sequence[Cell]
+    stale: bool
+
+
 LookedUp: TypeAlias = Hit | Stamped | Bypassed
-LOOKED_UP = (Hit, tuple, Bypassed)
+LOOKED_UP = (Hit, Stamped, Bypassed)
 KEPT = (Fresh, Passing)
 
 

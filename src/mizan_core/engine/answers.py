@@ -177,11 +177,11 @@ def as_bundle(fetched: Fetched, policy: CachePolicy, canonical_query: str | None
     status: Status
     if isinstance(fetched, Hit):
         left = fetched.remaining if isinstance(policy.lifetime, Seconds) else None
-        status, control, shown = "hit", cache_control(policy, left), CACHE_STATUS_OF_A_HIT
+        status, control, told = "hit", cache_control(policy, left), CACHE_STATUS_OF_A_HIT
     elif isinstance(fetched, Fresh):
         status, control = "miss", cache_control(policy)
-        shown = CACHE_STATUS_OF_A_MISS[fetched.stale, fetched.stored, fetched.joined]
+        told = CACHE_STATUS_OF_A_MISS[fetched.stale, fetched.stored, fetched.joined]
     else:
         status, control = "bypass", PRIVATE_NO_STORE if fetched.personal else NO_STORE
-        shown = cache_status_of_a_bypass(fetched.detail)
-    return Bundle(fetched.body, fetched.etag, status, control, shown, canonical_query, not policy.for_everyone)
+        told = cache_status_of_a_bypass(fetched.detail)
+    return Bundle(fetched.body, fetched.etag, status, control, told, canonical_query, not policy.for_everyone)

@@ -11,7 +11,8 @@ class CacheBackend(Protocol):
     that are called together share a round trip. Any exception of a verb counts as a failure of the cache.
 
     A backend that several processes share has the class attribute `shared = True`; an engine then needs a
-    `cache_secret`.
+    `cache_secret`. A backend with an async `aclose()` is closed with its engine, which may be used again. Keys are at
+    most 133 ASCII characters; a lifetime may be rounded up to a second.
     """
 
     def get(self, *keys: str) -> Awaitable[list[bytes | None]]:
@@ -34,7 +35,10 @@ class CacheBackend(Protocol):
         ...
 
     def delete_by_prefix(self, prefix: str) -> Awaitable[int]:
-        """Delete every key that begins with the prefix, which is plain text; returns how many there were."""
+        """Delete every key that begins with the prefix, which is plain text; returns how many there were.
+
+        It only frees memory after a purge: an engine depends neither on its work nor on its speed.
+        """
         ...
 
     def clear(self) -> Awaitable[None]:
@@ -54,7 +58,11 @@ class HoldingBackend(Protocol):
         ...
 
     def release(self, tags: Sequence[str], holder: str) -> Awaitable[None]:
-        """Remove `holder` from every tag. Delete tags without a holder; write a new value for tags still held."""
+        """Remove `holder` from every tag, and purge the tag; a purge without a hold has the holder "".
+
+        A tag without a holder is deleted. A tag that is still held gets a new value, so that nothing stamped with the
+        value that it had is ever served.
+        """
         ...
 
 

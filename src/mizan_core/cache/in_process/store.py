@@ -105,7 +105,7 @@ class InProcessStore:
         Each tag that is absent is given a value. None where one is held, unreadable, of another version, or not stored.
         """
         slot.kept = None
-        is_known = slot.key in self._memory
+        stale = slot.key in self._memory
         cell, *tags = self._memory.cells(slot.key, *slot.tags)
         stamps: list[bytes] = []
         for place, tag in enumerate(tags):
@@ -124,7 +124,7 @@ class InProcessStore:
         if isinstance(entry, Entry) and entry.stamps == stamped and entry.expires > self._clock():
             slot.kept = Kept(self._memory, cell, tuple(zip(tags, entry.stamps, strict=True)))  # type: ignore[arg-type]
             return entry
-        return stamped, tags, is_known  # type: ignore[return-value]  # none of them is absent any more
+        return Stamped(stamped, tags, stale)  # type: ignore[arg-type]  # none of them is absent any more
 
     def keep(self, slot: Slot, stamped: Stamped, lifetime: float, body: bytes) -> Fresh | Passing:
         """Store a bundle, unless a tag has lost its stamp since."""
@@ -132,8 +132,8 @@ class InProcessStore:
         if not is_unchanged(stamped):
             return Passing(body, etag, "purged")
         kept = bytes(memoryview(body))  # a copy, without the spare room that the encoder leaves
-        entry = Entry(stamped[0], self._clock() + lifetime, etag, kept)
-        return Fresh(body, etag, self._keeps and self.put(slot, entry, lifetime), stamped[2])
+        entry = Entry(stamped.stamps, self._clock() + lifetime, etag, kept)
+        return Fresh(body, etag, self._keeps and self.put(slot, entry, lifetime), stamped.stale)
 
     def put(self, slot: Slot, entry: Entry, seconds: float) -> bool:
         """Store an entry for so many seconds; whether it is kept."""
@@ -150,7 +150,7 @@ class InProcessStore:
 
 def is_unchanged(stamped: Stamped) -> bool:
     """Whether every tag still has its stamp."""
-    for stamp, tag in zip(stamped[0], stamped[1], strict=True):  # noqa: SIM110  # takes half the time that a generator does
+    for stamp, tag in zip(stamped.stamps, stamped.cells, strict=True):  # noqa: SIM110  # takes half the time that a generator does
         if tag.value is not stamp:
             return False
     return True

@@ -43,7 +43,7 @@ class SharedStore:
         self._clock = clock
         holds: RestoringBackend = (
             self._backend
-            if isinstance(self._backend, RestoringBackend)
+            if isinstance(self._backend, HoldingCircuitBreaker)
             else HoldsCountedHere(self._backend, self._values, hold)
         )
         self._holds = SharedHolds(self._backend, holds, self._values, seconds=hold, max_age=max_age)
@@ -85,7 +85,7 @@ class SharedStore:
 
     async def keep(self, slot: Slot, stamped: Stamped, lifetime: float, body: bytes) -> Fresh | Passing:
         """Store a bundle, and read its tags in the same round trip, to see whether one was purged or held since."""
-        stamps, etag = stamped[0], etag_of(body)
+        stamps, etag = stamped.stamps, etag_of(body)
         try:
             stored, current = await together(
                 self._store(slot, stamps, lifetime, body, etag), self._backend.get(*slot.tags)
@@ -94,7 +94,7 @@ class SharedStore:
             return Passing(body, etag, "cache-down")
         if tuple(current) != stamps:
             return Passing(body, etag, "purged")
-        return Fresh(body, etag, stored, stamped[2])
+        return Fresh(body, etag, stored, stamped.stale)
 
     async def stamps(self, slot: Slot) -> tuple[bytes, ...] | None:
         """As `Store.stamps`."""
