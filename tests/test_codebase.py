@@ -102,7 +102,10 @@ class TestExports:
     @pytest.mark.parametrize(
         ("package", "absent"),
         [
-            ("mizan_core", {"starlette", "fastapi", "httpx", "uvicorn", "typer", "click", "redis", "mizan_asgi"}),
+            (
+                "mizan_core",
+                {"starlette", "fastapi", "httpx", "uvicorn", "typer", "click", "redis", "sqlalchemy", "mizan_asgi"},
+            ),
             ("mizan_asgi", {"fastapi", "httpx", "uvicorn", "typer", "click", "redis", "sqlalchemy"}),
         ],
     )

@@ -213,6 +213,7 @@ async def take_issue(issue_id: Id, me: Identity) -> IssueChanged:
 
 @client(
     affects=[IssueContext, BoardContext.by_body(), ProjectsContext],
+    spares=[WorkloadContext],  # it counts the issues of all projects that are not archived, and both are not
     auth=may("issue.move"),
 )
 async def move_issue(issue_id: Id, to_project_id: Id) -> IssueChanged:
@@ -306,7 +307,11 @@ async def archive_project(project_id: Id, archived: bool = True) -> ProjectSumma
         return next(one for one in await queries.project_summaries(session) if one.project_id == project_id)
 
 
-@client(affects=[BoardContext, ProjectsContext, WorkloadContext], route="/p/{project_id}/report/")
+@client(
+    affects=[BoardContext, ProjectsContext, WorkloadContext],
+    spares=[IssueContext, WorkContext],  # no bundle of the new issue was asked for, and it is on no person's list
+    route="/p/{project_id}/report/",
+)
 async def report_issue(project_id: Id, title: Title, me: Identity) -> Response:
     """The target of a plain form: makes an issue without assignee, and redirects to the page, which was purged by then.
 

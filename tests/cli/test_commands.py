@@ -82,7 +82,12 @@ async def import_orders() -> None:
     invalidate(orders)
 
 
-@client(affects="weather")
+@client(spares="user")
+async def log() -> None:
+    pass
+
+
+@client(affects="weather", spares=["user"])
 async def rain() -> None:
     pass
 
@@ -128,6 +133,7 @@ async def sort(slug: TicketId) -> None:
 
 
 functions = [customer_orders, orders_page, private_orders, about_page, ship, buy, import_orders, rain, receive, merge]
+functions += [log]
 functions += [ticket, org, board, close, sort]
 graph = build([*site.functions, *functions])
 mizan = Mizan(graph, mwt_keys=KEYS, mwt_ttl=60, audience="shop", base_url="/m")
@@ -248,7 +254,12 @@ def test_check_shows_each_mutations_narrowing_or_whole() -> None:
         "user: WHOLE",
         f'user_id does not narrow: dict[str, int] here, int in user; {ONE_TYPE} .where(user_id=Arg("user_id"))',
     ]
-    assert paragraph("mutation rain", told) == ["mutation rain()", "weather: whole, for it has no parameters"]
+    assert paragraph("mutation rain", told) == [
+        "mutation rain()",
+        "weather: whole, for it has no parameters",
+        "user: spared, as declared",
+    ]
+    assert paragraph("mutation log", told) == ["mutation log()", "user: spared, as declared"]
 
 
 def test_check_tells_of_equal_names_with_different_types() -> None:

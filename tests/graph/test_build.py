@@ -251,6 +251,19 @@ DEFECTS: dict[str, tuple[list[Any], list[list[str]]]] = {
             ["n: affects 'm', which no reader has"],
         ],
     ),
+    "spares what it affects, or what is not there": (
+        [
+            USERS,
+            mutation("m", [USERS], options={"spares": ["usr", "inbox", USER]}),
+            mutation("n", "usr", options={"spares": USER}),
+        ],
+        [
+            ["m: spares 'inbox', which no reader has for its context; build a reader of it as well"],
+            ["m: spares 'user' and affects it; drop spares if its answers can change, affects if they cannot"],
+            ["m: spares 'usr', which no reader has for its context; did you mean 'user'?"],
+            ["n: affects 'usr'"],
+        ],
+    ),
     "affects a reader that was left out": (
         [mutation("m", [USERS]), reader("other", "user")],
         [["m: affects 'profile', which no reader has for its context and no reader is called"]],

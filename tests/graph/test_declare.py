@@ -136,6 +136,11 @@ class TestAffects:
     def test_it_takes_one_thing_as_well_as_several(self) -> None:
         assert marked(affects="user").affects == marked(affects=("user",)).affects == marked(affects={"user"}).affects
 
+    def test_spared_contexts_are_kept_once_and_in_order(self) -> None:
+        assert marked(spares=["user", Context("inbox"), "user"]).spares == ("inbox", "user")
+        assert marked(affects="user", spares="inbox").spares == ("inbox",)
+        assert marked().spares == ()
+
     def test_a_set_of_targets_has_the_same_order_in_every_process(self) -> None:
         names = ["a", "b", "c", "d", "e"]
         assert [one.name for one in marked(affects=set(names)).affects] == names
@@ -292,6 +297,10 @@ MISTAKES: list[tuple[Callable[..., Any], dict[str, Any], list[str]]] = [
     (read, {"affects": 5}, ["5 is neither a Context, a context's name nor a reader marked with @client"]),
     (read, {"affects": [read]}, ["neither a Context, a context's name nor a reader marked with @client"]),
     (read, {"affects": not_a_reader}, ["'rename' is not a reader", "nothing can make it out of date"]),
+    (read, {"spares": []}, ["spares=[] names nothing", "leave it out"]),
+    (read, {"spares": USER.whole()}, ["is neither a Context nor a context's name"]),
+    (read, {"spares": ["a b"]}, ["'a b'"]),
+    (read, {"context": "user", "spares": "user"}, ["a reader writes nothing", "drop it"]),
     (read, {"private": 1}, ["private=1 is neither True nor False"]),
     (read, {"private": None}, ["private=None is neither True nor False"]),
     *[

@@ -25,6 +25,10 @@ async def total() -> int:
 async def forgets(customer_id: int, other: int) -> None: ...
 
 
+@client(affects=Report, spares=Orders)
+async def spares(customer_id: int) -> None: ...
+
+
 @client(affects=Orders)
 async def narrows(customer_id: int, to: int) -> None: ...
 
@@ -37,7 +41,7 @@ async def names(customer_id: int) -> None: ...
 async def other_name(number: int, values: list[float]) -> None: ...
 
 
-GRAPH = build([order_list, total, forgets, narrows, names, other_name])
+GRAPH = build([order_list, total, forgets, spares, narrows, names, other_name])
 
 
 def remedy(function: str | None, **sent: Any) -> str:
@@ -52,6 +56,7 @@ def remedy(function: str | None, **sent: Any) -> str:
         (None, {}, "await engine.invalidate('orders')"),
         ("forgets", {"customer_id": 7, "other": 3}, "declare affects='orders' on forgets"),
         ("forgets", {"customer_id": 3, "other": 7}, "narrowed with Context('orders').where(customer_id=Arg('other'))"),
+        ("spares", {"customer_id": 7}, "declare affects='orders' on spares, and take it out of spares"),
         ("narrows", {"customer_id": 3, "to": 7}, "a second member to affects, Context('orders').where(customer_id=Arg"),
         ("narrows", {"customer_id": 3, "to": 4}, "narrowed by customer_id, which missed this bundle: declare Context("),
         ("names", {"customer_id": 3}, "in the body of names with invalidate('orders', ...)"),

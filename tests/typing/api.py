@@ -82,7 +82,7 @@ async def my_messages(me: Identity) -> list[str]:
     return [me.user_id or ""]
 
 
-@client(affects=UserContext, name="rename")
+@client(affects=UserContext, spares=[Orders, "inbox"], name="rename")
 async def update_profile(user_id: int, name: str) -> Profile:
     if not name:
         raise InvalidInput("A name has at least one letter.", [{"loc": ["args", "name"], "msg": "Empty", "type": "x"}])

@@ -128,7 +128,7 @@ def check(target: Target) -> None:
     for name in sorted(graph.contexts):
         typer.echo(describe_context(graph.contexts[name]))
     for name in sorted(graph.functions):
-        if graph.functions[name].affects:
+        if graph.functions[name].affects or graph.functions[name].declaration.spares:
             typer.echo(describe_mutation(graph, graph.functions[name]))
 
 

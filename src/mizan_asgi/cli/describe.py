@@ -33,6 +33,7 @@ def describe_mutation(graph: Graph, function: Function) -> str:
         reader = f"/{affect.function}" if affect.function else ""
         lines.append(f"  {affect.context}{reader}: {_describe_affect(plan, affect)}")
         lines += [f"    {_describe_passed_over(plan, function, *one)}" for one in affect.passed_over]
+    lines += [f"  {context}: spared, as declared" for context in function.declaration.spares]
     return "\n".join([*lines, *(f"  WARNING: {one}" for one in _describe_bare_names(function)), ""])
 
 

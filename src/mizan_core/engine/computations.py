@@ -66,6 +66,9 @@ NOT_COMPUTING.has_ended = True
 # The computation whose reader is running.
 computing: ContextVar[Computation | None] = ContextVar("mizan_computing", default=None)
 
+# The name of a reader that runs beside others of its computation, which `running` does not tell apart.
+beside: ContextVar[tuple[Computation, str] | None] = ContextVar("mizan_beside", default=None)
+
 
 class Computations:
     """The computations of one engine.

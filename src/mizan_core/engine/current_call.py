@@ -62,6 +62,11 @@ class CurrentCall:
         """The call that the engine began, which alone holds and purges."""
         return self
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The mutations that bodies have called as functions to get here, the outermost first."""
+        return ()
+
     def inner(self, declaration: Declaration, sent: Mapping[str, object]) -> InnerCall:
         return self.owner.inner(self, declaration, sent)
 

@@ -73,6 +73,10 @@ class Inner(CurrentCall):
         return self._outer.root
 
     @property
+    def names(self) -> tuple[str, ...]:
+        return (*self._outer.names, self._declaration.name)
+
+    @property
     def stale(self) -> Sequence[Invalidation]:
         return self._resolved(Unknown()) if self._stale is None else self._stale
 

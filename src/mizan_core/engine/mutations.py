@@ -37,7 +37,7 @@ from .cache_keys import CacheKeys
 from .current_call import CurrentCall
 from .failures import ErrorMapping, cancelled_itself, is_cancelled
 from .inner_calls import READING, Inner, Reading, arguments_of, identity_of, misplaced
-from .observers import Called, Calling, Observers, OutcomeName, Purged, TimedHold
+from .observers import Called, Calling, Observers, OutcomeName, Purged, TimedHold, called, running
 from .purge_plans import PurgePlan, PurgePlans
 from .runner import Caller, NotBegun, Runner, Wanted
 
@@ -91,18 +91,27 @@ class Mutations:
             logger.error("Closed while %d mutations were still running.", late)
 
     def begin(
-        self, function: Function, sent: Mapping[str, object], caller: Caller, *, may_change: bool = True
+        self,
+        function: Function,
+        sent: Mapping[str, object],
+        caller: Caller,
+        *,
+        may_change: bool = True,
+        joined: tuple[str, ...] = (),
     ) -> Ended | Awaitable[Ended]:
         """Run a function: how it ended, or an awaitable of that. `sent` are validated.
 
-        Without `may_change`, a body that changes something fails.
+        Without `may_change`, a body that changes something fails. `joined`: the functions whose answer will also tell
+        what this one makes stale, where observers are told of it.
         """
         outer: CurrentCall | Reading | None = current.get()
         if outer is not None:
             return self._for_a_body(outer, function, sent, caller)
         if self._observers.all:
             wanted = Wanted()
-            work = self._tasks.start(self._observed(function, sent, caller, wanted, may_change=may_change), _unheard)
+            work = self._tasks.start(
+                self._observed(function, sent, caller, wanted, joined, may_change=may_change), _unheard
+            )
             return work if function.is_async else wanted.waiting(work)
         if not function.is_async:
             return self._begin_in_a_thread(function, sent, caller, may_change)
@@ -121,12 +130,20 @@ class Mutations:
         return ended if isinstance(ended, ENDED) else wanted.waiting(ended)
 
     async def _observed(
-        self, function: Function, sent: Mapping[str, object], caller: Caller, wanted: Wanted, *, may_change: bool
+        self,
+        function: Function,
+        sent: Mapping[str, object],
+        caller: Caller,
+        wanted: Wanted,
+        joined: tuple[str, ...],
+        *,
+        may_change: bool,
     ) -> Ended:
         """Run a function, between what the observers are told and within what they enter around it."""
         holds = self._plans.determined(function, sent, caller.identity).invalidations
         calling = Calling(function.name, sent, caller.identity, holds)
         await self._observers.tell_and_wait(calling)
+        called.set((*joined, function.name))
         with self._observers.around(calling):
             return await self._timed(calling, function, sent, caller, wanted, may_change=may_change)
 
@@ -155,7 +172,7 @@ class Mutations:
         else:
             ended = await self._act(function, sent, caller, may_change, wanted)
         error = ended.error if isinstance(ended, Failure) else None
-        called = Called(
+        event = Called(
             began=calling,
             outcome=_name_of(_outcome_of_answer(function, ended)),
             error=error,
@@ -164,7 +181,7 @@ class Mutations:
             held=hold.held,
             purge=hold.purge,
         )
-        await self._observers.tell_and_wait(called)
+        await self._observers.tell_and_wait(event)
         return ended
 
     def _for_a_body(
@@ -179,11 +196,16 @@ class Mutations:
         return self._begun_alone(outer, function, sent, caller)
 
     def _begun_alone(
-        self, outer: CurrentCall | Reading, function: Function, sent: Mapping[str, object], caller: Caller
+        self,
+        outer: CurrentCall | Reading,
+        function: Function,
+        sent: Mapping[str, object],
+        caller: Caller,
+        joined: tuple[str, ...] = (),
     ) -> Ended | Awaitable[Ended]:
         current.set(None)
         try:
-            return self.begin(function, sent, caller)
+            return self.begin(function, sent, caller, joined=joined)
         finally:
             current.set(outer)
 
@@ -194,7 +216,8 @@ class Mutations:
         inner = Inner(outer, self, function.declaration, function, sent, caller.identity)
         try:
             await self.held(inner)
-            ended = self._begun_alone(outer, function, sent, caller)
+            joined = running() if self._observers.all else ()
+            ended = self._begun_alone(outer, function, sent, caller, joined)
             answer = ended if isinstance(ended, ENDED) else await ended
         except BaseException:  # it may still be running: all that it could make stale counts
             inner.settle(inner.stale)

@@ -7,16 +7,20 @@ and have to return quickly; an error of theirs is logged and never reaches a req
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from ..cache.store import Hold
 from ..cache.tags import PurgeScope
 from ..errors import CacheUnavailable
+from ..graph.wrapper import current
 from ..protocol.identity import Identity
 from ..protocol.invalidation import Invalidation
 from .answers import Status
 from .bundle_requests import BundleRequest
+from .computations import beside, computing
+from .current_call import CurrentCall
 
 logger = logging.getLogger("mizan")
 
@@ -297,6 +301,32 @@ class Around(AbstractContextManager[None]):
                 manager.__exit__(*raised)
             except Exception:  # an observer's code is not the request's
                 logger.exception("%s failed around %s.", type(manager).__name__, type(self._event).__name__)
+
+
+# The function that an observed engine is calling, behind those that joined it to their own answers.
+called: ContextVar[tuple[str, ...]] = ContextVar("mizan_called", default=())
+
+
+def running() -> tuple[str, ...]:
+    """The names of the functions whose bodies are running here, as for what watches the driver of a database.
+
+    Either one reader; or a function that is none, after those whose bodies called it and whose answers tell what it
+    makes stale, the outermost first. Empty outside of any. It holds in the tasks that a body starts, and in threads
+    that have its context, as those of `asyncio.to_thread`. Only an engine that is observed names the functions that
+    are no readers.
+    """
+    call = current.get()
+    if isinstance(call, CurrentCall):
+        return (*called.get(), *call.names)
+    if call is None:
+        return ()
+    computation = computing.get()
+    if computation is None:  # a route with GET
+        return called.get()
+    alongside = beside.get()
+    if alongside is not None and alongside[0] is computation:
+        return (alongside[1],)
+    return (computation.running,) if computation.running else ()
 
 
 class TimedHold:

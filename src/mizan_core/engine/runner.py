@@ -16,7 +16,7 @@ from ..graph.model import Function
 from ..protocol.bodies import encode_json
 from ..protocol.cache_policy import CachePolicy, Per
 from ..protocol.identity import ANONYMOUS, Identity
-from .computations import Computation
+from .computations import Computation, beside
 from .privacy import Notice, Watchable, WatchableByUser, by_identity, lacks_permissions, watch_identity
 from .results import serialised
 
@@ -212,6 +212,7 @@ class Runner:
         return [task.result() for task in tasks]
 
     async def _one(self, function: Function, given: Mapping[str, Any], computation: Computation, finish: Finish) -> Any:
+        beside.set((computation, function.name))  # in the context of this reader's own task
         try:
             if function.is_async:
                 return finish(function, await function.call(**given))

@@ -27,6 +27,8 @@ def build(functions: Iterable[Callable[..., Any]]) -> Graph:
     contexts = _check_contexts(compiled, settings, defects)
     _check_routes(declared, defects)
     resolver = Resolver(declared, settings, contexts, defects)
+    for function in compiled.values():
+        resolver.check_spares(function)
     resolved = {name: _with_affects(function, resolver) for name, function in compiled.items()}
     if defects:
         raise GraphError(defects)

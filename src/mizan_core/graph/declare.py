@@ -138,6 +138,7 @@ class Context:
 
 
 Affected: TypeAlias = Context | Target | str | Callable[..., Any]
+Spared: TypeAlias = Context | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,7 @@ class Declaration:
     marked: Callable[..., Any]
     context: Context | None
     affects: tuple[Target, ...]
+    spares: tuple[str, ...]  # contexts that it makes stale by nothing that it writes
     guard: Guard
     private: bool
     route: str | None
@@ -181,6 +183,7 @@ def client(
     cache: bool | int = True,
     per: str | None = None,
     name: str | None = None,
+    spares: Spared | Sequence[Spared] | None = None,
 ) -> Callable[[F], F]: ...
 
 
@@ -198,11 +201,15 @@ def client(
     cache: bool | int = True,
     per: str | None = None,
     name: str | None = None,
+    spares: Spared | Sequence[Spared] | None = None,
 ) -> F | Callable[[F], F]:
     """Mark a function that clients may call: a reader (`context`), a mutation (`affects`), or neither.
 
     The function may be a bound method, a partial or a callable object. If the body of a function calls a mutation, the
     function's answer also names what the mutation makes stale.
+
+    `spares`: the contexts whose answers stay as they are although the function writes what they read (see
+    `mizan_core.integrations.sqlalchemy`).
 
     `auth`: True, "staff", "superuser", or a callable that is given the `Identity` and, by name, arguments. `private`:
     not for clients. `route` and `methods`: the function's own URL. `rev`, `cache` (True, False, or seconds) and `per`
@@ -222,6 +229,7 @@ def client(
                 name=shown,
                 context=_read_context(context),
                 affects=targets,
+                spares=_read_spares(spares),
                 guard=read_guard(auth),
                 private=_read_flag("private", private),
                 route=_read_route(route),
@@ -278,6 +286,7 @@ def _declare(
     name: str,
     context: Context | None,
     affects: tuple[Target, ...],
+    spares: tuple[str, ...],
     guard: Guard,
     private: bool,
     route: str | None,
@@ -291,6 +300,8 @@ def _declare(
     check_parameters(function)
     if context is not None and affects:
         raise DeclarationError("a function either reads (context=) or changes (affects=); split it in two.")
+    if context is not None and spares:
+        raise DeclarationError("spares speaks of what a function writes, and a reader writes nothing; drop it.")
     if context is None and (rev, lifetime, per) != (0, read_lifetime(True), None):
         raise DeclarationError("rev, cache and per say how a reader is cached; give it a context or drop them.")
     if methods is not None and route is None:
@@ -310,6 +321,7 @@ def _declare(
         marked=marked,
         context=context,
         affects=affects,
+        spares=spares,
         guard=bind_check(guard.check, function) if isinstance(guard, Check) else guard,
         private=private,
         route=route,
@@ -363,6 +375,20 @@ def _read_affects(affects: object) -> tuple[Target, ...]:
     if isinstance(affects, set | frozenset):  # headers and manifests need an order that is the same in every process
         targets.sort(key=repr)
     return tuple(targets)
+
+
+def _read_spares(spares: object) -> tuple[str, ...]:
+    members = list(spares) if isinstance(spares, list | tuple | set | frozenset) else [spares]
+    if spares is not None and not members:
+        raise DeclarationError("spares=[] names nothing; leave it out if the function spares no context.")
+    named = set()
+    for member in () if spares is None else members:
+        if not isinstance(member, Context | str):
+            raise DeclarationError(f"spares={member!r} is neither a Context nor a context's name.")
+        name = member.name if isinstance(member, Context) else member
+        check_name("context", name)
+        named.add(name)
+    return tuple(sorted(named))
 
 
 def target_of(affected: object) -> Target:

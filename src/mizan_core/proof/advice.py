@@ -16,7 +16,8 @@ def advise(plan: ContextPlan, params: Mapping[str, str], function: Function | No
     affects = [one for one in function.affects if one.context == name]
     wanted = _narrowing(plan, params, sent)
     if not affects:
-        return f"declare affects={name!r} on {function.name}" + (f", narrowed with {wanted}" if wanted else "")
+        instead = ", and take it out of spares" if name in function.declaration.spares else ""
+        return f"declare affects={name!r} on {function.name}{f', narrowed with {wanted}' if wanted else ''}{instead}"
     if any(isinstance(one.narrowing, ByBody) for one in affects):
         return f"name it in the body of {function.name} with invalidate({name!r}, ...), or declare {name!r} whole"
     narrowed = ", ".join(sorted({parameter for one in affects for parameter, _ in one.bindings}))

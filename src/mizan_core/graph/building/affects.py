@@ -31,6 +31,21 @@ class Resolver:
         found = [self._resolved(function, target) for target in function.declaration.affects]
         return tuple(affect for affect in found if affect is not None)
 
+    def check_spares(self, function: Function) -> None:
+        """Note the contexts that a function spares and that do not exist, or that it affects as well."""
+        affected = {named[0] for target in function.declaration.affects if (named := self._found(target)) is not None}
+        for name in function.declaration.spares:
+            if name not in self.settings:
+                self.defects.append(
+                    f"{function.name}: spares {name!r}, which no reader has for its context"
+                    f"{nearest(name, self.settings) or '; build a reader of it as well'}"
+                )
+            elif name in affected:
+                self.defects.append(
+                    f"{function.name}: spares {name!r} and affects it; drop spares if its answers can change, "
+                    "affects if they cannot"
+                )
+
     def _resolved(self, function: Function, target: Target) -> Affect | None:
         named = self._named(function, target)
         if named is None:
@@ -51,17 +66,24 @@ class Resolver:
         return Affect(context, reader, target.narrowing)
 
     def _named(self, function: Function, target: Target) -> tuple[str, str | None] | None:
+        """As `_found`, with a defect where it names nothing."""
+        found = self._found(target)
+        if found is not None:
+            return found
+        known = [*self.settings, *(one.name for one in self.declared.values() if one.context is not None)]
+        self.defects.append(
+            f"{function.name}: affects {target.name!r}, which no reader has for its context and no reader is "
+            f"called{nearest(target.name, known) or '; build a reader of it as well'}"
+        )
+        return None
+
+    def _found(self, target: Target) -> tuple[str, str | None] | None:
         """The context that a target names, and the reader if it names one."""
         if target.name in self.settings and not target.reader:
             return target.name, None
         declared = self.declared.get(target.name)
         if declared is not None and declared.context is not None:
             return declared.context.name, target.name
-        known = [*self.settings, *(one.name for one in self.declared.values() if one.context is not None)]
-        self.defects.append(
-            f"{function.name}: affects {target.name!r}, which no reader has for its context and no reader is "
-            f"called{nearest(target.name, known) or '; build a reader of it as well'}"
-        )
         return None
 
     def _check_binding(self, function: Function, context: CheckedContext, name: str, binding: Binding) -> None:
