@@ -90,7 +90,7 @@ class TestReads:
         assert reads(select(Order).options(load_only(Order.status))) == {"rows of orders", "orders.id", "orders.status"}
 
     def test_conditions_and_order_are_read(self) -> None:
-        query = select(Order.id).join(Customer).where(Customer.note == "").order_by(Order.status)
+        query = select(Order.id).join(Customer).where(Customer.note == "").order_by(Order.status.desc())
         assert reads(query) == {
             *("rows of orders", "orders.id", "orders.customer_id", "orders.status"),
             *("rows of customers", "customers.id", "customers.note"),
@@ -234,6 +234,7 @@ class TestOpaque:
 
     def test_definitions_of_tables_have_no_effects(self, engine: Engine) -> None:
         seen = Seen(engine)
+        Base.metadata.drop_all(engine, tables=TABLES)
         Base.metadata.create_all(engine, tables=TABLES)
         with engine.begin() as connection:
             connection.execute(text("PRAGMA user_version"))

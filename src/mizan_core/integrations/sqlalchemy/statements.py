@@ -174,10 +174,9 @@ class _Noting(SQLCompiler):
     visit_textclause = _noting_text("visit_textclause")
     visit_tstring_text = _noting_text("visit_tstring_text")
 
-    def visit_table(self, table: TableClause, asfrom: bool = False, **kw: Any) -> str:  # type: ignore[override]
-        if asfrom:
-            self.found.reads.add(rows_of(table))
-        return super().visit_table(table, asfrom=asfrom, **kw)  # type: ignore[no-any-return, no-untyped-call]
+    def visit_table(self, table: TableClause, *args: Any, **kw: Any) -> str:
+        self.found.reads.add(rows_of(table))
+        return super().visit_table(table, *args, **kw)  # type: ignore[no-any-return, no-untyped-call]
 
     def visit_column(self, column: ColumnClause[Any], *args: Any, **kw: Any) -> str:
         self.found.column(column)
