@@ -48,6 +48,7 @@ OPTIONAL = {
     "mizan_core.cache.backends.redis": {"redis"},
     "mizan_core.cache.backends.redis_url": {"redis"},
     "mizan_asgi.client": {"httpx"},
+    "mizan_core.integrations.opentelemetry": {"opentelemetry"},
     **{f"mizan_core.integrations.sqlalchemy.{one}": {"sqlalchemy"} for one in ("columns", "statements", "suspicions")},
 }
 

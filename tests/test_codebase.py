@@ -104,9 +104,12 @@ class TestExports:
         [
             (
                 "mizan_core",
-                {"starlette", "fastapi", "httpx", "uvicorn", "typer", "click", "redis", "sqlalchemy", "mizan_asgi"},
+                {
+                    *("starlette", "fastapi", "httpx", "uvicorn", "typer", "click", "redis"),
+                    *("opentelemetry", "sqlalchemy", "mizan_asgi"),
+                },
             ),
-            ("mizan_asgi", {"fastapi", "httpx", "uvicorn", "typer", "click", "redis", "sqlalchemy"}),
+            ("mizan_asgi", {"fastapi", "httpx", "uvicorn", "typer", "click", "redis", "opentelemetry", "sqlalchemy"}),
         ],
     )
     def test_importing_a_package_imports_no_optional_dependency(self, package: str, absent: set[str]) -> None:
