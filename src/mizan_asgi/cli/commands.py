@@ -1,8 +1,8 @@
-"""The commands: `mizan manifest|generate|openapi|check|audit|purge|token`. Each is a function with its options."""
+"""The commands of `mizan`. Each is a function here, with its options."""
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,12 +12,12 @@ from typer.core import TyperGroup
 
 from mizan_core.cache.backends.memory import MemoryCache
 from mizan_core.engine.engine import Engine
-from mizan_core.errors import DeclarationError, MizanError
+from mizan_core.errors import DeclarationError, InvalidInput, MizanError
 from mizan_core.graph.manifest import build_manifest, manifest_json, urls_to_purge
 from mizan_core.proof import Audit, Recorded, read_recording
 from mizan_core.proof import audit as play
 from mizan_core.protocol.headers import encode_header
-from mizan_core.protocol.identity import Identity
+from mizan_core.protocol.identity import ANONYMOUS, Identity
 from mizan_core.protocol.invalidation import Invalidation
 from mizan_core.protocol.tokens import issue_mwt
 
@@ -26,8 +26,9 @@ from ..codegen.client import client_files
 from ..codegen.modules import Language
 from ..codegen.openapi import openapi_json
 from .describe import describe_audit, describe_context, describe_mutation
+from .explain import bundle_explained, call_explained
 from .files import out_of_date, write
-from .targets import base_url_of, find, graph_of
+from .targets import base_url_of, engine_of, find, graph_of
 from .watching import noting_sources
 from .watching import watch as watch_sources
 
@@ -39,7 +40,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except (MizanError, OSError) as error:
-            typer.echo(f"mizan: {error}", err=True)
+            typer.echo(f"mizan: {_told(error)}", err=True)
             raise typer.Exit(2) from None
 
 
@@ -133,6 +134,35 @@ def check(target: Target) -> None:
 
 
 @cli.command()
+def explain(
+    target: Target,
+    function: Annotated[str | None, typer.Argument(help="The function that would be called.")] = None,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(help="Its arguments: name=text, or name:=JSON; repeat a name for a list."),
+    ] = None,
+    bundle: Annotated[
+        str | None, typer.Option(help="In place of a function: a bundle, such as 'orders?customer_id=7', or its URL.")
+    ] = None,
+    user: Annotated[str | None, typer.Option(help="The id of the user who asks; anonymous if left out.")] = None,
+    staff: Annotated[bool, typer.Option("--staff")] = False,
+    superuser: Annotated[bool, typer.Option("--superuser")] = False,
+    permission: Annotated[list[str] | None, typer.Option(help="A permission; repeat it for more.")] = None,
+) -> None:
+    """Tell what a call would purge and why, without running it; or whether a bundle is kept. No guard is asked."""
+    found = find(target)
+    identity = _identity(user, staff=staff, superuser=superuser, permissions=permission or ())
+    if (function is None) is (bundle is None):
+        raise DeclarationError("Name a function to explain, or a bundle with --bundle, and not both.")
+    if bundle is not None:
+        lines = bundle_explained(found, bundle, identity)
+    else:
+        given = [_assignment(one) for one in arguments or ()]
+        lines = call_explained(found, function or "", given, identity)
+    asyncio.run(_printed(lines))
+
+
+@cli.command()
 def purge(
     target: Target,
     context: Annotated[str, typer.Argument(help="The context, or a reader, to purge.", show_default=False)],
@@ -143,9 +173,7 @@ def purge(
 ) -> None:
     """Purge a context from the shared cache. Prints `X-Mizan-Invalidate` and the URLs to purge at an edge."""
     found = find(target)
-    engine = found.engine if isinstance(found, Mizan) else found
-    if not isinstance(engine, Engine):
-        engine = Mizan.from_env(graph_of(found)).engine
+    engine = engine_of(found)
     if not engine.cache_is_shared:
         raise DeclarationError(
             f"The cache of {target} is in the memory of each server process, which no other process can purge. "
@@ -262,6 +290,31 @@ def _generate(options: _ClientOptions, out: Path, *, check: bool) -> None:
 async def _audited(engine: Engine, recording: Sequence[Recorded]) -> Audit:
     async with engine:
         return await play(engine, recording)
+
+
+async def _printed(lines: AsyncIterator[str]) -> None:
+    async for line in lines:
+        typer.echo(line)
+
+
+def _identity(user: str | None, *, staff: bool, superuser: bool, permissions: Sequence[str]) -> Identity:
+    if user is not None:
+        return Identity(user, staff=staff, superuser=superuser, permissions=frozenset(permissions))
+    if staff or superuser or permissions:
+        raise DeclarationError("--staff, --superuser and --permission describe a user; name one with --user.")
+    return ANONYMOUS
+
+
+def _told(error: Exception) -> str:
+    """An error in one line; one of arguments with the name of each and what is wrong with it."""
+    if isinstance(error, InvalidInput) and error.errors:
+        return "; ".join(f"{_place(one.get('loc'))}: {one.get('msg')}" for one in error.errors)
+    return str(error)
+
+
+def _place(location: object) -> str:
+    """Where a problem is, without the first part, which says that it is an argument or a parameter."""
+    return ".".join(map(str, location[1:])) if isinstance(location, list | tuple) else str(location)
 
 
 async def _purged(engine: Engine, context: str, params: dict[str, object]) -> tuple[Invalidation, ...]:

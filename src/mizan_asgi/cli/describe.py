@@ -17,7 +17,7 @@ def describe_context(plan: ContextPlan) -> str:
         name if parameter.required else f"{name}={'null' if parameter.default_text is None else parameter.default_text}"
         for name, parameter in plan.parameters.items()
     )
-    lines = [f"context {plan.name}({parameters})", f"  kept     {_describe_policy(plan)}"]
+    lines = [f"context {plan.name}({parameters})", f"  kept     {describe_policy(plan)}"]
     if plan.readers:
         lines.append(f"  bundle   {', '.join(reader.name for reader in plan.readers)}")
     lines += [f"  page     {_describe_page(plan, page)}" for page in plan.pages]
@@ -31,13 +31,13 @@ def describe_mutation(graph: Graph, function: Function) -> str:
     for affect in function.affects:
         plan = graph.contexts[affect.context]
         reader = f"/{affect.function}" if affect.function else ""
-        lines.append(f"  {affect.context}{reader}: {_describe_affect(plan, affect)}")
-        lines += [f"    {_describe_passed_over(plan, function, *one)}" for one in affect.passed_over]
+        lines.append(f"  {affect.context}{reader}: {describe_affect(plan, affect)}")
+        lines += [f"    {describe_passed_over(plan, function, *one)}" for one in affect.passed_over]
     lines += [f"  {context}: spared, as declared" for context in function.declaration.spares]
     return "\n".join([*lines, *(f"  WARNING: {one}" for one in _describe_bare_names(function)), ""])
 
 
-def _describe_policy(plan: ContextPlan) -> str:
+def describe_policy(plan: ContextPlan) -> str:
     match plan.policy.lifetime:
         case Never():
             return "never"
@@ -56,7 +56,7 @@ def _describe_page(plan: ContextPlan, page: Function) -> str:
     return f"{page.name} {page.declaration.route or '(no route)'}{note}"
 
 
-def _describe_affect(plan: ContextPlan, affect: Affect) -> str:
+def describe_affect(plan: ContextPlan, affect: Affect) -> str:
     if isinstance(affect.narrowing, ByBody):
         return "narrowed by its body"
     if isinstance(affect.narrowing, Whole):
@@ -73,7 +73,7 @@ def _describe_affect(plan: ContextPlan, affect: Affect) -> str:
     return f"WHOLE: no argument is called {' or '.join(names)}; see .where(...)"
 
 
-def _describe_passed_over(plan: ContextPlan, function: Function, name: str, why: NotNarrowing) -> str:
+def describe_passed_over(plan: ContextPlan, function: Function, name: str, why: NotNarrowing) -> str:
     """Why an argument does not narrow, and the declaration that would make it narrow."""
     where = f'.where({name}=Arg("{name}"))'
     if why is NotNarrowing.OPTIONAL:

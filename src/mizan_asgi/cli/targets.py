@@ -30,6 +30,13 @@ def graph_of(found: Found) -> Graph:
     return found if isinstance(found, Graph) else found.graph
 
 
+def engine_of(found: Found) -> Engine:
+    """The engine of a `Mizan`, or one over the graph with the settings of the environment."""
+    if isinstance(found, Engine):
+        return found
+    return (found if isinstance(found, Mizan) else Mizan.from_env(found)).engine
+
+
 def base_url_of(found: Found) -> str:
     """The mount point of a `Mizan`; the default for an engine or a graph, which have none."""
     return found.base_url if isinstance(found, Mizan) else "/api/mizan"

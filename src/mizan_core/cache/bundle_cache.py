@@ -1,7 +1,7 @@
 """A bundle is stored, joined or computed: the one path of every request for a bundle, over either store."""
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import TypeAlias
 
 from ..protocol.cache_headers import etag_of
@@ -10,12 +10,14 @@ from .backends.backend import CacheBackend
 from .backends.memory import MemoryCache
 from .holds import DEFAULT_HOLD_SECONDS
 from .in_process.store import InProcessStore
+from .inspection import Inspected, TagState, inspected, state_of
 from .outcomes import Compute, Computed, Fetched, Fresh, Hit, Passing
 from .shared.breaker import DEFAULT_DEADLINE_SECONDS
 from .shared.store import SharedStore
 from .single_flight import Flight
 from .slots import Slot
 from .store import KEPT, LOOKED_UP, Bypassed, Stamped, Store
+from .tags import PurgeScope
 from .turns import Turns
 
 # The longest life of any entry: a change that no mutation told Mizan of stays unseen for no longer than this.
@@ -57,6 +59,7 @@ class BundleCache:
         self._runner = EagerRunner(tasks, unheard=unheard)
         self._turns = Turns(self._runner, tasks)
         self._max_age = max_age
+        self._clock = clock
         self._flights: dict[str, Flight] = {}
 
     async def fetch(
@@ -94,6 +97,22 @@ class BundleCache:
             flight.is_abandoned = True
             raise
 
+    async def inspect(self, slot: Slot, shapes: Sequence[tuple[str, ...]], seconds: float | None) -> Inspected:
+        """What is stored of a bundle, whose entries are kept for `seconds`. Raises `CacheUnavailable`."""
+        raw, *values = await self.store.read(slot.key, *slot.tags)
+        return inspected(slot, shapes, raw, values, lifetime=self._lifetime(seconds), now=self._clock())
+
+    async def states(self, scopes: Sequence[PurgeScope]) -> list[TagState]:
+        """The state of every scope's tag. Raises `CacheUnavailable`."""
+        values = await self.store.read(*(scope.tag for scope in scopes))
+        return [
+            state_of(value, scope.fingerprint, is_whole=scope.tag == scope.whole)
+            for scope, value in zip(scopes, values, strict=True)
+        ]
+
+    def _lifetime(self, seconds: float | None) -> float:
+        return self._max_age if seconds is None else min(seconds, self._max_age)
+
     def is_wanted(self, key: Hashable) -> bool:
         """Whether a request may still wait for the computation of this key. Can be called from any thread."""
         flight = self._flights.get(key)  # type: ignore[call-overload]  # a key of another kind is not found
@@ -108,8 +127,7 @@ class BundleCache:
             if computed.personal:
                 answer: Fresh | Passing = _passing(computed, "personal")
             else:
-                lifetime = self._max_age if seconds is None else min(seconds, self._max_age)
-                kept = self._keep(slot, stamped, lifetime, computed.body)
+                kept = self._keep(slot, stamped, self._lifetime(seconds), computed.body)
                 answer = kept if isinstance(kept, KEPT) else await kept
         except BaseException as error:
             if flight.is_registered:

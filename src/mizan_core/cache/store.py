@@ -125,6 +125,11 @@ class Store(Protocol):
         """Whether nothing was purged or held since `stamps` were read; False where the cache cannot be asked."""
         ...
 
+    @property
+    def read(self) -> Callable[..., Awaitable[list[bytes | None]]]:
+        """The values of keys now, to inspect them. Raises `CacheUnavailable`."""
+        ...
+
     def hold(self, scopes: Sequence[PurgeScope]) -> Hold:
         """A hold on these scopes, for a mutation that is about to run."""
         ...

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
+from ..cache.inspection import Inspected as Inspected  # noqa: PLC0414  # proof/ and cli/ have it from here
+from ..cache.inspection import TagState as TagState  # noqa: PLC0414  # proof/ and cli/ have it from here
 from ..cache.outcomes import Fetched, Fresh, Hit
 from ..errors import CallError
 from ..graph.model import Function
@@ -149,6 +151,15 @@ class Health:
     cache: str
     owed_purges: int
     running: int
+
+
+@dataclass(frozen=True, slots=True)
+class TagOfScope:
+    """The tag that an invalidation purges, and its state now."""
+
+    invalidation: Invalidation
+    name: str
+    state: TagState
 
 
 def answered(function: Function, result: object) -> tuple[Answer, Any]:

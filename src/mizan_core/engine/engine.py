@@ -6,7 +6,7 @@ import math
 import os
 import time
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from enum import Enum, auto
 from functools import partial
@@ -36,7 +36,20 @@ from ..protocol.keys import MINIMUM_SECRET_BYTES, KeyMaker, check_secret
 from ..protocol.problems import no_such_context, no_such_function
 from ..protocol.urls import page_url
 from ..tasks import check_asyncio
-from .answers import ENDED, Answer, Bundle, Ended, Failure, Health, Page, answered, as_bundle, failure_of
+from .answers import (
+    ENDED,
+    Answer,
+    Bundle,
+    Ended,
+    Failure,
+    Health,
+    Inspected,
+    Page,
+    TagOfScope,
+    answered,
+    as_bundle,
+    failure_of,
+)
 from .authorisation import PermissionsOf, authorise, checked_arguments, load_permissions
 from .bundle_requests import BundleRequest, page_texts
 from .cache_keys import CacheKeys
@@ -435,6 +448,20 @@ class Engine:
         if not isinstance(found, LOOKED_UP):
             found = await found
         return isinstance(found, Hit) and found.body == body
+
+    async def inspect(self, asked: BundleRequest) -> Inspected | None:
+        """What the cache has of a bundle now; None for one that is kept nowhere. Raises `CacheUnavailable`."""
+        if asked.slot is None:
+            return None
+        return await self._cache.inspect(asked.slot, asked.plan.shapes, asked.plan.seconds)
+
+    async def tags_of(self, invalidations: Sequence[Invalidation]) -> tuple[TagOfScope, ...]:
+        """The tags that these invalidations purge. Raises `CacheUnavailable`."""
+        scopes = [scope for one in invalidations for scope in self._cache_keys.purged([one])]
+        states = await self._cache.states(scopes)
+        return tuple(
+            TagOfScope(one, scope.tag, state) for one, scope, state in zip(invalidations, scopes, states, strict=True)
+        )
 
     async def invalidate_bundle(self, asked: BundleRequest) -> None:
         """Purge the smallest scope that this bundle is in."""

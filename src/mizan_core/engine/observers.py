@@ -16,7 +16,7 @@ from ..cache.tags import PurgeScope
 from ..errors import CacheUnavailable
 from ..graph.wrapper import current
 from ..protocol.identity import Identity
-from ..protocol.invalidation import Invalidation
+from ..protocol.invalidation import Invalidation, spelled
 from .answers import Status
 from .bundle_requests import BundleRequest
 from .computations import beside, computing
@@ -168,11 +168,11 @@ class DebugLog(Observer):
 
     def fetched(self, event: Fetched) -> None:
         why = "" if event.status == "hit" else f" ({event.detail})"
-        bundle = _spelled(Invalidation(event.context, event.params))
+        bundle = spelled(Invalidation(event.context, event.params))
         logger.debug("%s %s%s: %d bytes in %s", event.status, bundle, why, event.bytes, _ms(event.seconds))
 
     def fetch_failed(self, event: FetchFailed) -> None:
-        bundle = _spelled(Invalidation(event.context, event.params))
+        bundle = spelled(Invalidation(event.context, event.params))
         logger.debug("failed %s: %s in %s", bundle, type(event.error).__name__, _ms(event.seconds))
 
     def calling(self, event: Calling) -> None:
@@ -199,14 +199,7 @@ class DebugLog(Observer):
 
 
 def _listed(invalidations: Sequence[Invalidation]) -> str:
-    return ", ".join(map(_spelled, invalidations)) or "nothing"
-
-
-def _spelled(invalidation: Invalidation) -> str:
-    """The invalidation as `X-Mizan-Invalidate` spells it, but not percent-encoded, and with its nulls."""
-    reader = f"/{invalidation.function}" if invalidation.function else ""
-    pairs = (f";{name}={'null' if text is None else text}" for name, text in sorted(invalidation.scope.items()))
-    return f"{invalidation.context}{reader}{''.join(pairs)}"
+    return ", ".join(map(spelled, invalidations)) or "nothing"
 
 
 def _ms(seconds: float) -> str:

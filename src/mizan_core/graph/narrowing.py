@@ -93,7 +93,7 @@ def resolve(
     for affect in function.affects:
         if names_all and isinstance(affect.narrowing, ByBody) and isinstance(outcome, Returned):
             continue
-        stale += _declared(graph.contexts[affect.context], affect, sent, identity, outcome, body)
+        stale += declared(graph.contexts[affect.context], affect, sent, identity, outcome, body)
     return merge([*stale, *body] if body else stale)
 
 
@@ -118,7 +118,7 @@ def narrow(
     return [Invalidation(plan.name, scope, function) for scope in scopes]
 
 
-def _declared(
+def declared(
     plan: ContextPlan,
     affect: Affect,
     sent: Mapping[str, object],
@@ -126,6 +126,7 @@ def _declared(
     outcome: Outcome,
     body: Sequence[Invalidation],
 ) -> list[Invalidation]:
+    """Everything that one member of `affects` makes stale; the arguments are those of `resolve`."""
     match affect.narrowing:
         case ByName():
             values = {name: sent.get(name) for name, _ in affect.bindings}

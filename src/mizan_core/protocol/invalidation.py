@@ -71,6 +71,13 @@ def _texts(invalidation: Invalidation) -> dict[str, str]:
     return texts_of(invalidation.params)
 
 
+def spelled(invalidation: Invalidation) -> str:
+    """As `X-Mizan-Invalidate` spells it, for people: not percent-encoded, and with its nulls."""
+    reader = f"/{invalidation.function}" if invalidation.function else ""
+    pairs = (f";{name}={'null' if text is None else text}" for name, text in sorted(invalidation.scope.items()))
+    return f"{invalidation.context}{reader}{''.join(pairs)}"
+
+
 def merge(invalidations: Iterable[Invalidation]) -> tuple[Invalidation, ...]:
     """The invalidations without repeats, and without those that a whole context or function among them includes."""
     every = tuple(invalidations)

@@ -46,6 +46,7 @@ class SharedStore:
             if isinstance(self._backend, HoldingCircuitBreaker)
             else HoldsCountedHere(self._backend, self._values, hold)
         )
+        self.read = self._backend.get
         self._holds = SharedHolds(self._backend, holds, self._values, seconds=hold, max_age=max_age)
         self._owed = self._holds.owed
         self._stamping = Stamping(self._backend, lambda tags: holds.release(tags, ""), self._values, clock, max_age)
