@@ -18,6 +18,9 @@ Actor = Callable[[], Awaitable[Any]]
 # More orders than a test should take.
 MAXIMUM_ORDERS = 10_000
 
+# So many turns of the event loop make up the patience with an actor.
+_TURNS = 20
+
 _scheduler: ContextVar["_Scheduler | None"] = ContextVar("mizan_interleaving", default=None)
 
 
@@ -155,14 +158,18 @@ class _Scheduler:
         return [one for one in self.turns if one.granted is not None]
 
     async def _until(self, holds: Callable[[], bool]) -> None:
-        """Wait until this holds, at most as long as patience lasts."""
+        """Wait until this holds, at most as long as patience lasts.
+
+        It is looked for in many turns of the event loop, so that a busy machine, where turns take long, has more time.
+        """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._patience
-        late = loop.call_at(deadline, self.changed.set)
-        while not holds() and loop.time() < deadline:
+        for _ in range(_TURNS):
+            if holds():
+                return
             self.changed.clear()
+            late = loop.call_later(self._patience / _TURNS, self.changed.set)
             await self.changed.wait()
-        late.cancel()
+            late.cancel()
 
 
 _actor: ContextVar[int] = ContextVar("mizan_interleaving_actor", default=-1)
