@@ -12,6 +12,7 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from mizan_core import CacheBackend, MemoryCache, RedisCache, build_manifest
+from mizan_core.proof import Verify
 from mizan_core.testing.redis_server import RedisServer
 from tests.trial.shop import Membership, Org, application
 from tests.trial.visits import ORGS, Edge, Visits
@@ -21,7 +22,9 @@ VISITS = 600
 
 
 @asynccontextmanager
-async def visits(database: Path, caches: Sequence[CacheBackend], seed: int) -> AsyncIterator[Visits]:
+async def visits(
+    database: Path, caches: Sequence[CacheBackend], seed: int, verify: Verify | None = None
+) -> AsyncIterator[Visits]:
     """To as many servers as there are caches."""
     engine = create_async_engine(f"sqlite+aiosqlite:///{database}")
     async with AsyncExitStack() as stack:
@@ -30,7 +33,7 @@ async def visits(database: Path, caches: Sequence[CacheBackend], seed: int) -> A
         truth = await stack.enter_async_context(web(plain))
         servers = [
             await stack.enter_async_context(
-                web(application(engine, cache=cache, cache_secret=SECRET, deadline=60.0)[0])
+                web(application(engine, cache=cache, cache_secret=SECRET, deadline=60.0, verify=verify)[0])
             )
             for cache in caches
         ]
@@ -55,6 +58,17 @@ def test_the_shop_cached_in_memory_equals_the_uncached_one(seed: int, tmp_path: 
             await some.make(VISITS)
         assert some.seen["hit"] > VISITS / 10
         assert {"fulfil 200", "place_order 403", "set_status 409", "fulfil 401", "import_orders 500"} <= set(some.seen)
+
+    asyncio.run(story())
+
+
+def test_nothing_of_the_shop_is_proved_stale(tmp_path: Path) -> None:
+    async def story() -> None:
+        verify = Verify()
+        async with visits(tmp_path / "shop.db", [MemoryCache()], 4, verify) as some:
+            await some.make(VISITS)
+        assert [str(one) for one in verify.proved] == []
+        assert verify.checked > VISITS
 
     asyncio.run(story())
 
