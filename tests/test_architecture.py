@@ -25,6 +25,7 @@ FORBIDDEN = [
     ),
     ("mizan_asgi.http", ("mizan_core.cache", "mizan_core.testing")),
     ("mizan_asgi.codegen", ("mizan_core.cache", "mizan_core.engine", "mizan_asgi.http", "mizan_asgi.app")),
+    ("mizan_asgi.inspector", ("mizan_core.cache", "mizan_core.testing", "mizan_asgi.app")),
     ("mizan_core.cache.in_process", ("mizan_core.cache.shared",)),
     ("mizan_core.cache.shared", ("mizan_core.cache.in_process",)),
     ("mizan_core", ("mizan_asgi",)),

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -35,7 +35,9 @@ from .http.host_errors import as_call_error
 from .http.identity import Authenticate, Authenticator, mwt_obtain_function
 from .http.responses import error_reply
 from .http.routing import Routing
-from .http.service import Service
+from .http.service import Endpoint, Service
+from .inspector.access import Inspector
+from .inspector.endpoints import inspector_endpoints
 from .settings import Settings, several_workers
 
 logger = logging.getLogger("mizan")
@@ -53,7 +55,8 @@ class Mizan:
     permissions. `errors`: the errors to report in place of exceptions, as `Engine` takes it; an `HTTPException` is
     reported as it is. `refresh`: whether stale bundles are sent with the answers to calls (protocol, section 14).
     `carry`: context variables that the readers of kept answers see. `observers` are told of every event of the engine;
-    `verify`: a `mizan_core.proof.Verify`, which proves that bundles were stale. `limits`: the bounds
+    `verify`: a `mizan_core.proof.Verify`, which proves that bundles were stale. `inspector`: whether to serve a page
+    for development at `/inspector/`, or a `mizan_asgi.inspector.Inspector`, which says to whom. `limits`: the bounds
     that `Engine` takes, such as `deadline` and `hold`.
 
     Raises `DeclarationError` for settings that cannot work.
@@ -79,6 +82,7 @@ class Mizan:
         carry: Iterable[ContextVar[Any]] = (),
         observers: Iterable[Observer] = (),
         verify: Attached | None = None,
+        inspector: bool | Inspector = False,
         clock: Clock = time.time,
         **limits: Unpack[Limits],
     ) -> None:
@@ -91,7 +95,9 @@ class Mizan:
             graph = build([*graph.sources, obtain])
         if cache == "memory":
             cache = MemoryCache()
-        _warn_of_several_memories(cache)
+        several = several_workers(os.environ, sys.argv, inspect.currentframe())
+        if several and isinstance(cache, MemoryCache):
+            _warn_of_several_memories()
         self.graph = graph
         self.base_url = base_url.rstrip("/")
         self.mwt_keys = keys
@@ -118,8 +124,16 @@ class Mizan:
             body_limit=BodyLimit(max_body_bytes),
             refreshes=refresh,
         )
-        self._routing = Routing(self._service)
+        self._routing = Routing(self._service, self._inspecting(inspector, verify, several=several))
         self.routes: list[Route] = self._routing.routes
+
+    def _inspecting(self, inspector: bool | Inspector, verify: object, *, several: bool) -> Iterator[Endpoint]:
+        """The endpoints of the inspector, if it is wanted. Raises `DeclarationError` where it is not allowed."""
+        options = Inspector() if inspector is True else inspector
+        if not options:
+            return iter(())
+        options.check_workers(several=several)
+        return inspector_endpoints(self.engine, options, verify=verify, base_url=self.base_url, several=several)
 
     @classmethod
     def from_env(cls, graph: Graph, **options: Any) -> Self:
@@ -209,12 +223,11 @@ def _check_settings(base_url: str, max_body_bytes: int, mwt_ttl: int) -> None:
         raise DeclarationError(f"mwt_ttl={mwt_ttl!r} is not a number of seconds above 0.")
 
 
-def _warn_of_several_memories(cache: CacheBackend | None) -> None:
-    if isinstance(cache, MemoryCache) and several_workers(os.environ, sys.argv, inspect.currentframe()):
-        logger.warning(
-            "The cache is in memory, and several workers were asked for. Each has a cache of its own, which the purges "
-            "of the others do not reach, so it will serve old data. Share a cache between them."
-        )
+def _warn_of_several_memories() -> None:
+    logger.warning(
+        "The cache is in memory, and several workers were asked for. Each has a cache of its own, which the purges "
+        "of the others do not reach, so it will serve old data. Share a cache between them."
+    )
 
 
 def _check_secrets_differ(cache_secret: str | bytes | None, keys: Mapping[str, bytes] | None) -> None:

@@ -86,7 +86,7 @@ class Tab:
         self._under_way.add(request)
         _, mizan, path = request.url.partition("/api/mizan/")
         if mizan and not path.endswith(".js"):
-            name = path.split("/", 1)[1]
+            name = path.partition("/")[2] or path
             self.sent.append(f"{request.method} {name.replace('/?', '?').removesuffix('/')}")
 
     def _ended(self, request: Request) -> None:

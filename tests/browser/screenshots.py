@@ -1,4 +1,7 @@
-"""`make screenshots`: the tracker as the documents show it, after a change. With the typeface Inter, if it is there."""
+"""`make screenshots`: the tracker and the inspector as the documents show them, after a change.
+
+With the typeface Inter, if it is there.
+"""
 
 import asyncio
 import os
@@ -6,11 +9,13 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
+import httpx
 from playwright.async_api import Browser, async_playwright
 
 from examples.tracker.app import authenticate, hosting
 from mizan_asgi import Mizan
 from tests.http.servers import listening
+from tests.inspector.shop import Shop
 from tests.tracker.world import GRAPH, LEAD
 
 from .chromium import FLAGS, executable
@@ -32,6 +37,7 @@ async def main() -> None:
                     ("light", 390, 844, "tracker-phone"),
                 ):
                     await take(browser, url, scheme, width, height, DOCS / f"{name}.png")  # type: ignore[arg-type]
+                await take_inspector(browser, DOCS / "inspector.png")
                 await browser.close()
 
 
@@ -51,6 +57,27 @@ async def take(
     await tab.page.wait_for_timeout(2_000)  # until what was refreshed has stopped glowing
     await tab.page.screenshot(path=path)
     await context.close()
+
+
+async def take_inspector(browser: Browser, path: Path) -> None:
+    async with listening(Shop().mizan()) as (host, port):
+        url = f"http://{host}:{port}/api/mizan"
+        context = await browser.new_context(viewport={"width": 1440, "height": 1180}, reduced_motion="reduce")
+        tab = await Window(context).open(f"{url}/inspector/")
+        await tab('#state[data-state="live"]').wait_for()
+        async with httpx.AsyncClient(base_url=url) as web:
+            for customer_id in (6, 6, 7):
+                await web.get("/ctx/orders/", params={"customer_id": customer_id})
+            await web.get("/ctx/customer/", params={"customer_id": 6})
+            await web.post("/call/touch/", json={"customer_id": 7})
+            await web.get("/ctx/orders/", params={"customer_id": 7})
+            await web.post("/call/ship/", json={"order_id": 1})
+            await web.get("/ctx/orders/", params={"customer_id": 6})
+        await tab("#try-what").select_option("call ship")
+        await tab("#stale").wait_for()
+        await tab("#calls .following").nth(1).wait_for()
+        await tab.page.screenshot(path=path)
+        await context.close()
 
 
 if __name__ == "__main__":

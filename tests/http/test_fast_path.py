@@ -1,6 +1,7 @@
 """The fast path of hits in memory: what it remembers changes no answer, and is bounded."""
 
 import itertools
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import httpx
@@ -26,8 +27,8 @@ def routings(monkeypatch: pytest.MonkeyPatch) -> list[routing.Routing]:
     made = []
 
     class Recorded(routing.Routing):
-        def __init__(self, service: service.Service) -> None:
-            super().__init__(service)
+        def __init__(self, service: service.Service, more: Iterable[service.Endpoint] = ()) -> None:
+            super().__init__(service, more)
             made.append(self)
 
     monkeypatch.setattr(app, "Routing", Recorded)

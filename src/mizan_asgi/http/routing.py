@@ -5,6 +5,7 @@ path, behind proxies that strip a prefix or leave it (`paths` reads all of these
 together with their endpoints and looked up as they were sent.
 """
 
+from collections.abc import Iterable
 from typing import TypeAlias
 from urllib.parse import unquote
 
@@ -31,9 +32,9 @@ PathKey: TypeAlias = tuple[str | bytes | None, ...]
 class Routing:
     """The endpoints of a service below its mount point, and the routes of functions that have their own."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, more: Iterable[Endpoint] = ()) -> None:
         self._service = service
-        self._endpoints = _endpoints(service)
+        self._endpoints = _endpoints(service) | {endpoint.place: endpoint for endpoint in more}
         self.routes: list[Route] = routes_of(service)
         self.router = Router(self.routes, redirect_slashes=False)
         self.canonical: dict[PathKey, Endpoint] = {}  # the endpoints of paths found to be canonical, by `path_key`

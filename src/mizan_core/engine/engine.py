@@ -463,6 +463,10 @@ class Engine:
             TagOfScope(one, scope.tag, state) for one, scope, state in zip(invalidations, scopes, states, strict=True)
         )
 
+    def tags_of(self, invalidations: Sequence[Invalidation]) -> list[str]:
+        """For each invalidation the tag that purging it deletes (protocol, section 7)."""
+        return [self._cache_keys.purged([one])[0].tag for one in invalidations]
+
     async def invalidate_bundle(self, asked: BundleRequest) -> None:
         """Purge the smallest scope that this bundle is in."""
         texts = {name: asked.spelling.sent.get(name) for name in asked.plan.parameters}

@@ -1,0 +1,1 @@
+"""The inspector: what it records, and who may look."""
