@@ -38,7 +38,7 @@ async def test_a_call_is_recorded_with_scopes_tags_and_times(shop: Shop) -> None
     (call,) = recorded(recorder, "call")
     assert (call["function"], call["outcome"], call["caller"], call["error"]) == ("touch", "returned", "9", None)
     assert [one["text"] for one in call["scopes"]] == ["orders;customer_id=5", "customer;customer_id=5"]
-    assert [one["tag"] for one in call["scopes"]] == engine.tags_of(answer.invalidations)
+    assert [one["tag"] for one in call["scopes"]] == list(map(engine.tag_of, answer.invalidations))
     assert len({one["tag"] for one in call["scopes"]}) == 2
     assert call["seconds"] >= call["purge"] > 0
     assert call["seconds"] >= call["held"] > 0

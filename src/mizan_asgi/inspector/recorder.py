@@ -280,8 +280,13 @@ def _stale(engine: Engine, invalidations: Sequence[Invalidation]) -> dict[str, A
     shown = invalidations[:MAXIMUM_SCOPES]
     return {
         "scopes": [
-            {"text": _cut(encode_header([one])), "context": one.context, "whole": one.is_whole, "tag": tag}
-            for one, tag in zip(shown, engine.tags_of(shown), strict=True)
+            {
+                "text": _cut(encode_header([one])),
+                "context": one.context,
+                "whole": one.is_whole,
+                "tag": engine.tag_of(one),
+            }
+            for one in shown
         ],
         "more_scopes": len(invalidations) - len(shown),
         "following": [],

@@ -463,9 +463,9 @@ class Engine:
             TagOfScope(one, scope.tag, state) for one, scope, state in zip(invalidations, scopes, states, strict=True)
         )
 
-    def tags_of(self, invalidations: Sequence[Invalidation]) -> list[str]:
-        """For each invalidation the tag that purging it deletes (protocol, section 7)."""
-        return [self._cache_keys.purged([one])[0].tag for one in invalidations]
+    def tag_of(self, invalidation: Invalidation) -> str:
+        """The tag that purging it deletes (protocol, section 7)."""
+        return self._cache_keys.purged([invalidation])[0].tag
 
     async def invalidate_bundle(self, asked: BundleRequest) -> None:
         """Purge the smallest scope that this bundle is in."""
