@@ -1,7 +1,7 @@
 """A shop whose `ship` forgets a context, behind an inspector."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Literal
 
 import httpx
@@ -22,11 +22,11 @@ class Order(BaseModel):
 
 
 class Shop:
-    """Orders of customers 5 to 7. `gate`: what a call of `wait` waits for."""
+    """Orders of customers 5 to 7. `gate`: what a call of `wait` waits for, once it has `begun`."""
 
     def __init__(self) -> None:
         self.orders = {number: Order(order_id=number, customer_id=number % 3 + 5) for number in range(1, 10)}
-        self.gate = asyncio.Event()
+        self.begun, self.gate = asyncio.Event(), asyncio.Event()
         self.verify = Verify()
         self.functions: list[Callable[..., Any]] = [*self._readers(), *self._others()]
 
@@ -80,6 +80,7 @@ class Shop:
 
         @client(affects=Orders)
         async def wait(customer_id: int) -> None:
+            self.begun.set()
             await self.gate.wait()
 
         @client(affects=Orders)
@@ -98,9 +99,3 @@ def browse(app: Any, address: str = "127.0.0.1", origin: str = "http://localhost
     transport = httpx.ASGITransport(app, client=(address, 1234))
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return httpx.AsyncClient(transport=transport, base_url=f"{origin}/api/mizan", headers=named)
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Let everything else run until this holds."""
-    while not await condition():
-        await asyncio.sleep(0)

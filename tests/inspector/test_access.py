@@ -77,15 +77,24 @@ async def test_a_refusal_says_what_would_allow_it() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_client_without_an_address_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("client", "hosts", "answered"),
+    [
+        (("127.0.0.1", 1234), [b"localhost"], 200),
+        (None, [b"localhost"], 403),
+        (("127.0.0.1", 1234), [], 403),
+        (("127.0.0.1", 1234), [b"localhost", b"localhost"], 403),
+    ],
+)
+async def test_a_request_needs_one_address_and_one_host(client: Any, hosts: list[bytes], answered: int) -> None:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "GET", "path": "/api/mizan/inspector/", "query_string": b"", "client": None}
-    await Shop().mizan()(scope | {"headers": [(b"host", b"localhost")]}, None, send)  # type: ignore[arg-type]
-    assert sent[0]["status"] == 403
+    scope = {"type": "http", "method": "GET", "path": "/api/mizan/inspector/", "query_string": b"", "client": client}
+    await Shop().mizan()(scope | {"headers": [(b"host", host) for host in hosts]}, None, send)  # type: ignore[arg-type]
+    assert sent[0]["status"] == answered
 
 
 @pytest.mark.parametrize("options", [{"clients": "10.0.0.0/8"}, {"hosts": "dev"}, {"clients": ["localhost"]}])

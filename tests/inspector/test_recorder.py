@@ -66,7 +66,7 @@ async def test_a_call_that_began_unobserved_is_not_recorded(shop: Shop) -> None:
     engine = shop.engine(cache=MemoryCache())
     recorder = Recorder(engine, None)
     running = asyncio.ensure_future(engine.call("wait", {"customer_id": 5}))
-    await asyncio.sleep(0)
+    await shop.begun.wait()
     recorder.changes(0)
     shop.gate.set()
     await running
@@ -79,7 +79,7 @@ async def test_a_call_that_began_under_another_observer_is_recorded(shop: Shop) 
     engine = shop.engine(cache=MemoryCache(), verify=shop.verify)
     recorder = Recorder(engine, shop.verify)
     running = asyncio.ensure_future(engine.call("wait", {"customer_id": 5}))
-    await asyncio.sleep(0)
+    await shop.begun.wait()
     recorder.changes(0)
     shop.gate.set()
     await running
