@@ -319,3 +319,21 @@ async def test_an_engine_made_without_debug_logs_nothing(caplog: pytest.LogCaptu
     with caplog.at_level(logging.DEBUG, "mizan"):
         await engine.fetch("page", {})
     assert logged(caplog) == []
+
+
+@pytest.mark.asyncio
+async def test_a_bundle_that_is_kept_nowhere_is_not_stored() -> None:
+    seen = Seen()
+
+    @client(context="never", cache=False)
+    async def never() -> int:
+        return 1
+
+    engine = Engine(build([never]), cache=MemoryCache(), observers=[seen])
+    await engine.fetch("never", {})
+    (fetched,) = seen.of(Fetched)
+    assert not await engine.is_stored(fetched.asked, fetched.body)
+
+
+def test_an_observer_puts_nothing_around_a_run_by_default() -> None:
+    assert Observer().around(Calling("write", {}, Identity(5))) is None

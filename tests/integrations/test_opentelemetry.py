@@ -12,7 +12,7 @@ from opentelemetry.trace import StatusCode
 
 from mizan_asgi import Mizan
 from mizan_core import Conflict, Engine, Identity, MemoryCache, NotFound, build, client
-from mizan_core.engine.observers import Purged
+from mizan_core.engine.observers import Observer, Purged
 from mizan_core.integrations.opentelemetry import BUCKETS, Telemetry
 
 from .observed import World
@@ -266,3 +266,29 @@ async def test_without_an_sdk_nothing_is_exported_and_all_works() -> None:
     engine = Engine(build([page]), cache=MemoryCache(), observers=[Telemetry()])
     assert (await engine.fetch("page", {})).body == b'{"page":1}'
     assert (await engine.call("page", {})).result == 1
+
+
+@pytest.mark.asyncio
+async def test_a_call_that_began_before_has_figures_and_no_span() -> None:
+    gate, began = asyncio.Event(), asyncio.Event()
+
+    @client(context="page")
+    async def page() -> int:
+        return 1
+
+    @client(affects="page")
+    async def write() -> None:
+        began.set()
+        await gate.wait()
+
+    world = World()
+    engine = Engine(build([page, write]), cache=MemoryCache(), observers=[Observer()])
+    writing = asyncio.ensure_future(engine.call("write", {}))
+    await began.wait()
+    engine.observe(world.telemetry)
+    gate.set()
+    await writing
+    assert world.exporter.get_finished_spans() == ()
+    data = world.reader.get_metrics_data()
+    assert data is not None
+    assert "mizan.function.duration" in data.to_json()

@@ -56,6 +56,12 @@ def test_the_fixture_fails_a_test_that_proved_staleness(tmp_path: Path) -> None:
     assert "orders(customer_id=7) was stale after forgets: it differs at $.order." in ran.stdout
 
 
+def test_a_name_that_is_not_there_is_told() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = mizan_core.testing.nothing
+    assert mizan_core.testing.mizan_verify is not None
+
+
 def test_the_fixture_is_named_without_importing_pytest() -> None:
     assert "mizan_verify" in dir(mizan_core.testing)
     program = (
