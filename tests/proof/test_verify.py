@@ -500,3 +500,41 @@ async def test_an_answer_that_shows_its_caller_is_computed_for_it() -> None:
         await engine.fetch("orders", {}, identity=Identity(5))
         await engine.call(mutation.__name__, {})
         assert [one.after for one in verify.proved] == [after]
+
+
+@pytest.mark.parametrize(("affects", "proofs"), [(Orders, 0), (Report, 1)])
+@pytest.mark.asyncio
+async def test_another_process_that_purged_is_not_blamed(affects: Any, proofs: int, redis: RedisServer) -> None:
+    rows = {7: "new"}
+
+    @client(context=Orders)
+    async def order(customer_id: int) -> str:
+        return rows[customer_id]
+
+    @client(context="never", cache=False)
+    async def uncached() -> str:
+        return rows[7]
+
+    @client(context=Report)
+    async def total() -> int:
+        return 1
+
+    @client(affects=affects)
+    async def write(customer_id: int) -> None:
+        rows[customer_id] = "paid"
+
+    @client(affects=Report)
+    async def other() -> None: ...
+
+    graph = build([order, uncached, total, write, other])
+    verify = Verify()
+    mine, theirs = (
+        Engine(graph, cache=RedisCache(redis.url, prefix=f"two-{proofs}"), cache_secret="s" * 32, verify=one)
+        for one in (verify, None)
+    )
+    async with mine, theirs:
+        await mine.fetch("orders", {"customer_id": 7})
+        await mine.fetch("never", {})
+        await theirs.call("write", {"customer_id": 7})
+        await mine.call("other", {})
+        assert [(one.mutation, one.context) for one in verify.proved] == [(None, "orders")] * proofs

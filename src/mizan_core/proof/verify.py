@@ -10,7 +10,8 @@ Before a mutation runs, and after it is purged, the remembered bundles are compu
 
 Bundles that were answered, or mutations that ran, beside a running mutation prove nothing about one of them, so they
 are compared when the last of these mutations has ended, and the proof names all of them. Contexts that are kept for a
-number of seconds are left out: their answers may be old by declaration.
+number of seconds are left out: their answers may be old by declaration. Where processes share a cache, a bundle that
+is not served any more may have been purged by another of them, and proves nothing.
 
 With a smaller `sample`, as in production, that share of hits is computed again in the background instead. The hits
 themselves are not slowed: only the first hit after a pause is looked at, and the pauses are as long as it takes for
@@ -268,7 +269,10 @@ class _Comparing(Observer):
                     (unchanged if again == one.body else changed).setdefault(name, []).append(one)
                     self._forget(key)
                 elif again != one.body:
-                    await self._found_stale(key, one, again, ended)
+                    if await self._may_have_been_purged_elsewhere(one, ended):
+                        self._forget(key)
+                    else:
+                        await self._found_stale(key, one, again, ended)
             if len(ended) == 1:
                 for name in {*changed, *unchanged}:
                     self._verify._note_width(  # noqa: SLF001  # one subject in one file
@@ -277,6 +281,16 @@ class _Comparing(Observer):
                         [one.event.params for one in changed.get(name, ())],
                         [one.event.params for one in unchanged.get(name, ())],
                     )
+
+    async def _may_have_been_purged_elsewhere(self, one: _Remembered, ended: list[Called]) -> bool:
+        """Whether another process that shares the cache may have written and purged the bundle, as it should.
+
+        A bundle that is still served was not purged. Of one that is kept nowhere only this process's calls tell.
+        """
+        if not self._engine.cache_is_shared:
+            return False
+        asked = one.event.asked
+        return not ended if asked.slot is None else not await self._engine.is_stored(asked, one.body)
 
     async def _again(self, one: _Remembered) -> bytes | None:
         """The bundle as it is now; None where it cannot be computed any more."""
