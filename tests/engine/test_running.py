@@ -50,9 +50,14 @@ class World:
         async def right() -> int:
             await self.both.wait()
             await self.engine.fetch("rows", {})
+            await self.engine.fetch("mine", {})
             return self.note("right")
 
-        return [first, second, third, left, right]
+        @client(context="mine")
+        async def mine(me: Identity) -> int:
+            return self.note("mine")  # kept for nobody, so it runs in a copy of the context that asks
+
+        return [first, second, third, left, right, mine]
 
     def others(self) -> list[Callable[..., Any]]:
         def guard(who: Identity) -> bool:
@@ -98,7 +103,7 @@ async def test_a_reader_is_named_on_the_loop_and_in_threads() -> None:
 async def test_concurrent_readers_are_told_apart() -> None:
     world = World()
     await world.engine.fetch("pairs", {})
-    assert world.seen == {name: (name,) for name in ("left", "right", "first", "second", "third")}
+    assert world.seen == {name: (name,) for name in ("left", "right", "first", "second", "third", "mine")}
 
 
 @pytest.mark.asyncio
