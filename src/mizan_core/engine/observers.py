@@ -22,6 +22,19 @@ from .bundle_requests import BundleRequest
 from .computations import beside, computing
 from .current_call import CurrentCall
 
+# What may be used outside of this package; all else serves the engine.
+__all__ = [
+    "CacheChanged",
+    "Called",
+    "Calling",
+    "Computing",
+    "FetchFailed",
+    "Fetched",
+    "Observer",
+    "Purged",
+    "running",
+]
+
 logger = logging.getLogger("mizan")
 
 T = TypeVar("T")
