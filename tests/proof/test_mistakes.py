@@ -1,10 +1,11 @@
-"""Twelve planted mistakes, each found by proof; and ten thousand operations of a true shop, in which none is."""
+"""Of twelve planted mistakes proof finds each, suspicion five; in a true shop proof finds none."""
 
 import random
 
 import pytest
 
 from mizan_core import Arg, Context, Engine, Identity, MemoryCache, build, client
+from mizan_core.integrations.sqlalchemy import Suspicions
 from mizan_core.proof import Verify
 
 from .mistakes import Shop
@@ -31,6 +32,26 @@ async def test_a_planted_mistake_is_proved(name: str) -> None:
         (None if mistake.mutation is None else mistake.mutation.__name__, mistake.stale)
     ]
     assert verify.unstable == {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.asyncio
+async def test_a_context_that_is_not_named_is_suspected(name: str) -> None:
+    shop = Shop()
+    mistake = shop.mistakes[name]
+    engine = shop.engine()
+    with Suspicions(engine, shop.database) as suspicions:
+        for context, params in mistake.fetched:
+            await engine.fetch(context, params, identity=mistake.identity)
+        if mistake.outside is not None:
+            await mistake.outside(shop)
+        else:
+            assert mistake.mutation is not None
+            await engine.call(mistake.mutation.__name__, mistake.arguments, identity=mistake.identity)
+    report = suspicions.report()
+    suspected = any(one.context == mistake.stale for one in report.suspects)
+    assert suspected == (name in {"forgotten context", "joined table", "embedded name", "check in a body", "cascade"})
+    assert bool(report.written_outside) == (name == "write outside")
 
 
 def test_the_shop_has_twelve_mistakes() -> None:
