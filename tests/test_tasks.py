@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from mizan_core import Engine, MemoryCache, build, client
-from mizan_core.engine.answers import Answer
-from mizan_core.engine.engine import ended_of
+from mizan_core.engine.answers import Answer, ended_of
 from mizan_core.errors import CacheUnavailable
 from mizan_core.tasks import EagerRunner, Tasks, before_suspending
 from tests import virtual_time

@@ -91,7 +91,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name == "RedisCache":
-        from .cache.backends.redis import RedisCache  # noqa: PLC0415  # who does not use it need not have redis
+        from .cache.backends.redis import RedisCache  # noqa: PLC0415  # programs without it need not have redis
 
         return RedisCache
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mizan_core import ANONYMOUS, Arg, Bundle, Context, Engine, Identity, Me, Result, build, client, invalidate
-from mizan_core.engine.engine import ended_of
+from mizan_core.engine.answers import ended_of
 from tests.cache.inside import bundle_cache_of
 from tests.cache.stepping import SteppedCache, Steps, Tokens, actor, explore
 

@@ -22,7 +22,7 @@ from mizan_core import (
     scope_tag,
     urls_to_purge,
 )
-from mizan_core.engine.engine import ended_of
+from mizan_core.engine.answers import ended_of
 from mizan_core.engine.refresh import refresh
 from mizan_core.protocol.bodies import call_body
 from mizan_core.protocol.invalidation import touches

@@ -15,8 +15,7 @@ from mizan_core import (
 from mizan_core.cache.shared import breaker as guard
 from mizan_core.cache.shared import holds as shared_holds
 from mizan_core.cache.shared import owed_purges as debts
-from mizan_core.engine.answers import Failure, Health
-from mizan_core.engine.engine import ended_of
+from mizan_core.engine.answers import Failure, Health, ended_of
 from mizan_core.errors import CacheUnavailable
 from tests.engine.engines import ANN, FailingCache, engine_of
 from tests.virtual_time import run

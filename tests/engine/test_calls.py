@@ -16,8 +16,7 @@ from mizan_core import (
     NotFound,
     client,
 )
-from mizan_core.engine.answers import Failure
-from mizan_core.engine.engine import ended_of
+from mizan_core.engine.answers import Failure, ended_of
 from tests.engine.engines import engine_of
 from tests.virtual_time import run
 from tests.world import Profile, World

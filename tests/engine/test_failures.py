@@ -28,8 +28,7 @@ from mizan_core import (
     invalidations_of,
 )
 from mizan_core.engine import runner as running
-from mizan_core.engine.answers import Failure
-from mizan_core.engine.engine import ended_of
+from mizan_core.engine.answers import Failure, ended_of
 from mizan_core.engine.failures import ErrorMapping, blamed
 
 

@@ -33,8 +33,7 @@ from mizan_core import (
     invalidate,
 )
 from mizan_core.engine import mutations
-from mizan_core.engine.answers import Failure
-from mizan_core.engine.engine import ended_of
+from mizan_core.engine.answers import Failure, ended_of
 from mizan_core.graph.types.snapshots import copied, snapshot
 from tests import declaring
 

@@ -21,7 +21,7 @@ from mizan_core import (
     client,
     invalidate,
 )
-from mizan_core.engine.engine import ended_of
+from mizan_core.engine.answers import ended_of
 from tests.engine.engines import ANN, BOB, engine_of, mutation_task
 from tests.virtual_time import run
 from tests.world import Profile, World
@@ -123,20 +123,27 @@ class TestScopes:
         run(story)
 
 
+def page_written_in_a_thread() -> tuple[Any, Any, threading.Event, threading.Event]:
+    """A page, a sync mutation of it, and two events: it has begun, and it may commit."""
+    rows = {"value": 1}
+    begun, commit = threading.Event(), threading.Event()
+
+    @client(context="page")
+    async def page() -> int:
+        return rows["value"]
+
+    @client(affects="page")
+    def write() -> None:
+        begun.set()
+        commit.wait(50)
+        rows["value"] = 2
+
+    return page, write, begun, commit
+
+
 class TestMutations:
     def test_a_purge_waits_for_a_thread_whose_caller_hung_up(self) -> None:
-        rows = {"value": 1}
-        begun, commit = threading.Event(), threading.Event()
-
-        @client(context="page")
-        async def page() -> int:
-            return rows["value"]
-
-        @client(affects="page")
-        def write() -> None:
-            begun.set()
-            commit.wait(50)
-            rows["value"] = 2
+        page, write, begun, commit = page_written_in_a_thread()
 
         async def story() -> None:
             async with engine_of(page, write) as engine:
@@ -154,18 +161,7 @@ class TestMutations:
         run(story)
 
     def test_a_cancelled_mutation_waits_for_its_thread_and_purges(self) -> None:
-        rows = {"value": 1}
-        begun, commit = threading.Event(), threading.Event()
-
-        @client(context="page")
-        async def page() -> int:
-            return rows["value"]
-
-        @client(affects="page")
-        def write() -> None:
-            begun.set()
-            commit.wait(50)
-            rows["value"] = 2
+        page, write, begun, commit = page_written_in_a_thread()
 
         async def story() -> None:
             engine = engine_of(page, write)

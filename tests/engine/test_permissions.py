@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from mizan_core import DeclarationError, Engine, Identity, client, permission_key
-from mizan_core.engine.engine import Via, ended_of
+from mizan_core.engine.answers import ended_of
+from mizan_core.engine.engine import Via
 from tests.engine.engines import engine_of
 
 STORED = frozenset({"read", "write"})

@@ -25,7 +25,7 @@ from mizan_core.cache.bundle_cache import BundleCache
 from mizan_core.cache.held_tags import ABSENT, HeldTag
 from mizan_core.cache.store import Hold
 from mizan_core.cache.tags import PurgeScope
-from mizan_core.engine.engine import ended_of
+from mizan_core.engine.answers import ended_of
 from mizan_core.testing.redis_server import RedisServer
 from tests.cache.holding import begin, purge
 from tests.cache.holding_cache import HoldingCache

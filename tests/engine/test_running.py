@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from mizan_core import ANONYMOUS, Context, Engine, Identity, MemoryCache, build, client
-from mizan_core.engine.engine import Via, ended_of
+from mizan_core.engine.answers import ended_of
+from mizan_core.engine.engine import Via
 from mizan_core.engine.observers import Observer, running
 
 Rows, Pairs = Context("rows"), Context("pairs", concurrent=True)

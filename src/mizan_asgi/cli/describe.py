@@ -6,6 +6,7 @@ from mizan_core.graph.declare import Arg, Binding, ByBody, ByName, Result, Whole
 from mizan_core.graph.model import Affect, ContextPlan, Function, Graph, NotNarrowing
 from mizan_core.graph.types.declared_types import has_bare_type, show_type
 from mizan_core.proof import Audit
+from mizan_core.proof.advice import where
 from mizan_core.protocol.cache_policy import Never, Seconds
 
 # Names of arguments that do not tell what they identify.
@@ -121,8 +122,7 @@ def describe_audit(audited: Audit) -> Iterator[str]:
         yield f"stale: {proof}"
     for width in audited.verify.widths:
         if width.unchanged:
-            narrow = ", ".join(f"{name}=Arg({argument!r})" for name, argument in width.narrow_by.items())
-            remedy = f"; .where({narrow}) would narrow it" if narrow else ""
+            remedy = f"; {where(width.narrow_by)} would narrow it" if width.narrow_by else ""
             yield (
                 f"wide: {width.mutation} purged {width.purged} bundles of {width.context}, "
                 f"{width.changed} of which had changed{remedy}"

@@ -22,7 +22,7 @@ from mizan_core.errors import CallError
 from mizan_core.proof import StaleProof, Verify, Width
 from mizan_core.protocol.headers import encode_header
 from mizan_core.protocol.identity import Identity
-from mizan_core.protocol.invalidation import Invalidation, touches
+from mizan_core.protocol.invalidation import Invalidation
 
 # A page asks once a second; a browser slows the timers of a page in the background down to one a minute.
 IDLE_SECONDS = 90.0
@@ -247,11 +247,10 @@ class Recorder(Observer):
     def _followed(self, event: Fetched) -> _Made | None:
         """The last purge that made this bundle stale, if this is its caller's first fetch of it after the purge."""
         began = asyncio.get_running_loop().time() - event.seconds
-        texts = {**dict.fromkeys(event.asked.plan.parameters), **event.params}
         for made in reversed(self._purges):
             if began - made.at > FOLLOWING_SECONDS:
                 return None
-            if made.at <= began and any(touches(one, event.context, texts) for one in made.invalidations):
+            if made.at <= began and event.is_touched(made.invalidations):
                 key = event.context, event.identity.user_id, *event.params.items()
                 if key in made.seen or len(made.seen) >= MAXIMUM_RECORDS:
                     return None

@@ -1,6 +1,6 @@
 """The answers of an engine, to calls and for bundles and pages, with the caching headers of each."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -72,6 +72,11 @@ class Failure:
 # The end of a call.
 Ended: TypeAlias = Answer | Failure
 ENDED = (Answer, Failure)
+
+
+async def ended_of(begun: Ended | Awaitable[Ended]) -> Ended:
+    """The end of a call that has begun."""
+    return begun if isinstance(begun, ENDED) else await begun
 
 
 @dataclass(slots=True)

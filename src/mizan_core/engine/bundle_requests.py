@@ -64,6 +64,11 @@ class BundleRequest:
         object.__setattr__(self, "calls", calls)
 
     @property
+    def texts(self) -> dict[str, str | None]:
+        """The canonical text of every parameter; None for a null. As `touches` takes them."""
+        return {**dict.fromkeys(self.plan.parameters), **self.spelling.texts}
+
+    @property
     def may_be_remembered(self) -> bool:
         """Whether this may stand for later requests with the same query, without validating them."""
         if self.canonical is None or not self.plan.validator.is_pure:

@@ -37,7 +37,6 @@ from ..protocol.problems import no_such_context, no_such_function
 from ..protocol.urls import page_url
 from ..tasks import check_asyncio
 from .answers import (
-    ENDED,
     Answer,
     Bundle,
     Ended,
@@ -48,6 +47,7 @@ from .answers import (
     TagOfScope,
     answered,
     as_bundle,
+    ended_of,
     failure_of,
 )
 from .authorisation import PermissionsOf, authorise, checked_arguments, load_permissions
@@ -397,10 +397,10 @@ class Engine:
         kept = slot is not None and (request is None or _is_watched(plan, request))
         key = _key(query, identity) if slot is None else slot.key
         compute: Callable[[], Awaitable[Computed]]
-        if plan.runs_directly:  # the common case, spared the call of `_computation`
+        if plan.runs_directly:  # the common case, spared the call of `_compute`
             compute = partial(self._run, key, asked_by, kept, read_directly, query.calls)
         else:
-            compute = self._computation(query, identity, request, key, asked_by, kept=kept)
+            compute = partial(self._compute, query, identity, request, key, asked_by, kept=kept)
         if slot is None or not kept:
             body = (await compute()).body
             why = _why_uncached(query) if slot is None else "unwatched-request"
@@ -411,7 +411,7 @@ class Engine:
             raise failure.error from None
         return as_bundle(fetched, plan.policy, query.spelling.query)
 
-    def _computation(
+    def _compute(
         self,
         query: BundleRequest,
         identity: Identity,
@@ -420,23 +420,22 @@ class Engine:
         asked_by: Computation | None,
         *,
         kept: bool,
-    ) -> Callable[[], Awaitable[Computed]]:
-        """Runs the readers of a bundle when it is called."""
+    ) -> Awaitable[Computed]:
+        """Run the readers of a bundle."""
         plan = query.plan
         if plan.runs_directly:
-            return partial(self._run, key, asked_by, kept, read_directly, query.calls)
+            return self._run(key, asked_by, kept, read_directly, query.calls)
         if self._permissions is not None and plan.depends_on_caller and lacks_permissions(identity):
-            return partial(self._compute_with_permissions, key, asked_by, kept, query, identity, request)
-        return partial(self._run, key, asked_by, kept, self._read, query, identity, request, kept)
+            return self._compute_with_permissions(key, asked_by, kept, query, identity, request)
+        return self._run(key, asked_by, kept, self._read, query, identity, request, kept)
 
     async def compute_again(
         self, asked: BundleRequest, *, identity: Identity = ANONYMOUS, request: object = None
     ) -> bytes:
         """The bundle as its readers answer now; nothing is looked up or stored. Raises as they do."""
         kept = asked.slot is not None and (request is None or _is_watched(asked.plan, request))
-        compute = self._computation(asked, identity, request, ("again", id(asked)), None, kept=kept)
         try:
-            return (await compute()).body
+            return (await self._compute(asked, identity, request, ("again", id(asked)), None, kept=kept)).body
         except PersonalFailure as failure:
             raise failure.error from None
 
@@ -469,8 +468,7 @@ class Engine:
 
     async def invalidate_bundle(self, asked: BundleRequest) -> None:
         """Purge the smallest scope that this bundle is in."""
-        texts = {name: asked.spelling.sent.get(name) for name in asked.plan.parameters}
-        params = {name: value for name, value in texts.items() if value is not None}
+        params = {name: value for name, value in asked.spelling.sent.items() if value is not None}
         await self._mutations.purge([Invalidation(asked.plan.name, params)])
 
     async def _answer_observed(
@@ -616,8 +614,7 @@ class Engine:
         """Run a function whose guard has let the caller through. `sent`: validated arguments."""
         if function.context is not None:
             return await self._answer_reader(function, sent, caller)
-        ended = self._mutations.begin(function, sent, caller, may_change=may_change)
-        return ended if isinstance(ended, ENDED) else await ended
+        return await ended_of(self._mutations.begin(function, sent, caller, may_change=may_change))
 
     async def _answer_reader(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Ended:
         """A reader called alone: uncached, and nothing is invalidated."""
@@ -707,11 +704,6 @@ def _secret_for(cache: CacheBackend | None, secret: str | bytes | None, random: 
             type(cache).__name__,
         )
     return random(MINIMUM_SECRET_BYTES)
-
-
-async def ended_of(begun: Ended | Awaitable[Ended]) -> Ended:
-    """The end of a call that `begin` has begun."""
-    return begun if isinstance(begun, ENDED) else await begun
 
 
 def _raised(ended: Ended) -> Answer:

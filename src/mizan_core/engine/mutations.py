@@ -32,7 +32,7 @@ from ..graph.types.snapshots import snapshot
 from ..graph.wrapper import current
 from ..protocol.invalidation import Invalidation, merge
 from ..tasks import EagerRunner, Tasks
-from .answers import ENDED, Ended, Failure, answered, failure_of
+from .answers import ENDED, Ended, Failure, answered, ended_of, failure_of
 from .cache_keys import CacheKeys
 from .current_call import CurrentCall
 from .failures import ErrorMapping, cancelled_itself, is_cancelled
@@ -217,8 +217,7 @@ class Mutations:
         try:
             await self.held(inner)
             joined = running() if self._observers.all else ()
-            ended = self._begun_alone(outer, function, sent, caller, joined)
-            answer = ended if isinstance(ended, ENDED) else await ended
+            answer = await ended_of(self._begun_alone(outer, function, sent, caller, joined))
         except BaseException:  # it may still be running: all that it could make stale counts
             inner.settle(inner.stale)
             raise

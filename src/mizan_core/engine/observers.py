@@ -5,7 +5,7 @@ and have to return quickly; an error of theirs is logged and never reaches a req
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -16,13 +16,13 @@ from ..cache.tags import PurgeScope
 from ..errors import CacheUnavailable
 from ..graph.wrapper import current
 from ..protocol.identity import Identity
-from ..protocol.invalidation import Invalidation, spelled
+from ..protocol.invalidation import Invalidation, spelled, touches
 from .answers import Status
 from .bundle_requests import BundleRequest
 from .computations import beside, computing
 from .current_call import CurrentCall
 
-# What may be used outside of this package; all else serves the engine.
+# Names that observers and integrations may use; the others serve the engine.
 __all__ = [
     "CacheChanged",
     "Called",
@@ -64,6 +64,11 @@ class Fetched:
     @property
     def bytes(self) -> int:
         return len(self.body)
+
+    def is_touched(self, invalidations: Iterable[Invalidation]) -> bool:
+        """Whether one of these makes the bundle stale."""
+        texts = self.asked.texts
+        return any(touches(one, self.context, texts) for one in invalidations)
 
 
 @dataclass(frozen=True, slots=True)

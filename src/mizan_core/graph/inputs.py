@@ -91,7 +91,7 @@ class Parameter:
     kinds: Kinds
     required: bool
     default_text: str | None = None
-    round_trip: RoundTrip | None = None  # as for an input
+    round_trip: RoundTrip | None = None  # None if every value comes back from its text
     # It identifies the thing that a bundle is about: no reader has a default for it, and none takes null.
     is_identifying: bool = False
 

@@ -27,18 +27,22 @@ def advise(plan: ContextPlan, params: Mapping[str, str], function: Function | No
 
 def _narrowing(plan: ContextPlan, params: Mapping[str, str], sent: Mapping[str, object]) -> str | None:
     """A `where` of arguments whose values are the bundle's, unless each has its parameter's name already."""
-    pairs = []
-    for parameter in params:
-        arguments = [name for name, value in sent.items() if is_text_of(value, params[parameter])]
-        if parameter in arguments:
-            continue
-        if arguments:
-            pairs.append(f"{parameter}=Arg({arguments[0]!r})")
-    return f"Context({plan.name!r}).where({', '.join(pairs)})" if pairs else None
+    given = {parameter: _arguments_of(text, sent) for parameter, text in params.items()}
+    pairs = {name: arguments[0] for name, arguments in given.items() if arguments and name not in arguments}
+    return f"Context({plan.name!r}){where(pairs)}" if pairs else None
 
 
-def is_text_of(value: object, text: str) -> bool:
-    """Whether this is the value's canonical text."""
+def where(pairs: Mapping[str, str]) -> str:
+    """The narrowing of parameters by these arguments, as it is declared."""
+    return f".where({', '.join(f'{parameter}=Arg({argument!r})' for parameter, argument in pairs.items())})"
+
+
+def _arguments_of(text: str, sent: Mapping[str, object]) -> list[str]:
+    """The arguments whose canonical text this is."""
+    return [name for name, value in sent.items() if _is_text_of(value, text)]
+
+
+def _is_text_of(value: object, text: str) -> bool:
     try:
         return value is not None and canonical(value) == text
     except InvalidValue:
@@ -55,7 +59,6 @@ def narrowing_arguments(
         text = texts.pop()
         if texts or text is None or all(one.get(parameter) == text for one in unchanged):
             continue
-        arguments = [name for name, value in sent.items() if is_text_of(value, text)]
-        if arguments:
+        if arguments := _arguments_of(text, sent):
             found[parameter] = arguments[0]
     return found

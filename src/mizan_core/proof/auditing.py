@@ -35,9 +35,11 @@ class Audit:
 
     @property
     def proved(self) -> list[StaleProof]:
-        """One proof for each mutation, context and path: the first."""
-        first = {(one.mutation, one.context): one for one in reversed(self.verify.proved)}
-        return [one for one in self.verify.proved if first[one.mutation, one.context] is one]
+        """One proof for each mutation and context: the first."""
+        first: dict[tuple[str | None, str], StaleProof] = {}
+        for one in self.verify.proved:
+            first.setdefault((one.mutation, one.context), one)
+        return list(first.values())
 
 
 async def audit(engine: Engine, recording: Iterable[Recorded]) -> Audit:

@@ -189,12 +189,10 @@ async def explain_bundle(
         known = [name for name, one in engine.graph.contexts.items() if one.readers]
         raise DeclarationError(f"There is no context {context!r} that has a bundle{nearest(context, known) or '.'}")
     asked = engine.query(plan, params, identity)
-    texts = asked.spelling.texts
-    nulls = dict.fromkeys(name for name in plan.parameters if name not in texts)
     return ExplainedBundle(
         plan=plan,
-        texts=texts,
+        texts=asked.spelling.texts,
         query=asked.spelling.query,
         entry=await engine.inspect(asked),
-        last_purge=None if purges is None else purges.last(context, {**texts, **nulls}),
+        last_purge=None if purges is None else purges.last(context, asked.texts),
     )

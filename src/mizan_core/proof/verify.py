@@ -20,18 +20,15 @@ themselves are not slowed: only the first hit after a pause is looked at, and th
 
 import asyncio
 import logging
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..engine.engine import Engine
 from ..engine.observers import Called, Calling, Fetched, Observer, Purged
 from ..errors import DeclarationError
-from ..graph.model import Function
 from ..protocol.cache_policy import Seconds
 from ..protocol.identity import permission_key
-from ..protocol.invalidation import Invalidation, touches
 from ..protocol.values import Json, jsonable
 from .advice import advise, narrowing_arguments
 from .differing import difference
@@ -163,9 +160,9 @@ class Verify:
         if self._on_stale is not None:
             self._on_stale(proof)
 
-    def _note_unstable(self, context: str, path: str) -> None:
+    def _note_unstable(self, context: str, once: bytes | None, again: bytes | None) -> None:
         if context not in self.unstable:
-            self.unstable[context] = path
+            self.unstable[context] = path = _difference(once, again)
             logger.warning(
                 "%s answers differently when it is computed twice, at %s: sort what has no order, pass the time in. "
                 "It is not verified.",
@@ -173,7 +170,9 @@ class Verify:
                 path,
             )
 
-    def _note_width(self, called: Called, context: str, changed: list[Any], unchanged: list[Any]) -> None:
+    def _note_width(
+        self, called: Called, context: str, changed: Sequence[Mapping[str, str]], unchanged: Sequence[Mapping[str, str]]
+    ) -> None:
         width = self._widths.setdefault((called.function, context), Width(called.function, context))
         width.purged += len(changed) + len(unchanged)
         width.changed += len(changed)
@@ -183,30 +182,47 @@ class Verify:
             width.calls += 1
 
 
-@dataclass(slots=True, eq=False)
-class _Remembered:
-    """A bundle that was answered, with its caller."""
-
-    event: Fetched
-    body: bytes
-
-    @property
-    def texts(self) -> dict[str, str | None]:
-        """The canonical text of every parameter; None for a null."""
-        return {**dict.fromkeys(self.event.asked.plan.parameters), **self.event.params}
-
-    @property
-    def params(self) -> dict[str, Json]:
-        return {name: jsonable(value) for name, value in self.event.asked.spelling.sent.items()}
-
-
-class _Comparing(Observer):
-    """Compares the remembered bundles of one engine around its mutations."""
+class _Verifier(Observer):
+    """Computes bundles of one engine again, and proves that some were stale."""
 
     def __init__(self, engine: Engine, verify: Verify) -> None:
         self._engine = engine
         self._verify = verify
-        self._bundles: OrderedDict[Hashable, _Remembered] = OrderedDict()
+
+    async def _again(self, event: Fetched) -> bytes | None:
+        """The bundle as it is now; None where it cannot be computed any more."""
+        try:
+            return await self._engine.compute_again(event.asked, identity=event.identity, request=event.request)
+        except Exception:  # a reader's error, such as that its row is gone; its own requests tell it
+            logger.debug("%s could not be computed again.", event.context, exc_info=True)
+            return None
+
+    async def _found_stale(self, event: Fetched, after: bytes | None, ended: Sequence[Called] = ()) -> None:
+        """Tell that the bundle was stale after the last of these calls, and purge it: no later call is to blame."""
+        plan = event.asked.plan
+        last = ended[-1] if ended else None
+        function = None if last is None else self._engine.graph.functions.get(last.function)
+        arguments = {} if last is None else last.began.arguments
+        proof = StaleProof(
+            mutation=None if last is None else last.function,
+            context=plan.name,
+            params={name: jsonable(value) for name, value in event.asked.spelling.sent.items()},
+            path=_difference(event.body, after),
+            remedy=advise(plan, event.params, function, arguments),
+            before=event.body,
+            after=after,
+            beside=tuple(called.function for called in ended[:-1]),
+        )
+        self._verify._prove(proof)  # noqa: SLF001  # one subject in one file
+        await self._engine.invalidate_bundle(event.asked)
+
+
+class _Comparing(_Verifier):
+    """Compares the remembered bundles of one engine around its mutations."""
+
+    def __init__(self, engine: Engine, verify: Verify) -> None:
+        super().__init__(engine, verify)
+        self._bundles: dict[Hashable, Fetched] = {}  # the oldest first
         self._bytes = 0
         self._running = 0
         self._ended: list[Called] = []  # since the last comparison
@@ -223,8 +239,8 @@ class _Comparing(Observer):
         identity = event.identity
         key = plan.name, frozenset(event.params.items()), identity.user_id, permission_key(identity)
         self._forget(key)
-        self._bundles[key] = _Remembered(event, event.body)
-        self._bytes += len(event.body)
+        self._bundles[key] = event
+        self._bytes += event.bytes
         while len(self._bundles) > MAXIMUM_BUNDLES or self._bytes > MAXIMUM_BYTES:
             self._forget(next(iter(self._bundles)))
 
@@ -248,100 +264,58 @@ class _Comparing(Observer):
 
     def purged(self, event: Purged) -> None:
         for key, one in list(self._bundles.items()):
-            if _is_touched(one, event.invalidations):
+            if one.is_touched(event.invalidations):
                 self._forget(key)
 
     async def compare(self) -> None:
         """Compute every remembered bundle again, and tell what nothing has invalidated."""
         async with self._comparison:
             ended, self._ended = self._ended, []
-            changed: dict[str, list[_Remembered]] = {}
-            unchanged: dict[str, list[_Remembered]] = {}
+            changed: dict[str, list[Mapping[str, str]]] = defaultdict(list)  # by context: parameters of bundles
+            unchanged: dict[str, list[Mapping[str, str]]] = defaultdict(list)
             for key, one in list(self._bundles.items()):
-                name = one.event.context
-                touched = any(_is_touched(one, called.invalidations) for called in ended)
                 again = await self._again(one)
                 self._verify.checked += 1
                 if again != one.body and not await self._is_stable(one, again):
                     self._forget(key)
-                    continue
-                if touched:
-                    (unchanged if again == one.body else changed).setdefault(name, []).append(one)
+                elif any(one.is_touched(called.invalidations) for called in ended):
+                    (unchanged if again == one.body else changed)[one.context].append(one.params)
                     self._forget(key)
                 elif again != one.body:
-                    if await self._may_have_been_purged_elsewhere(one, ended):
-                        self._forget(key)
-                    else:
-                        await self._found_stale(key, one, again, ended)
+                    self._forget(key)
+                    if not await self._may_have_been_purged_elsewhere(one, ended):
+                        await self._found_stale(one, again, ended)
             if len(ended) == 1:
                 for name in {*changed, *unchanged}:
-                    self._verify._note_width(  # noqa: SLF001  # one subject in one file
-                        ended[0],
-                        name,
-                        [one.event.params for one in changed.get(name, ())],
-                        [one.event.params for one in unchanged.get(name, ())],
-                    )
+                    self._verify._note_width(ended[0], name, changed[name], unchanged[name])  # noqa: SLF001
 
-    async def _may_have_been_purged_elsewhere(self, one: _Remembered, ended: list[Called]) -> bool:
+    async def _may_have_been_purged_elsewhere(self, one: Fetched, ended: Sequence[Called]) -> bool:
         """Whether another process that shares the cache may have written and purged the bundle, as it should.
 
         A bundle that is still served was not purged. Of one that is kept nowhere only this process's calls tell.
         """
         if not self._engine.cache_is_shared:
             return False
-        asked = one.event.asked
-        return not ended if asked.slot is None else not await self._engine.is_stored(asked, one.body)
+        return not ended if one.asked.slot is None else not await self._engine.is_stored(one.asked, one.body)
 
-    async def _again(self, one: _Remembered) -> bytes | None:
-        """The bundle as it is now; None where it cannot be computed any more."""
-        event = one.event
-        try:
-            return await self._engine.compute_again(event.asked, identity=event.identity, request=event.request)
-        except Exception:  # a reader's error, such as that its row is gone
-            logger.debug("%s could not be computed again.", event.context, exc_info=True)
-            return None
-
-    async def _is_stable(self, one: _Remembered, again: bytes | None) -> bool:
+    async def _is_stable(self, one: Fetched, again: bytes | None) -> bool:
         """Whether it is the same once more."""
         once_more = await self._again(one)
-        if once_more == again:
-            return True
-        context = one.event.context
-        path = "$" if again is None or once_more is None else difference(again, once_more)
-        self._verify._note_unstable(context, path)  # noqa: SLF001  # one subject in one file
-        return False
-
-    async def _found_stale(self, key: Hashable, one: _Remembered, again: bytes | None, ended: list[Called]) -> None:
-        plan = one.event.asked.plan
-        last = ended[-1] if ended else None
-        function: Function | None = None if last is None else self._engine.graph.functions.get(last.function)
-        arguments = {} if last is None else last.began.arguments
-        proof = StaleProof(
-            mutation=None if last is None else last.function,
-            context=plan.name,
-            params=one.params,
-            path="$" if again is None else difference(one.body, again),
-            remedy=advise(plan, one.event.params, function, arguments),
-            before=one.body,
-            after=again,
-            beside=tuple(called.function for called in ended[:-1]),
-        )
-        self._forget(key)
-        self._verify._prove(proof)  # noqa: SLF001  # one subject in one file
-        await self._engine.invalidate_bundle(one.event.asked)  # or later mutations would be blamed for it
+        if once_more != again:
+            self._verify._note_unstable(one.context, again, once_more)  # noqa: SLF001  # one subject in one file
+        return once_more == again
 
     def _forget(self, key: Hashable) -> None:
         known = self._bundles.pop(key, None)
         if known is not None:
-            self._bytes -= len(known.body)
+            self._bytes -= known.bytes
 
 
-class _Sampling(Observer):
+class _Sampling(_Verifier):
     """Computes a share of the hits of one engine again, in the background."""
 
     def __init__(self, engine: Engine, verify: Verify, max_per_second: float) -> None:
-        self._engine = engine
-        self._verify = verify
+        super().__init__(engine, verify)
         self._shortest = 1 / max_per_second
         self._waiting_since: float | None = None  # for a hit
         self._between: float | None = None  # seconds between two hits, about
@@ -372,36 +346,25 @@ class _Sampling(Observer):
         self._is_closed = True
 
     async def _check(self, event: Fetched) -> None:
+        """Prove the hit stale if two computations agree on another answer, and it would be served after each."""
         engine, asked = self._engine, event.asked
         if isinstance(asked.plan.policy.lifetime, Seconds):
             return
-        try:
-            again = await engine.compute_again(asked, identity=event.identity, request=event.request)
-            self._verify.checked += 1
-            if again == event.body or not await engine.is_stored(asked, event.body):
-                return
-            once_more = await engine.compute_again(asked, identity=event.identity, request=event.request)
-            if not await engine.is_stored(asked, event.body):
-                return
-        except Exception:  # a reader's error; its own requests tell it
-            logger.debug("%s could not be computed again.", event.context, exc_info=True)
+        again = await self._again(event)
+        if again is None:
+            return
+        self._verify.checked += 1
+        if again == event.body or not await engine.is_stored(asked, event.body):
+            return
+        once_more = await self._again(event)
+        if once_more is None or not await engine.is_stored(asked, event.body):
             return
         if again != once_more:
-            self._verify._note_unstable(asked.plan.name, difference(again, once_more))  # noqa: SLF001
+            self._verify._note_unstable(event.context, again, once_more)  # noqa: SLF001  # one subject in one file
             return
-        one = _Remembered(event, event.body)
-        proof = StaleProof(
-            mutation=None,
-            context=asked.plan.name,
-            params=one.params,
-            path=difference(event.body, again),
-            remedy=advise(asked.plan, event.params, None, {}),
-            before=event.body,
-            after=again,
-        )
-        self._verify._prove(proof)  # noqa: SLF001  # one subject in one file
-        await engine.invalidate_bundle(asked)
+        await self._found_stale(event, again)
 
 
-def _is_touched(one: _Remembered, invalidations: tuple[Invalidation, ...]) -> bool:
-    return any(touches(invalidation, one.event.context, one.texts) for invalidation in invalidations)
+def _difference(before: bytes | None, after: bytes | None) -> str:
+    """The path of the first difference; all of it where one of the two could not be computed."""
+    return "$" if before is None or after is None else difference(before, after)

@@ -207,7 +207,7 @@ class CircuitBreaker:
                     return await operation
                 finally:
                     wait.end()
-        except CacheUnavailable:  # as in `_Begun`
+        except CacheUnavailable:  # the backend answers, and cannot do this one thing
             raise
         except Exception as error:
             raise self.failed(error) from error

@@ -107,7 +107,7 @@ class _Found:
         self.reads: set[TableColumn] = set()
         self.writes: dict[TableColumn, str] = {}
         self.opaque: dict[str, None] = {}
-        self.star_is_rows = False  # as in `count(*)` and `EXISTS (SELECT *)`; the tables are seen beside it
+        self.star_is_rows = False  # within `count(*)` and `EXISTS (SELECT *)`, whose tables are noted separately
         self.in_prefixes = False  # such as `OR IGNORE`, which name no column
 
     def text(self, text: str) -> None:

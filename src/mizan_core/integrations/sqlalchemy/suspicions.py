@@ -151,7 +151,7 @@ class Suspicions:
         with self._seen.lock:
             return _report(self._engine.graph, self._seen)
 
-    def _executing(  # as SQLAlchemy calls it
+    def _executing(  # the parameters are SQLAlchemy's
         self,
         conn: object,  # noqa: ARG002
         cursor: object,  # noqa: ARG002
