@@ -42,6 +42,14 @@ class Readers:
     def ask(self, compute: Compute | None = None) -> "asyncio.Task[Computed]":
         return asyncio.ensure_future(self.turns.take("key", compute or self.compute, "readers"))
 
+    async def ask_beside(self, others: int) -> "tuple[asyncio.Task[Computed], list[asyncio.Task[Computed]]]":
+        """A request whose computation runs, and others that wait until it has ended."""
+        first = self.ask()
+        await turns_of_the_loop()
+        waiting = [self.ask() for _ in range(others)]
+        await turns_of_the_loop()
+        return first, waiting
+
     async def end(self, number: int, body: bytes = b"1", *, personal: bool = False) -> None:
         self.begun[number].set_result(Computed(body, personal))
         await turns_of_the_loop()
@@ -83,10 +91,7 @@ def test_while_a_mutation_runs_762_requests_are_two_computations() -> None:
 def test_no_request_is_answered_by_an_earlier_computation() -> None:
     async def story() -> None:
         readers = Readers()
-        first = readers.ask()
-        await turns_of_the_loop()
-        second, third = readers.ask(), readers.ask()
-        await turns_of_the_loop()
+        first, (second, third) = await readers.ask_beside(2)
         assert len(readers.begun) == 1
         await readers.end(0, b"before")
         fourth = readers.ask()
@@ -104,10 +109,7 @@ def test_no_request_is_answered_by_an_earlier_computation() -> None:
 def test_a_turn_that_everybody_left_does_not_begin() -> None:
     async def story() -> None:
         readers = Readers()
-        first = readers.ask()
-        await turns_of_the_loop()
-        second = readers.ask()
-        await turns_of_the_loop()
+        first, (second,) = await readers.ask_beside(1)
         second.cancel()
         await turns_of_the_loop()
         await readers.end(0)
@@ -121,10 +123,7 @@ def test_a_turn_that_everybody_left_does_not_begin() -> None:
 def test_a_joined_request_stays_when_another_leaves() -> None:
     async def story() -> None:
         readers = Readers()
-        first = readers.ask()
-        await turns_of_the_loop()
-        second, third = readers.ask(), readers.ask()
-        await turns_of_the_loop()
+        first, (second, third) = await readers.ask_beside(2)
         first.cancel()
         second.cancel()
         await turns_of_the_loop()
@@ -157,10 +156,7 @@ def test_an_error_is_raised_in_all_joined_requests() -> None:
 def test_a_personal_result_is_for_its_caller_alone(fails: bool) -> None:
     async def story() -> None:
         readers = Readers()
-        first = readers.ask()
-        await turns_of_the_loop()
-        second, third = readers.ask(), readers.ask()
-        await turns_of_the_loop()
+        first, (second, third) = await readers.ask_beside(2)
         await readers.end(0)
         if fails:
             readers.begun[1].set_exception(PersonalFailure(ValueError()))
@@ -183,10 +179,7 @@ def test_a_personal_result_is_for_its_caller_alone(fails: bool) -> None:
 def test_a_computation_that_was_cancelled_is_begun_again() -> None:
     async def story() -> None:
         readers = Readers()
-        first = readers.ask()
-        await turns_of_the_loop()
-        second = readers.ask()
-        await turns_of_the_loop()
+        first, (second,) = await readers.ask_beside(1)
         await readers.end(0)
         readers.begun[1].cancel()
         await turns_of_the_loop()

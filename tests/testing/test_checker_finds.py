@@ -4,7 +4,8 @@ import asyncio
 import itertools
 import random
 import threading
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,21 +68,28 @@ class StoppedOnce(Pauses):
         return 0.0
 
 
+@asynccontextmanager
+async def one_worker(told: Settings) -> AsyncIterator[tuple[Watched, WorkerProcess, StoppedOnce, Client, Client]]:
+    """A worker in this process, whose first function that pauses stays there, and two clients of it."""
+    watched, pauses = Watched(told), StoppedOnce()
+    worker = WorkerProcess(0, told, lambda incarnation: None)
+    async with listening(Worker(told, pauses)) as worker.port:
+        with closing(Client()) as one, closing(Client()) as other:
+            yield watched, worker, pauses, one, other
+
+
 @pytest.mark.parametrize(("missing", "found"), [((), set()), (("stamps",), {Breach.STALE})])
 def test_a_reader_slower_than_a_purge_is_found_without_stamps(
     missing: tuple[str, ...], found: set[Breach], redis: RedisServer, tmp_path: Path
 ) -> None:
     async def story() -> None:
-        told, pauses = settings(redis.url, tmp_path), StoppedOnce()
-        watched, worker = Watched(told), WorkerProcess(0, told, lambda incarnation: None)
-        async with listening(Worker(told, pauses)) as worker.port:
-            with closing(Client()) as one, closing(Client()) as other:
-                slow = asyncio.create_task(watched.read(one, worker))
-                await asyncio.to_thread(pauses.stopped.wait)
-                await watched.rename(other, worker)
-                pauses.may_go_on.set()
-                await slow
-                await watched.read(one, worker)
+        async with one_worker(settings(redis.url, tmp_path)) as (watched, worker, pauses, one, other):
+            slow = asyncio.create_task(watched.read(one, worker))
+            await asyncio.to_thread(pauses.stopped.wait)
+            await watched.rename(other, worker)
+            pauses.may_go_on.set()
+            await slow
+            await watched.read(one, worker)
         assert watched.breaches() == found
 
     with without(*missing):
@@ -93,19 +101,16 @@ def test_the_checker_finds_a_refusal_that_undoes_a_purge(
     missing: tuple[str, ...], found: set[Breach], redis: RedisServer, tmp_path: Path
 ) -> None:
     async def story() -> None:
-        told, pauses = settings(redis.url, tmp_path), StoppedOnce()
-        watched, worker = Watched(told), WorkerProcess(0, told, lambda incarnation: None)
-        async with listening(Worker(told, pauses)) as worker.port:
-            with closing(Client()) as one, closing(Client()) as other:
-                pauses.stopped.set()  # not the readers
-                assert [await watched.read(one, worker) for _ in range(2)] == ["miss", "hit"]
-                pauses.stopped.clear()
-                refused = asyncio.create_task(watched.refuse(other, worker))
-                await asyncio.to_thread(pauses.stopped.wait)
-                await watched.rename(one, worker)
-                pauses.may_go_on.set()
-                await refused
-                await watched.read(one, worker)
+        async with one_worker(settings(redis.url, tmp_path)) as (watched, worker, pauses, one, other):
+            pauses.stopped.set()  # not the readers
+            assert [await watched.read(one, worker) for _ in range(2)] == ["miss", "hit"]
+            pauses.stopped.clear()
+            refused = asyncio.create_task(watched.refuse(other, worker))
+            await asyncio.to_thread(pauses.stopped.wait)
+            await watched.rename(one, worker)
+            pauses.may_go_on.set()
+            await refused
+            await watched.read(one, worker)
         assert watched.breaches() == found
 
     with without(*missing):
