@@ -27,10 +27,11 @@ from .errors import (
     Unavailable,
 )
 from .graph.build import build
-from .graph.declare import Arg, Context, Me, Result, client
+from .graph.declare import Arg, Context, Result, client
 from .graph.discover import discover
 from .graph.manifest import build_manifest, manifest_json, urls_to_purge
 from .graph.model import Graph
+from .graph.types.identity_sources import Claim, Me
 from .protocol.headers import decode_header, encode_header
 from .protocol.identity import ANONYMOUS, Identity, permission_key
 from .protocol.invalidation import Invalidation
@@ -49,6 +50,7 @@ __all__ = [
     "Bundle",
     "CacheBackend",
     "CallError",
+    "Claim",
     "Conflict",
     "Context",
     "DeclarationError",

@@ -4,7 +4,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel
@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 
 from mizan_core import (
     Arg,
+    Claim,
     Context,
     DeclarationError,
     Graph,
@@ -362,3 +363,26 @@ def test_a_manifest_does_not_depend_on_the_order_of_declarations() -> None:
     functions = [profile, letters, page_z, page_a, rename, members]
     texts = {manifest_json(build(order)) for order in (functions, functions[::-1], functions[3:] + functions[:3])}
     assert len(texts) == 1
+
+
+class TestIdentityParams:
+    def test_they_are_named_and_are_in_no_url(self) -> None:
+        @client(context="cart")
+        async def cart_lines(user_id: Annotated[int, Me], page: int = 1) -> int:
+            return page
+
+        @client(affects="cart")
+        async def add_line(user_id: Annotated[int, Me], sku: str) -> None: ...
+
+        @client(affects=Context("cart").where(user_id=Claim("owner")))
+        async def sell() -> None: ...
+
+        made = build_manifest(build([cart_lines, add_line, sell]))
+        cart = made["contexts"]["cart"]
+        assert (cart["params"], cart["identity_params"], cart["user_scoped"]) == (["page"], ["user_id"], True)
+        assert cart["functions"][0]["identity_params"] == ["user_id"]
+        assert cart["scopes"] == [[], ["user_id"]]
+        assert made["mutations"]["add_line"]["identity_params"] == ["user_id"]
+        assert made["mutations"]["add_line"]["targets"] == [{"context": "cart", "params": {"user_id": {"me": True}}}]
+        assert made["mutations"]["sell"]["targets"][0]["params"] == {"user_id": {"claim": "owner"}}
+        assert urls_to_purge(made, [Invalidation("cart", {"user_id": 5})]) == ["/api/mizan/ctx/cart/*"]

@@ -52,7 +52,7 @@ class TestInputs:
         }
         assert signature.returns == list[str]
         assert not signature.takes_request
-        assert signature.identity_parameters == ()
+        assert signature.identities == ()
 
     def test_a_model_that_is_local_to_a_function_is_found(self) -> None:
         class Profile(BaseModel):
@@ -146,7 +146,7 @@ class TestRequestsAndIdentities:
         @client(context="user")
         def reader(me: Identity, they: Identity | None, noted: Annotated[Identity, "caller"], user_id: int) -> int: ...
 
-        assert signature_of(reader).identity_parameters == ("me", "they", "noted")
+        assert signature_of(reader).identities == ("me", "they", "noted")
         assert list(signature_of(reader).inputs) == ["user_id"]
 
     @pytest.mark.parametrize("annotation", [Me, MaybeMe, Maybe[Identity], Maybe[Me], Noted[Identity], NewType("I", Me)])
@@ -154,14 +154,14 @@ class TestRequestsAndIdentities:
         def reader(who) -> int: ...
 
         reader.__annotations__["who"] = annotation
-        assert signature_of(client(context="user")(reader)).identity_parameters == ("who",)
+        assert signature_of(client(context="user")(reader)).identities == ("who",)
 
     @pytest.mark.parametrize("annotation", [Identity | int, list[Identity], "Identity | str", Maybe[int], Maybe[str]])
     def test_a_union_with_identity_is_not_the_identity(self, annotation: Any) -> None:
         def reader(who) -> int: ...
 
         reader.__annotations__["who"] = annotation
-        assert signature_of(client(context="user")(reader)).identity_parameters == ()
+        assert signature_of(client(context="user")(reader)).identities == ()
 
 
 class Application:

@@ -1,6 +1,8 @@
 """Identities and permission keys (protocol, sections 1 and 11)."""
 
+import copy
 import hashlib
+import pickle
 import uuid
 from dataclasses import FrozenInstanceError
 from typing import Any
@@ -78,3 +80,33 @@ class TestIdentity:
     def test_an_identity_cannot_be_changed(self) -> None:
         with pytest.raises(FrozenInstanceError):
             Identity(5).superuser = True  # type: ignore[misc]
+
+
+class TestClaims:
+    def test_claims_are_a_copy_that_cannot_be_changed(self) -> None:
+        given = {"teams": ["a"], "org": 1}
+        me = Identity(5, claims=given)
+        given["teams"].append("b")  # type: ignore[attr-defined]  # it is the list above
+        assert me.claims == {"teams": ["a"], "org": 1}
+        for change in (lambda: me.claims.update(org=2), lambda: me.claims.__setitem__("org", 2)):  # type: ignore[attr-defined]  # they are meant to be refused
+            with pytest.raises(TypeError, match="cannot be changed"):
+                change()
+        assert ANONYMOUS.claims == {}
+
+    def test_identities_with_other_claims_are_not_equal(self) -> None:
+        one, same, other = (Identity(5, claims={"org": org}) for org in (1, 1, 2))
+        assert one == same != other
+        assert hash(one) == hash(same)
+
+    def test_an_identity_with_claims_can_be_pickled(self) -> None:
+        me = Identity(None, claims={"org": 1})
+        assert pickle.loads(pickle.dumps(me)) == me  # made a line above
+        assert copy.deepcopy(me) == me
+
+    @pytest.mark.parametrize("claims", ["org", [("org", 1)], {1: 2}, {"org": object()}, {"org": float("nan")}])
+    def test_claims_that_are_no_json_are_refused(self, claims: Any) -> None:
+        with pytest.raises(DeclarationError, match="claim"):
+            Identity(5, claims=claims)
+
+    def test_claims_are_no_permissions(self) -> None:
+        assert permission_key(Identity(5, claims={"org": 1})) == permission_key(Identity(5))

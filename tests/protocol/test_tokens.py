@@ -278,3 +278,26 @@ class TestForgeries:
 
     def test_the_tests_signing_helper_signs_as_pyjwt_does(self) -> None:
         assert jwt.decode(token(), NEW, ["HS256"], audience="mizan", options={"verify_exp": False, "verify_iat": False})
+
+
+class TestClaims:
+    def test_a_token_carries_the_claims(self) -> None:
+        me = Identity(5, claims={"org": 1, "teams": ["a", "b"]})
+        assert verify_mwt(issue_mwt(me, KEYS, now=NOW), KEYS, now=NOW).claims == {"org": 1, "teams": ["a", "b"]}
+
+    def test_a_token_without_claims_says_nothing_of_them(self) -> None:
+        token = issue_mwt(Identity(5), KEYS, now=NOW)
+        assert "claims" not in jwt.decode(token, options={"verify_signature": False})
+        assert verify_mwt(token, KEYS, now=NOW).claims == {}
+
+    def test_a_token_that_claims_make_too_long_is_not_issued(self) -> None:
+        with pytest.raises(TokenError, match="no token may have more than 4096"):
+            issue_mwt(Identity(5, claims={"notes": "x" * 4096}), KEYS, now=NOW)
+
+    def test_claims_that_are_no_object_are_refused(self) -> None:
+        now = int(NOW)
+        claims = {"sub": "5", "aud": "mizan", "iat": now, "exp": now + 60, "claims": ["org"]}
+        kid, secret = list(KEYS.items())[-1]
+        token = jwt.encode(claims, secret, algorithm="HS256", headers={"kid": kid})
+        with pytest.raises(TokenError, match="claim 'claims' is not a dict"):
+            verify_mwt(token, KEYS, now=NOW)

@@ -139,7 +139,7 @@ def _call(function: Function, schemas: "_Schemas") -> Call:
         result=schemas.result(function),
         changes=function.context is None,
         guarded=_is_guarded(function),
-        takes_identity=bool(function.signature.identity_parameters),
+        takes_identity=bool(function.signature.identities),
     )
 
 
@@ -156,7 +156,7 @@ def _bundle(plan: ContextPlan, schemas: "_Schemas") -> Bundle:
             for reader in sorted(plan.readers, key=lambda reader: reader.name)
         ),
         guarded=any(map(_is_guarded, plan.readers)),
-        takes_identity=any(reader.signature.identity_parameters for reader in plan.readers),
+        takes_identity=any(reader.signature.identities for reader in plan.readers),
     )
 
 

@@ -182,7 +182,7 @@ def _without_blanks(pairs: Pairs, function: Function) -> Pairs:
         return pairs
     sent: list[tuple[str, object]] = []
     for name, value in pairs:
-        compiled = None if value else function.inputs.get(name)
+        compiled = None if value else function.client_inputs.get(name)
         if compiled is None:
             sent.append((name, value))
         elif compiled.input.required:

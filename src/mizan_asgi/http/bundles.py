@@ -17,7 +17,7 @@ from mizan_core.engine.answers import Bundle, StoredBundle, hit_of
 from mizan_core.engine.bundle_requests import BundleRequest
 from mizan_core.graph.model import ContextPlan
 from mizan_core.protocol.cache_policy import Per, Seconds
-from mizan_core.protocol.identity import Identity, permission_key
+from mizan_core.protocol.identity import Identity, claims_key, permission_key
 from mizan_core.protocol.problems import no_such_context
 
 from .bodies import parse_pairs
@@ -31,6 +31,9 @@ from .service import Service, check_gets
 # The headers that the fast path reads all have names of one length, which few other headers have, and a length is
 # compared sooner than a name is hashed. A token is verified wherever it is sent, so it leaves the fast path.
 (_READ_LENGTH,) = {len(name) for name in (b"if-none-match", *TOKEN_HEADERS)}
+
+# Values of these types are equal only if their types are.
+_PLAIN = frozenset({str, int, type(None)})
 
 _ANY = ord("*")  # in If-None-Match: any entity tag
 
@@ -57,6 +60,7 @@ class BundleEndpoint:
         self._name = plan.name
         self._for_everyone = plan.policy.for_everyone
         self._for_all = plan.policy.per is Per.ALL
+        self._told_apart = [one.source for one in plan.identity_params]
         self._needs_session = needs_session(plan.policy, plan.readers)
         self._takes_request = any(reader.takes_request for reader in plan.readers)
         self._counts_down = isinstance(plan.policy.lifetime, Seconds)
@@ -127,17 +131,32 @@ class BundleEndpoint:
 
     def _query(self, raw: bytes, identity: Identity) -> BundleRequest:
         """The bundle request of a query string, remembered or parsed. Raises `CallError`."""
-        user = permissions = None
-        if not self._for_all:
-            permissions = permission_key(identity)
-            user = identity.user_id if self._plan.policy.per is Per.USER else None
-        key = self._name, raw, user, permissions
-        query = self._service.queries.get(key)
+        key = self._key(raw, identity)
+        query = None if key is None else self._service.queries.get(key)
         if query is None:
             query = self._service.engine.query(self._plan, parse_pairs(raw), identity)
-            if query.may_be_remembered:
+            if key is not None and query.may_be_remembered:
                 self._service.queries.put(key, query, query.size + 2 * len(raw))
         return query
+
+    def _key(self, raw: bytes, identity: Identity) -> tuple[object, ...] | None:
+        """All that a bundle request depends on: the context, its query, and what the identity adds to it.
+
+        None if the identity adds a value that cannot be compared by equality alone.
+        """
+        user = permissions = None
+        values: list[object] = []
+        if not self._for_all:
+            permissions = permission_key(identity)
+            if self._plan.policy.per is Per.USER:
+                user = identity.user_id
+                values = [claims_key(identity)] if identity.claims else []
+        if not self._told_apart:
+            return self._name, raw, user, permissions, *values
+        values += [one.of(identity) for one in self._told_apart]
+        if not _PLAIN.issuperset(map(type, values)):
+            return None
+        return self._name, raw, user, permissions, *values
 
     def _write(self, entry: StoredBundle, query: BundleRequest) -> _RawHit:
         remaining = entry.expires - self._now()

@@ -122,7 +122,7 @@ class FunctionEndpoint:
         caller = await service.authenticator.identify(headers, scope, receive, ask_session=self._needs_session)
         function, identity = await service.engine.admit(self._function.name, identity=caller.identity, via=Via.ROUTE)
         args, receive = await self._arguments(headers, scope, receive)
-        request = HostRequest(scope, receive, identity, own=function.inputs.keys())
+        request = HostRequest(scope, receive, identity, own=function.client_inputs.keys())
         page = await service.engine.page_admitted(function, args, identity=identity, request=request)
         before = before_path(scope, page.path)
         if before:
@@ -171,7 +171,7 @@ class FunctionEndpoint:
         Path parameters that are not inputs of the function are the mount's. Query parameters that are not inputs are
         ignored: pages get some from links and trackers.
         """
-        inputs = self._function.inputs
+        inputs = self._function.client_inputs
         path = {name: value for name, value in scope["path_params"].items() if name in inputs}
         query = [pair for pair in parse_pairs(scope.get("query_string", b"")) if pair[0] in inputs]
         limit = self._service.body_limit

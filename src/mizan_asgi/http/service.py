@@ -22,7 +22,7 @@ REMEMBERED_QUERIES_BYTES = 8 * 1024 * 1024
 
 # The source of a bundle request: the context, the query as it was sent, and the user id and permission key if the
 # answer depends on them.
-_QueryKey: TypeAlias = tuple[str, bytes, str | None, str | None]
+_QueryKey: TypeAlias = tuple[object, ...]
 
 logger = logging.getLogger("mizan")
 

@@ -41,23 +41,25 @@ class Answer:
     """A call that ended well: the function's result, its JSON, and the invalidations.
 
     `result_json` is empty for a view, whose `result` is the response itself. `refreshed` is None unless the caller
-    named the bundles that it shows.
+    named the bundles that it shows. `told`: the invalidations as the body tells the caller (`told_to`), if they differ.
     """
 
     result: object
     result_json: bytes
     invalidations: tuple[Invalidation, ...] = ()
     refreshed: tuple[Refreshed, ...] | None = None
+    told: tuple[Invalidation, ...] | None = None
 
     @property
     def body(self) -> bytes:
         """The JSON of the answer to a call: result, invalidations, refreshed bundles (protocol, section 3)."""
         if not self.result_json:
             return b""
+        told = self.invalidations if self.told is None else self.told
         if self.refreshed is None:
-            return call_body(self.result_json, self.invalidations)
+            return call_body(self.result_json, told)
         bundles = [(one.context, one.params, one.data) for one in self.refreshed]
-        return refreshing_body(self.result_json, self.invalidations, bundles)
+        return refreshing_body(self.result_json, told, bundles)
 
 
 @dataclass(slots=True)
@@ -67,6 +69,7 @@ class Failure:
     error: Exception
     invalidations: tuple[Invalidation, ...] = ()
     function: str | None = None
+    told: tuple[Invalidation, ...] | None = None  # as in an `Answer`
 
 
 # The end of a call.

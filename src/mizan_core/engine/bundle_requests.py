@@ -71,7 +71,7 @@ class BundleRequest:
     @property
     def may_be_remembered(self) -> bool:
         """Whether this may stand for later requests with the same query, without validating them."""
-        if self.canonical is None or not self.plan.validator.is_pure:
+        if self.canonical is None or not self.plan.is_pure:
             return False
         return all(isinstance(value, _IMMUTABLE) for value in self.spelling.sent.values())
 
@@ -99,7 +99,12 @@ def spell(plan: ContextPlan, sent: Mapping[str, object]) -> Spelling:
         if again is None:
             return Spelling(texts, None, sent)
         sent = again
-    return Spelling(texts, canonical_query(texts, sent, plan.defaults), sent)
+    in_url = (
+        {name: text for name, text in texts.items() if name in plan.client_parameters}
+        if plan.identity_params
+        else texts
+    )
+    return Spelling(texts, canonical_query(in_url, sent, plan.defaults), sent)
 
 
 def page_texts(function: Function, sent: Mapping[str, object]) -> dict[str, str]:

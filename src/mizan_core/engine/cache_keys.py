@@ -8,7 +8,7 @@ from ..cache.tags import PurgeScope
 from ..graph.model import ContextPlan, Graph
 from ..memo import Memo
 from ..protocol.cache_policy import CachePolicy, Never, Per
-from ..protocol.identity import Identity, permission_key
+from ..protocol.identity import Identity, claims_key, permission_key
 from ..protocol.invalidation import Invalidation
 from ..protocol.keys import KeyMaker
 from .bundle_requests import BundleRequest, spell
@@ -45,6 +45,7 @@ class CacheKeys:
             texts,
             user_id=identity.user_id if policy.per is Per.USER else None,
             permission_key=None if policy.per is Per.ALL else permission_key(identity),
+            claims=claims_key(identity) if policy.per is Per.USER else None,
             rev=policy.rev,
         )
         return self.page(plan, texts, key)

@@ -22,6 +22,7 @@ from ..cache.shared.breaker import DEFAULT_DEADLINE_SECONDS
 from ..cache.store import LOOKED_UP
 from ..errors import DeclarationError, Forbidden
 from ..graph.declare import Context
+from ..graph.identity_params import filled
 from ..graph.inputs import Given
 from ..graph.model import ContextPlan, Function, Graph
 from ..graph.narrowing import named
@@ -260,6 +261,8 @@ class Engine:
                 if not function.has_no_guard and via is not Via.RUN:
                     return self._guarded(function, args, identity, request)
             sent = function.validator.validate(args)
+            if function.identity_params:
+                sent = filled(function.identity_params, sent, identity)
         except Exception as error:  # noqa: BLE001  # returned as a `Failure`
             return self._failure(error, name)
         caller = NOBODY
@@ -323,7 +326,7 @@ class Engine:
         Without `may_change`, as for a GET, a body that changes something fails.
         """
         try:
-            sent = function.validator.validate(args)
+            sent = filled(function.identity_params, function.validator.validate(args), identity)
             caller = await self._admitted(function, sent, Caller(identity, request))
         except Exception as error:  # noqa: BLE001  # returned as a `Failure`
             return self._failure(error, function.name)
@@ -365,8 +368,14 @@ class Engine:
         return identity
 
     def query(self, plan: ContextPlan, params: Given, identity: Identity) -> BundleRequest:
-        """The request for a context's bundle, with the slot of its answer for this identity. Raises `InvalidInput`."""
-        return self._cache_keys.query(plan, plan.validator.validate(params), identity)
+        """The request for a context's bundle, with the slot of its answer for this identity.
+
+        Raises `InvalidInput`, and `Unauthorized` for an identity that cannot fill in a parameter.
+        """
+        sent = plan.validator.validate(params)
+        if plan.identity_params:
+            sent = filled(plan.identity_params, sent, identity)
+        return self._cache_keys.query(plan, sent, identity)
 
     async def answer(
         self,
@@ -544,7 +553,7 @@ class Engine:
     ) -> Page:
         """As `page`, for a caller that `admit` has let through."""
         plan = self.graph.contexts[function.context or ""]
-        given = function.validator.validate(args)
+        given = filled(function.identity_params, function.validator.validate(args), identity)
         texts = page_texts(function, given)
         sent = read_back(function.round_trips, given)
         policy = plan.page_policies[function.name]
@@ -572,7 +581,10 @@ class Engine:
             policy=policy,
             keepable=may_be_kept and await self._store.unchanged(slot, stamps),
             personal=ran.personal,
-            path=page_url(function.declaration.route or "", texts),
+            path=page_url(
+                function.declaration.route or "",
+                {name: texts[name] for name in function.client_inputs if name in texts},
+            ),
         )
 
     async def invalidate(
@@ -730,4 +742,4 @@ def _key(query: BundleRequest, identity: Identity) -> Hashable:
     """The key of a bundle's computation, whether the bundle is stored or not."""
     if query.slot is not None:
         return query.slot.key
-    return query.plan.name, query.spelling.query, identity.user_id
+    return query.plan.name, frozenset(query.spelling.texts.items()), identity.user_id

@@ -167,13 +167,15 @@ def arguments_of(function: Function, given: Mapping[str, object]) -> dict[str, o
         compiled = function.inputs[name]
         argument = compiled.input.argument or name
         if argument in given:
-            sent[name] = _as_sent(compiled, given[argument])
+            value = _as_sent(compiled, given[argument])
+            if value is not None or given[argument] is None:
+                sent[name] = value
     return dict(snapshot(sent, sent))
 
 
 def identity_of(function: Function, given: Mapping[str, object], outer: Identity) -> Identity:
     """The caller of an inner mutation: the identity that it is passed, or that of the outer call."""
-    handed = [given[name] for name in function.signature.identity_parameters if name in given]
+    handed = [given[name] for name in function.signature.identities if name in given]
     if not handed:
         return outer
     return handed[0] if len(handed) == 1 and isinstance(handed[0], Identity) else ANONYMOUS

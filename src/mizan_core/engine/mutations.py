@@ -27,7 +27,7 @@ from ..cache.tags import PurgeScope
 from ..errors import CallError, Unavailable
 from ..graph.declare import Declaration
 from ..graph.model import Function, Graph
-from ..graph.narrowing import Outcome, Refused, Returned, Unknown, resolve
+from ..graph.narrowing import Outcome, Refused, Returned, Unknown, resolve, told_to
 from ..graph.types.snapshots import snapshot
 from ..graph.wrapper import current
 from ..protocol.invalidation import Invalidation, merge
@@ -264,6 +264,8 @@ class Mutations:
         if names:
             ended = late or ended
             ended.invalidations = plan.invalidations
+            if plan.is_personal:
+                ended.told = told_to(self.graph, plan.invalidations, caller.identity)
         return ended
 
     async def _mutate(
@@ -317,6 +319,8 @@ class Mutations:
                 late = await self._settle(hold, plan)
         ended = late or ended
         ended.invalidations = plan.invalidations
+        if plan.is_personal:
+            ended.told = told_to(self.graph, plan.invalidations, caller.identity)
         return ended
 
     def _begun(

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from ..cache.tags import PurgeScope
-from ..graph.declare import Binding, CallerId
+from ..graph.declare import Binding
 from ..graph.model import Function, Graph
 from ..graph.narrowing import Running, resolve
+from ..graph.types.identity_sources import CallerId, Claim, IdentitySource
 from ..memo import Memo
 from ..protocol.identity import Identity
 from ..protocol.invalidation import Invalidation
@@ -27,11 +28,15 @@ _RUNNING = Running()
 
 @dataclass(frozen=True, slots=True)
 class PurgePlan:
-    """Invalidations, and the scopes to purge for them. `whole`: the contexts that are purged as a whole."""
+    """Invalidations, and the scopes to purge for them. `whole`: the contexts that are purged as a whole.
+
+    `is_personal`: one of them is of a context with parameters that the caller's identity fills in.
+    """
 
     invalidations: tuple[Invalidation, ...]
     scopes: tuple[PurgeScope, ...]
     whole: tuple[str, ...]
+    is_personal: bool
 
 
 class PurgePlans:
@@ -41,16 +46,17 @@ class PurgePlans:
         self._graph = graph
         self._cache_keys = cache_keys
         self._deciding = {one: one.narrowing_inputs for one in graph.functions.values() if self._is_pure(one)}
-        self._by_caller = {function for function in self._deciding if _depends_on_caller(function)}
+        self._sources = {function: found for function in self._deciding if (found := tuple(_sources(function)))}
+        self._personal = frozenset(name for name, plan in graph.contexts.items() if plan.identity_params)
         self._memo: Memo[tuple[object, ...], PurgePlan] = Memo(_REMEMBERED_BYTES)
 
     def determined(self, function: Function, sent: Mapping[str, object], identity: Identity) -> PurgePlan:
         """The plan that a function's arguments determine before it runs. `sent`: validated arguments."""
         deciding = self._deciding.get(function)
-        if deciding is None:
+        if deciding is None or any(one.name not in sent for one in function.identity_params):
             return self._determined(function, sent, identity)
-        user = identity.user_id if function in self._by_caller else None
-        values = (function.name, user, *map(sent.get, deciding))
+        given = [one.of(identity) for one in self._sources.get(function, ())]
+        values = (function.name, *given, *map(sent.get, deciding))
         if not _PLAIN.issuperset(map(type, values)):
             return self._determined(function, sent, identity)
         plan = self._memo.get(values)
@@ -62,7 +68,8 @@ class PurgePlans:
     def of(self, invalidations: Sequence[Invalidation]) -> PurgePlan:
         """The plan of exactly these invalidations."""
         whole = tuple({one.context: None for one in invalidations if one.is_whole})
-        return PurgePlan(tuple(invalidations), self._cache_keys.purged(invalidations), whole)
+        is_personal = not self._personal.isdisjoint([one.context for one in invalidations])
+        return PurgePlan(tuple(invalidations), self._cache_keys.purged(invalidations), whole, is_personal)
 
     def _is_pure(self, function: Function) -> bool:
         """Whether equal values always narrow in the same way."""
@@ -80,8 +87,9 @@ def _bindings(function: Function) -> Iterator[Binding]:
     return (binding for affect in function.affects for _, binding in affect.bindings)
 
 
-def _depends_on_caller(function: Function) -> bool:
-    return any(isinstance(binding, CallerId) for binding in _bindings(function))
+def _sources(function: Function) -> Iterator[IdentitySource]:
+    """What its bindings read of the caller's identity."""
+    return (binding for binding in _bindings(function) if isinstance(binding, CallerId | Claim))
 
 
 def _size(values: tuple[object, ...], plan: PurgePlan) -> int:

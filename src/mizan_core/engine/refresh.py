@@ -52,7 +52,7 @@ async def refresh(
     room, asked = MAXIMUM_DATA_BYTES, 0
     now = asyncio.get_running_loop().time
     deadline = now() + seconds
-    scopes = _scopes(graph, answer.invalidations)
+    scopes = _scopes(graph, answer.invalidations if answer.told is None else answer.told)
     try:
         async with asyncio.timeout_at(deadline):
             for context, pairs in mounted.of(scopes) if scopes else ():
@@ -89,7 +89,7 @@ def _if_stale(plan: ContextPlan, pairs: Pairs, scopes: Iterable[Scope]) -> Stale
     except Exception as error:  # noqa: BLE001  # a developer's validator may raise anything
         _tell(plan.name, error)
         return None
-    texts = {name: spelling.texts.get(name) for name in plan.parameters}
+    texts = {name: spelling.texts.get(name) for name in plan.client_parameters}
     if spelling.query is None or not any(within(scope, texts) for scope in scopes):
         return None
     return Stale(plan.name, named, spelling.query)

@@ -308,7 +308,7 @@ def _given(
     if signature.takes_request:
         request = by_identity(caller.request, identity) if lacks else caller.request
         given["request"] = _request(request, None if shared is None else shared.per, notice)
-    for name in signature.identity_parameters:
+    for name in signature.identities:
         given[name] = identity
     return given
 

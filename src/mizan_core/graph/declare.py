@@ -18,6 +18,7 @@ from ..protocol.values import check_name
 from .access import AuthCheck, Check, Guard, bind_check, read_guard
 from .callables import name_of, names_stale, plain_function, standing_for
 from .signature import Signature, check_parameters, read_signature
+from .types.identity_sources import IdentitySource
 from .wrapper import joining
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,14 +42,7 @@ class Result:
     field: str
 
 
-@dataclass(frozen=True, slots=True)
-class CallerId:
-    """`where(user_id=Me)`: the caller's user id."""
-
-
-Me = CallerId()
-
-Binding: TypeAlias = Arg | Result | CallerId
+Binding: TypeAlias = Arg | Result | IdentitySource
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +112,14 @@ class Context:
         return Invalidation(self.name, params)
 
     def where(self, /, **bindings: Binding) -> Target:
-        """This context, narrowed by exactly these bindings of parameters to `Arg`, `Result` or `Me`."""
+        """This context, narrowed by exactly these bindings of parameters to `Arg`, `Result`, `Me` or `Claim`."""
         if not bindings:
             raise DeclarationError(f"Context {self.name!r}: where() without a binding narrows nothing; use whole().")
         for parameter, binding in bindings.items():
-            if not isinstance(binding, Arg | Result | CallerId):
+            if not isinstance(binding, Arg | Result | IdentitySource):
                 raise DeclarationError(
-                    f"Context {self.name!r}: where({parameter}={binding!r}) is neither Arg(...), Result(...) nor Me."
+                    f"Context {self.name!r}: where({parameter}={binding!r}) is neither Arg(...), Result(...) nor Me "
+                    "nor Claim(...)."
                 )
         return Target(self.name, Where(tuple(sorted(bindings.items()))))
 
@@ -265,6 +260,9 @@ def check_signature(declaration: Declaration, signature: Signature) -> Iterable[
         for target in declaration.affects:
             if isinstance(target.narrowing, Where) and any(isinstance(b, Result) for _, b in target.narrowing.bindings):
                 yield "Result(...) has no fields to read from a web response; use Arg(...), Me or invalidate()"
+    filled = [name for name in declaration.route_parameters if name in signature.inputs_of_identity]
+    if filled:
+        yield f"its route has {', '.join(f'{{{name}}}' for name in filled)}, which the caller's identity fills in"
     missing = [name for name in declaration.route_parameters if name not in signature.inputs]
     if missing:
         yield f"its route has {', '.join(f'{{{name}}}' for name in missing)}, which the function does not take"

@@ -18,6 +18,7 @@ from ..protocol.urls import Pairs
 from ..protocol.values import Json, canonical, jsonable
 from .signature import Input
 from .types.collisions import validator_of, without_collisions
+from .types.identity_sources import IdentitySource
 from .types.json_types import Kinds, kinds_of
 from .types.round_trip import RoundTrip, round_trip_of
 from .types.texts import for_texts, for_texts_of, needs_json, partial
@@ -92,15 +93,17 @@ class Parameter:
     required: bool
     default_text: str | None = None
     round_trip: RoundTrip | None = None  # None if every value comes back from its text
-    # It identifies the thing that a bundle is about: no reader has a default for it, and none takes null.
+    # It identifies the thing that a bundle is about: the identity fills it in, or no reader has a default for it and
+    # none takes null.
     is_identifying: bool = False
+    source: IdentitySource | None = None  # the part of the caller's identity that fills it in; None: clients send it
 
     read: Callable[[object], Any] = field(init=False, repr=False)  # validates a text, or JSON in lax mode
     is_plain_int: bool = field(init=False)  # every integer is a value of it, and validation leaves it unchanged
     is_pure: bool = field(init=False)  # validation gives the same result for the same value at any time
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "read", _reading(self.adapter))
+        object.__setattr__(self, "read", reading(self.adapter))
         object.__setattr__(self, "is_plain_int", self.adapter.core_schema == {"type": "int"})
         object.__setattr__(self, "is_pure", _is_pure(self.adapter.core_schema))
 
@@ -280,7 +283,8 @@ def compile_validator(root: str, inputs: Iterable[Compiled], required: frozenset
     )
 
 
-def _reading(adapter: TypeAdapter[Any]) -> Callable[[object], Any]:
+def reading(adapter: TypeAdapter[Any]) -> Callable[[object], Any]:
+    """A function that validates a text, or JSON in lax mode."""
     spelled = for_texts(adapter.core_schema)
     validator = adapter.validator if spelled == adapter.core_schema else SchemaValidator(spelled)
     return validator.validate_python

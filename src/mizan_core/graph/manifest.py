@@ -12,6 +12,7 @@ from ..protocol.values import jsonable, texts_of
 from .declare import Arg, Binding, ByBody, ByName, Result
 from .model import Affect, ContextPlan, Function, Graph
 from .signature import sent_names
+from .types.identity_sources import Claim, IdentitySource
 
 VERSION = 1
 
@@ -83,17 +84,21 @@ def urls_to_purge(manifest: Mapping[str, Any], invalidations: Iterable[Invalidat
 
 def _context(plan: ContextPlan, base: str, added: Sequence[str]) -> dict[str, Any]:
     routes = dict.fromkeys([*_routes((*_by_name(plan.pages), *_by_name(plan.readers))), *added])
-    user_scoped = plan.policy.per is Per.USER or not _USER_PARAMETERS.isdisjoint(plan.parameters)
+    user_scoped = (
+        plan.policy.per is Per.USER or plan.policy.by_identity or not _USER_PARAMETERS.isdisjoint(plan.parameters)
+    )
     entry: dict[str, Any] = {
         "functions": [_reader(function) for function in (*_by_name(plan.readers), *_by_name(plan.pages))],
         "endpoints": [f"{base}/ctx/{plan.name}/"] if plan.readers else [],
-        "params": list(plan.parameters),
+        "params": list(plan.client_parameters),
         "per": plan.policy.per.value,
         "user_scoped": user_scoped,
         "render_strategy": "dynamic_cached" if user_scoped else "psr",
         "scopes": [list(shape) for shape in plan.shapes],
     }
-    defaults = {name: one.default_text for name, one in plan.parameters.items() if one.default_text is not None}
+    defaults = {name: one.default_text for name, one in plan.client_parameters.items() if one.default_text is not None}
+    if plan.identity_params:
+        entry["identity_params"] = [one.name for one in plan.identity_params]
     if defaults:
         entry["defaults"] = defaults
     if routes:
@@ -135,7 +140,7 @@ def _target(function: Function, affect: Affect) -> dict[str, Any]:
     sent = sent_names(function.signature.returns)
     entry: dict[str, Any] = {
         "context": affect.context,
-        "params": {name: _binding(binding, sent) for name, binding in affect.bindings},
+        "params": {name: _binding(function, binding, sent) for name, binding in affect.bindings},
     }
     if affect.function is not None:
         entry["function"] = affect.function
@@ -144,13 +149,18 @@ def _target(function: Function, affect: Affect) -> dict[str, Any]:
     return entry
 
 
-def _binding(binding: Binding, sent: Mapping[str, str]) -> dict[str, Any]:
+def _binding(function: Function, binding: Binding, sent: Mapping[str, str]) -> dict[str, Any]:
     match binding:
         case Arg(name=name):
-            return {"arg": name}
+            source = function.inputs[name].input.source
+            return {"arg": name} if source is None else _of_identity(source)
         case Result(field=name):
             return {"result": sent.get(name, name)}
-    return {"me": True}
+    return _of_identity(binding)
+
+
+def _of_identity(source: IdentitySource) -> dict[str, Any]:
+    return {"claim": source.name} if isinstance(source, Claim) else {"me": True}
 
 
 def _policy_members(rev: int, lifetime: Lifetime) -> dict[str, Any]:
@@ -165,9 +175,11 @@ def _policy_members(rev: int, lifetime: Lifetime) -> dict[str, Any]:
 
 
 def _access_members(function: Function) -> dict[str, Any]:
-    """`private`, `route` and `methods`, if they are declared."""
+    """`identity_params`, `private`, `route` and `methods`, if they are declared."""
     declaration = function.declaration
     members: dict[str, Any] = {"private": True} if declaration.private else {}
+    if function.identity_params:
+        members["identity_params"] = [one.name for one in function.identity_params]
     if declaration.route is not None:
         members |= {"route": declaration.route, "methods": list(declaration.methods)}
     return members

@@ -18,6 +18,7 @@ from ..protocol.cache_policy import CachePolicy, Per, Seconds
 from .access import Anyone, Check, Guard
 from .callables import plain_function
 from .declare import Arg, Binding, ByBody, Declaration, Narrowing, Result
+from .identity_params import IdentityParam, identity_params_of
 from .inputs import Compiled, Parameter, Validator
 from .signature import Signature
 from .types.round_trip import RoundTrips
@@ -36,7 +37,8 @@ class Affect:
     """One member of `affects`, resolved: a context, and in `function` the reader's name where a reader was named.
 
     `narrowing`: the rule by which it is narrowed. `bindings`: for each narrowed parameter the source of its value.
-    `as_is`: the parameters whose values were validated as their types before. `passed_over`: the arguments that have
+    `as_is`: the parameters whose values were validated as their types before. `null_narrows`: the parameters whose
+    value the identity gives, so that null stands for an identity without one. `passed_over`: the arguments that have
     the name of a parameter and do not narrow it.
     """
 
@@ -45,6 +47,7 @@ class Affect:
     narrowing: Narrowing
     bindings: tuple[tuple[str, Binding], ...] = ()
     as_is: frozenset[str] = frozenset()
+    null_narrows: frozenset[str] = frozenset()
     passed_over: tuple[tuple[str, NotNarrowing], ...] = ()
 
     @property
@@ -55,7 +58,10 @@ class Affect:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Function:
-    """A server function, ready to be called. `result` is None for a view: its response is passed on unchanged."""
+    """A server function, ready to be called. `result` is None for a view: its response is passed on unchanged.
+
+    `inputs`: all that are filled in, by clients or by the caller's identity. `validator`: of those that clients send.
+    """
 
     declaration: Declaration
     signature: Signature
@@ -76,7 +82,9 @@ class Function:
     takes_request: bool = field(init=False)
     takes_only_inputs: bool = field(init=False)  # neither the request nor an identity
     runs_directly: bool = field(init=False)  # `call(**inputs)` is all of a call: async, and takes only inputs
-    depends_on_caller: bool = field(init=False)  # it takes the request or an identity, or may narrow by the caller's id
+    depends_on_caller: bool = field(init=False)  # it takes the request or of the identity, or may narrow by that
+    client_inputs: Mapping[str, Compiled] = field(init=False)  # those that clients send
+    identity_params: tuple[IdentityParam, ...] = field(init=False)  # those that the caller's identity fills in
     required: frozenset[str] = field(init=False)  # inputs without a default
     is_determined: bool = field(init=False)  # the values that narrow are known before it runs
     narrowing_inputs: tuple[str, ...] = field(init=False)  # inputs that a binding names
@@ -88,9 +96,10 @@ class Function:
 
     def __post_init__(self) -> None:
         declaration, signature = self.declaration, self.signature
-        takes_only_inputs = not (signature.takes_request or signature.identity_parameters)
+        takes_only_inputs = not (signature.takes_request or signature.identities)
         mutable = tuple(name for name, one in self.inputs.items() if may_change(one.adapter.core_schema))
         narrowing = tuple(sorted({one.name for one in self._bindings() if isinstance(one, Arg)}))
+        identity_params = identity_params_of(self.inputs)
         facts: dict[str, object] = {
             "name": declaration.name,
             "call": _as_sent(_awaitable(declaration.function, signature), signature),
@@ -104,7 +113,9 @@ class Function:
             "takes_request": signature.takes_request,
             "takes_only_inputs": takes_only_inputs,
             "runs_directly": signature.is_async and takes_only_inputs,
-            "depends_on_caller": not takes_only_inputs or bool(self.affects),
+            "depends_on_caller": not takes_only_inputs or bool(self.affects or identity_params),
+            "client_inputs": {name: one for name, one in self.inputs.items() if one.input.source is None},
+            "identity_params": identity_params,
             "required": frozenset(name for name, compiled in self.inputs.items() if compiled.input.required),
             "is_determined": all(affect.is_determined for affect in self.affects),
             "narrowing_inputs": narrowing,
@@ -133,8 +144,10 @@ class Function:
         """The users that one answer of this reader may serve. A bundle is as private as its most private reader."""
         if self.declaration.per is not None:
             return self.declaration.per
-        identified = self.guard != Anyone() or self.signature.identity_parameters
-        return Per.USER if identified else Per.ALL
+        if self.signature.identities:
+            return Per.USER
+        # What the identity fills in is part of the key, and the guard is asked before any answer.
+        return Per.ALL if self.identity_params or self.has_no_guard else Per.USER
 
 
 def _round_trips(inputs: Mapping[str, Compiled] | Mapping[str, Parameter]) -> RoundTrips:
@@ -174,7 +187,8 @@ def _as_sent(function: Callable[..., Any], signature: Signature) -> Callable[...
 class ContextPlan:
     """A context: the readers of its bundle, its parameters sorted by name, and the shapes of its scopes.
 
-    A shape is the set of parameters that a scope fixes. Shapes are sorted from the widest scope, which fixes none.
+    `parameters`: all that are filled in, by clients or by the caller's identity. `validator`: of those that clients
+    send. A shape is the set of parameters that a scope fixes; shapes are sorted from the widest, which fixes none.
     """
 
     name: str
@@ -187,6 +201,7 @@ class ContextPlan:
     shapes: tuple[tuple[str, ...], ...]
     fingerprint: bytes  # of readers, parameters and shapes: processes with another fingerprint do not share entries
     concurrent: bool
+    identity_params: tuple[IdentityParam, ...] = ()  # the parameters that the caller's identity fills in
 
     has_no_guard: bool = field(init=False)  # of the bundle's readers, and so are the next three
     guards_take_arguments: bool = field(init=False)
@@ -196,6 +211,8 @@ class ContextPlan:
     seconds: float | None = field(init=False)  # the longest that an answer is kept; None: until it is purged
     defaults: Mapping[str, str] = field(init=False)  # the canonical texts of the defaults that are not null
     round_trips: RoundTrips = field(init=False)  # parameters with values that a URL may not give back
+    client_parameters: Mapping[str, Parameter] = field(init=False)  # those that clients send
+    is_pure: bool = field(init=False)  # validation gives the same result for the same values at any time
 
     def __post_init__(self) -> None:
         lifetime = self.policy.lifetime
@@ -210,6 +227,9 @@ class ContextPlan:
                 name: one.default_text for name, one in self.parameters.items() if one.default_text is not None
             },
             "round_trips": _round_trips(self.parameters),
+            "client_parameters": {name: one for name, one in self.parameters.items() if one.source is None},
+            "is_pure": self.validator.is_pure
+            and all(self.parameters[one.name].is_pure for one in self.identity_params),
         }
         for name, fact in facts.items():
             object.__setattr__(self, name, fact)

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, TypeAlias, assert_never
 
-from ..errors import DeclarationError
+from ..errors import DeclarationError, Unauthorized
 from ..protocol.identity import Identity
 from ..protocol.invalidation import Invalidation, merge
-from .declare import Arg, Binding, ByBody, ByName, CallerId, Context, Result, Target, Where, Whole, target_of
+from .declare import Arg, Binding, ByBody, ByName, Context, Result, Target, Where, Whole, target_of
 from .model import Affect, ContextPlan, Function, Graph
+from .types.identity_sources import CallerId, Claim
 
 # A list argument gives one entry for each element. Refetching the whole context costs less than more entries.
 MAXIMUM_ENTRIES = 64
@@ -97,6 +98,30 @@ def resolve(
     return merge([*stale, *body] if body else stale)
 
 
+def told_to(graph: Graph, invalidations: Iterable[Invalidation], identity: Identity) -> tuple[Invalidation, ...]:
+    """The invalidations as the caller is told them in an answer: without its own values, and without those of others.
+
+    A client does not know the values that its identity fills in, and what concerns others alone is not for it to know.
+    """
+    return merge(own for one in invalidations if (own := _own(graph.contexts[one.context], one, identity)) is not None)
+
+
+def _own(plan: ContextPlan, invalidation: Invalidation, identity: Identity) -> Invalidation | None:
+    """The invalidation without the parameters that the identity fills in; None if it has other values for them."""
+    scope = invalidation.scope
+    named = [one for one in plan.identity_params if one.name in scope]
+    try:
+        if any(one.text(identity) != scope[one.name] for one in named):
+            return None
+    except Unauthorized:  # it sees no bundle of this context
+        return None
+    if not named:
+        return invalidation
+    names = {one.name for one in named}
+    params = {name: value for name, value in invalidation.params.items() if name not in names}
+    return Invalidation(invalidation.context, params, invalidation.function, invalidation.nulls - names)
+
+
 def narrow(
     plan: ContextPlan, function: str | None, values: Mapping[str, object], as_is: Set[str] = frozenset()
 ) -> list[Invalidation]:
@@ -129,8 +154,7 @@ def declared(
     """Everything that one member of `affects` makes stale; the arguments are those of `resolve`."""
     match affect.narrowing:
         case ByName():
-            values = {name: sent.get(name) for name, _ in affect.bindings}
-            return narrow(plan, affect.function, values, affect.as_is)
+            return _by_values(plan, affect, {name: sent[name] for name, _ in affect.bindings if name in sent})
         case Whole():
             return [Invalidation(affect.context, {}, affect.function)]
         case ByBody():
@@ -148,21 +172,33 @@ def declared(
 def _bound(
     plan: ContextPlan, affect: Affect, sent: Mapping[str, object], identity: Identity, outcome: Outcome
 ) -> list[Invalidation]:
-    """Narrowed by the bindings of `where`. A null value widens to the whole context: what it was is unknown."""
+    """Narrowed by the bindings of `where`. A null value widens to the whole context: what it was is unknown.
+
+    A null that the identity gave is known: nobody is meant.
+    """
     if isinstance(outcome, Running) and any(isinstance(binding, Result) for _, binding in affect.bindings):
         return []
     values = {name: _value(binding, sent, identity, outcome) for name, binding in affect.bindings}
-    if any(value is None for value in values.values()):
+    if any(value is None and name not in affect.null_narrows for name, value in values.items()):
         values = {}
-    return narrow(plan, affect.function, values, affect.as_is)
+    return _by_values(plan, affect, values)
+
+
+def _by_values(plan: ContextPlan, affect: Affect, values: Mapping[str, object]) -> list[Invalidation]:
+    """One invalidation for each combination of values; a null narrows where the affect says so."""
+    nulls = {name for name in affect.null_narrows if name in values and values[name] is None}
+    if not nulls:
+        return narrow(plan, affect.function, values, affect.as_is)
+    others = {name: value for name, value in values.items() if name not in nulls}
+    return [_where_null(one, nulls) for one in narrow(plan, affect.function, others, affect.as_is)]
 
 
 def _value(binding: Binding, sent: Mapping[str, object], identity: Identity, outcome: Outcome) -> object:
     match binding:
         case Arg(name=name):
             return sent.get(name)
-        case CallerId():
-            return identity.user_id
+        case CallerId() | Claim():
+            return binding.of(identity)
         case Result(field=name):
             return _field(outcome.result, name) if isinstance(outcome, Returned) else None
         case _ as unreachable:

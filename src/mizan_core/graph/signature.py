@@ -18,6 +18,7 @@ from .callables import is_coroutine_function, plain_function
 from .types.aliases import TYPE_ALIASES, take_alias
 from .types.field_defaults import MakeDefault, take_default
 from .types.host_parameters import check_host_parameter
+from .types.identity_sources import IdentitySource, take_source
 
 # The name of the parameter that is given the host's request, with any annotation or none.
 REQUEST = "request"
@@ -35,6 +36,7 @@ class Input:
 
     `name`: its name for clients, which is its alias if it has one. `argument`: its name in the function's signature if
     it has an alias. `make_default`: makes the default that only the annotation gives; the function is passed its value.
+    `source`: the part of the caller's identity that fills it in; None if clients send it.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Input:
     default: object = None
     argument: str | None = None
     make_default: MakeDefault | None = None
+    source: IdentitySource | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +57,16 @@ class Signature:
 
     inputs: Mapping[str, Input]
     takes_request: bool
-    identity_parameters: tuple[str, ...]
+    identities: tuple[str, ...]
     returns: Any
     is_view: bool
     has_view_member: bool
     is_async: bool
+
+    @property
+    def inputs_of_identity(self) -> frozenset[str]:
+        """The inputs that the caller's identity fills in."""
+        return frozenset(name for name, one in self.inputs.items() if one.source is not None)
 
 
 def check_parameters(function: Callable[..., Any]) -> None:
@@ -104,7 +112,7 @@ def read_signature(function: Callable[..., Any], local_names: Mapping[str, Any])
             given_by_host,
         ),
         takes_request=REQUEST in parameters,
-        identity_parameters=identities,
+        identities=identities,
         returns=hints["return"],
         is_view=all(views),
         has_view_member=any(views),
@@ -184,12 +192,14 @@ def _inputs(found: Iterable[Input], given_by_host: Sequence[str]) -> dict[str, I
 
 def _input(parameter: inspect.Parameter, annotation: Any) -> Input:
     check_host_parameter(parameter.name, annotation)
+    source, annotation = take_source(parameter.name, annotation, parameter.default)
     alias, annotation = take_alias(parameter.name, annotation)
     make_default, annotation = take_default(parameter.name, annotation)
     argument = None if alias == parameter.name else parameter.name
     if parameter.default is inspect.Parameter.empty:
-        return Input(alias, annotation, make_default is None, argument=argument, make_default=make_default)
-    return Input(alias, annotation, required=False, default=parameter.default, argument=argument)
+        required = make_default is None
+        return Input(alias, annotation, required, argument=argument, make_default=make_default, source=source)
+    return Input(alias, annotation, required=False, default=parameter.default, argument=argument, source=source)
 
 
 def union_members(annotation: Any) -> tuple[Any, ...]:

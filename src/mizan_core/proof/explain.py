@@ -16,9 +16,11 @@ from ..errors import DeclarationError
 from ..graph.callables import names_stale
 from ..graph.declare import Arg, ByBody, Result, Where
 from ..graph.defects import nearest
+from ..graph.identity_params import filled
 from ..graph.inputs import Given
 from ..graph.model import Affect, ContextPlan, Function, Graph
 from ..graph.narrowing import MAXIMUM_ENTRIES, Running, Unknown, declared, resolve
+from ..graph.types.identity_sources import Me
 from ..protocol.headers import encode_header
 from ..protocol.identity import ANONYMOUS, Identity
 from ..protocol.invalidation import Invalidation, touches
@@ -78,12 +80,13 @@ class ExplainedCall:
 def explain_call(graph: Graph, name: str, arguments: Given, *, identity: Identity = ANONYMOUS) -> ExplainedCall:
     """What a call of this function would make stale. The guard is not asked.
 
-    Raises `DeclarationError` for a function that is not in the graph, and `InvalidInput` as the call would.
+    Raises `DeclarationError` for a function that is not in the graph, and `InvalidInput` and `Unauthorized` as the call
+    would.
     """
     function = graph.functions.get(name)
     if function is None:
         raise DeclarationError(f"There is no function {name!r}{nearest(name, graph.functions) or '.'}")
-    sent = function.validator.validate(arguments)
+    sent = filled(function.identity_params, function.validator.validate(arguments), identity)
     return ExplainedCall(
         function=function,
         sent=sent,
@@ -115,7 +118,10 @@ def _widened(
         if isinstance(binding, Arg):
             value, missing = sent.get(binding.name), f"the argument {binding.name} is null or left out"
         else:
-            value, missing = identity.user_id, "the caller is anonymous"
+            value = binding.of(identity)
+            missing = "the caller is anonymous" if binding == Me else f"the caller's identity has no {binding!r}"
+        if value is None and name in affect.null_narrows:
+            continue
         if value is None:
             yield name, f"{missing}, which leaves the whole context" if isinstance(affect.narrowing, Where) else missing
         elif not plan.parameters[name].choices(value, at_most=MAXIMUM_ENTRIES, as_is=name in affect.as_is):

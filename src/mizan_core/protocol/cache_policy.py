@@ -76,13 +76,18 @@ def most_private(pers: list[Per]) -> Per:
 
 @dataclass(frozen=True, slots=True)
 class CachePolicy:
-    """The cache policy of a bundle or a page. `guarded`: one of its readers has a guard."""
+    """The cache policy of a bundle or a page. `guarded`: one of its readers has a guard.
+
+    `by_identity`: one of its parameters is filled in by the caller's identity. The origin shares the answer among all
+    callers with the same values, and no cache beyond it may.
+    """
 
     rev: int
     lifetime: Lifetime
     per: Per
     guarded: bool
+    by_identity: bool = False
     for_everyone: bool = field(init=False)  # shared caches such as CDNs may keep the answer
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "for_everyone", self.per is Per.ALL and not self.guarded)
+        object.__setattr__(self, "for_everyone", self.per is Per.ALL and not (self.guarded or self.by_identity))

@@ -22,7 +22,7 @@ DEFAULT_TTL_SECONDS = 300
 
 Keys = Mapping[str, str | bytes]
 
-_CLAIM_TYPES: Mapping[str, type] = {"sub": str, "pkey": str, "staff": bool, "super": bool}
+_CLAIM_TYPES: Mapping[str, type] = {"sub": str, "pkey": str, "staff": bool, "super": bool, "claims": dict}
 _REQUIRED = ("exp", "iat", "sub", "aud")
 
 
@@ -45,7 +45,8 @@ def issue_mwt(
 ) -> str:
     """A token that vouches for the identity for `ttl` seconds from `now` (seconds since 1970).
 
-    Raises `TokenError` for an anonymous identity, `DeclarationError` for keys that are not secrets.
+    Raises `TokenError` for an anonymous identity and for one whose claims make the token too long, `DeclarationError`
+    for keys that are not secrets.
     """
     checked = check_keys(keys)
     if identity.user_id is None:
@@ -59,16 +60,26 @@ def issue_mwt(
         "pkey": permission_key(identity),
         "staff": identity.staff,
         "super": identity.superuser,
+        **({"claims": identity.claims} if identity.claims else {}),
         "aud": audience,
         "iat": issued,
         "nbf": issued,
         "exp": issued + math.ceil(ttl),
     }
-    return jwt.encode(claims, secret, algorithm=ALGORITHM, headers={"kid": kid, "typ": "JWT"})
+    token = jwt.encode(claims, secret, algorithm=ALGORITHM, headers={"kid": kid, "typ": "JWT"})
+    if len(token) > MAXIMUM_TOKEN_BYTES:
+        raise TokenError(
+            f"The token has {len(token)} bytes with its claims, and no token may have more than {MAXIMUM_TOKEN_BYTES}; "
+            "keep in claims what identifies, such as an id, and look the rest up."
+        )
+    return token
 
 
 def verify_mwt(token: str, keys: Keys, *, audience: str = "mizan", now: float) -> Identity:
-    """The identity that a token vouches for, with a permission key alone. Raises `TokenError` with the reason."""
+    """The identity that a token vouches for, with its claims and, for permissions, their key alone.
+
+    Raises `TokenError` with the reason.
+    """
     claims = _verified_claims(token, check_keys(keys))
     for name in _REQUIRED:
         if name not in claims:
@@ -86,6 +97,7 @@ def verify_mwt(token: str, keys: Keys, *, audience: str = "mizan", now: float) -
         superuser=superuser,
         permissions=None,
         permission_key=claims.get("pkey", unprivileged),
+        claims=claims.get("claims"),
         by_token=True,
     )
 

@@ -1,17 +1,18 @@
 """Resolves `affects`: the context that each target names, and the arguments, results or caller that narrow it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from ..declare import Arg, Binding, ByName, CallerId, Context, Declaration, Result, Target, Where
+from ..declare import Arg, Binding, ByName, Context, Declaration, Result, Target, Where
 from ..defects import nearest
 from ..inputs import Compiled
 from ..model import Affect, Function, NotNarrowing
 from ..signature import sent_names
 from ..types.declared_types import same_declared_type, show_type
+from ..types.identity_sources import CallerId, Claim
 from ..types.json_types import Kinds, kinds_of
 from ..types.result_fields import fields_of_results, kinds_of_field
 from .contexts import CheckedContext
@@ -62,7 +63,7 @@ class Resolver:
                 for name, binding in bound:
                     self._check_binding(function, checked, name, binding)
                 as_is = frozenset(name for name, binding in bound if _is_of_its_type(function, checked, name, binding))
-                return Affect(context, reader, target.narrowing, bound, as_is)
+                return Affect(context, reader, target.narrowing, bound, as_is, _known_nulls(function, checked, bound))
         return Affect(context, reader, target.narrowing)
 
     def _named(self, function: Function, target: Target) -> tuple[str, str | None] | None:
@@ -97,6 +98,8 @@ class Resolver:
         match binding:
             case CallerId():
                 kinds: Kinds | None = Kinds(frozenset({"string"}))
+            case Claim():  # only an identity can tell
+                kinds = None
             case Arg(name=argument):
                 if argument not in function.inputs:
                     self.defects.append(
@@ -144,7 +147,29 @@ def _by_name(function: Function, context: CheckedContext, reader: str | None, na
             bound.append(name)
     as_is = frozenset(name for name in bound if _is_value(function.inputs[name], context.inputs[name]))
     bindings = tuple((name, Arg(name)) for name in bound)
-    return Affect(context.name, reader, narrowing, bindings, as_is, tuple(passed_over))
+    nulls = _known_nulls(function, context, bindings)
+    return Affect(context.name, reader, narrowing, bindings, as_is, nulls, tuple(passed_over))
+
+
+def _known_nulls(
+    function: Function, context: CheckedContext, bindings: Iterable[tuple[str, Binding]]
+) -> frozenset[str]:
+    """The parameters for which a null is nobody's: the identity gives their values here and in the context."""
+    return frozenset(
+        name
+        for name, binding in bindings
+        if (parameter := context.parameters.get(name)) is not None
+        and parameter.source is not None
+        and parameter.default_text is None
+        and _is_of_identity(function, binding)
+    )
+
+
+def _is_of_identity(function: Function, binding: Binding) -> bool:
+    if isinstance(binding, Arg):
+        source = function.inputs.get(binding.name)
+        return source is not None and source.input.source is not None
+    return isinstance(binding, CallerId | Claim)
 
 
 def _is_of_its_type(function: Function, context: CheckedContext, name: str, binding: Binding) -> bool:
@@ -190,4 +215,4 @@ def _show_binding(binding: Binding) -> str:
             return f"Arg({name!r})"
         case Result(field=name):
             return f"Result({name!r})"
-    return "Me"
+    return repr(binding)

@@ -59,6 +59,8 @@ def check_context(settings: Context, members: Sequence[Function], defects: list[
 
 
 def _divergence(first: Compiled, second: Compiled) -> str | None:
+    if first.input.source != second.input.source:
+        return f"diverges: {_show_source(first)} in the one and {_show_source(second)} in the other"
     if not same_type(first, second):
         return f"diverges: {show_type(first.input.annotation)} here and {show_type(second.input.annotation)} there"
     if first.input.required != second.input.required:
@@ -66,6 +68,11 @@ def _divergence(first: Compiled, second: Compiled) -> str | None:
     if first.default_text != second.default_text:
         return f"diverges: its default is {first.input.default!r} here and {second.input.default!r} there"
     return None
+
+
+def _show_source(compiled: Compiled) -> str:
+    source = compiled.input.source
+    return "clients send it" if source is None else f"it is {source!r} of the identity"
 
 
 def _check_names(context: str, owners: Sequence[Function], defects: list[str]) -> None:
@@ -101,6 +108,8 @@ def _unspellable(compiled: Compiled) -> str | None:
         return f"{shown}, whose members can be read only once; let it be a list"
     if texts := ambiguous_texts(compiled.adapter.core_schema):
         return f"{shown}, and in a URL {min(texts)!r} is a text and a number alike; let its values be of one kind"
+    if one.source is not None:  # no URL spells it
+        return _changing_default(compiled)
     if kinds.is_list and kinds.nullable:
         return "is a list that may be null, and a URL spells null and the empty list alike; let it be a list alone"
     if kinds.is_list and compiled.default_text not in (None, "[]"):
@@ -108,19 +117,26 @@ def _unspellable(compiled: Compiled) -> str | None:
             f"is a list with the default {one.default!r}, so a URL could not spell the empty list; "
             "let the default be empty or absent"
         )
-    if one.make_default is not None and text_of_default(compiled.adapter, one.make_default()) != compiled.default_text:
-        return "has a default_factory that makes another value each time; let it be null, and make it in the function"
     if kinds.nullable and not one.required and one.default is not None:
         return (
             f"may be null and has the default {one.default!r}, so a URL could not spell null; let the default be None"
         )
+    return _changing_default(compiled)
+
+
+def _changing_default(compiled: Compiled) -> str | None:
+    make_default = compiled.input.make_default
+    if make_default is not None and text_of_default(compiled.adapter, make_default()) != compiled.default_text:
+        return "has a default_factory that makes another value each time; let it be null, and make it in the function"
     return None
 
 
 def _names_a_thing(reader: Function, name: str) -> bool:
-    """Whether the parameter, if the reader takes it at all, is required and never null."""
+    """Whether the parameter, if the reader takes it at all, is the identity's, or is required and never null."""
     compiled = reader.inputs.get(name)
-    return compiled is None or (compiled.input.required and not compiled.kinds.nullable)
+    if compiled is None or compiled.input.source is not None:
+        return True
+    return compiled.input.required and not compiled.kinds.nullable
 
 
 def _parameter(compiled: Compiled, *, is_identifying: bool) -> Parameter:
@@ -135,6 +151,7 @@ def _parameter(compiled: Compiled, *, is_identifying: bool) -> Parameter:
         default_text=compiled.default_text,
         round_trip=compiled.round_trip,
         is_identifying=is_identifying,
+        source=one.source,
     )
 
 

@@ -45,10 +45,12 @@ def compile_function(declaration: Declaration, defects: list[str]) -> Function |
         declaration=declaration,
         signature=signature,
         inputs=MappingProxyType(inputs),
-        validator=compile_validator("args", inputs.values(), _required(inputs)),
+        validator=compile_validator(
+            "args", [one for one in inputs.values() if one.input.source is None], _required(inputs)
+        ),
         result=result,
     )
-    if function.context is not None and declaration.per is Per.ALL and signature.identity_parameters:
+    if function.context is not None and declaration.per is Per.ALL and signature.identities:
         defects.append(
             f"{declaration.name}: per='all' cannot serve everyone an answer made from one Identity; "
             "use per='user' or drop the parameter"
@@ -90,7 +92,7 @@ def _input(declaration: Declaration, one: Input, defects: list[str]) -> Compiled
 
 def _check_sendable(declaration: Declaration, compiled: Compiled, defects: list[str]) -> None:
     """A private function without a route is exempt: only the server calls it, with any Python object."""
-    if declaration.private and declaration.route is None:
+    if compiled.input.source is not None or (declaration.private and declaration.route is None):
         return
     found = unsendable(compiled.adapter.core_schema)
     if found is not None:

@@ -9,6 +9,7 @@ from ...protocol.cache_policy import CachePolicy, most_private, shortest
 from ...protocol.values import canonical_json
 from ..access import Anyone
 from ..declare import ByName
+from ..identity_params import identity_params_of
 from ..inputs import Compiled, Parameter, compile_validator
 from ..model import Affect, ContextPlan, Function
 from ..types.result_shapes import result_shape
@@ -34,7 +35,7 @@ def plan_of(context: CheckedContext, functions: Iterable[Function]) -> ContextPl
         parameters=MappingProxyType(context.parameters),
         validator=compile_validator(
             "params",
-            context.inputs.values(),
+            [one for one in context.inputs.values() if one.input.source is None],
             frozenset(parameter.name for parameter in context.parameters.values() if parameter.required),
         ),
         policy=_policy(readers or pages),
@@ -48,6 +49,7 @@ def plan_of(context: CheckedContext, functions: Iterable[Function]) -> ContextPl
         shapes=shapes,
         fingerprint=_fingerprint(readers, context.parameters, shapes),
         concurrent=context.settings.concurrent,
+        identity_params=identity_params_of(context.inputs),
     )
 
 
@@ -57,6 +59,7 @@ def _policy(readers: Sequence[Function]) -> CachePolicy:
         lifetime=shortest([reader.declaration.lifetime for reader in readers]),
         per=most_private([reader.private_to for reader in readers]),
         guarded=any(reader.guard != Anyone() for reader in readers),
+        by_identity=any(reader.identity_params for reader in readers),
     )
 
 
@@ -93,6 +96,8 @@ def _shapes_of(context: CheckedContext, function: Function, affect: Affect) -> I
 
 
 def _always_narrows(argument: Compiled, parameter: Compiled) -> bool:
+    if argument.input.source is not None and parameter.input.source is not None:  # a null narrows as well
+        return argument.kinds.is_list == parameter.kinds.is_list and parameter.round_trip is None
     is_alone = argument.kinds.is_list == parameter.kinds.is_list
     return argument.input.required and not argument.kinds.nullable and is_alone and parameter.round_trip is None
 
@@ -103,7 +108,11 @@ def _fingerprint(
     message = {
         "readers": sorted(reader.name for reader in readers),
         "parameters": {
-            name: [one.default_text, one.required, sorted(one.kinds.own)] for name, one in parameters.items()
+            name: [
+                *(one.default_text, one.required, sorted(one.kinds.own)),
+                *([] if one.source is None else [repr(one.source)]),
+            ]
+            for name, one in parameters.items()
         },
         "shapes": shapes,
         "results": {reader.name: result_shape(reader.result) for reader in readers if reader.result is not None},
