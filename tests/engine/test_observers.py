@@ -125,6 +125,38 @@ async def test_a_plain_function_is_told_with_the_scopes_it_names() -> None:
     assert [len(one.invalidations) for one in site.seen.of(Called)] == [0, 1]
 
 
+@pytest.mark.parametrize("cache", [MemoryCache, HoldingCache])
+@pytest.mark.parametrize("affects", [None, Rows.by_body()])
+@pytest.mark.asyncio
+async def test_what_a_body_names_is_timed_from_then_on(affects: Any, cache: Any) -> None:
+    loop = asyncio.get_running_loop()
+    named_at: list[float] = []
+
+    async def name(after: int) -> None:
+        for _ in range(after):
+            await asyncio.sleep(0)
+        named_at.append(loop.time())
+        invalidate(Rows, number=1)
+        await asyncio.sleep(0)
+
+    function = client(affects=affects)(name) if affects else client(name)
+    seen = Seen()
+    engine = Engine(build([Site().row(), function]), cache=cache(), cache_secret="s" * 32, observers=[seen])
+    await engine.call("name", {"after": 50})
+    (called,) = seen.of(Called)
+    assert 0 < called.held <= loop.time() - named_at[0]
+    assert called.held < called.seconds
+    assert called.purge > 0
+
+
+@pytest.mark.asyncio
+async def test_a_function_that_named_nothing_held_nothing() -> None:
+    site = Site(cache=MemoryCache())
+    await site.engine.call("look", {})
+    (called,) = site.seen.of(Called)
+    assert (called.held, called.purge) == (0, 0)
+
+
 @pytest.mark.asyncio
 async def test_an_error_of_unknown_outcome_is_told_so() -> None:
     @client(affects=Rows)

@@ -128,7 +128,7 @@ async def my_orgs(me: Identity) -> list[str]:
         return list(await session.scalars(query.order_by(Org.name, Org.id)))
 
 
-@client(affects=Orders, auth=is_member)
+@client(affects=Orders, spares=OneOrder, auth=is_member)  # a new order was in no bundle of one order
 async def place_order(org_id: int, total: int) -> Order:
     async with sessions.begin() as session:
         row = OrderRow(org_id=org_id, status=Status.OPEN, total=total)

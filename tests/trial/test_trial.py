@@ -9,9 +9,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import insert
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from mizan_core import CacheBackend, MemoryCache, RedisCache, build_manifest
+from mizan_core.integrations.sqlalchemy import Suspicions
 from mizan_core.proof import Verify
 from mizan_core.testing.redis_server import RedisServer
 from tests.trial.shop import Membership, Org, application
@@ -37,11 +38,15 @@ async def visits(
             )
             for cache in caches
         ]
-        async with engine.begin() as connection:
-            await connection.execute(insert(Org), [{"id": org_id, "name": f"A{org_id}"} for org_id in ORGS])
-            members = [{"org_id": org_id, "user_id": user} for org_id in ORGS for user in ("ann", "bob")]
-            await connection.execute(insert(Membership), members)
+        await found_orgs(engine)
         yield Visits(servers, truth, Edge(build_manifest(mizan.graph)), seed)
+
+
+async def found_orgs(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(insert(Org), [{"id": org_id, "name": f"A{org_id}"} for org_id in ORGS])
+        members = [{"org_id": org_id, "user_id": user} for org_id in ORGS for user in ("ann", "bob")]
+        await connection.execute(insert(Membership), members)
 
 
 @asynccontextmanager
@@ -69,6 +74,22 @@ def test_nothing_of_the_shop_is_proved_stale(tmp_path: Path) -> None:
             await some.make(VISITS)
         assert [str(one) for one in verify.proved] == []
         assert verify.checked > VISITS
+
+    asyncio.run(story())
+
+
+def test_no_function_of_the_shop_is_suspected(tmp_path: Path) -> None:
+    async def story() -> None:
+        engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'shop.db'}")
+        app, mizan = application(engine, cache=None)
+        async with web(app) as server:
+            await found_orgs(engine)
+            with Suspicions(mizan, engine) as suspicions:
+                await Visits([server], server, Edge(build_manifest(mizan.graph)), 5).make(VISITS)
+        await engine.dispose()
+        report = suspicions.report()
+        assert (report.suspects, report.opaque, report.written_outside) == ((), (), ()), report
+        assert report.not_run == (), report
 
     asyncio.run(story())
 

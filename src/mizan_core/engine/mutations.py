@@ -19,7 +19,7 @@ What to know before changing a mutation's path:
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ..cache.store import Hold, Store
@@ -160,17 +160,11 @@ class Mutations:
         """Run a function, and tell the observers how it ended and how long it took."""
         now = asyncio.get_running_loop().time
         began = now()
-        hold = TimedHold(self._store.hold(()), now)
+        call = CurrentCall(self, asyncio.get_running_loop(), caller.identity)
         if function.affects:
-
-            def timed(scopes: Sequence[PurgeScope]) -> Hold:
-                nonlocal hold
-                hold = TimedHold(self._store.hold(scopes), now)
-                return hold
-
-            ended = await self._mutate(function, sent, caller, wanted, timed)
+            ended = await self._mutate(function, sent, caller, wanted, call)
         else:
-            ended = await self._act(function, sent, caller, may_change, wanted)
+            ended = await self._act(function, sent, caller, may_change, wanted, call)
         error = ended.error if isinstance(ended, Failure) else None
         event = Called(
             began=calling,
@@ -178,8 +172,8 @@ class Mutations:
             error=error,
             invalidations=tuple(ended.invalidations),
             seconds=now() - began,
-            held=hold.held,
-            purge=hold.purge,
+            held=getattr(call.hold, "held", 0.0),  # it is no `TimedHold` where nothing was held or purged
+            purge=getattr(call.hold, "purge", 0.0),
         )
         await self._observers.tell_and_wait(event)
         return ended
@@ -235,10 +229,16 @@ class Mutations:
             raise late.error
 
     async def _act(
-        self, function: Function, sent: Mapping[str, object], caller: Caller, may_change: bool, wanted: Wanted = _ALWAYS
+        self,
+        function: Function,
+        sent: Mapping[str, object],
+        caller: Caller,
+        may_change: bool,
+        wanted: Wanted = _ALWAYS,
+        call: CurrentCall | None = None,
     ) -> Ended:
-        """Run a function without `affects`: only what its body names is purged."""
-        call = CurrentCall(self, asyncio.get_running_loop(), caller.identity)
+        """Run a function without `affects`: only what its body names is purged. `call`: where observers time it."""
+        call = call or CurrentCall(self, asyncio.get_running_loop(), caller.identity)
         around = current.set(call if may_change else READING)
         ended: Ended
         try:
@@ -260,6 +260,8 @@ class Mutations:
             if names:  # it does change something, so it has a task from now on
                 self._eager.mark_suspending(function)
                 plan = self._plans.of(merge([*call.named, *call.joined()]))
+                if call.hold is None:
+                    call.hold = self._hold()
                 late = await self._tasks.start(self._settle(call.hold, plan))
         if names:
             ended = late or ended
@@ -274,12 +276,18 @@ class Mutations:
         sent: Mapping[str, object],
         caller: Caller,
         wanted: Wanted = _ALWAYS,
-        hold_on: Callable[[Sequence[PurgeScope]], Hold] | None = None,
+        call: CurrentCall | None = None,
     ) -> Ended:
-        """Hold what the arguments determine, run, resolve what became stale, purge: in that order, to the end."""
+        """Hold what the arguments determine, run, resolve what became stale, purge: in that order, to the end.
+
+        `call`: where observers time it.
+        """
         plan = self._plans.determined(function, sent, caller.identity)
-        call = CurrentCall(self, asyncio.get_running_loop(), caller.identity)
-        hold: Hold = (hold_on or self._store.hold)(plan.scopes)
+        if call is None:
+            call = CurrentCall(self, asyncio.get_running_loop(), caller.identity)
+            hold = self._store.hold(plan.scopes)
+        else:
+            hold = self._timed_hold(plan.scopes)
         call.hold = hold
         current.set(call)
         ended: Ended
@@ -405,8 +413,16 @@ class Mutations:
         """Hold more scopes, unless the function has ended: then its purge is made."""
         if not root.has_ended and scopes:
             if root.hold is None:
-                root.hold = self._store.hold(())
+                root.hold = self._hold()
             root.hold.extend(scopes)
+
+    def _hold(self) -> Hold:
+        """A hold without scopes, to be extended."""
+        return self._timed_hold(()) if self._observers.all else self._store.hold(())
+
+    def _timed_hold(self, scopes: Sequence[PurgeScope]) -> Hold:
+        now = asyncio.get_running_loop().time
+        return TimedHold(self._store.hold(scopes), now, is_empty=not scopes)
 
 
 def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:

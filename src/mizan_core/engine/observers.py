@@ -341,23 +341,27 @@ def running() -> tuple[str, ...]:
 
 
 class TimedHold:
-    """A hold that notes when it was held, and how long its end took."""
+    """A hold that notes since when scopes are held, and how long its end took. `is_empty`: it has no scopes yet."""
 
-    def __init__(self, hold: Hold, now: Callable[[], float]) -> None:
+    def __init__(self, hold: Hold, now: Callable[[], float], *, is_empty: bool = False) -> None:
         self._hold = hold
         self._now = now
+        self._is_empty = is_empty
         self._since: float | None = None
         self.held = 0.0
         self.purge = 0.0
 
     def run(self, begin: Callable[[], Coroutine[Any, Any, T]], *, insist: bool) -> Awaitable[T]:
         def begun() -> Coroutine[Any, Any, T]:
-            self._since = self._now()
+            if not self._is_empty:
+                self._since = self._now()
             return begin()
 
         return self._hold.run(begun, insist=insist)
 
     def extend(self, scopes: Sequence[PurgeScope]) -> None:
+        if self._since is None:
+            self._since = self._now()
         self._hold.extend(scopes)
 
     async def make_visible(self, *, insist: bool = False) -> None:
