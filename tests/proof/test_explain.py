@@ -213,11 +213,11 @@ async def test_the_tag_of_a_scope_is_held_while_its_mutation_runs() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_bundle_for_each_user_is_kept_nowhere_for_nobody() -> None:
+async def test_a_bundle_for_each_user_is_one_for_all_visitors() -> None:
     engine = Engine(graph_of(), cache=MemoryCache())
-    assert (await explain_bundle(engine, "mine", {})).entry is None
     await engine.fetch("mine", {}, identity=Identity("5"))
-    for user, kept in (("5", True), ("6", False)):
+    await engine.fetch("mine", {})
+    for user, kept in (("5", True), ("6", False), (None, True)):
         entry = (await explain_bundle(engine, "mine", {}, identity=Identity(user))).entry
         assert entry is not None
         assert entry.is_kept is kept

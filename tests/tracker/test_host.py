@@ -50,11 +50,12 @@ async def test_equal_permissions_share_the_workload(tracker: Tracker) -> None:
 
 
 @pytest.mark.asyncio
-async def test_whoami_for_a_visitor_is_not_stored(tracker: Tracker) -> None:
+async def test_whoami_is_one_answer_for_all_visitors(tracker: Tracker) -> None:
     async with tracker.web() as web:
-        answer = await web.get(f"{API}/ctx/me/")
-    assert answer.json() == {"whoami": None}
-    assert answer.headers["cache-control"] == "no-store"
+        answers = [await web.get(f"{API}/ctx/me/") for _ in range(2)]
+    assert [answer.json() for answer in answers] == [{"whoami": None}] * 2
+    assert [answer.headers["cache-control"] for answer in answers] == ["private, no-cache"] * 2
+    assert answers[1].headers["cache-status"] == "mizan; hit"
 
 
 @pytest.mark.asyncio

@@ -188,9 +188,7 @@ def _describe_explained(graph: Graph, explained: ExplainedCall, one: ExplainedAf
 def _why_nowhere(explained: ExplainedBundle) -> str:
     if isinstance(explained.plan.policy.lifetime, Never):
         return "its context has cache=False"
-    if explained.query is None:
-        return "a value of its parameters does not come back from a URL"
-    return "its context is kept for each user; name one with --user"
+    return "a value of its parameters does not come back from a URL"
 
 
 def _scope_of(shape: tuple[str, ...]) -> str:

@@ -19,7 +19,8 @@ from ..protocol.cache_headers import (
     cache_status_of_a_bypass,
     page_cache_control,
 )
-from ..protocol.cache_policy import CachePolicy, Seconds
+from ..protocol.cache_policy import CachePolicy, Per, Seconds
+from ..protocol.identity import ANONYMOUS, Identity
 from ..protocol.invalidation import Invalidation
 from .failures import ErrorMapping, blame
 from .results import serialised
@@ -191,8 +192,10 @@ def hit_of(stored: StoredBundle, remaining: float, policy: CachePolicy, canonica
     return as_bundle(Hit(stored.body, stored.etag, remaining), policy, canonical_query)
 
 
-def as_bundle(fetched: Fetched, policy: CachePolicy, canonical_query: str | None) -> Bundle:
-    """The answer of a fetched bundle, with its headers."""
+def as_bundle(
+    fetched: Fetched, policy: CachePolicy, canonical_query: str | None, identity: Identity = ANONYMOUS
+) -> Bundle:
+    """The answer of a fetched bundle for this identity, with its headers."""
     status: Status
     if isinstance(fetched, Hit):
         left = fetched.remaining if isinstance(policy.lifetime, Seconds) else None
@@ -201,6 +204,7 @@ def as_bundle(fetched: Fetched, policy: CachePolicy, canonical_query: str | None
         status, control = "miss", cache_control(policy)
         told = CACHE_STATUS_OF_A_MISS[fetched.stale, fetched.stored, fetched.joined]
     else:
-        status, control = "bypass", PRIVATE_NO_STORE if fetched.personal else NO_STORE
+        is_own = policy.per is Per.USER and not identity.is_authenticated  # as a visitor's is that shows the visitor
+        status, control = "bypass", PRIVATE_NO_STORE if fetched.personal and not is_own else NO_STORE
         told = cache_status_of_a_bypass(fetched.detail)
     return Bundle(fetched.body, fetched.etag, status, control, told, canonical_query, not policy.for_everyone)

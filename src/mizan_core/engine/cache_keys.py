@@ -7,7 +7,7 @@ from ..cache.slots import Slot
 from ..cache.tags import PurgeScope
 from ..graph.model import ContextPlan, Graph
 from ..memo import Memo
-from ..protocol.cache_policy import CachePolicy, Never, Per
+from ..protocol.cache_policy import Never, Per
 from ..protocol.identity import Identity, claims_key, permission_key
 from ..protocol.invalidation import Invalidation
 from ..protocol.keys import KeyMaker
@@ -33,19 +33,21 @@ class CacheKeys:
         spelling = spell(plan, sent)
         if spelling.query is None:  # its texts belong to other values too, and would find their answers
             return BundleRequest(plan, spelling, None, None)
-        kept = _is_kept(plan.policy, identity)
-        slot = self.slot(plan, spelling.texts, identity) if kept else None
+        is_stored = not isinstance(plan.policy.lifetime, Never)
+        slot = self.slot(plan, spelling.texts, identity) if is_stored else None
         return BundleRequest(plan, spelling, spelling.query.encode("ascii"), slot)
 
     def slot(self, plan: ContextPlan, texts: Mapping[str, str], identity: Identity) -> Slot:
         """The slot of the bundle with these parameters, for this identity."""
         policy = plan.policy
+        per_user = policy.per is Per.USER
         key = self._keys.entry(
             plan.name,
             texts,
-            user_id=identity.user_id if policy.per is Per.USER else None,
+            user_id=identity.user_id if per_user else None,
             permission_key=None if policy.per is Per.ALL else permission_key(identity),
-            claims=claims_key(identity) if policy.per is Per.USER else None,
+            claims=claims_key(identity) if per_user else None,
+            of_visitors=per_user and not identity.is_authenticated,
             rev=policy.rev,
         )
         return self.page(plan, texts, key)
@@ -77,7 +79,3 @@ class CacheKeys:
         if not shape:
             return self._wholes[plan.name]
         return self._keys.tag(plan.name, {name: texts.get(name) for name in shape})
-
-
-def _is_kept(policy: CachePolicy, identity: Identity) -> bool:
-    return not isinstance(policy.lifetime, Never) and (policy.per is not Per.USER or identity.is_authenticated)

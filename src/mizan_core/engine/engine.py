@@ -403,7 +403,7 @@ class Engine:
                 identity, request = caller.identity, caller.request
                 query = self._cache_keys.query(plan, query.spelling.sent, identity)
                 slot = query.slot
-        kept = slot is not None and (request is None or _is_watched(plan, request))
+        kept = slot is not None and (request is None or _is_watched(plan, request, identity))
         key = _key(query, identity) if slot is None else slot.key
         compute: Callable[[], Awaitable[Computed]]
         if plan.runs_directly:  # the common case, spared the call of `_compute`
@@ -418,7 +418,7 @@ class Engine:
             fetched = await self._cache.fetch(slot, plan.seconds, compute, plan, alone=in_mutation)
         except PersonalFailure as failure:
             raise failure.error from None
-        return as_bundle(fetched, plan.policy, query.spelling.query)
+        return as_bundle(fetched, plan.policy, query.spelling.query, identity)
 
     def _compute(
         self,
@@ -442,7 +442,7 @@ class Engine:
         self, asked: BundleRequest, *, identity: Identity = ANONYMOUS, request: object = None
     ) -> bytes:
         """The bundle as its readers answer now; nothing is looked up or stored. Raises as they do."""
-        kept = asked.slot is not None and (request is None or _is_watched(asked.plan, request))
+        kept = asked.slot is not None and (request is None or _is_watched(asked.plan, request, identity))
         try:
             return (await self._compute(asked, identity, request, ("again", id(asked)), None, kept=kept)).body
         except PersonalFailure as failure:
@@ -679,8 +679,16 @@ class Engine:
     ) -> Computed:
         """Run the readers of a bundle, and encode their results."""
         plan, caller = query.plan, Caller(identity, request)
-        policy = plan.policy if shared else None
-        ran = await self._runner.run(computation, query.calls, caller, plain_result, policy, concurrent=plan.concurrent)
+        policy = (plan.policy if identity.is_authenticated else plan.policy_of_visitors) if shared else None
+        ran = await self._runner.run(
+            computation,
+            query.calls,
+            caller,
+            plain_result,
+            policy,
+            concurrent=plan.concurrent,
+            reports=plan.is_shared,
+        )
         results = {reader.name: result for reader, result in zip(plan.readers, ran.results, strict=True)}
         return Computed(encode_json(results), ran.personal)
 
@@ -728,12 +736,12 @@ def _why_uncached(query: BundleRequest) -> str:
     """The reason why a request has no slot, for `Cache-Status`."""
     if isinstance(query.plan.policy.lifetime, Never):
         return "never-stored"
-    return "no-canonical-url" if query.canonical is None else "anonymous"
+    return "no-canonical-url"
 
 
-def _is_watched(plan: ContextPlan, request: object) -> bool:
-    """Whether it would be noticed that a reader of a shared answer looks at its caller."""
-    if not plan.is_shared or isinstance(request, Watchable):
+def _is_watched(plan: ContextPlan, request: object, identity: Identity) -> bool:
+    """Whether it would be noticed that a reader of a shared answer looks at its caller. All visitors share."""
+    if (identity.is_authenticated and not plan.is_shared) or isinstance(request, Watchable):
         return True
     return not any(reader.takes_request for reader in plan.readers)
 

@@ -127,6 +127,7 @@ class Runner:
         shared: CachePolicy | None,
         *,
         concurrent: bool = False,
+        reports: bool = True,
     ) -> Ran:
         """Run functions one after the other, or side by side if `concurrent`; in turn, sync ones share one thread.
 
@@ -134,7 +135,8 @@ class Runner:
         lazy result.
 
         With `shared`, the policy of an answer that serves other requests too, a function is watched for reads of what
-        these need not have in common. The error of one that fails after such a read is a `PersonalFailure`.
+        these need not have in common. The error of one that fails after such a read is a `PersonalFailure`. With
+        `reports`, such a read is logged as an error.
         """
         seen: list[tuple[str, str]] = []
         missed: list[Function] = []
@@ -145,11 +147,12 @@ class Runner:
         except Exception as error:
             if not seen:
                 raise
-            _report(seen)
+            if reports:
+                _report(seen)
             raise PersonalFailure(error) from error
         if missed:  # a function has caught the error
             raise _no_permissions(missed[0])
-        if seen:
+        if seen and reports:
             _report(seen)
         return Ran(results, personal=bool(seen))
 

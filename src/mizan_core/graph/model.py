@@ -6,7 +6,7 @@ Made by `build` and frozen. A fact that requests ask for is derived here once, a
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from types import MappingProxyType
 from typing import Any
@@ -208,6 +208,7 @@ class ContextPlan:
     depends_on_caller: bool = field(init=False)  # a reader takes the request or an identity
     runs_directly: bool = field(init=False)  # every reader does, one after the other
     is_shared: bool = field(init=False)  # a stored answer serves more than one user
+    policy_of_visitors: CachePolicy = field(init=False)  # one answer serves all of them; the key has who they are
     seconds: float | None = field(init=False)  # the longest that an answer is kept; None: until it is purged
     defaults: Mapping[str, str] = field(init=False)  # the canonical texts of the defaults that are not null
     round_trips: RoundTrips = field(init=False)  # parameters with values that a URL may not give back
@@ -222,6 +223,7 @@ class ContextPlan:
             "depends_on_caller": not all(reader.takes_only_inputs for reader in self.readers),
             "runs_directly": all(reader.runs_directly for reader in self.readers) and not self.concurrent,
             "is_shared": self.policy.per is not Per.USER,
+            "policy_of_visitors": replace(self.policy, per=Per.ALL) if self.policy.per is Per.USER else self.policy,
             "seconds": lifetime.seconds if isinstance(lifetime, Seconds) else None,
             "defaults": {
                 name: one.default_text for name, one in self.parameters.items() if one.default_text is not None

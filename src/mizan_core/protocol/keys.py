@@ -39,12 +39,18 @@ class KeyMaker:
         user_id: str | None = None,
         permission_key: str | None = None,
         claims: str | None = None,
+        of_visitors: bool = False,
         rev: int = 0,
     ) -> str:
-        """The key of a bundle's entry. Null parameters are left out of `texts`; `claims` are canonical JSON."""
+        """The key of a bundle's entry. Null parameters are left out of `texts`; `claims` are canonical JSON.
+
+        `of_visitors`: a bundle that is kept per user, for those that are not signed in.
+        """
         permissions = "" if permission_key is None else f'"k":{canonical_string(permission_key)},'
         claimed = "" if claims is None else f'"cl":{canonical_string(claims)},'
         user = "" if user_id is None else f',"u":{canonical_string(user_id)}'
+        if of_visitors:
+            user = ',"u":null'
         name = canonical_string(context)
         message = f'{{"c":{name},{claimed}{permissions}"p":{canonical_object(texts)},"r":{rev}{user}}}'
         return f"ctx:{context}:{self._hex(message)}"
