@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .cache.backends.backend import CacheBackend
 from .cache.backends.memory import MemoryCache
 from .engine.answers import Answer, Bundle
+from .engine.computations import no_store
 from .engine.current_call import invalidate
 from .engine.engine import Engine
 from .engine.failures import invalidations_of
@@ -82,6 +83,7 @@ __all__ = [
     "invalidations_of",
     "issue_mwt",
     "manifest_json",
+    "no_store",
     "permission_key",
     "scope_tag",
     "urls_to_purge",

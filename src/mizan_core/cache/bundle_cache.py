@@ -23,6 +23,9 @@ from .turns import Turns
 # The longest life of any entry: a change that no mutation told Mizan of stays unseen for no longer than this.
 DEFAULT_MAX_AGE_SECONDS = 86_400.0
 
+# The detail of `Cache-Status` of an answer that a reader declined to have kept.
+DECLINED = "no-store"
+
 Random: TypeAlias = Callable[[int], bytes]
 Clock: TypeAlias = Callable[[], float]
 
@@ -124,8 +127,8 @@ class BundleCache:
         """Run the readers, store their answer, and pass it to the requests that have joined."""
         try:
             computed = await compute()
-            if computed.personal:
-                answer: Fresh | Passing = _passing(computed, "personal")
+            if computed.personal or computed.declined:
+                answer: Fresh | Passing = _passing(computed, DECLINED)
             else:
                 kept = self._keep(slot, stamped, self._lifetime(seconds), computed.body)
                 answer = kept if isinstance(kept, KEPT) else await kept

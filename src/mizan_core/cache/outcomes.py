@@ -7,10 +7,14 @@ from typing import TypeAlias
 
 @dataclass(slots=True)
 class Computed:
-    """A bundle as the readers made it. `personal`: it depends on its caller, and may answer that request alone."""
+    """A bundle as the readers made it. `personal`: it depends on its caller, and may answer that request alone.
+
+    `declined`: a reader said that no cache may keep it (`no_store`). It may answer the requests that have joined.
+    """
 
     body: bytes
     personal: bool = False
+    declined: bool = False
 
 
 @dataclass(slots=True)

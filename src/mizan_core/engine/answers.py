@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
+from ..cache.bundle_cache import DECLINED
 from ..cache.inspection import Inspected as Inspected  # noqa: PLC0414  # proof/ and cli/ have it from here
 from ..cache.inspection import TagState as TagState  # noqa: PLC0414  # proof/ and cli/ have it from here
 from ..cache.outcomes import Fetched, Fresh, Hit
@@ -24,6 +25,8 @@ from ..protocol.identity import ANONYMOUS, Identity
 from ..protocol.invalidation import Invalidation
 from .failures import ErrorMapping, blame
 from .results import serialised
+
+_DECLINED = cache_status_of_a_bypass(DECLINED)
 
 Status: TypeAlias = Literal["hit", "miss", "bypass"]
 
@@ -98,6 +101,11 @@ class Bundle:
     cache_status: str
     canonical_query: str | None
     varies: bool
+
+    @property
+    def declined(self) -> bool:
+        """Whether a reader said that no cache may keep it (`no_store`)."""
+        return self.cache_status == _DECLINED
 
 
 class StoredBundle(Protocol):

@@ -33,6 +33,7 @@ class Computation:
 
     running = ""  # the name of the function that runs
     expired = False
+    declined = False  # a reader said `no_store`
     has_ended = False
     task: "asyncio.Task[Any]"
     _cancelling: int
@@ -57,6 +58,21 @@ class Computation:
     def was_timed_out(self) -> bool:
         """Whether the limit alone ended it. Takes back the cancellation of its task, as `asyncio.timeout` does."""
         return self.expired and self.task.uncancel() <= self._cancelling
+
+
+def no_store(why: str) -> None:
+    """Say in a reader's body that no cache may keep this one answer, such as one that is made without a service.
+
+    The answer of its bundle, or of its page, is sent `no-store`; the next request computes it again. `why` is logged,
+    and is not sent. So is an answer of a reader that fetches such a bundle. Elsewhere it does nothing.
+    """
+    reason: object = why
+    if not isinstance(reason, str) or not reason:
+        raise DeclarationError(f"no_store({reason!r}) does not say why; write no_store('the search is down').")
+    computation = computing.get()
+    if computation is not None and not computation.has_ended:
+        computation.declined = True
+        logger.info("%s declined to have its answer kept: %s", computation.running, why)
 
 
 # Stands for the asking computation where no reader asks.

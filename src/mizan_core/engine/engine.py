@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol, Self, TypedDict, TypeVar
 
 from ..cache.backends.backend import CacheBackend
 from ..cache.backends.memory import MemoryCache
-from ..cache.bundle_cache import DEFAULT_MAX_AGE_SECONDS, BundleCache, Clock, Random
+from ..cache.bundle_cache import DECLINED, DEFAULT_MAX_AGE_SECONDS, BundleCache, Clock, Random
 from ..cache.holds import DEFAULT_HOLD_SECONDS
 from ..cache.outcomes import Computed, Hit, Passing, PersonalFailure
 from ..cache.shared.breaker import DEFAULT_DEADLINE_SECONDS
@@ -411,9 +411,10 @@ class Engine:
         else:
             compute = partial(self._compute, query, identity, request, key, asked_by, kept=kept)
         if slot is None or not kept:
-            body = (await compute()).body
+            computed = await compute()
             why = _why_uncached(query) if slot is None else "unwatched-request"
-            return as_bundle(Passing(body, etag_of(body), why), plan.policy, query.spelling.query)
+            why = DECLINED if computed.declined else why
+            return as_bundle(Passing(computed.body, etag_of(computed.body), why), plan.policy, query.spelling.query)
         try:
             fetched = await self._cache.fetch(slot, plan.seconds, compute, plan, alone=in_mutation)
         except PersonalFailure as failure:
@@ -440,13 +441,17 @@ class Engine:
 
     async def compute_again(
         self, asked: BundleRequest, *, identity: Identity = ANONYMOUS, request: object = None
-    ) -> bytes:
-        """The bundle as its readers answer now; nothing is looked up or stored. Raises as they do."""
+    ) -> bytes | None:
+        """The bundle as its readers answer now, None if one declines to have it kept. Nothing is looked up or stored.
+
+        Raises as the readers do.
+        """
         kept = asked.slot is not None and (request is None or _is_watched(asked.plan, request, identity))
         try:
-            return (await self._compute(asked, identity, request, ("again", id(asked)), None, kept=kept)).body
+            computed = await self._compute(asked, identity, request, ("again", id(asked)), None, kept=kept)
         except PersonalFailure as failure:
             raise failure.error from None
+        return None if computed.declined else computed.body
 
     async def is_stored(self, asked: BundleRequest, body: bytes) -> bool:
         """Whether this very body would be served from the cache now."""
@@ -539,9 +544,12 @@ class Engine:
         await held(call)
         asking = computing.get() or NOT_COMPUTING
         with self._computations.waiting(asking, _key(query, identity)):
-            return await self.answer(
+            bundle = await self.answer(
                 query, identity=identity, request=request, asked_by=asking, in_mutation=call is not READING
             )
+        if bundle.declined and asking is not NOT_COMPUTING:
+            asking.declined = True
+        return bundle
 
     async def page(self, name: str, args: Given, *, identity: Identity = ANONYMOUS, request: object = None) -> Page:
         """Answer a reader's own route. Raises as `fetch` does."""
@@ -579,7 +587,7 @@ class Engine:
         return Page(
             result=ran.results[0],
             policy=policy,
-            keepable=may_be_kept and await self._store.unchanged(slot, stamps),
+            keepable=may_be_kept and not ran.declined and await self._store.unchanged(slot, stamps),
             personal=ran.personal,
             path=page_url(
                 function.declaration.route or "",
@@ -672,7 +680,7 @@ class Engine:
             computed = await run
         except Exception as error:
             raise PersonalFailure(error) from error
-        return Computed(computed.body, personal=True)
+        return Computed(computed.body, personal=True, declined=computed.declined)
 
     async def _read(
         self, computation: Computation, query: BundleRequest, identity: Identity, request: object, shared: bool
@@ -690,7 +698,7 @@ class Engine:
             reports=plan.is_shared,
         )
         results = {reader.name: result for reader, result in zip(plan.readers, ran.results, strict=True)}
-        return Computed(encode_json(results), ran.personal)
+        return Computed(encode_json(results), ran.personal, ran.declined)
 
 
 def check_graph(graph: object) -> Graph:

@@ -47,10 +47,14 @@ NOBODY = Caller(ANONYMOUS)
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """The functions' results, in their order. `personal`: one of them looked at its caller."""
+    """The functions' results, in their order. `personal`: one of them looked at its caller.
+
+    `declined`: one of them said `no_store`.
+    """
 
     results: list[Any]
     personal: bool
+    declined: bool
 
 
 # Calls that may wait for each thread. With 40 threads and 20 ms for a call, the last one waits half a second; a longer
@@ -154,7 +158,7 @@ class Runner:
             raise _no_permissions(missed[0])
         if seen and reports:
             _report(seen)
-        return Ran(results, personal=bool(seen))
+        return Ran(results, personal=bool(seen), declined=computation.declined)
 
     def to_the_end(
         self,
@@ -233,7 +237,7 @@ async def read_directly(computation: Computation, calls: Sequence[tuple[Function
     for reader, arguments in calls:
         computation.running = reader.name
         results[reader.name] = serialised(reader, await reader.call(**arguments))[1]
-    return Computed(encode_json(results))
+    return Computed(encode_json(results), declined=computation.declined)
 
 
 async def _finished(function: Function, work: Awaitable[Any], finish: Finish) -> Any:

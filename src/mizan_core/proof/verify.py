@@ -24,11 +24,12 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..cache.bundle_cache import DECLINED
 from ..engine.engine import Engine
 from ..engine.observers import Called, Calling, Fetched, Observer, Purged
 from ..errors import DeclarationError
 from ..protocol.cache_policy import Seconds
-from ..protocol.identity import permission_key
+from ..protocol.identity import claims_key, permission_key
 from ..protocol.values import Json, jsonable
 from .advice import advise, narrowing_arguments
 from .differing import difference
@@ -192,10 +193,11 @@ class _Verifier(Observer):
     async def _again(self, event: Fetched) -> bytes | None:
         """The bundle as it is now; None where it cannot be computed any more."""
         try:
-            return await self._engine.compute_again(event.asked, identity=event.identity, request=event.request)
+            again = await self._engine.compute_again(event.asked, identity=event.identity, request=event.request)
         except Exception:  # a reader's error, such as that its row is gone; its own requests tell it
             logger.debug("%s could not be computed again.", event.context, exc_info=True)
             return None
+        return event.body if again is None else again  # an answer that its reader wants kept nowhere proves nothing
 
     async def _found_stale(self, event: Fetched, after: bytes | None, ended: Sequence[Called] = ()) -> None:
         """Tell that the bundle was stale after the last of these calls, and purge it: no later call is to blame."""
@@ -232,12 +234,18 @@ class _Comparing(_Verifier):
     def fetched(self, event: Fetched) -> None:
         plan = event.asked.plan
         began = asyncio.get_running_loop().time() - event.seconds
-        if event.inside or self._running or began < self._quiet_since:
+        if event.inside or self._running or began < self._quiet_since or event.detail.endswith(DECLINED):
             return
         if isinstance(plan.policy.lifetime, Seconds) or plan.name in self._verify.unstable:
             return
         identity = event.identity
-        key = plan.name, frozenset(event.params.items()), identity.user_id, permission_key(identity)
+        key = (
+            plan.name,
+            frozenset(event.params.items()),
+            identity.user_id,
+            permission_key(identity),
+            claims_key(identity),
+        )
         self._forget(key)
         self._bundles[key] = event
         self._bytes += event.bytes
