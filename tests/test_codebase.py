@@ -18,7 +18,20 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
 
 EXPORTS = [
-    *("client", "Context", "Me", "Claim", "Arg", "Result", "invalidate", "no_store", "build", "discover", "Graph"),
+    *(
+        "client",
+        "Context",
+        "Me",
+        "Claim",
+        "Arg",
+        "Result",
+        "invalidate",
+        "no_store",
+        "Provide",
+        "build",
+        "discover",
+        "Graph",
+    ),
     *(
         "Engine",
         "Answer",

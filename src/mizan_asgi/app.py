@@ -26,6 +26,7 @@ from mizan_core.engine.observers import Observer
 from mizan_core.errors import DeclarationError
 from mizan_core.graph.build import build
 from mizan_core.graph.model import Graph
+from mizan_core.graph.provide import NOTHING_PROVIDED, Provided
 from mizan_core.protocol.tokens import DEFAULT_TTL_SECONDS, Keys, check_keys
 from mizan_core.tasks import check_asyncio
 
@@ -80,6 +81,7 @@ class Mizan:
         errors: Errors = MappingProxyType({}),
         refresh: bool = True,
         carry: Iterable[ContextVar[Any]] = (),
+        provide: Provided = NOTHING_PROVIDED,
         observers: Iterable[Observer] = (),
         verify: Attached | None = None,
         inspector: bool | Inspector = False,
@@ -92,7 +94,7 @@ class Mizan:
         _check_secrets_differ(cache_secret, keys)
         if keys is not None:
             obtain = mwt_obtain_function(keys, ttl=mwt_ttl, audience=audience, clock=clock)
-            graph = build([*graph.sources, obtain])
+            graph = build([*graph.sources, obtain], provide=graph.provided)
         if cache == "memory":
             cache = MemoryCache()
         several = several_workers(os.environ, sys.argv, inspect.currentframe())
@@ -111,6 +113,7 @@ class Mizan:
             permissions=permissions,
             errors=_with_http_errors(errors),
             carry=carry,
+            provide=provide,
             observers=observers,
             verify=verify,
             clock=clock,

@@ -32,6 +32,7 @@ from .graph.declare import Arg, Context, Result, client
 from .graph.discover import discover
 from .graph.manifest import build_manifest, manifest_json, urls_to_purge
 from .graph.model import Graph
+from .graph.provide import Provide
 from .graph.types.identity_sources import Claim, Me
 from .protocol.headers import decode_header, encode_header
 from .protocol.identity import ANONYMOUS, Identity, permission_key
@@ -67,6 +68,7 @@ __all__ = [
     "MemoryCache",
     "MizanError",
     "NotFound",
+    "Provide",
     "Result",
     "TokenError",
     "Unauthorized",

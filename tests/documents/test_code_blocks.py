@@ -12,7 +12,7 @@ import pytest
 
 import mizan_asgi.client
 from mizan_asgi import Mizan
-from mizan_core import Engine, NotFound, RedisCache, Unavailable, build, client
+from mizan_core import Engine, Graph, NotFound, RedisCache, Unavailable, build, client
 from mizan_core.testing.redis_server import RedisServer
 
 from .pages import DOCS, PAGES, ROOT, blocks
@@ -33,7 +33,8 @@ def test_the_python_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pyte
     with page_run(page, tmp_path) as module:
         functions = marked(module)
         if functions:
-            build(functions)
+            graph = vars(module).get("graph")
+            build(functions, provide=graph.provided if isinstance(graph, Graph) else {})
 
 
 def marked(module: ModuleType) -> list[Any]:

@@ -26,6 +26,7 @@ from ..graph.identity_params import filled
 from ..graph.inputs import Given
 from ..graph.model import ContextPlan, Function, Graph
 from ..graph.narrowing import named
+from ..graph.provide import NOTHING_PROVIDED, Factory, Provided, check_provided, factory_of, named_by, show_key
 from ..graph.types.round_trip import read_back
 from ..graph.wrapper import current
 from ..protocol.bodies import encode_json
@@ -111,7 +112,8 @@ class Engine:
     and for owed purges, in seconds. `deadline`: how long one command of the cache may take, in seconds. `hold`: how
     long a scope stays held when the process that changes it dies, in seconds. `reader_timeout`: how long the readers of
     one answer may take together, in seconds, or None. `carry`: the context variables that readers of stored answers
-    see; they see no other variable that was set for one request.
+    see; they see no other variable that was set for one request. `provide`: factories of resources that replace those
+    of the graph, by type or by the factory of a `Provide`, as for tests.
 
     Raises `DeclarationError` for settings that cannot work.
     """
@@ -132,6 +134,7 @@ class Engine:
         hold: float = DEFAULT_HOLD_SECONDS,
         reader_timeout: float | None = DEFAULT_READER_TIMEOUT_SECONDS,
         carry: Iterable[ContextVar[Any]] = (),
+        provide: Provided = NOTHING_PROVIDED,
         observers: Iterable[Observer] = (),
         verify: Attached | None = None,
         clock: Clock = time.time,
@@ -168,7 +171,7 @@ class Engine:
         self._store = store = self._cache.store
         self.errors = ErrorMapping(errors)
         self._observers = Observers()
-        self._runner = Runner(threads, self._cache.is_wanted)
+        self._runner = Runner(threads, self._cache.is_wanted, _factories(graph, provide))
         self._computations = Computations(reader_timeout, check_carry(carry), reading=READING)
         self._run = self._computations.run
         self._shutdown = shutdown
@@ -708,6 +711,26 @@ def check_graph(graph: object) -> Graph:
             f"A graph is what build([...]) or discover('package') makes, and this is a {type(graph).__name__}."
         )
     return graph
+
+
+def _factories(graph: Graph, provide: object) -> dict[Any, Factory]:
+    """The factory of each resource that a function of the graph takes. Raises `DeclarationError` if one is missing."""
+    replaced = check_provided(provide, may_lack=False)
+    factories: dict[Any, Factory] = {}
+    for function in graph.functions.values():
+        for name, key in function.resources.items():
+            factory = factory_of(key, replaced) or factory_of(key, graph.provided)
+            if factory is None:
+                raise DeclarationError(
+                    f"{function.name} takes {name!r}, a {show_key(key)}, and no factory opens one; give it to the "
+                    f"engine: provide={{{show_key(key)}: ...}}."
+                )
+            factories[key] = factory
+    taken = {named_by(key) for key in factories}
+    unknown = [show_key(key) for key in replaced if key not in taken]
+    if unknown:
+        raise DeclarationError(f"provide= names {', '.join(unknown)}, which no function of the graph takes.")
+    return factories
 
 
 def check_carry(carry: object) -> tuple[ContextVar[Any], ...]:

@@ -39,7 +39,7 @@ from .failures import ErrorMapping, cancelled_itself, is_cancelled
 from .inner_calls import READING, Inner, Reading, arguments_of, identity_of, misplaced
 from .observers import Called, Calling, Observers, OutcomeName, Purged, TimedHold, called, running
 from .purge_plans import PurgePlan, PurgePlans
-from .runner import Caller, NotBegun, Runner, Wanted
+from .runner import Caller, NotBegun, NotOpened, Runner, Wanted
 
 logger = logging.getLogger("mizan")
 
@@ -247,7 +247,7 @@ class Mutations:
             else:
                 ended = (await self._runner.to_the_end(function, sent, caller, answered, wanted))[0]
         except Exception as error:  # noqa: BLE001  # a function may raise anything; what it named is told all the same
-            ended = failure_of(self._errors, function.name, error)
+            ended = failure_of(self._errors, function.name, _cause(error))
         except asyncio.CancelledError as error:
             if is_cancelled():
                 raise
@@ -306,8 +306,8 @@ class Mutations:
             ended, result = answered(function, await work) if function.runs_directly else await work
             outcome = _outcome_of_result(function, result)
         except Exception as error:  # noqa: BLE001  # a function may raise anything; its effects are told all the same
-            ended = failure_of(self._errors, function.name, error)
-            is_refused = not has_begun or isinstance(error, NotBegun)
+            is_refused = not has_begun or isinstance(error, NotBegun | NotOpened)
+            ended = failure_of(self._errors, function.name, _cause(error))
             outcome = Refused() if is_refused else _outcome_of_error(ended.error)
         except asyncio.CancelledError as error:
             if is_cancelled():
@@ -454,6 +454,11 @@ def _outcome_of_error(error: Exception) -> Outcome:
     """A refusal, the caller's fault, has changed nothing. Any other error may have come half-way."""
     refused = isinstance(error, CallError) and CLIENT_ERROR <= error.status < SERVER_ERROR
     return Refused() if refused else Unknown()
+
+
+def _cause(error: Exception) -> Exception:
+    """The error of a resource that could not be opened, or the error itself."""
+    return error.error if isinstance(error, NotOpened) else error
 
 
 def _outcome_of_answer(function: Function, ended: Ended) -> Outcome:

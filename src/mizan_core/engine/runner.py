@@ -4,8 +4,9 @@ import asyncio
 import contextvars
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -13,9 +14,11 @@ from typing import Any, TypeAlias, TypeVar
 from ..cache.outcomes import Computed, PersonalFailure
 from ..errors import DeclarationError, Unavailable
 from ..graph.model import Function
+from ..graph.provide import Factory
 from ..protocol.bodies import encode_json
 from ..protocol.cache_policy import CachePolicy, Per
 from ..protocol.identity import ANONYMOUS, Identity
+from ..resources import opened
 from .computations import Computation, beside
 from .privacy import Notice, Watchable, WatchableByUser, by_identity, lacks_permissions, watch_identity
 from .results import serialised
@@ -95,6 +98,14 @@ class NotBegun(Unavailable):
     DETAIL = "The request had gone away before this could begin."
 
 
+class NotOpened(Exception):
+    """A resource could not be opened, so that its function did not begin."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
 class Wanted:
     """Whether a caller still waits. Asked from any thread."""
 
@@ -115,9 +126,10 @@ class Wanted:
 class Runner:
     """Runs functions; sync ones in threads, `threads` for mutations and as many for all others."""
 
-    def __init__(self, threads: int, is_wanted: Callable[[Hashable], bool]) -> None:
-        """`is_wanted`: whether a request waits for the computation of this key."""
+    def __init__(self, threads: int, is_wanted: Callable[[Hashable], bool], factories: Mapping[Any, Factory]) -> None:
+        """`is_wanted`: whether a request waits for the computation of this key. `factories`: those of resources."""
         self._is_wanted = is_wanted
+        self._factories = factories
         self._threads = Threads(threads, "mizan")
         # Slow readers must not block mutations.
         self._threads_of_mutations = Threads(threads, "mizan-mutation")
@@ -147,7 +159,11 @@ class Runner:
         works = [(function, _given(function, arguments, caller, shared, seen, missed)) for function, arguments in calls]
         run = self._side_by_side if concurrent else self._in_turn
         try:
-            results = await run(works, computation, finish)
+            if concurrent or not any(function.resources for function, _ in calls):
+                results = await run(works, computation, finish)
+            else:
+                async with self._opened([function for function, _ in calls]) as resources:
+                    results = await run([_with(resources, *work) for work in works], computation, finish)
         except Exception as error:
             if not seen:
                 raise
@@ -173,11 +189,41 @@ class Runner:
         A function that still waits for a thread does not begin once it is no longer `wanted`: `NotBegun` is raised.
         """
         given = _given(function, arguments, caller, None, [], [])
+        if function.resources:
+            return self._to_the_end_with_resources(function, given, finish, wanted)
+        return self._to_the_end(function, given, finish, wanted)
+
+    async def _to_the_end_with_resources(
+        self, function: Function, given: Mapping[str, Any], finish: Finish, wanted: Wanted
+    ) -> Any:
+        """As `_to_the_end`. The resources are closed, and so committed, before this returns or raises."""
+        has_begun = False
+        try:
+            async with self._opened([function]) as resources:
+                has_begun = True
+                return await self._to_the_end(*_with(resources, function, given), finish, wanted)
+        except Exception as error:
+            if not has_begun:
+                raise NotOpened(error) from error
+            raise
+
+    def _to_the_end(
+        self, function: Function, given: Mapping[str, Any], finish: Finish, wanted: Wanted
+    ) -> Coroutine[Any, Any, Any]:
         if function.is_async:
             return _finished(function, function.call(**given), finish)
         threads = self._threads_of_mutations if function.affects else self._threads
         thread = threads.start(partial(_call, function, given, finish), wanted)
         return _finished_in_thread(function, thread, finish, wanted)
+
+    @asynccontextmanager
+    async def _opened(self, functions: Iterable[Function]) -> AsyncIterator[Mapping[Any, Any]]:
+        """The resources that the functions take, each opened once, by their keys."""
+        async with AsyncExitStack() as stack:
+            resources: dict[Any, Any] = {}
+            for key in dict.fromkeys(key for function in functions for key in function.resources.values()):
+                resources[key] = await stack.enter_async_context(opened(self._factories[key], asyncio.to_thread))
+            yield resources
 
     def close(self) -> None:
         self._threads.close()
@@ -219,16 +265,24 @@ class Runner:
         return [task.result() for task in tasks]
 
     async def _one(self, function: Function, given: Mapping[str, Any], computation: Computation, finish: Finish) -> Any:
+        """Run a reader beside others, with resources of its own: a session serves one task at a time."""
         beside.set((computation, function.name))  # in the context of this reader's own task
         try:
-            if function.is_async:
-                return finish(function, await function.call(**given))
-            wanted = partial(self._is_wanted, computation.key)
-            answer = await self._threads.start(partial(_call, function, given, finish), wanted)
-            return await _from_thread(function, answer, finish)
+            async with self._opened([function]) as resources:
+                given = _with(resources, function, given)[1]
+                if function.is_async:
+                    return finish(function, await function.call(**given))
+                wanted = partial(self._is_wanted, computation.key)
+                answer = await self._threads.start(partial(_call, function, given, finish), wanted)
+                return await _from_thread(function, answer, finish)
         except Exception:
             computation.running = function.name
             raise
+
+
+def _with(resources: Mapping[Any, Any], function: Function, given: Mapping[str, Any]) -> _Work:
+    """The function, given its resources too."""
+    return function, {**given, **{name: resources[key] for name, key in function.resources.items()}}
 
 
 async def read_directly(computation: Computation, calls: Sequence[tuple[Function, Mapping[str, object]]]) -> Computed:

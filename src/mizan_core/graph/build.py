@@ -16,14 +16,20 @@ from .building.functions import compile_function
 from .building.plans import plan_of
 from .declare import Context, Declaration, declaration_of
 from .model import Function, Graph
+from .provide import NOTHING_PROVIDED, Provided, check_provided
 
 
-def build(functions: Iterable[Callable[..., Any]]) -> Graph:
-    """Check the functions as a whole and compile them. Raises one `GraphError` with every defect found."""
+def build(functions: Iterable[Callable[..., Any]], *, provide: Provided = NOTHING_PROVIDED) -> Graph:
+    """Check the functions as a whole and compile them. Raises one `GraphError` with every defect found.
+
+    `provide`: by type, the factory that opens a resource of it, such as `{AsyncSession: open_session}` (see `Provide`);
+    None for a factory that `Engine(provide=...)` names. Raises `DeclarationError` for anything else.
+    """
+    provided = check_provided(provide, may_lack=True)
     sources = tuple(dict.fromkeys(functions))
     defects: list[str] = []
     declared, settings = _collect(sources, defects)
-    compiled = _compile(declared, defects)
+    compiled = _compile(declared, provided, defects)
     contexts = _check_contexts(compiled, settings, defects)
     _check_routes(declared, defects)
     resolver = Resolver(declared, settings, contexts, defects)
@@ -32,7 +38,7 @@ def build(functions: Iterable[Callable[..., Any]]) -> Graph:
     resolved = {name: _with_affects(function, resolver) for name, function in compiled.items()}
     if defects:
         raise GraphError(defects)
-    return Graph(resolved, {name: plan_of(one, resolved.values()) for name, one in contexts.items()}, sources)
+    return Graph(resolved, {name: plan_of(one, resolved.values()) for name, one in contexts.items()}, sources, provided)
 
 
 def _collect(
@@ -71,8 +77,8 @@ def _read_settings(context: Context, settings: dict[str, Context], defects: list
         defects.append(f"context {context.name!r} is declared twice with different settings; declare it once")
 
 
-def _compile(declared: Mapping[str, Declaration], defects: list[str]) -> dict[str, Function]:
-    found = {name: compile_function(declaration, defects) for name, declaration in declared.items()}
+def _compile(declared: Mapping[str, Declaration], provided: Provided, defects: list[str]) -> dict[str, Function]:
+    found = {name: compile_function(declaration, provided, defects) for name, declaration in declared.items()}
     return {name: function for name, function in found.items() if function is not None}
 
 

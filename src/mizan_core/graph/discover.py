@@ -11,12 +11,14 @@ from ..errors import GraphError
 from .build import build
 from .declare import declaration_of
 from .model import Graph
+from .provide import NOTHING_PROVIDED, Provided
 
 
-def discover(package: str) -> Graph:
+def discover(package: str, *, provide: Provided = NOTHING_PROVIDED) -> Graph:
     """Build the marked functions of all `clients` modules below a package; for a module, those of the module.
 
-    Import errors of those modules pass through. A package without any marked function is a `GraphError`.
+    `provide`: as for `build`. Import errors of those modules pass through. A package without any marked function is a
+    `GraphError`.
     """
     root = importlib.import_module(package)
     modules = list(_client_modules(root)) if hasattr(root, "__path__") else [root]
@@ -28,7 +30,7 @@ def discover(package: str) -> Graph:
     if not functions:
         where = f"a 'clients' module below {package!r}" if hasattr(root, "__path__") else f"module {package!r}"
         raise GraphError([f"no function marked with @client was found in {where}"])
-    return build(functions.values())
+    return build(functions.values(), provide=provide)
 
 
 def _client_modules(package: ModuleType) -> Iterator[ModuleType]:

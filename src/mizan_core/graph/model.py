@@ -20,6 +20,7 @@ from .callables import plain_function
 from .declare import Arg, Binding, ByBody, Declaration, Narrowing, Result
 from .identity_params import IdentityParam, identity_params_of
 from .inputs import Compiled, Parameter, Validator
+from .provide import Provided
 from .signature import Signature
 from .types.round_trip import RoundTrips
 from .types.snapshots import may_change
@@ -69,6 +70,7 @@ class Function:
     validator: Validator
     result: TypeAdapter[Any] | None
     affects: tuple[Affect, ...] = ()
+    resources: Mapping[str, Any] = field(default_factory=dict)  # by parameter: the key of what is opened for it
 
     name: str = field(init=False)
     call: Callable[..., Any] = field(init=False)  # takes inputs by the names that clients use
@@ -81,7 +83,7 @@ class Function:
     is_async: bool = field(init=False)
     takes_request: bool = field(init=False)
     takes_only_inputs: bool = field(init=False)  # neither the request nor an identity
-    runs_directly: bool = field(init=False)  # `call(**inputs)` is all of a call: async, and takes only inputs
+    runs_directly: bool = field(init=False)  # `call(**inputs)` is all of a call: async, and takes nothing else
     depends_on_caller: bool = field(init=False)  # it takes the request or of the identity, or may narrow by that
     client_inputs: Mapping[str, Compiled] = field(init=False)  # those that clients send
     identity_params: tuple[IdentityParam, ...] = field(init=False)  # those that the caller's identity fills in
@@ -112,7 +114,7 @@ class Function:
             "is_async": signature.is_async,
             "takes_request": signature.takes_request,
             "takes_only_inputs": takes_only_inputs,
-            "runs_directly": signature.is_async and takes_only_inputs,
+            "runs_directly": signature.is_async and takes_only_inputs and not self.resources,
             "depends_on_caller": not takes_only_inputs or bool(self.affects or identity_params),
             "client_inputs": {name: one for name, one in self.inputs.items() if one.input.source is None},
             "identity_params": identity_params,
@@ -248,6 +250,7 @@ class Graph:
     functions: Mapping[str, Function]
     contexts: Mapping[str, ContextPlan]
     sources: tuple[Callable[..., Any], ...] = field(repr=False)
+    provided: Provided = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "functions", MappingProxyType(dict(self.functions)))

@@ -9,10 +9,12 @@ from pydantic import TypeAdapter
 
 from ...errors import DeclarationError
 from ...protocol.cache_policy import Per
+from ..access import Check
 from ..declare import Declaration, check_signature
 from ..defects import first_line
 from ..inputs import INVALID_DEFAULT, Compiled, compile_input, compile_type, compile_validator
 from ..model import Function
+from ..provide import Provided, key_of
 from ..signature import Input, Signature, read_signature
 from ..types.declared_types import show_type
 from ..types.sendable import unsendable
@@ -27,11 +29,14 @@ _UNSENDABLE = {
 }
 
 
-def compile_function(declaration: Declaration, defects: list[str]) -> Function | None:
+def compile_function(declaration: Declaration, provided: Provided, defects: list[str]) -> Function | None:
     """The function, with nothing in `affects` yet; None where a defect is in the way."""
     signature = _signature(declaration, defects)
-    if signature is None:
+    resources = None if signature is None else _resources(declaration, signature, provided, defects)
+    if signature is None or resources is None:
         return None
+    sent = {name: one for name, one in signature.inputs.items() if (one.argument or name) not in resources}
+    signature = replace(signature, inputs=sent)
     inputs: dict[str, Compiled] = {}
     for one in signature.inputs.values():
         compiled = _input(declaration, one, defects)
@@ -49,6 +54,7 @@ def compile_function(declaration: Declaration, defects: list[str]) -> Function |
             "args", [one for one in inputs.values() if one.input.source is None], _required(inputs)
         ),
         result=result,
+        resources=MappingProxyType(resources),
     )
     if function.context is not None and declaration.per is Per.ALL and signature.identities:
         defects.append(
@@ -77,6 +83,35 @@ def _signature(declaration: Declaration, defects: list[str]) -> Signature | None
     return None if found else signature
 
 
+def _resources(
+    declaration: Declaration, signature: Signature, provided: Provided, defects: list[str]
+) -> dict[str, Any] | None:
+    """The keys of the resources that the function takes, by the names of its parameters; None for a defect."""
+    found = {}
+    try:
+        for name, one in signature.inputs.items():
+            key = key_of(one, provided)
+            if key is not None:
+                found[one.argument or name] = key
+    except DeclarationError as error:
+        defects.append(f"{declaration.name}: {error}")
+        return None
+    in_route = [name for name in declaration.route_parameters if name in found]
+    if in_route:
+        named = ", ".join(f"{{{name}}}" for name in in_route)
+        defects.append(f"{declaration.name}: its route has {named}, which the server provides; take it out")
+        return None
+    guard = declaration.guard
+    asked = [name for name in guard.arguments if name in found] if isinstance(guard, Check) else []
+    if asked:
+        defects.append(
+            f"{declaration.name}: its guard takes {', '.join(asked)}, which is opened for the function alone, "
+            "after the guard; let the guard open what it needs"
+        )
+        return None
+    return found
+
+
 def _input(declaration: Declaration, one: Input, defects: list[str]) -> Compiled | None:
     where = f"{declaration.name}: parameter {one.name!r}"
     try:
@@ -86,7 +121,11 @@ def _input(declaration: Declaration, one: Input, defects: list[str]) -> Compiled
     except INVALID_DEFAULT:
         defects.append(f"{where}: its default {one.default!r} is not a {show_type(one.annotation)}")
     except Exception as error:  # noqa: BLE001  # a type's hook may raise anything, and is one defect among others
-        defects.append(f"{where}: Pydantic cannot validate {show_type(one.annotation)} ({first_line(error)})")
+        shown = show_type(one.annotation)
+        remedy = (
+            f"; if the server opens it: build(..., provide={{{shown}: ...}})" if type(one.annotation) is type else ""
+        )
+        defects.append(f"{where}: Pydantic cannot validate {shown} ({first_line(error)}){remedy}")
     return None
 
 

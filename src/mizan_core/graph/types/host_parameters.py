@@ -27,8 +27,8 @@ _DEPENDENCIES = frozenset(
 _ELSEWHERE = {"Header": "request.headers", "Cookie": "request.cookies"}
 
 _CALLER = (
-    "take the caller as `me: Identity`, which authenticate= finds out, or all of the request as `request`, and open "
-    "what else the function needs, such as a database session, in its body"
+    "take the caller as `me: Identity`, which authenticate= finds out, or all of the request as `request`, and what "
+    "else the function needs, such as a database session, by its type: build(functions, provide={AsyncSession: ...})"
 )
 
 # The remedy for a parameter of a framework's class, by the name of the class.
