@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import orjson
 import pytest
+from pydantic import BeforeValidator
 
 from mizan_core import (
     ANONYMOUS,
@@ -25,6 +26,7 @@ from mizan_core import (
     encode_header,
     invalidate,
 )
+from mizan_core.proof.explain import explain_call
 
 Cart, Tickets, Feed, Basket = Context("cart"), Context("tickets"), Context("feed"), Context("basket")
 
@@ -251,6 +253,50 @@ class TestNarrowed:
         one = Engine(build([*FUNCTIONS, twice, entries]), cache=MemoryCache())
         answer = await one.call("twice", {}, identity=Identity(5))
         assert encode_header(answer.invalidations) == "log, cart;user_id=5, cart;user_id=6"
+
+
+class TestDefaults:
+    @pytest.mark.asyncio
+    async def test_a_caller_without_a_value_gets_the_default(self) -> None:
+        @client(context="shelf")
+        async def shelf(user_id: Annotated[int, Me] = 0) -> int:
+            return user_id
+
+        @client(affects="shelf")
+        async def stock(user_id: Annotated[int, Me] = 0) -> None: ...
+
+        @client(affects=Context("shelf").where(user_id=Me))
+        async def restock() -> None: ...
+
+        one = Engine(build([shelf, stock, restock]), cache=MemoryCache())
+        for identity, value in ((ANONYMOUS, 0), (Identity(5), 5)):
+            assert (await shown(one, "shelf", identity))[0] == {"shelf": value}
+        answer = await one.call("stock", {})
+        assert encode_header(answer.invalidations) == "shelf;user_id=0"
+        assert body_of(answer)["invalidate"] == ["shelf"]
+        assert [(await shown(one, "shelf", identity))[1] for identity in (ANONYMOUS, Identity(5))] == ["miss", "hit"]
+        assert encode_header((await one.call("restock", {})).invalidations) == "shelf"
+        assert (await shown(one, "shelf", ANONYMOUS))[1] == "miss"
+
+    @pytest.mark.asyncio
+    async def test_a_validator_that_fails_otherwise_is_401_too(self, caplog: pytest.LogCaptureFixture) -> None:
+        def fails(value: object) -> object:
+            raise KeyError(value)
+
+        @client(context="odd")
+        async def odd(org: Annotated[str, BeforeValidator(fails), Claim("org")]) -> str:
+            return org
+
+        with pytest.raises(Unauthorized):
+            await Engine(build([odd])).fetch("odd", {}, identity=Identity(5, claims={"org": "s3cret"}))
+        assert "KeyError" in caplog.text
+        assert "s3cret" not in caplog.text
+
+    def test_an_explanation_narrows_to_callers_without_a_value(self) -> None:
+        explained = explain_call(build(FUNCTIONS), "drop_in", {"sku": "x"})
+        assert [(one.stale, one.widened) for one in explained.affects] == [
+            ((Invalidation("basket", {}, None, frozenset({"user_id"})),), ())
+        ]
 
 
 class TestTold:

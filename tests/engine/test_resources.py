@@ -21,6 +21,7 @@ from mizan_core import (
     client,
 )
 from mizan_core.engine.observers import Called, Observer
+from mizan_core.resources import opened
 
 Orders = Context("orders")
 
@@ -251,8 +252,60 @@ class TestFailures:
                 await one.fetch("stuck", {})
             assert _log == ["open", "rollback CancelledError"]
 
+    @pytest.mark.asyncio
+    async def test_one_that_is_entered_too_late_is_left_again(self) -> None:
+        entering, on = threading.Event(), threading.Event()
+
+        class Slow(SyncManager):
+            def __enter__(self) -> Session:
+                entering.set()
+                assert on.wait(5)
+                return super().__enter__()
+
+        opening = opened(Slow, asyncio.to_thread)
+        entry = asyncio.create_task(opening.__aenter__())
+        await asyncio.to_thread(entering.wait, 5)
+        entry.cancel()
+        on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await entry
+        assert _log == ["open", "rollback CancelledError"]
+
+    @pytest.mark.asyncio
+    async def test_one_that_fails_to_enter_too_late_is_not_left(self) -> None:
+        entering, on = threading.Event(), threading.Event()
+
+        class Failing(SyncManager):
+            def __enter__(self) -> Session:
+                entering.set()
+                assert on.wait(5)
+                raise OSError
+
+        entry = asyncio.create_task(opened(Failing, asyncio.to_thread).__aenter__())
+        await asyncio.to_thread(entering.wait, 5)
+        entry.cancel()
+        on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await entry
+        assert _log == []
+
 
 class TestDeclared:
+    @pytest.mark.asyncio
+    async def test_a_value_that_nothing_closes_will_do(self) -> None:
+        async def awaited() -> Session:
+            return Session()
+
+        for factory in (Session, awaited):
+            await engine(factory).call("add", {"customer_id": 5})
+        assert _log == ["add", "add"]
+
+    def test_a_factory_without_a_signature_is_taken(self) -> None:
+        @client
+        async def scoped(sizes: Annotated[dict[str, int], Provide(dict)]) -> None: ...
+
+        assert build([scoped]).functions["scoped"].inputs == {}
+
     @pytest.mark.asyncio
     async def test_provide_names_the_factory_of_one_parameter(self) -> None:
         @client(context=Orders)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from ..errors import Unauthorized
 from ..protocol.identity import Identity
-from ..protocol.values import Json, canonical
+from ..protocol.values import canonical
 from .inputs import Compiled, reading
 from .types.identity_sources import IdentitySource
 
@@ -43,7 +43,7 @@ class IdentityParam:
         try:
             return self._read(raw)
         except Exception as error:  # noqa: BLE001  # a validator of the developer's may raise anything
-            why = error.errors(include_input=False)[0]["msg"] if isinstance(error, ValidationError) else repr(error)
+            why = error.errors(include_input=False)[0]["msg"] if isinstance(error, ValidationError) else type(error)
             logger.error(  # noqa: TRY400  # a traceback would show the value
                 "%s is %s of the caller's identity, which does not fit: %s. The call was refused with 401.",
                 self.name,
@@ -51,11 +51,6 @@ class IdentityParam:
                 why,
             )
             raise Unauthorized from None
-
-    def raw(self, identity: Identity) -> tuple[type, Json]:
-        """The value before validation, told apart by its type: `True` equals 1 to Python."""
-        raw = self.source.of(identity)
-        return type(raw), raw
 
     def text(self, identity: Identity) -> str | None:
         """The canonical text of the value, None for a null. Raises `Unauthorized` as `value` does."""
