@@ -21,8 +21,18 @@ from mizan_core import (
     client,
     invalidate,
 )
-from mizan_core.engine.observers import CacheChanged, Called, Calling, DebugLog, Fetched, FetchFailed, Observer, Purged
-from mizan_core.errors import NotFound
+from mizan_core.engine.observers import (
+    CacheChanged,
+    Called,
+    Calling,
+    DebugLog,
+    Fetched,
+    FetchFailed,
+    Observer,
+    Purged,
+    Refused,
+)
+from mizan_core.errors import InvalidInput, NotFound, Unauthorized
 from mizan_core.testing.redis_server import RedisServer
 from tests.cache.holding_cache import HoldingCache
 
@@ -73,6 +83,7 @@ class Seen(Observer):
         self.events: list[Any] = []
         self.fetched = self.fetch_failed = self.calling = self.called = self.purged = self.events.append  # type: ignore[method-assign]
         self.cache_changed = self.events.append  # type: ignore[method-assign]
+        self.refused = self.events.append  # type: ignore[method-assign]
 
     def of(self, kind: type) -> list[Any]:
         return [one for one in self.events if isinstance(one, kind)]
@@ -242,6 +253,129 @@ async def test_nothing_is_told_after_the_observer_has_left() -> None:
     assert "answer" not in vars(site.engine)
 
 
+class TestRefused:
+    """Requests that ended before anything ran for them."""
+
+    def engine(self, seen: Observer, guard: Any) -> Engine:
+        @client(context=Rows, auth=guard)
+        async def row(number: int) -> int:
+            return number
+
+        @client(affects=Rows, auth=guard)
+        async def write(number: int) -> None:
+            """Change nothing."""
+
+        @client(context="page", auth=guard, route="/page/")
+        async def page(number: int) -> str:
+            return "page"
+
+        return Engine(build([row, write, page]), observers=[seen])
+
+    @pytest.mark.parametrize("guard", [True, lambda me: me.is_authenticated, lambda me, number: me.is_authenticated])
+    @pytest.mark.asyncio
+    async def test_what_a_guard_refuses_is_told(self, guard: Any) -> None:
+        seen = Seen()
+        engine = self.engine(seen, guard)
+        for work in (engine.call, engine.page):
+            name = "write" if work == engine.call else "page"
+            with pytest.raises(Unauthorized):
+                await work(name, {"number": 1})
+        with pytest.raises(Unauthorized):
+            await engine.admit("write") if guard is True else await engine.call("row", {"number": 1})
+        assert [one.name for one in seen.of(Refused)] == ["write", "page", "write" if guard is True else "row"]
+        assert {type(one.error) for one in seen.of(Refused)} == {Unauthorized}
+        assert not seen.of(Calling)
+
+    @pytest.mark.parametrize("guard", [None, True])
+    @pytest.mark.asyncio
+    async def test_invalid_arguments_are_told(self, guard: Any) -> None:
+        seen, me = Seen(), Identity(5)
+        engine = self.engine(seen, guard)
+        for name in ("write", "row"):
+            with pytest.raises(InvalidInput):
+                await engine.call(name, {"number": "x"}, identity=me)
+        with pytest.raises(InvalidInput):
+            await engine.page("page", {"number": "x"}, identity=me)
+        assert [(one.function, one.context, one.identity) for one in seen.events] == [
+            (name, None, me) for name in ("write", "row", "page")
+        ]
+
+    @pytest.mark.asyncio
+    async def test_a_bundle_that_is_refused_is_told(self) -> None:
+        seen = Seen()
+        engine = self.engine(seen, True)
+        with pytest.raises(Unauthorized):
+            await engine.fetch("rows", {"number": 1})
+        with pytest.raises(InvalidInput):
+            await engine.fetch("rows", {"number": "x"}, identity=Identity(5))
+        assert [(one.function, one.name, type(one.error)) for one in seen.events] == [
+            (None, "rows", Unauthorized),
+            (None, "rows", InvalidInput),
+        ]
+
+    @pytest.mark.asyncio
+    async def test_what_is_not_in_the_graph_is_not_told(self) -> None:
+        seen = Seen()
+        engine = self.engine(seen, None)
+        for work in (engine.call, engine.fetch):
+            with pytest.raises(NotFound):
+                await work("nothing", {})
+        assert seen.events == []
+
+
+class TestPurged:
+    """A purge that is not the end of a call says where it comes from."""
+
+    @pytest.mark.asyncio
+    async def test_a_script_is_named_by_its_file_and_line(self) -> None:
+        site = Site(cache=MemoryCache())
+        await site.engine.invalidate("rows")
+        (purged,) = site.seen.of(Purged)
+        assert re.fullmatch(r"engine/test_observers\.py:\d+", purged.origin)
+        assert purged.cause == f"at {purged.origin}"
+
+    @pytest.mark.asyncio
+    async def test_where_the_loop_itself_asked_nothing_is_said(self) -> None:
+        site = Site(cache=MemoryCache())
+        await asyncio.create_task(site.engine.invalidate("rows"))
+        (purged,) = site.seen.of(Purged)
+        assert (purged.origin, purged.cause) == (None, "")
+
+    @pytest.mark.asyncio
+    async def test_a_function_that_asks_for_it_is_named(self) -> None:
+        @client
+        async def import_rows() -> None:
+            await engine.invalidate("rows")
+
+        seen = Seen()
+        engine = Engine(build([Site().row(), import_rows]), observers=[seen])
+        await engine.call("import_rows", {})
+        (purged,) = seen.of(Purged)
+        assert (purged.function, purged.cause) == ("import_rows", "by import_rows")
+
+    @pytest.mark.asyncio
+    async def test_a_mutation_that_outlives_its_call_is_named(self) -> None:
+        gate = asyncio.Event()
+        tasks: list[asyncio.Task[None]] = []
+
+        @client(affects=Rows)
+        async def write(number: int) -> None:
+            await gate.wait()
+
+        @client
+        async def begin() -> None:
+            tasks.append(asyncio.create_task(write(1)))
+
+        seen = Seen()
+        engine = Engine(build([Site().row(), write, begin]), cache=MemoryCache(), observers=[seen])
+        await engine.call("begin", {})
+        gate.set()
+        await tasks[0]
+        await engine.aclose()
+        (purged,) = seen.of(Purged)
+        assert (purged.function, [one.params for one in purged.invalidations]) == ("write", [{"number": 1}])
+
+
 @pytest.mark.asyncio
 async def test_the_state_of_the_cache_is_told() -> None:
     class Failing(HoldingCache):
@@ -294,9 +428,17 @@ async def test_what_a_body_names_is_held_and_seen_by_its_own_fetch() -> None:
     assert {one.context for one in called.invalidations} == {"rows", "other"}
 
 
+def _masked(found: re.Match[str]) -> str:
+    return "# ms" if found[0].endswith("ms") else "#"
+
+
 def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
     """The messages at DEBUG, with times left out."""
-    return [re.sub(r"[\d.]+ ms", "# ms", one.getMessage()) for one in caplog.records if one.levelno == logging.DEBUG]
+    return [
+        re.sub(r"[\d.]+ ms|(?<=py:)\d+", _masked, one.getMessage())
+        for one in caplog.records
+        if one.levelno == logging.DEBUG
+    ]
 
 
 @pytest.mark.asyncio
@@ -313,18 +455,21 @@ async def test_the_debug_log_names_hits_misses_holds_and_purges(caplog: pytest.L
                 await engine.call(name, arguments)
         with pytest.raises(NotFound):
             await engine.fetch("rows", {"number": 9})
+        with pytest.raises(InvalidInput):
+            await engine.call("write", {"number": "secret"})
     assert logged(caplog) == [
         "miss rows;number=1 (fwd=uri-miss; stored): 13 bytes in # ms",
         "hit rows;number=1: 13 bytes in # ms",
         "write begins and holds rows;number=1",
         "write returned in # ms and purged rows;number=1 (held for # ms, purged in # ms)",
         "miss rows;number=1 (fwd=stale; stored): 16 bytes in # ms",
-        "purged rows;number=1 in # ms",
+        "purged rows;number=1 in # ms, at engine/test_observers.py:#",
         "write begins and holds rows;number=1",
         "write refused (Conflict) in # ms and purged nothing (held for # ms, purged in # ms)",
         "look begins and holds nothing",
         "look returned in # ms and purged rows;number=1 (held for # ms, purged in # ms)",
         "failed rows;number=9: NotFound in # ms",
+        "refused write before it began (InvalidInput)",
     ]
 
 

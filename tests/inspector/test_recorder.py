@@ -7,7 +7,7 @@ import pytest
 
 from mizan_asgi.inspector import recorder as module
 from mizan_asgi.inspector.recorder import Recorder
-from mizan_core import CallError, Identity, MemoryCache, RedisCache, build, client
+from mizan_core import CallError, Identity, InvalidInput, MemoryCache, RedisCache, build, client
 from mizan_core.engine.engine import Engine
 from mizan_core.testing.redis_server import RedisServer
 from tests import virtual_time
@@ -216,6 +216,36 @@ async def test_a_purge_by_the_engine_is_recorded(shop: Shop) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_purge_says_where_it_comes_from(shop: Shop) -> None:
+    engine = shop.engine(cache=MemoryCache(), verify=shop.verify)
+    recorder = await asked_for(engine, verify=shop.verify)
+    await engine.invalidate("orders", customer_id=5)
+    await engine.fetch("customer", {"customer_id": 6})
+    await engine.call("ship", {"order_id": 1})
+    script, healing = recorded(recorder, "purge")
+    assert script["cause"].startswith("at inspector/test_recorder.py:")
+    assert (healing["cause"], healing["proved"]) == ("proved stale after ship", True)
+    assert [one["text"] for one in healing["scopes"]] == ["customer;customer_id=6"]
+
+
+@pytest.mark.asyncio
+async def test_a_request_that_is_refused_is_recorded(shop: Shop) -> None:
+    engine = shop.engine(cache=MemoryCache())
+    recorder = await asked_for(engine)
+    with pytest.raises(InvalidInput):
+        await engine.call("touch", {"customer_id": "secret"})
+    with pytest.raises(InvalidInput):
+        await engine.fetch("orders", {}, identity=Identity(5))
+    call, fetch = recorded(recorder, "refused")
+    assert (call["name"], call["is_call"], call["caller"]) == ("touch", True, None)
+    assert (fetch["name"], fetch["is_call"], fetch["caller"]) == ("orders", False, "5")
+    assert {call["error"], fetch["error"]} == {"InvalidInput, 422 invalid_input"}
+    changes = recorder.changes(0)
+    assert changes["functions"]["touch"]["outcomes"] == {"refused": 1}
+    assert changes["contexts"]["orders"]["failed"] == 1
+
+
+@pytest.mark.asyncio
 async def test_a_proof_is_recorded_with_its_call(shop: Shop) -> None:
     engine = shop.engine(cache=MemoryCache(), verify=shop.verify)
     recorder = await asked_for(engine, verify=shop.verify)
@@ -243,12 +273,13 @@ async def test_a_write_outside_of_a_call_blames_no_call(shop: Shop) -> None:
 async def test_a_proof_found_during_a_call_blames_no_other(shop: Shop) -> None:
     engine = shop.engine(cache=MemoryCache(), verify=shop.verify)
     recorder = await asked_for(engine, verify=shop.verify)
-    await engine.fetch("customer", {"customer_id": 6})
+    other = shop.engine(cache=MemoryCache(), verify=shop.verify)
+    await other.fetch("customer", {"customer_id": 6})
     running = asyncio.ensure_future(engine.call("wait", {"customer_id": 7}))
     while not recorded(recorder, "call"):
         await asyncio.sleep(0)
     del shop.orders[1]
-    await shop.verify.check()
+    await other.call("touch", {"customer_id": 7})
     shop.gate.set()
     await running
     (proof,), (call,) = recorded(recorder, "proof"), recorded(recorder, "call")

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from mizan_core import Conflict, Context, Engine, Identity, NotFound, build, client
+from mizan_core import Conflict, Context, Engine, Identity, InvalidInput, NotFound, build, client
 from mizan_core.integrations.opentelemetry import Telemetry
 from mizan_core.proof import Verify
 from tests.cache.holding_cache import HoldingCache
@@ -45,13 +45,14 @@ class World:
         self.seen: list[Any] = []  # the baggage in the functions
         self.gate: asyncio.Event | None = None
         self.cache = FailingCache() if cache is None else cache
+        self.verify = Verify()
         self.engine = Engine(
             build([*self.readers(), *self.others()]),
             cache=self.cache,
             cache_secret="s" * 32,
             shutdown=0.1,
             observers=[self.telemetry],
-            verify=Verify(on_stale=self.telemetry.proved) if verify else None,
+            verify=self.verify if verify else None,
         )
 
     def query(self) -> None:
@@ -119,6 +120,11 @@ class World:
             with contextlib.suppress(NotFound, ZeroDivisionError):
                 await engine.fetch("rows", params, identity=me)
         await engine.fetch("orders", {})
+        for params in ({"number": "secret"}, {}):
+            with contextlib.suppress(InvalidInput):
+                await engine.fetch("rows", params, identity=me)
+        with contextlib.suppress(InvalidInput):
+            await engine.call("write", {"number": "secret"}, identity=me)
         for name in ("write", "refuse", "fail", "outer"):
             with contextlib.suppress(Conflict, ZeroDivisionError):
                 await engine.call(name, {} if name == "outer" else {"number": 1}, identity=me)

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
 from mizan_asgi import Mizan
-from mizan_core import Conflict, Engine, Identity, MemoryCache, NotFound, build, client
+from mizan_core import Conflict, Engine, Identity, InvalidInput, MemoryCache, NotFound, build, client
 from mizan_core.engine.observers import Observer, Purged
 from mizan_core.integrations.opentelemetry import BUCKETS, Telemetry
 
@@ -221,6 +221,19 @@ class TestMetrics:
         await world.engine.call("outer", {})
         orders = {CONTEXT: "orders"}
         assert world.points("mizan.staleness.proofs") == [({**orders, FUNCTION: "write"}, 1), (orders, 1)]
+        (checked,) = world.points("mizan.staleness.checks")
+        assert checked == (orders, world.verify.checked)
+
+    @pytest.mark.asyncio
+    async def test_refusals_are_counted_by_name_and_error(self) -> None:
+        world = World()
+        for _ in range(2):
+            with pytest.raises(InvalidInput):
+                await world.engine.call("write", {"number": "secret"})
+        with pytest.raises(InvalidInput):
+            await world.engine.fetch("rows", {})
+        error = {"error.type": "mizan_core.errors.InvalidInput"}
+        assert world.points("mizan.refusals") == [({FUNCTION: "write", **error}, 2), ({CONTEXT: "rows", **error}, 1)]
 
     @pytest.mark.asyncio
     async def test_hits_from_memory_can_be_spared(self) -> None:

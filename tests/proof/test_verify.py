@@ -19,9 +19,11 @@ from mizan_core import (
     build,
     client,
 )
+from mizan_core.engine.observers import Observer
 from mizan_core.errors import NotFound
 from mizan_core.proof import StaleProof, Verify
 from mizan_core.proof import verify as module
+from mizan_core.protocol.invalidation import spelled
 from mizan_core.testing.redis_server import RedisServer
 from tests import virtual_time
 
@@ -330,6 +332,151 @@ async def test_width_tells_needless_purges_and_how_to_narrow_them() -> None:
 def test_a_share_that_is_none_is_refused(sample: float) -> None:
     with pytest.raises(DeclarationError, match="above 0 and at most 1"):
         Verify(sample)
+
+
+@pytest.mark.asyncio
+async def test_functions_that_begin_together_blame_nothing_outside() -> None:
+    shop, gate = Shop(), asyncio.Event()
+
+    @client(context=Orders)
+    async def order(number: int) -> str:
+        await asyncio.sleep(0)
+        return shop.orders[number][1]
+
+    @client(affects=Orders)
+    async def pay(number: int) -> None:
+        shop.orders[number] = (7, "paid")
+        await gate.wait()
+
+    verify = Verify()
+    engine = Engine(build([order, pay]), cache=MemoryCache(), verify=verify)
+    for number in (1, 2):
+        await engine.fetch("orders", {"number": number})
+    calls = [asyncio.create_task(engine.call("pay", {"number": number})) for number in (1, 2)]
+    while shop.orders[2][1] != "paid":  # the first is between its write and its purge by then
+        await asyncio.sleep(0)
+    await verify.check()
+    gate.set()
+    await asyncio.gather(*calls)
+    assert [str(one) for one in verify.proved] == []
+
+
+@pytest.mark.asyncio
+async def test_a_verify_that_comes_during_a_call_verifies_the_next() -> None:
+    gate, rows = asyncio.Event(), {1: "new"}
+
+    @client(context=Orders)
+    async def order(number: int) -> str:
+        return rows[number]
+
+    @client(affects=Orders)
+    async def wait(number: int) -> None:
+        await gate.wait()
+
+    @client
+    async def pay(number: int) -> None:
+        rows[number] = "paid"
+
+    verify = Verify()
+    engine = Engine(build([order, wait, pay]), cache=MemoryCache(), observers=[Observer()])
+    running = asyncio.create_task(engine.call("wait", {"number": 2}))
+    while not engine.health().running:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    verify.attach(engine)
+    gate.set()
+    await running
+    await engine.fetch("orders", {"number": 1})
+    await engine.call("pay", {"number": 1})
+    assert [one.mutation for one in verify.proved] == ["pay"]
+
+
+@pytest.mark.asyncio
+async def test_a_purge_during_a_comparison_counts() -> None:
+    rows, reading, gate = {1: "new"}, asyncio.Event(), asyncio.Event()
+    gate.set()
+
+    @client(context=Orders)
+    async def order(number: int) -> str:
+        reading.set()
+        await gate.wait()
+        return rows[number]
+
+    verify = Verify()
+    engine = Engine(build([order]), cache=MemoryCache(), verify=verify)
+    await engine.fetch("orders", {"number": 1})
+    gate.clear()
+    reading.clear()
+    rows[1] = "paid"  # by a script, which purges it next
+    comparison = asyncio.create_task(verify.check())
+    await reading.wait()
+    await engine.invalidate("orders", number=1)
+    gate.set()
+    await comparison
+    assert [str(one) for one in verify.proved] == []
+
+
+@pytest.mark.asyncio
+async def test_on_stale_may_be_async_and_may_fail(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[StaleProof] = []
+
+    async def tell(proof: StaleProof) -> None:
+        await asyncio.sleep(0)
+        told.append(proof)
+        raise LookupError
+
+    shop = Shop(affects=Report)
+    shop.verify.detach()
+    Verify(on_stale=tell).attach(shop.engine)
+    await shop.fetch()
+    await shop.set_status(1, 7)
+    assert [one.mutation for one in told] == ["set_status"]
+    assert b"paid" in await shop.fetch()
+    assert "on_stale failed for a proof of orders" in caplog.text
+
+
+class Healed(Observer):
+    """Remembers purges."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+        self.purged = self.events.append  # type: ignore[method-assign]
+
+
+@pytest.mark.asyncio
+async def test_only_the_bundle_that_was_stale_is_healed() -> None:
+    rows: dict[int, str | None] = {1: "a", 2: None}
+
+    @client(context=Orders)
+    async def order_list(assignee: str | None = None, page: int = 1) -> list[int]:
+        return [number for number, one in rows.items() if one == assignee]
+
+    @client(affects=Orders.where(assignee=Arg("assignee")))
+    async def assign(number: int, assignee: str) -> None:
+        rows[number] = assignee
+
+    seen = Healed()
+    engine = Engine(build([order_list, assign]), cache=MemoryCache(), verify=Verify(), observers=[seen])
+    for params in ({}, {"assignee": "a"}, {"assignee": "b"}):
+        await engine.fetch("orders", params)
+    await engine.call("assign", {"number": 2, "assignee": "a"})
+    (purged,) = seen.events
+    assert [spelled(one) for one in purged.invalidations] == ["orders;assignee=null;page=1"]
+    assert purged.proof.params == {}
+    assert (await engine.fetch("orders", {"assignee": "b"})).status == "hit"
+
+
+@pytest.mark.asyncio
+async def test_proofs_that_are_not_kept_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAXIMUM_PROOFS", 1)
+    shop = Shop(affects=Report)
+    await shop.fetch(7)
+    await shop.set_status(1, 7)
+    await shop.fetch(7)
+    shop.orders[1] = (7, "sent")
+    await shop.verify.check()
+    assert (len(shop.verify.proved), shop.verify.stale) == (1, 2)
+    assert shop.verify.staleness == 2 / shop.verify.checked
 
 
 class TestSampling:

@@ -134,7 +134,12 @@ class BundleEndpoint:
         key = self._key(raw, identity)
         query = None if key is None else self._service.queries.get(key)
         if query is None:
-            query = self._service.engine.query(self._plan, parse_pairs(raw), identity)
+            engine = self._service.engine
+            try:
+                query = engine.query(self._plan, parse_pairs(raw), identity)
+            except Exception as error:
+                engine.tell_refused(self._plan, error, identity)
+                raise
             if key is not None and query.may_be_remembered:
                 self._service.queries.put(key, query, query.size + 2 * len(raw))
         return query

@@ -17,7 +17,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mizan_core.engine.engine import Engine
-from mizan_core.engine.observers import CacheChanged, Called, Calling, Fetched, FetchFailed, Observer, Purged
+from mizan_core.engine.observers import (
+    CacheChanged,
+    Called,
+    Calling,
+    Fetched,
+    FetchFailed,
+    Observer,
+    Purged,
+    Refused,
+)
 from mizan_core.errors import CallError
 from mizan_core.proof import StaleProof, Verify, Width
 from mizan_core.protocol.headers import encode_header
@@ -169,6 +178,15 @@ class Recorder(Observer):
         shown = {"bundle": _bundle(event.context, event.params), "context": event.context}
         self._add("failed", {**shown, "error": _error(event.error), "seconds": event.seconds})
 
+    def refused(self, event: Refused) -> None:
+        if event.function is None:
+            self._contexts.setdefault(event.name, ContextRate()).failed += 1
+        else:
+            self._functions.setdefault(event.name, FunctionRate()).outcomes["refused"] += 1
+        is_call = event.function is not None
+        shown = {"name": event.name, "is_call": is_call, "caller": _caller(event.identity)}
+        self._add("refused", {**shown, "error": _error(event.error)})
+
     def calling(self, event: Calling) -> None:
         running = {"function": event.function, "caller": _caller(event.identity), "outcome": "running"}
         self._running[id(event)] = self._add("call", {**running, **_stale(self._engine, ()), "proofs": []})
@@ -197,8 +215,9 @@ class Recorder(Observer):
         self._note_proofs(self._running.pop(id(event.began), None))
 
     def purged(self, event: Purged) -> None:
-        record = self._add("purge", {"purge": event.seconds, **_stale(self._engine, event.invalidations)})
-        self._note_purge(record, event.invalidations, None)
+        facts = {"cause": _cut(event.cause), "proved": event.proof is not None, "purge": event.seconds}
+        record = self._add("purge", {**facts, **_stale(self._engine, event.invalidations)})
+        self._note_purge(record, event.invalidations, event.function)
 
     def cache_changed(self, event: CacheChanged) -> None:
         self._add("cache", {"state": event.state, "owed": event.owed})

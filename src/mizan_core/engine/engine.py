@@ -59,7 +59,20 @@ from .computations import DEFAULT_READER_TIMEOUT_SECONDS, NOT_COMPUTING, Computa
 from .failures import ErrorMapping, Errors, carrying, log_unheard
 from .inner_calls import READING
 from .mutations import Mutations, held
-from .observers import CacheChanged, Computing, DebugLog, Fetched, FetchFailed, Observer, Observers
+from .observers import (
+    CacheChanged,
+    Checked,
+    Computing,
+    DebugLog,
+    Fetched,
+    FetchFailed,
+    Observer,
+    Observers,
+    Refused,
+    StaleProof,
+    origin,
+    running,
+)
 from .privacy import Watchable, by_identity, lacks_permissions
 from .results import page_result, plain_result
 from .runner import NOBODY, Caller, Finish, Ran, Runner, read_directly
@@ -267,7 +280,7 @@ class Engine:
             if function.identity_params:
                 sent = filled(function.identity_params, sent, identity)
         except Exception as error:  # noqa: BLE001  # returned as a `Failure`
-            return self._failure(error, name)
+            return self._refusal(error, name, identity)
         caller = NOBODY
         if function.depends_on_caller:
             if not function.takes_only_inputs and self._permissions is not None and lacks_permissions(identity):
@@ -286,8 +299,12 @@ class Engine:
         if they were loaded.
         """
         check_asyncio()
-        function = self._find(name, via)
-        return function, await authorise(function, identity, self._permissions)
+        try:
+            function = self._find(name, via)
+            return function, await authorise(function, identity, self._permissions)
+        except Exception as error:
+            self._tell_of_refusal(error, name, identity)
+            raise
 
     async def _checked(self, function: Function, sent: Mapping[str, object], caller: Caller) -> Caller:
         """Ask a guard that takes arguments. Returns the caller, with permissions if they were loaded."""
@@ -312,7 +329,7 @@ class Engine:
         try:
             known = await self._known(caller)
         except Exception as error:  # noqa: BLE001  # returned as a `Failure`
-            return self._failure(error, function.name)
+            return self._refusal(error, function.name, caller.identity)
         return await self._ended(function, sent, known)
 
     async def call_admitted(
@@ -332,7 +349,7 @@ class Engine:
             sent = filled(function.identity_params, function.validator.validate(args), identity)
             caller = await self._admitted(function, sent, Caller(identity, request))
         except Exception as error:  # noqa: BLE001  # returned as a `Failure`
-            return self._failure(error, function.name)
+            return self._refusal(error, function.name, identity)
         return await self._ended(function, sent, caller, may_change=may_change)
 
     async def fetch(
@@ -346,7 +363,12 @@ class Engine:
         plan = self.plan(context)
         try:
             identity = await self.authorise(plan, identity)
-            return await self.answer(self.query(plan, params, identity), identity=identity, request=request)
+            try:
+                query = self.query(plan, params, identity)
+            except Exception as error:
+                self.tell_refused(plan, error, identity)
+                raise
+            return await self.answer(query, identity=identity, request=request)
         except Exception as error:
             told = self.errors.told(error)
             if told is error:
@@ -366,9 +388,18 @@ class Engine:
         Returns the identity, with its permissions if they were loaded.
         """
         if not plan.has_no_guard:
-            for reader in plan.readers:
-                identity = await authorise(reader, identity, self._permissions)
+            try:
+                for reader in plan.readers:
+                    identity = await authorise(reader, identity, self._permissions)
+            except Exception as error:
+                self.tell_refused(plan, error, identity)
+                raise
         return identity
+
+    def tell_refused(self, plan: ContextPlan, error: Exception, identity: Identity) -> None:
+        """Tell the observers that a bundle was refused before it was looked up."""
+        if self._observers.all:
+            self._observers.tell(Refused(None, plan.name, error, identity))
 
     def query(self, plan: ContextPlan, params: Given, identity: Identity) -> BundleRequest:
         """The request for a context's bundle, with the slot of its answer for this identity.
@@ -483,10 +514,15 @@ class Engine:
         """The tag that purging it deletes (protocol, section 7)."""
         return self._cache_keys.purged([invalidation])[0].tag
 
-    async def invalidate_bundle(self, asked: BundleRequest) -> None:
-        """Purge the smallest scope that this bundle is in."""
-        params = {name: value for name, value in asked.spelling.sent.items() if value is not None}
-        await self._mutations.purge([Invalidation(asked.plan.name, params)])
+    async def heal(self, asked: BundleRequest, proof: StaleProof) -> None:
+        """Purge the smallest scope that this bundle is in, since it was proved stale."""
+        nulls = asked.plan.parameters.keys() - asked.spelling.texts.keys()
+        bundle = Invalidation(asked.plan.name, asked.spelling.texts, nulls=frozenset(nulls))
+        await self._mutations.purge([bundle], proof=proof)
+
+    def tell(self, event: Checked | StaleProof) -> None:
+        """Tell the observers what a proof has found."""
+        self._observers.tell(event)
 
     async def _answer_observed(
         self,
@@ -564,11 +600,15 @@ class Engine:
     ) -> Page:
         """As `page`, for a caller that `admit` has let through."""
         plan = self.graph.contexts[function.context or ""]
-        given = filled(function.identity_params, function.validator.validate(args), identity)
-        texts = page_texts(function, given)
-        sent = read_back(function.round_trips, given)
         policy = plan.page_policies[function.name]
-        caller = await self._admitted(function, given if sent is None else sent, Caller(identity, request))
+        try:
+            given = filled(function.identity_params, function.validator.validate(args), identity)
+            texts = page_texts(function, given)
+            sent = read_back(function.round_trips, given)
+            caller = await self._admitted(function, given if sent is None else sent, Caller(identity, request))
+        except Exception as error:
+            self._tell_of_refusal(error, function.name, identity)
+            raise
         slot = self._cache_keys.page(plan, texts)
         # A page that lacks a parameter of some scope would miss purges of that scope.
         may_be_kept = (
@@ -607,7 +647,11 @@ class Engine:
         """
         check_asyncio()
         invalidations = tuple(named(self.graph, affected, params))
-        await self._mutations.purge(invalidations)
+        if self._observers.all:
+            names = running()
+            await self._mutations.purge(invalidations, function=names[-1] if names else None, origin=origin())
+        else:
+            await self._mutations.purge(invalidations)
         return invalidations
 
     def _find(self, name: str, via: Via) -> Function:
@@ -625,11 +669,20 @@ class Engine:
         try:
             identity = await authorise(function, identity, self._permissions)
         except Exception as error:  # noqa: BLE001  # returned as a `Failure`
-            return self._failure(error, function.name)
+            return self._refusal(error, function.name, identity)
         return await self.call_admitted(function, args, identity=identity, request=request)
 
     def _failure(self, error: Exception, function: str) -> Failure:
         return failure_of(self.errors, function, error)
+
+    def _refusal(self, error: Exception, function: str, identity: Identity) -> Failure:
+        """The failure of a call that ended before its function began."""
+        self._tell_of_refusal(error, function, identity)
+        return self._failure(error, function)
+
+    def _tell_of_refusal(self, error: Exception, function: str, identity: Identity) -> None:
+        if self._observers.all and function in self.graph.functions:
+            self._observers.tell(Refused(function, None, error, identity))
 
     async def _ended(
         self, function: Function, sent: Mapping[str, object], caller: Caller, *, may_change: bool = True

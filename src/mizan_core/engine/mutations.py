@@ -20,11 +20,12 @@ What to know before changing a mutation's path:
 import asyncio
 import logging
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from ..cache.store import Hold, Store
 from ..cache.tags import PurgeScope
-from ..errors import CallError, Unavailable
+from ..errors import CacheUnavailable, CallError, Unavailable
 from ..graph.declare import Declaration
 from ..graph.model import Function, Graph
 from ..graph.narrowing import Outcome, Refused, Returned, Unknown, resolve, told_to
@@ -37,7 +38,7 @@ from .cache_keys import CacheKeys
 from .current_call import CurrentCall
 from .failures import ErrorMapping, cancelled_itself, is_cancelled
 from .inner_calls import READING, Inner, Reading, arguments_of, identity_of, misplaced
-from .observers import Called, Calling, Observers, OutcomeName, Purged, TimedHold, called, running
+from .observers import Called, Calling, Observers, OutcomeName, Purged, StaleProof, TimedHold, called, running
 from .purge_plans import PurgePlan, PurgePlans
 from .runner import Caller, NotBegun, NotOpened, Runner, Wanted
 
@@ -218,13 +219,23 @@ class Mutations:
         inner.settle(answer.invalidations)
         return answer
 
-    async def purge(self, invalidations: Sequence[Invalidation]) -> None:
-        """Purge after a write made elsewhere. With `refuses`, raises `CacheUnavailable` if it takes too long."""
+    async def purge(
+        self,
+        invalidations: Sequence[Invalidation],
+        *,
+        proof: StaleProof | None = None,
+        function: str | None = None,
+        origin: str | None = None,
+    ) -> None:
+        """Purge after a write made elsewhere. With `refuses`, raises `CacheUnavailable` if it takes too long.
+
+        `proof`, `function`, `origin`: the cause that observers are told (`Purged`).
+        """
         now = asyncio.get_running_loop().time
         began = now()
         late = await self._tasks.start(self._settle(None, self._plans.of(invalidations)))
         if self._observers.all:
-            self._observers.tell(Purged(tuple(invalidations), now() - began))
+            self._observers.tell(Purged(tuple(invalidations), now() - began, proof, function, origin))
         if late is not None:
             raise late.error
 
@@ -406,8 +417,11 @@ class Mutations:
 
     def purge_late(self, inner: Inner) -> None:
         """As `Holder.purge_late`."""
-        work = self._settle(None, self._plans.of(inner.stale))
-        inner.loop.call_soon_threadsafe(self._tasks.start, work)
+        inner.loop.call_soon_threadsafe(self._tasks.start, self._purged_late(inner))
+
+    async def _purged_late(self, inner: Inner) -> None:
+        with suppress(CacheUnavailable):  # it is owed, and retried
+            await self.purge(inner.stale, function=inner.names[-1])
 
     def _extend(self, root: CurrentCall, scopes: Sequence[PurgeScope]) -> None:
         """Hold more scopes, unless the function has ended: then its purge is made."""

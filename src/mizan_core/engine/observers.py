@@ -5,10 +5,13 @@ and have to return quickly; an error of theirs is logged and never reaches a req
 """
 
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from ..cache.store import Hold
@@ -17,6 +20,7 @@ from ..errors import CacheUnavailable
 from ..graph.wrapper import current
 from ..protocol.identity import Identity
 from ..protocol.invalidation import Invalidation, spelled, touches
+from ..protocol.values import Json
 from .answers import Status
 from .bundle_requests import BundleRequest
 from .computations import beside, computing
@@ -27,11 +31,13 @@ __all__ = [
     "CacheChanged",
     "Called",
     "Calling",
+    "Checked",
     "Computing",
     "FetchFailed",
     "Fetched",
     "Observer",
     "Purged",
+    "Refused",
     "running",
 ]
 
@@ -122,11 +128,81 @@ class Computing:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """A request ended before anything ran for it: its guard refused or failed, or its arguments are invalid.
+
+    `function`: the one that was called; None for a bundle, of which `context` is the name. A guard that takes arguments
+    refuses a bundle by `FetchFailed`. Requests for what is not in the graph are not told.
+    """
+
+    function: str | None
+    context: str | None
+    error: Exception
+    identity: Identity
+
+    @property
+    def name(self) -> str:
+        return self.function or self.context or ""
+
+
+@dataclass(frozen=True, slots=True)
+class StaleProof:
+    """A bundle that was stale: computed again, it differs, and nothing had invalidated it.
+
+    `mutation`: the function after which it differed; None for a write outside of any. `beside`: mutations that ran at
+    the same time. `params`: the bundle's parameters, without those at their defaults. `path`: where the answers differ
+    first (RFC 9535). `remedy`: the declaration that would have invalidated it.
+    """
+
+    mutation: str | None
+    context: str
+    params: Mapping[str, Json]
+    path: str
+    remedy: str
+    before: bytes = field(repr=False)
+    after: bytes | None = field(repr=False)  # None: computing it raised an error
+    beside: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.params.items())
+        writer = self.mutation or "a write outside of any mutation"
+        beside = f" (beside {', '.join(self.beside)})" if self.beside else ""
+        return (
+            f"{self.context}({shown}) was stale after {writer}{beside}: it differs at {self.path}. "
+            f"Remedy: {self.remedy}."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """`Verify` has computed a bundle of this context again."""
+
+    context: str
+
+
+@dataclass(frozen=True, slots=True)
 class Purged:
-    """A purge that no function asked for, as `engine.invalidate` does, has been made. `seconds` until it was."""
+    """A purge that is not the end of a call has been made. `seconds` until it was.
+
+    It has one cause, as far as that is known: a `proof`, whose bundle is healed; a `function`, whose body asked for it
+    or which has outlived the call that it belonged to; or the place in the code that did, as `origin`, such as
+    "shop/imports.py:12".
+    """
 
     invalidations: tuple[Invalidation, ...]
     seconds: float
+    proof: StaleProof | None = None
+    function: str | None = None
+    origin: str | None = None
+
+    @property
+    def cause(self) -> str:
+        """The cause, in words. Empty where it is not known."""
+        if self.proof is not None:
+            return f"proved stale after {self.proof.mutation or 'a write outside of any mutation'}"
+        if self.function is not None:
+            return f"by {self.function}"
+        return "" if self.origin is None else f"at {self.origin}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +211,9 @@ class CacheChanged:
 
     state: str
     owed: int
+
+
+Event: TypeAlias = Fetched | FetchFailed | Refused | Calling | Called | Purged | Checked | StaleProof | CacheChanged
 
 
 class Observer:
@@ -151,6 +230,9 @@ class Observer:
     def fetch_failed(self, event: FetchFailed) -> None:
         """A bundle could not be answered."""
 
+    def refused(self, event: Refused) -> None:
+        """A request ended before anything ran for it."""
+
     def calling(self, event: Calling) -> None:
         """A function that is no reader is about to run."""
 
@@ -164,7 +246,13 @@ class Observer:
         """The same, before its caller is told; the caller waits for this."""
 
     def purged(self, event: Purged) -> None:
-        """A purge that no function asked for has been made."""
+        """A purge that is not the end of a call has been made."""
+
+    def checked(self, event: Checked) -> None:
+        """A bundle was computed again, to be compared."""
+
+    def stale(self, event: StaleProof) -> None:
+        """A bundle was proved stale; the purge that heals it follows."""
 
     def cache_changed(self, event: CacheChanged) -> None:
         """The state of the cache, or what is owed to it, has changed."""
@@ -193,6 +281,9 @@ class DebugLog(Observer):
         bundle = spelled(Invalidation(event.context, event.params))
         logger.debug("failed %s: %s in %s", bundle, type(event.error).__name__, _ms(event.seconds))
 
+    def refused(self, event: Refused) -> None:
+        logger.debug("refused %s before it began (%s)", event.name, type(event.error).__name__)
+
     def calling(self, event: Calling) -> None:
         logger.debug("%s begins and holds %s", event.function, _listed(event.holds))
 
@@ -210,7 +301,8 @@ class DebugLog(Observer):
         )
 
     def purged(self, event: Purged) -> None:
-        logger.debug("purged %s in %s", _listed(event.invalidations), _ms(event.seconds))
+        cause = f", {event.cause}" if event.cause else ""
+        logger.debug("purged %s in %s%s", _listed(event.invalidations), _ms(event.seconds), cause)
 
     def cache_changed(self, event: CacheChanged) -> None:
         logger.debug("cache %s, %d purges owed", event.state, event.owed)
@@ -249,7 +341,7 @@ class Observers:
         """What the observers enter around a run."""
         return Around(self.surrounding, event)
 
-    def tell(self, event: Fetched | FetchFailed | Calling | Called | Purged | CacheChanged) -> None:
+    def tell(self, event: Event) -> None:
         """Call every observer with the event."""
         method = _METHODS[type(event)]
         for observer in self.all:
@@ -274,9 +366,12 @@ class Observers:
 _METHODS = {
     Fetched: "fetched",
     FetchFailed: "fetch_failed",
+    Refused: "refused",
     Calling: "calling",
     Called: "called",
     Purged: "purged",
+    Checked: "checked",
+    StaleProof: "stale",
     CacheChanged: "cache_changed",
 }
 
@@ -338,6 +433,26 @@ def running() -> tuple[str, ...]:
     if alongside is not None and alongside[0] is computation:
         return (alongside[1],)
     return (computation.running,) if computation.running else ()
+
+
+def origin() -> str | None:
+    """The place in the code that awaits Mizan, as "shop/imports.py:12". None where the event loop itself does."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # a stack of `inspect` reads the source of every frame
+    while frame is not None and _module_of(frame) in _OWN:
+        frame = frame.f_back
+    if frame is None or _module_of(frame) == "asyncio":
+        return None
+    path = Path(frame.f_code.co_filename)
+    return f"{path.parent.name}/{path.name}:{frame.f_lineno}"
+
+
+def _module_of(frame: FrameType) -> str:
+    """The top-level package of the code that runs in a frame."""
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+# Packages whose frames are between `invalidate` and the code that calls it.
+_OWN = frozenset({"mizan_core", "mizan_asgi"})
 
 
 class TimedHold:

@@ -14,9 +14,20 @@ from opentelemetry.metrics import Histogram, MeterProvider, get_meter
 from opentelemetry.trace import Span, StatusCode, TracerProvider, get_tracer, set_span_in_context
 
 from ..cache.outcomes import PersonalFailure
-from ..engine.observers import CacheChanged, Called, Calling, Computing, Fetched, FetchFailed, Observer, Purged
+from ..engine.observers import (
+    CacheChanged,
+    Called,
+    Calling,
+    Checked,
+    Computing,
+    Fetched,
+    FetchFailed,
+    Observer,
+    Purged,
+    Refused,
+    StaleProof,
+)
 from ..errors import CallError
-from ..proof.verify import StaleProof
 
 # Of the instrumentation scope.
 SCOPE = "mizan_core"
@@ -62,6 +73,12 @@ class Telemetry(Observer):
         self._purge = seconds("mizan.purge.duration", "How long a purge took")
         self._invalidations = meter.create_counter(
             "mizan.invalidations", unit="{invalidation}", description="Invalidations that were purged"
+        )
+        self._refusals = meter.create_counter(
+            "mizan.refusals", unit="{request}", description="Requests that a guard refused, or with invalid arguments"
+        )
+        self._checks = meter.create_counter(
+            "mizan.staleness.checks", unit="{bundle}", description="Bundles that were computed again and compared"
         )
         self._proofs = meter.create_counter(
             "mizan.staleness.proofs", unit="{proof}", description="Bundles that were proved stale"
@@ -122,6 +139,10 @@ class Telemetry(Observer):
     def fetch_failed(self, event: FetchFailed) -> None:
         self._fetch.record(event.seconds, {CONTEXT: event.context, ERROR: _name(event.error)})
 
+    def refused(self, event: Refused) -> None:
+        name = {CONTEXT: event.name} if event.function is None else {FUNCTION: event.name}
+        self._refusals.add(1, {**name, ERROR: _name(event.error)})
+
     def called(self, event: Called) -> None:
         attributes = {FUNCTION: event.function, OUTCOME: event.outcome}
         if event.error is not None:
@@ -142,9 +163,10 @@ class Telemetry(Observer):
                 span.set_status(StatusCode.ERROR)
 
     def purged(self, event: Purged) -> None:
-        self._purge.record(event.seconds)
+        function = {} if event.function is None else {FUNCTION: event.function}
+        self._purge.record(event.seconds, function)
         for one in event.invalidations:
-            self._invalidations.add(1, {CONTEXT: one.context})
+            self._invalidations.add(1, {CONTEXT: one.context, **function})
 
     def cache_changed(self, event: CacheChanged) -> None:
         last, self._last = self._last, event
@@ -153,12 +175,12 @@ class Telemetry(Observer):
             self._state.add(-1, {STATE: last.state})
             self._state.add(1, {STATE: event.state})
 
-    def proved(self, proof: StaleProof) -> None:
-        """Count a proof of staleness: `Verify(on_stale=telemetry.proved)`."""
-        attributes = {CONTEXT: proof.context}
-        if proof.mutation is not None:
-            attributes[FUNCTION] = proof.mutation
-        self._proofs.add(1, attributes)
+    def checked(self, event: Checked) -> None:
+        self._checks.add(1, {CONTEXT: event.context})
+
+    def stale(self, event: StaleProof) -> None:
+        function = {} if event.mutation is None else {FUNCTION: event.mutation}
+        self._proofs.add(1, {CONTEXT: event.context, **function})
 
 
 @lru_cache

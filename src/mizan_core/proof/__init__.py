@@ -6,6 +6,7 @@ declaration is. `Recorder` writes calls down, and `audit` plays them against a s
 `mizan_core.engine.observers`.
 """
 
+from ..engine.observers import StaleProof
 from .auditing import Audit, audit
 from .differing import difference
 from .explain import (
@@ -19,7 +20,7 @@ from .explain import (
     explain_call,
 )
 from .recording import Recorded, Recorder, read_recording
-from .verify import StaleProof, Verify, Width
+from .verify import Verify, Width
 
 __all__ = [
     "Audit",

@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..engine.engine import Engine
+from ..engine.observers import StaleProof
 from ..errors import CallError
 from ..graph.declare import Arg
 from ..protocol.values import Json
 from .recording import Recorded
-from .verify import StaleProof, Verify
+from .verify import Verify
 
 logger = logging.getLogger("mizan")
 

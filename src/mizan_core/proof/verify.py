@@ -19,18 +19,22 @@ themselves are not slowed: only the first hit after a pause is looked at, and th
 """
 
 import asyncio
+import inspect
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from ..cache.bundle_cache import DECLINED
 from ..engine.engine import Engine
-from ..engine.observers import Called, Calling, Fetched, Observer, Purged
-from ..errors import DeclarationError
+from ..engine.observers import Called, Calling, Checked, Fetched, Observer, Purged, StaleProof
+from ..errors import CacheUnavailable, DeclarationError
 from ..protocol.cache_policy import Seconds
 from ..protocol.identity import claims_key, permission_key
-from ..protocol.values import Json, jsonable
+from ..protocol.invalidation import Invalidation
+from ..protocol.values import jsonable
 from .advice import advise, narrowing_arguments
 from .differing import difference
 
@@ -45,32 +49,7 @@ MAXIMUM_PER_SECOND = 10.0
 MAXIMUM_PROOFS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class StaleProof:
-    """A bundle that was stale: computed again, it differs, and nothing had invalidated it.
-
-    `mutation`: the function after which it differed; None for a write outside of any. `beside`: mutations that ran at
-    the same time. `params`: the bundle's parameters. `path`: where the answers differ first (RFC 9535). `remedy`: the
-    declaration that would have invalidated it.
-    """
-
-    mutation: str | None
-    context: str
-    params: Mapping[str, Json]
-    path: str
-    remedy: str
-    before: bytes = field(repr=False)
-    after: bytes | None = field(repr=False)  # None: computing it raised an error
-    beside: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        shown = ", ".join(f"{name}={value!r}" for name, value in self.params.items())
-        writer = self.mutation or "a write outside of any mutation"
-        beside = f" (beside {', '.join(self.beside)})" if self.beside else ""
-        return (
-            f"{self.context}({shown}) was stale after {writer}{beside}: it differs at {self.path}. "
-            f"Remedy: {self.remedy}."
-        )
+OnStale: TypeAlias = Callable[[StaleProof], Awaitable[object] | object]
 
 
 @dataclass(slots=True)
@@ -96,6 +75,10 @@ class Width:
 class Verify:
     """`Engine(graph, verify=Verify())`. Proofs are logged, kept in `proved`, and passed to `on_stale`.
 
+    Observers of the engine are told as well (`Observer.checked`, `Observer.stale`). `on_stale` may be async; an error
+    of it is logged. `checked` and `stale` count the bundles that were computed again, and those of
+    them that were stale; `proved` keeps the first thousand proofs.
+
     `sample`: 1.0 compares every remembered bundle around every mutation (for tests); a smaller number is the share of
     hits that is computed again in the background (for production). Raises `DeclarationError` for any other number.
     """
@@ -103,7 +86,7 @@ class Verify:
     def __init__(
         self,
         sample: float = 1.0,
-        on_stale: Callable[[StaleProof], object] | None = None,
+        on_stale: OnStale | None = None,
         *,
         max_per_second: float = MAXIMUM_PER_SECOND,
     ) -> None:
@@ -112,7 +95,8 @@ class Verify:
         self.sample = sample
         self.proved: list[StaleProof] = []
         self.unstable: dict[str, str] = {}  # context to the path where it differs from itself
-        self.checked = 0  # bundles that were computed again
+        self.checked = 0
+        self.stale = 0
         self._on_stale = on_stale
         self._max_per_second = max_per_second
         self._widths: dict[tuple[str, str], Width] = {}
@@ -147,19 +131,27 @@ class Verify:
     @property
     def staleness(self) -> float:
         """The share of bundles computed again that were stale."""
-        return len(self.proved) / self.checked if self.checked else 0.0
+        return self.stale / self.checked if self.checked else 0.0
 
     @property
     def widths(self) -> list[Width]:
         """Every mutation and context, the one that purged the most unchanged bundles first."""
         return sorted(self._widths.values(), key=lambda one: (-one.unchanged, one.mutation, one.context))
 
-    def _prove(self, proof: StaleProof) -> None:
+    def _note_proof(self, proof: StaleProof) -> None:
         logger.error("%s", proof)
+        self.stale += 1
         if len(self.proved) < MAXIMUM_PROOFS:
             self.proved.append(proof)
+
+    async def _tell(self, proof: StaleProof) -> None:
         if self._on_stale is not None:
-            self._on_stale(proof)
+            try:
+                told = self._on_stale(proof)
+                if inspect.isawaitable(told):
+                    await told
+            except Exception:  # the developer's code; the bundle has yet to be healed
+                logger.exception("on_stale failed for a proof of %s.", proof.context)
 
     def _note_unstable(self, context: str, once: bytes | None, again: bytes | None) -> None:
         if context not in self.unstable:
@@ -215,8 +207,15 @@ class _Verifier(Observer):
             after=after,
             beside=tuple(called.function for called in ended[:-1]),
         )
-        self._verify._prove(proof)  # noqa: SLF001  # one subject in one file
-        await self._engine.invalidate_bundle(event.asked)
+        self._verify._note_proof(proof)  # noqa: SLF001  # one subject in one file
+        self._engine.tell(proof)
+        with suppress(CacheUnavailable):  # the purge is owed, and retried
+            await self._engine.heal(event.asked, proof)
+        await self._verify._tell(proof)  # noqa: SLF001  # as above
+
+    def _note_checked(self, event: Fetched) -> None:
+        self._verify.checked += 1
+        self._engine.tell(Checked(event.context))
 
 
 class _Comparing(_Verifier):
@@ -226,8 +225,9 @@ class _Comparing(_Verifier):
         super().__init__(engine, verify)
         self._bundles: dict[Hashable, Fetched] = {}  # the oldest first
         self._bytes = 0
-        self._running = 0
+        self._running: dict[int, Calling] = {}  # by their ids, for they have no hashes
         self._ended: list[Called] = []  # since the last comparison
+        self._purged: list[Invalidation] = []  # since then, by anything but the end of a call
         self._quiet_since = 0.0  # no mutation has run since
         self._comparison = asyncio.Lock()
 
@@ -239,13 +239,8 @@ class _Comparing(_Verifier):
         if isinstance(plan.policy.lifetime, Seconds) or plan.name in self._verify.unstable:
             return
         identity = event.identity
-        key = (
-            plan.name,
-            frozenset(event.params.items()),
-            identity.user_id,
-            permission_key(identity),
-            claims_key(identity),
-        )
+        caller = identity.user_id, permission_key(identity), claims_key(identity)
+        key = plan.name, frozenset(event.params.items()), *caller
         self._forget(key)
         self._bundles[key] = event
         self._bytes += event.bytes
@@ -258,44 +253,53 @@ class _Comparing(_Verifier):
 
     close = forget
 
-    async def before_running(self, event: Calling) -> None:  # noqa: ARG002  # any function may write
-        if not self._running:
-            await self.compare()
-        self._running += 1
+    async def before_running(self, event: Calling) -> None:
+        is_alone = not self._running
+        self._running[id(event)] = event
+        async with self._comparison:  # a comparison that began before ends before any function writes
+            if is_alone:
+                await self._compare()
 
     async def before_answer(self, event: Called) -> None:
-        self._running -= 1
+        self._running.pop(id(event.began), None)  # it may have begun before this observer came
         self._ended.append(event)
-        if not self._running:
-            await self.compare()
-            self._quiet_since = asyncio.get_running_loop().time()
+        await self.compare()
 
     def purged(self, event: Purged) -> None:
+        if event.proof is None:
+            self._purged += event.invalidations
         for key, one in list(self._bundles.items()):
             if one.is_touched(event.invalidations):
                 self._forget(key)
 
     async def compare(self) -> None:
-        """Compute every remembered bundle again, and tell what nothing has invalidated."""
+        """Compare now, or when the last function that is running has ended."""
         async with self._comparison:
-            ended, self._ended = self._ended, []
-            changed: dict[str, list[Mapping[str, str]]] = defaultdict(list)  # by context: parameters of bundles
-            unchanged: dict[str, list[Mapping[str, str]]] = defaultdict(list)
-            for key, one in list(self._bundles.items()):
-                again = await self._again(one)
-                self._verify.checked += 1
-                if again != one.body and not await self._is_stable(one, again):
-                    self._forget(key)
-                elif any(one.is_touched(called.invalidations) for called in ended):
-                    (unchanged if again == one.body else changed)[one.context].append(one.params)
-                    self._forget(key)
-                elif again != one.body:
-                    self._forget(key)
-                    if not await self._may_have_been_purged_elsewhere(one, ended):
-                        await self._found_stale(one, again, ended)
-            if len(ended) == 1:
-                for name in {*changed, *unchanged}:
-                    self._verify._note_width(ended[0], name, changed[name], unchanged[name])  # noqa: SLF001
+            if not self._running:
+                await self._compare()
+                self._quiet_since = asyncio.get_running_loop().time()
+
+    async def _compare(self) -> None:
+        """Compute every remembered bundle again, and tell what nothing has invalidated."""
+        ended, self._ended = self._ended, []
+        self._purged.clear()
+        changed: dict[str, list[Mapping[str, str]]] = defaultdict(list)  # by context: parameters of bundles
+        unchanged: dict[str, list[Mapping[str, str]]] = defaultdict(list)
+        for key, one in list(self._bundles.items()):
+            again = await self._again(one)
+            self._note_checked(one)
+            if again != one.body and not await self._is_stable(one, again):
+                self._forget(key)
+            elif any(one.is_touched(called.invalidations) for called in ended):
+                (unchanged if again == one.body else changed)[one.context].append(one.params)
+                self._forget(key)
+            elif again != one.body:
+                self._forget(key)
+                if not one.is_touched(self._purged) and not await self._may_have_been_purged_elsewhere(one, ended):
+                    await self._found_stale(one, again, ended)
+        if len(ended) == 1:
+            for name in {*changed, *unchanged}:
+                self._verify._note_width(ended[0], name, changed[name], unchanged[name])  # noqa: SLF001
 
     async def _may_have_been_purged_elsewhere(self, one: Fetched, ended: Sequence[Called]) -> bool:
         """Whether another process that shares the cache may have written and purged the bundle, as it should.
@@ -331,7 +335,7 @@ class _Sampling(_Verifier):
         self._is_closed = False
 
     def fetched(self, event: Fetched) -> None:
-        if event.status != "hit":
+        if event.status != "hit" or event.inside:
             return
         loop = asyncio.get_running_loop()
         if self._waiting_since is not None:
@@ -361,7 +365,7 @@ class _Sampling(_Verifier):
         again = await self._again(event)
         if again is None:
             return
-        self._verify.checked += 1
+        self._note_checked(event)
         if again == event.body or not await engine.is_stored(asked, event.body):
             return
         once_more = await self._again(event)

@@ -78,7 +78,7 @@ export class LiveList {
   }
 }
 
-const SHOW = { call, fetch: fetched, failed, purge, cache, proof: proved };
+const SHOW = { call, fetch: fetched, failed, refused, purge, cache, proof: proved };
 
 function call(record, worker) {
   const ended = record.outcome !== "running";
@@ -107,8 +107,14 @@ function failed(record, worker) {
   return make("li", { class: "failed" }, line("failed", record, worker, make("code", {}, record.bundle), record.seconds, make("span", { class: "hint" }, record.error)));
 }
 
+function refused(record, worker) {
+  const name = record.is_call ? make("span", { class: "name" }, record.name) : make("code", {}, record.name);
+  return make("li", { class: "refused-before" }, line("refused", record, worker, name, undefined, make("span", { class: "hint" }, `before it began: ${record.error}`)));
+}
+
 function purge(record, worker) {
-  const name = make("span", {}, "a purge that no function asked for");
+  const named = record.proved ? `healed: ${record.cause}` : record.cause ? `purged ${record.cause}` : "a purge that no function asked for";
+  const name = make("span", {}, named);
   return make("li", { class: "call" }, line("purge", record, worker, name, record.purge), scopes(record), following(record), tags(record));
 }
 
