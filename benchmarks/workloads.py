@@ -1,6 +1,7 @@
 """The workloads by name, each with its contenders, its requests, and the ratios that have to hold."""
 
 import asyncio
+import itertools
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ from mizan_core import Identity, MemoryCache, RedisCache
 
 from .contenders import frameworks, ours, raw
 from .measure import Contender, Limit, Workload, ask
-from .world import OURS, THEIRS, USERS, Request, body_of, json_call
+from .world import OURS, THEIRS, USERS, Profile, Renamed, Request, body_of, json_call
 
 Maker: TypeAlias = Callable[[str], Awaitable[list[Workload]]]
 
@@ -28,8 +29,11 @@ def users(path: str, *headers: tuple[bytes, bytes]) -> list[Request]:
     return [Request(path, b"user_id=%d" % user_id, headers=headers) for user_id in range(USERS)]
 
 
+SESSIONS = {b"session=%064d" % user_id: user_id for user_id in range(USERS)}
+
+
 def signed_in(path: str) -> list[Request]:
-    return [Request(path, user=Identity(user_id)) for user_id in range(USERS)]
+    return [Request(path, headers=((b"cookie", session),)) for session in SESSIONS]
 
 
 async def knowing(app: Any, requests: list[Request]) -> list[Request]:
@@ -71,11 +75,16 @@ async def hit(_: str) -> list[Workload]:
 
 
 async def hit_per_user(_: str) -> list[Workload]:
+    users_of = {session: Identity(user_id) for session, user_id in SESSIONS.items()}
+    ours_at = "/api/mizan/ctx/mine/"
     contenders = [
-        Contender("raw floor", raw.Hit(), users(THEIRS)),
-        Contender("mizan", ours.mizan(), signed_in("/api/mizan/ctx/mine/")),
+        Contender("raw floor, with a session", raw.HitOfASession(SESSIONS), signed_in("/ctx/mine/")),
+        Contender("mizan", ours.Sessions(ours.mizan(), users_of), signed_in(ours_at)),
+        Contender("mizan, with authenticate=", ours.authenticating(users_of), signed_in(ours_at)),
     ]
-    return [Workload("hit-per-user", "Hit from memory, kept per user", contenders, expects=b"mizan; hit")]
+    limits = [Limit("mizan", "raw floor, with a session", 2.0)]
+    title = "Hit from memory, kept per user"
+    return [Workload("hit-per-user", title, contenders, expects=b"mizan; hit", limits=limits)]
 
 
 async def not_modified(_: str) -> list[Workload]:
@@ -135,47 +144,72 @@ async def hit_redis(url: str) -> list[Workload]:
 
 
 async def miss(_: str) -> list[Workload]:
-    """Misses after a purge of the user, and misses of a user who was never asked for."""
-    purged, mizan = ours.mizan(), ours.mizan()
-    number = 1_000_000
+    """Misses after a purge of the user."""
+    purged = ours.mizan()
 
     async def purge() -> None:
         for user_id in range(USERS):
             await purged.engine.invalidate("user", user_id=user_id)
 
-    unseen: list[Request] = []
-
-    async def others() -> None:
-        nonlocal number
-        unseen[:] = [Request(OURS, b"user_id=%d" % (number + place)) for place in range(USERS)]
-        number += USERS
-
-    await others()
+    contenders = [
+        Contender("raw ASGI", raw.Miss(), users(THEIRS)),
+        Contender("mizan", purged, users(OURS), before=purge),
+        Contender("FastAPI", frameworks.fastapi(), users(THEIRS)),
+    ]
     return [
         Workload(
             "miss",
             "Miss with two readers, after a purge",
-            [
-                Contender("raw ASGI", raw.Miss(), users(THEIRS)),
-                Contender("mizan", purged, users(OURS), before=purge),
-                Contender("FastAPI", frameworks.fastapi(), users(THEIRS)),
-            ],
+            contenders,
             bodies=BODIES,
             batch=USERS,
             expects=b"mizan; fwd=stale; stored",
             limits=[Limit("mizan", "raw ASGI", 1.3)],
-        ),
-        Workload(
-            "miss-new",
-            "Miss with two readers, at first sight",
-            [
-                Contender("raw ASGI", raw.Miss(), users(THEIRS)),
-                Contender("mizan", mizan, unseen, before=others),
-            ],
-            batch=USERS,
-            expects=b"mizan; fwd=uri-miss; stored",
-        ),
+        )
     ]
+
+
+def _unseen(path: str) -> Contender:
+    """Requests for users who were never asked for."""
+    requests: list[Request] = []
+    numbers = itertools.count(1_000_000)
+
+    async def others() -> None:
+        requests[:] = [Request(path, b"user_id=%d" % next(numbers)) for _ in range(USERS)]
+
+    return Contender("mizan", ours.mizan(), requests, before=others)
+
+
+async def miss_new(_: str) -> list[Workload]:
+    """Misses of users who were never asked for: of the bundle of the other workloads, and of a small one."""
+    floor, limits = "raw ASGI, no cache", [Limit("mizan", "raw ASGI, no cache", 1.6)]
+    large = [Contender(floor, raw.Uncached(), users(THEIRS)), _unseen(OURS)]
+    small = [Contender(floor, _card(), users(THEIRS)), _unseen("/api/mizan/ctx/card/")]
+    expects = b"mizan; fwd=uri-miss; stored"
+    return [
+        Workload("miss-new", "Miss with two readers, at first sight", large, batch=USERS, limits=limits, expects=expects),
+        Workload("miss-new-small", "Miss of two small models, at first sight", small, batch=USERS, expects=expects),
+    ]
+
+
+async def uncached(_: str) -> list[Workload]:
+    contenders = [
+        Contender("raw ASGI, no cache", _card(), users(THEIRS)),
+        Contender("mizan", ours.mizan(), users("/api/mizan/ctx/uncached/")),
+    ]
+    return [
+        Workload(
+            "uncached",
+            "Bundle of two small models with cache=False",
+            contenders,
+            expects=b"mizan; fwd=bypass",
+            limits=[Limit("mizan", "raw ASGI, no cache", 1.6)],
+        )
+    ]
+
+
+def _card() -> raw.Uncached:
+    return raw.Uncached((raw.user_profile, Profile), (raw.user_name, Renamed))
 
 
 def _calls(fn: str, path: str = "/api/mizan/call/") -> list[Request]:
@@ -229,6 +263,7 @@ async def mutation(url: str) -> list[Workload]:
             ],
             bodies=bodies,
             batch=100,
+            limits=[Limit("mizan", "raw ASGI, redis-py", 2.2)],
         ),
     ]
 
@@ -368,6 +403,8 @@ MAKERS: dict[str, Maker] = {
     "304": not_modified,
     "hit-redis": hit_redis,
     "miss": miss,
+    "miss-new": miss_new,
+    "uncached": uncached,
     "call": call,
     "mutation": mutation,
     "whole-purge": whole_purge,

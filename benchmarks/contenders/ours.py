@@ -1,10 +1,11 @@
 """Mizan over the same work, alone and mounted, and over graphs that grow."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.requests import Request
 
 from mizan_asgi import Mizan
 from mizan_core import Context, Graph, Identity, MemoryCache, build, client
@@ -44,11 +45,56 @@ def graph() -> Graph:
     @client(affects=user, name="rename_all")
     async def rename_all() -> None: ...
 
-    return build([user_profile, user_orders, my_profile, my_orders, rename, rename_and_purge, rename_all])
+    return build([user_profile, user_orders, my_profile, my_orders, *_cards(), rename, rename_and_purge, rename_all])
+
+
+def _cards() -> list[Callable[..., Any]]:
+    """Readers of small bundles, of two models each: one is kept, one has cache=False."""
+
+    @client(context="card")
+    async def card_profile(user_id: int) -> Profile:
+        return profile_of(user_id)
+
+    @client(context="card")
+    async def card_name(user_id: int) -> Renamed:
+        return Renamed(user_id=user_id, name="Ada")
+
+    @client(context="uncached", cache=False)
+    async def uncached_profile(user_id: int) -> Profile:
+        return profile_of(user_id)
+
+    @client(context="uncached", cache=False)
+    async def uncached_name(user_id: int) -> Renamed:
+        return Renamed(user_id=user_id, name="Ada")
+
+    return [card_profile, card_name, uncached_profile, uncached_name]
 
 
 def mizan(functions: Graph | None = None, **options: Any) -> Mizan:
     return Mizan(functions or graph(), cache_secret=SECRET, **options)
+
+
+class Sessions:
+    """Middleware of a host: finds the user of the session that the cookie names, in a dictionary."""
+
+    def __init__(self, app: Any, sessions: Mapping[bytes, Identity]) -> None:
+        self.app = app
+        self.sessions = sessions
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        for name, value in scope["headers"]:
+            if name == b"cookie":
+                scope["user"] = self.sessions.get(value)
+        await self.app(scope, receive, send)
+
+
+def authenticating(sessions: Mapping[bytes, Identity]) -> Mizan:
+    """Mizan that finds the same user itself, by a function of the host's request."""
+
+    def authenticate(request: Request) -> Identity | None:
+        return sessions.get(request.headers.get("cookie", "").encode("latin-1"))
+
+    return mizan(authenticate=authenticate)
 
 
 def mounted(app: Any) -> Any:

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import unquote_to_bytes
@@ -126,6 +126,41 @@ class Hit:
         await send(entry.body)
 
 
+class HitOfASession:
+    """As `Hit`, of the user whose session the cookie names: one more dictionary, and no parameters."""
+
+    def __init__(self, sessions: Mapping[bytes, int]) -> None:
+        self.sessions = sessions
+        self.entries = {user_id: Kept.of(body_of(user_id)) for user_id in range(USERS)}
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http" or scope["path"] != "/ctx/mine/" or scope["method"] not in ("GET", "HEAD"):
+            await refuse(send, 404)
+            return
+        if scope["query_string"]:
+            await refuse(send, 422)
+            return
+        user_id = known = None
+        for name, value in scope["headers"]:
+            if name == b"cookie":
+                user_id = self.sessions.get(value)
+            elif name == b"if-none-match":
+                known = value
+        if user_id is None:
+            await refuse(send, 401)
+            return
+        entry = self.entries.get(user_id)
+        if entry is None or entry.expires <= time.time():
+            await refuse(send, 503)  # never happens here
+            return
+        if known is not None and known == entry.etag:
+            await send(entry.not_modified)
+            await send(Hit.empty)
+            return
+        await send(entry.start)
+        await send(entry.body)
+
+
 class Params(TypedDict):
     __pydantic_config__ = ConfigDict(extra="forbid")
     user_id: int
@@ -139,15 +174,21 @@ async def user_profile(user_id: int) -> Profile:
     return profile_of(user_id)
 
 
-class Miss:
-    """Validates the parameters, runs two readers, validates and sorts what they return, sends it with its ETag."""
+async def user_name(user_id: int) -> Renamed:
+    return Renamed(user_id=user_id, name="Ada")
 
-    def __init__(self) -> None:
+
+class Uncached:
+    """Parses the query, validates the parameters, runs two readers, validates what they return, serialises and sends.
+
+    Nothing else: no cache, so no ETag and no headers for one. `readers`: each with the type of its results; two with
+    an order's list and a profile if left out.
+    """
+
+    def __init__(self, *readers: tuple[Callable[[int], Awaitable[object]], Any]) -> None:
         self.params = TypeAdapter(Params)
-        self.readers = [
-            ("user_orders", user_orders, TypeAdapter(list[Order])),
-            ("user_profile", user_profile, TypeAdapter(Profile)),
-        ]
+        read = readers or ((user_orders, list[Order]), (user_profile, Profile))
+        self.readers = [(reader.__name__, reader, TypeAdapter(returned)) for reader, returned in read]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
@@ -158,9 +199,20 @@ class Miss:
             return
         results = {}
         for name, reader, adapter in self.readers:
-            result = adapter.validate_python(await reader(**params), from_attributes=True)
+            result = adapter.validate_python(await reader(params["user_id"]), from_attributes=True)
             results[name] = adapter.dump_python(result, mode="json", by_alias=True)
-        body = orjson.dumps(results, option=orjson.OPT_SORT_KEYS)
+        await self.send_whole(scope, send, orjson.dumps(results, option=orjson.OPT_SORT_KEYS))
+
+    async def send_whole(self, scope: Any, send: Any, body: bytes) -> None:
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+class Miss(Uncached):
+    """As `Uncached`, sent with its ETag and the headers for caches."""
+
+    async def send_whole(self, scope: Any, send: Any, body: bytes) -> None:
         etag = etag_of(body)
         await reply(scope, send, etag, headers_of(body, etag), body)
 
