@@ -258,3 +258,135 @@ async def test_one_query_of_two_users_is_two_questions(site: Site) -> None:
                 answer = await web.get("/api/mizan/ctx/inbox/", headers={"x-mizan-token": token(user)})
                 assert answer.json() == {"messages": [f"for {user}"]}
     assert site.ran["messages"] == 2
+
+
+def signed_in(app: Any, users: dict[str, Any]) -> Any:
+    """The application behind middleware that sets the scope's user by the cookie."""
+
+    async def middleware(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            cookie = dict(scope["headers"]).get(b"cookie", b"").decode()
+            scope["user"] = users.get(cookie)
+        await app(scope, receive, send)
+
+    return middleware
+
+
+INBOX = "/api/mizan/ctx/inbox/"
+
+
+class Inbox:
+    """An application with a bundle kept per user; `reads` counts the runs of its reader."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+        @client(context="inbox")
+        async def inbox(me: Identity) -> str:
+            self.reads += 1
+            permissions = me.permission_key or sorted(me.permissions or ())
+            return f"{me.user_id} {permissions} {me.staff} {me.superuser} {dict(me.claims)}"
+
+        self.app = Mizan(build([inbox]))
+
+
+class TestKeptPerUser:
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize(
+        "other",
+        [
+            Identity(7),
+            Identity(5, staff=True),
+            Identity(5, superuser=True),
+            Identity(5, permissions={"read"}),
+            Identity(5, permissions=None, permission_key="5"),
+            Identity(5, claims={"org": 1}),
+            Identity(5, claims={"org": True}),
+            Identity(None, claims={"org": "5"}),
+            None,
+        ],
+        ids=str,
+    )
+    async def test_another_identity_is_never_given_a_users_hit(self, other: Identity | None) -> None:
+        inbox = Inbox()
+        inbox_of = {"a": Identity(5), "b": other, "c": Identity(5, claims={"org": 2})}
+        async with http(signed_in(inbox.app, inbox_of)) as web:
+            for _ in range(3):
+                answers = {name: await web.get(INBOX, headers={"cookie": name}) for name in inbox_of}
+        statuses = {answer.headers["cache-status"] for answer in answers.values()}
+        shown = {answer.json()["inbox"] for answer in answers.values()}
+        assert len(shown) == 3
+        assert answers["a"].headers["cache-status"] == "mizan; hit"
+        assert statuses <= {"mizan; hit", "mizan; fwd=bypass; detail=personal"}
+
+    @pytest.mark.asyncio
+    async def test_a_hit_is_private_and_304_for_who_has_it(self) -> None:
+        inbox = Inbox()
+        async with http(signed_in(inbox.app, {"a": Identity(5)}), cookie="a") as web:
+            hit = await hits(web, INBOX)
+            known = await web.get(INBOX, headers={"if-none-match": hit.headers["etag"]})
+        assert inbox.reads == 1
+        assert known.status_code == 304
+        for answer in (hit, known):
+            assert answer.headers["cache-control"] == "private, no-cache"
+            assert "Cookie" in answer.headers["vary"]
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("auth", [True, "staff", "superuser", lambda me: me.superuser])
+    @pytest.mark.parametrize("per", ["all", "permissions", "user"])
+    async def test_a_guard_is_asked_before_every_hit(self, auth: Any, per: str) -> None:
+        @client(context="team", auth=auth, per=per)
+        async def team() -> str:
+            return "ours"
+
+        allowed = Identity(5, staff=True, superuser=True)
+        users: dict[str, Any] = {"a": allowed}
+        url = "/api/mizan/ctx/team/"
+        async with http(signed_in(Mizan(build([team])), users), cookie="a") as web:
+            await hits(web, url)
+            users["a"] = None
+            assert (await web.get(url)).status_code == 401
+            if auth is not True:
+                users["a"] = Identity(5)
+                assert (await web.get(url)).status_code == 403
+            users["a"] = allowed
+            assert (await hits(web, url)).headers["cache-control"] == "private, no-cache"
+
+    @pytest.mark.asyncio
+    async def test_a_hit_behind_authenticate_is_served_and_told_apart(self) -> None:
+        users = {"a": Identity(5), "b": Identity(7)}
+
+        @client(context="inbox")
+        async def inbox(me: Identity) -> str:
+            return f"for {me.user_id}"
+
+        async with http(Mizan(build([inbox]), authenticate=lambda request: users[request.headers["cookie"]])) as web:
+            for _ in range(2):
+                answers = [await web.get(INBOX, headers={"cookie": name}) for name in users]
+        assert [answer.json() for answer in answers] == [{"inbox": "for 5"}, {"inbox": "for 7"}]
+        assert {answer.headers["cache-status"] for answer in answers} == {"mizan; hit"}
+
+    @pytest.mark.asyncio
+    async def test_a_user_that_cannot_be_read_is_a_problem_document(self) -> None:
+        class Broken:
+            @property
+            def is_authenticated(self) -> bool:
+                raise RuntimeError("The session store is down.")
+
+        inbox = Inbox()
+        users: dict[str, Any] = {"a": Identity(5)}
+        async with http(signed_in(inbox.app, users), cookie="a") as web:
+            await hits(web, INBOX)
+            users["a"] = Broken()
+            answer = await web.get(INBOX)
+        assert answer.status_code == 500
+        assert answer.headers["content-type"] == "application/problem+json"
+
+    @pytest.mark.asyncio
+    async def test_a_purge_ends_a_users_hits(self) -> None:
+        inbox = Inbox()
+        async with http(signed_in(inbox.app, {"a": Identity(5)}), cookie="a") as web:
+            await hits(web, INBOX)
+            await inbox.app.engine.invalidate("inbox")
+            assert (await web.get(INBOX)).headers["cache-status"].endswith("; stored")
+        assert inbox.reads == 2

@@ -1,23 +1,26 @@
 """Bundles: `GET /ctx/{context}/` (protocol, sections 3 and 8).
 
 Most requests are hits in memory, so they have a path of their own, `BundleEndpoint.fast_path`, in which every step
-counts. It is open to a request that needs no caller and whose query was validated before: the query's `BundleRequest`
-is remembered with the slot of its answer, and the answer's entry keeps the response as it is sent. Any other request
-goes through `BundleEndpoint.answer`.
+counts. It is open to a request whose caller and guards need not wait, and whose query was validated before for such a
+caller: the query's `BundleRequest` is remembered with the slot of its answer, and the answer's entry keeps the response
+as it is sent. Any other request goes through `BundleEndpoint.answer`, which serves a hit in the same way once it knows
+the caller.
 """
 
 import math
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from starlette.types import Receive, Scope
 
 from mizan_core.engine.answers import Bundle, StoredBundle, hit_of
+from mizan_core.engine.authorisation import lets_in
 from mizan_core.engine.bundle_requests import BundleRequest
+from mizan_core.graph.access import Anyone, Check
 from mizan_core.graph.model import ContextPlan
 from mizan_core.protocol.cache_policy import Per, Seconds
-from mizan_core.protocol.identity import Identity, claims_key, permission_key
+from mizan_core.protocol.identity import ANONYMOUS, Identity, claims_key
 from mizan_core.protocol.problems import no_such_context
 
 from .bodies import parse_pairs
@@ -34,6 +37,8 @@ from .service import Service, check_gets
 
 # Values of these types are equal only if their types are.
 _PLAIN = frozenset({str, int, type(None)})
+
+_Key: TypeAlias = tuple[object, ...]
 
 _ANY = ord("*")  # in If-None-Match: any entity tag
 
@@ -59,18 +64,21 @@ class BundleEndpoint:
         self._plan = plan
         self._name = plan.name
         self._for_everyone = plan.policy.for_everyone
+        self._per_user = plan.policy.per is Per.USER
         self._for_all = plan.policy.per is Per.ALL
         self._told_apart = [one.source for one in plan.identity_params]
         self._needs_session = needs_session(plan.policy, plan.readers)
         self._takes_request = any(reader.takes_request for reader in plan.readers)
         self._counts_down = isinstance(plan.policy.lifetime, Seconds)
+        guards = {reader.guard for reader in plan.readers} - {Anyone()}
+        self._plain_guards = [guard for guard in guards if not isinstance(guard, Check)]
+        self._never_waits = len(self._plain_guards) == len(guards)
+        self._user_in_scope = service.authenticator.in_scope
         self._remembered_query = service.queries.get
         self._peek = service.engine.peek
 
-    def fast_path(  # noqa: C901  # one function, for each call would cost a hit more than its steps do
-        self, scope: Scope
-    ) -> RawResponse | Coroutine[Any, Any, RawResponse] | None:
-        if not self._for_everyone or scope["method"] != "GET":
+    def fast_path(self, scope: Scope) -> RawResponse | Coroutine[Any, Any, RawResponse] | None:
+        if not self._never_waits or scope["method"] != "GET":
             return None
         etag = None
         for name, value in scope["headers"]:
@@ -82,21 +90,31 @@ class BundleEndpoint:
                 elif name in TOKEN_HEADERS:
                     return None
         raw = scope.get("query_string", b"")
-        query = self._remembered_query((self._name, raw, None, None))
-        if query is None or query.slot is None or query.canonical != raw:
+        if self._for_everyone:
+            identity: Identity | None = ANONYMOUS
+            key: _Key | None = (self._name, raw)
+        else:
+            identity = self._caller_at_once(scope)
+            key = None if identity is None else self._key(raw, identity)
+        query = None if key is None else self._remembered_query(key)
+        if identity is None or query is None or query.canonical != raw:
             return None
-        entry = self._peek(query.slot)
-        if entry is None:
-            return None if self._takes_request else self._answer_remembered(query, etag)
-        hit: _RawHit | None = entry.written
-        if hit is None or hit.endpoint is not self or (self._counts_down and hit.until <= self._now()):
-            hit = entry.written = self._write(entry, query)
-        if etag == hit.etag:
-            return hit.unchanged
-        if etag is None:
-            return hit.whole
-        # `answer` parses a list of tags or another spelling of this one. (`in` takes twice as long as `find` on bytes.)
-        return None if _ANY in etag or etag.find(hit.opaque) >= 0 else hit.whole
+        entry = None if query.slot is None else self._peek(query.slot)
+        if entry is not None:
+            return self._hit(entry, query, etag)
+        return None if self._takes_request else self._answer_remembered(query, etag, identity)
+
+    def _caller_at_once(self, scope: Scope) -> Identity | None:
+        """The caller, if the scope tells it and the guards let it through; else `answer` finds out what to tell."""
+        try:
+            identity = self._user_in_scope(scope)
+        except Exception:  # noqa: BLE001  # a user of the host's may raise anything, and does so again in `answer`
+            return None
+        if identity is not None:
+            for guard in self._plain_guards:
+                if not lets_in(guard, identity):
+                    return None
+        return identity
 
     async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> RawResponse:
         check_gets(scope)
@@ -105,33 +123,47 @@ class BundleEndpoint:
             probe.has_arrived = probe.endpoint is self
             return LET_THROUGH, [], b""
         headers = SentHeaders(scope)
-        bundle = await self.fetch(headers, scope, receive)
-        query = scope.get("query_string", b"").decode("latin-1")
+        raw = scope.get("query_string", b"")
+        identity, asked = await self._asked(headers, scope, receive)
+        known = headers.all(b"if-none-match")
+        if canonical_path and asked.canonical == raw and not self._plan.guards_take_arguments:
+            hit = self._remembered_hit(asked, known)
+            if hit is not None:
+                return hit
+        bundle = await self._fetched(asked, identity, scope, receive)
+        query = raw.decode("latin-1")
         return bundle_reply(
             bundle,
             query=query,
             canonical_url=canonical_path and query == bundle.canonical_query,
-            if_none_match=headers.all(b"if-none-match"),
+            if_none_match=known,
         )
 
     async def fetch(self, headers: SentHeaders, scope: Scope, receive: Receive) -> Bundle:
         """The bundle for the caller. Raises `CallError`, and any exception of a guard or a reader."""
-        service, plan = self._service, self._plan
-        caller = await service.authenticator.identify(headers, scope, receive, ask_session=self._needs_session)
-        identity = await service.engine.authorise(plan, caller.identity)
-        query = self._query(scope.get("query_string", b""), identity)
-        request = HostRequest(scope, receive, identity, body=b"") if self._takes_request else None
-        return await service.engine.answer(query, identity=identity, request=request)
+        identity, query = await self._asked(headers, scope, receive)
+        return await self._fetched(query, identity, scope, receive)
 
-    async def _answer_remembered(self, query: BundleRequest, etag: bytes | None) -> RawResponse:
-        """The response to an anonymous GET of the canonical URL, from the engine."""
-        bundle = await self._service.engine.answer(query)
+    async def _asked(self, headers: SentHeaders, scope: Scope, receive: Receive) -> tuple[Identity, BundleRequest]:
+        """The caller, whom the guards have let through, and the bundle request. Raises as `fetch` does."""
+        service = self._service
+        caller = await service.authenticator.identify(headers, scope, receive, ask_session=self._needs_session)
+        identity = await service.engine.authorise(self._plan, caller.identity)
+        return identity, self._query(scope.get("query_string", b""), identity)
+
+    async def _fetched(self, query: BundleRequest, identity: Identity, scope: Scope, receive: Receive) -> Bundle:
+        request = HostRequest(scope, receive, identity, body=b"") if self._takes_request else None
+        return await self._service.engine.answer(query, identity=identity, request=request)
+
+    async def _answer_remembered(self, query: BundleRequest, etag: bytes | None, identity: Identity) -> RawResponse:
+        """The response to a GET of the canonical URL, from the engine."""
+        bundle = await self._service.engine.answer(query, identity=identity)
         known = () if etag is None else (etag.decode("latin-1"),)
         return bundle_reply(bundle, query=bundle.canonical_query, canonical_url=True, if_none_match=known)
 
     def _query(self, raw: bytes, identity: Identity) -> BundleRequest:
         """The bundle request of a query string, remembered or parsed. Raises `CallError`."""
-        key = self._key(raw, identity)
+        key = (self._name, raw) if self._for_everyone else self._key(raw, identity)
         query = None if key is None else self._service.queries.get(key)
         if query is None:
             engine = self._service.engine
@@ -144,24 +176,43 @@ class BundleEndpoint:
                 self._service.queries.put(key, query, query.size + 2 * len(raw))
         return query
 
-    def _key(self, raw: bytes, identity: Identity) -> tuple[object, ...] | None:
+    def _key(self, raw: bytes, identity: Identity) -> _Key | None:
         """All that a bundle request depends on: the context, its query, and what the identity adds to it.
 
-        None if the identity adds a value that cannot be compared by equality alone.
+        A bundle for everyone has no more than the first two. None if the identity adds a value that cannot be compared
+        by equality alone.
         """
-        user = permissions = None
-        values: list[object] = []
+        key: _Key = (self._name, raw)
         if not self._for_all:
-            permissions = permission_key(identity)
-            if self._plan.policy.per is Per.USER:
-                user = identity.user_id
-                values = [claims_key(identity)] if identity.claims else []
-        if not self._told_apart:
-            return self._name, raw, user, permissions, *values
-        values += [one.of(identity) for one in self._told_apart]
-        if not _PLAIN.issuperset(map(type, values)):
+            own = identity.permissions if identity.permission_key is None else identity.permission_key
+            key += (own, identity.staff, identity.superuser)
+            if self._per_user:
+                key += (identity.user_id, claims_key(identity)) if identity.claims else (identity.user_id,)
+        if self._told_apart:
+            values = [one.of(identity) for one in self._told_apart]
+            if not _PLAIN.issuperset(map(type, values)):
+                return None
+            key += tuple(values)
+        return key
+
+    def _remembered_hit(self, query: BundleRequest, if_none_match: Sequence[str]) -> RawResponse | None:
+        """The response to a GET of the canonical URL, if it is a hit in this process's memory."""
+        entry = None if query.slot is None else self._peek(query.slot)
+        if entry is None or len(if_none_match) > 1:
             return None
-        return self._name, raw, user, permissions, *values
+        return self._hit(entry, query, if_none_match[0].encode("latin-1") if if_none_match else None)
+
+    def _hit(self, entry: StoredBundle, query: BundleRequest, etag: bytes | None) -> RawResponse | None:
+        """The response that a hit's entry keeps, to a client that has `etag`. None where `etag` has to be parsed."""
+        hit: _RawHit | None = entry.written
+        if hit is None or hit.endpoint is not self or (self._counts_down and hit.until <= self._now()):
+            hit = entry.written = self._write(entry, query)
+        if etag == hit.etag:
+            return hit.unchanged
+        if etag is None:
+            return hit.whole
+        # `answer` parses a list of tags or another spelling of this one. (`in` takes twice as long as `find` on bytes.)
+        return None if _ANY in etag or etag.find(hit.opaque) >= 0 else hit.whole
 
     def _write(self, entry: StoredBundle, query: BundleRequest) -> _RawHit:
         remaining = entry.expires - self._now()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TypeAlias, assert_never
 
 from ..errors import DeclarationError, Forbidden, Unauthorized
-from ..graph.access import Anyone, Check, SignedIn, Staff, Superuser
+from ..graph.access import Anyone, Check, PlainGuard, SignedIn, Staff, Superuser
 from ..graph.model import Function
 from ..graph.signature import REQUEST
 from ..graph.types.snapshots import copied
@@ -28,24 +28,31 @@ async def authorise(
     `permissions` loads the permissions of a token's identity if the guard reads them. Returns the identity, with its
     permissions if they were loaded.
     """
-    match function.guard:
-        case Anyone():
-            return identity
-        case SignedIn():
-            allowed = identity.is_authenticated
-        case Staff():
-            allowed = identity.is_authenticated and (identity.staff or identity.superuser)
-        case Superuser():
-            allowed = identity.is_authenticated and identity.superuser
-        case Check() as check:
-            if function.guard_arguments and arguments is None:
-                return identity
-            allowed, identity = await _checked(function, check, identity, permissions, arguments or {})
-        case _ as unreachable:
-            assert_never(unreachable)
+    guard = function.guard
+    if not isinstance(guard, Check):
+        allowed = lets_in(guard, identity)
+    elif function.guard_arguments and arguments is None:
+        return identity
+    else:
+        allowed, identity = await _checked(function, guard, identity, permissions, arguments or {})
     if not allowed:
         raise Forbidden if identity.is_authenticated else Unauthorized
     return identity
+
+
+def lets_in(guard: PlainGuard, identity: Identity) -> bool:
+    """Whether a guard that is no function lets this identity in."""
+    match guard:
+        case Anyone():
+            return True
+        case SignedIn():
+            return identity.is_authenticated
+        case Staff():
+            return identity.is_authenticated and (identity.staff or identity.superuser)
+        case Superuser():
+            return identity.is_authenticated and identity.superuser
+        case _ as unreachable:
+            assert_never(unreachable)
 
 
 def checked_arguments(function: Function, sent: Mapping[str, object], request: object) -> dict[str, object]:

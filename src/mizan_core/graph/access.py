@@ -60,7 +60,8 @@ class Check:
         return self.check(*([identity] if self.by_position else []), **by_name, **arguments)
 
 
-Guard: TypeAlias = Anyone | SignedIn | Staff | Superuser | Check
+PlainGuard: TypeAlias = Anyone | SignedIn | Staff | Superuser  # decides by the identity alone, at once
+Guard: TypeAlias = PlainGuard | Check
 
 
 def read_guard(auth: object) -> Guard:
