@@ -14,8 +14,8 @@ number of seconds are left out: their answers may be old by declaration. Where p
 is not served any more may have been purged by another of them, and proves nothing.
 
 With a smaller `sample`, as in production, that share of hits is computed again in the background instead. The hits
-themselves are not slowed: only the first hit after a pause is looked at, and the pauses are as long as it takes for
-`1 / sample` hits to arrive.
+themselves are not slowed: only the first two hits after a pause are looked at, and the pauses are as long as it takes
+for `1 / sample` hits to arrive.
 """
 
 import asyncio
@@ -329,7 +329,8 @@ class _Sampling(_Verifier):
     def __init__(self, engine: Engine, verify: Verify, max_per_second: float) -> None:
         super().__init__(engine, verify)
         self._shortest = 1 / max_per_second
-        self._waiting_since: float | None = None  # for a hit
+        self._has_looked = False  # at any hit
+        self._checked_at: float | None = None  # the hit that was checked, while the next is awaited
         self._between: float | None = None  # seconds between two hits, about
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
@@ -338,20 +339,29 @@ class _Sampling(_Verifier):
         if event.status != "hit" or event.inside:
             return
         loop = asyncio.get_running_loop()
-        if self._waiting_since is not None:
-            waited = loop.time() - self._waiting_since
-            self._between = waited if self._between is None else 0.9 * self._between + 0.1 * waited
+        if self._checked_at is None:
+            self._begin_to_check(event, loop)
+            if self._has_looked:
+                self._checked_at = loop.time()  # the next hit tells how often they come
+                return
+            self._has_looked = True
+        else:
+            passed = loop.time() - self._checked_at
+            self._between = passed if self._between is None else 0.9 * self._between + 0.1 * passed
+            self._checked_at = None
         self._engine.unobserve(self)
-        pause = 0.0 if self._between is None else self._between / self._verify.sample
-        loop.call_later(max(pause, self._shortest), self._look, loop)
+        # Of the hits from one check to the next, two are no part of the pause: the one after the check, and the next.
+        pause = 0.0 if self._between is None else self._between * (1 / self._verify.sample - 2)
+        loop.call_later(max(pause, self._shortest), self._look)
+
+    def _begin_to_check(self, event: Fetched, loop: asyncio.AbstractEventLoop) -> None:
         task = loop.create_task(self._check(event))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Look at the next hit."""
+    def _look(self) -> None:
+        """Look at the next hit, and the one after it."""
         if not self._is_closed:
-            self._waiting_since = loop.time()
             self._engine.observe(self)
 
     def close(self) -> None:
