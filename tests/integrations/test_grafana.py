@@ -93,3 +93,67 @@ def test_no_panel_lies_on_another() -> None:
 def test_metrics_and_labels_of_an_expression_are_told_apart() -> None:
     found = names_in('sum by (le, a_b) (rate(mizan_x_bucket{c=~"$mizan_no", d!="{}"}[5m])) / mizan_y')
     assert found == ({"mizan_x_bucket", "mizan_y"}, {"le", "a_b", "c", "d"})
+
+
+# What Grafana's own schema of dashboards (kinds/dashboard and the panels' options, from version 10 on) allows.
+ALLOWED: dict[str, set[Any]] = {
+    "graphTooltip": {0, 1, 2},
+    "displayMode": {"list", "table", "hidden"},
+    "placement": {"bottom", "right"},
+    "tooltip.mode": {"single", "multi", "none"},
+    "tooltip.sort": {"asc", "desc", "none"},
+    "stacking.mode": {"none", "normal", "percent"},
+    "thresholds.mode": {"absolute", "percentage"},
+    "color.mode": {"thresholds", "palette-classic", "palette-classic-by-name", "fixed"},
+    "colorMode": {"none", "value", "background", "background_solid"},
+    "graphMode": {"none", "area"},
+    "unit": {"percentunit", "s", "short", "reqps", "ops", "cps", "none"},
+}
+
+
+def told(found: Any, under: str = "") -> Iterator[tuple[str, Any]]:
+    """Every member of a JSON text that `ALLOWED` knows, by its name or by its parent's and its own."""
+    if isinstance(found, list):
+        for one in found:
+            yield from told(one, under)
+    if isinstance(found, dict):
+        for name, value in found.items():
+            for key in {name, f"{under}.{name}"} & ALLOWED.keys():
+                yield key, value
+            yield from told(value, name)
+
+
+def test_options_have_values_that_grafana_knows() -> None:
+    for key, value in told(BOARD):
+        assert value in ALLOWED[key], key
+    assert {"unit", "tooltip.mode", "stacking.mode", "displayMode"} <= {key for key, _ in told(BOARD)}
+
+
+def test_panels_have_what_grafana_needs_of_them() -> None:
+    assert BOARD["schemaVersion"] >= 36  # since then a data source is an object with a type and a uid
+    assert re.fullmatch(r"[\w-]{1,40}", BOARD["uid"])
+    assert BOARD["time"].keys() == {"from", "to"}
+    for panel in BOARD["panels"]:
+        assert {"id", "type", "title", "gridPos"} <= panel.keys()
+        assert panel["type"] in {"row", "stat", "timeseries"}
+        if panel["type"] != "row":
+            assert {"datasource", "targets", "fieldConfig", "options"} <= panel.keys(), panel["title"]
+            assert panel["fieldConfig"].keys() == {"defaults", "overrides"}
+            steps = panel["fieldConfig"]["defaults"].get("thresholds", {}).get("steps", [{"value": None}])
+            assert steps[0]["value"] is None, panel["title"]  # the base, from minus infinity on
+            letters = [target["refId"] for target in panel["targets"]]
+            assert len(set(letters)) == len(letters)
+
+
+def test_expressions_use_variables_that_exist_and_are_closed() -> None:
+    variables = {one["name"] for one in BOARD["templating"]["list"]} | {"__rate_interval", "__range"}
+    for expression, _ in queries():
+        assert set(re.findall(r"\$\{?(\w+)", expression)) <= variables, expression
+        plain = re.sub(r'"[^"]*"', "", expression)
+        left: list[str] = []
+        for one in plain:
+            if one in "([{":
+                left.append({"(": ")", "[": "]", "{": "}"}[one])
+            elif one in ")]}":
+                assert left.pop() == one, expression
+        assert left == [], expression
