@@ -337,10 +337,13 @@ class Client:
         return answer["result"]
 
     def _forget(self, response: httpx.Response, answer: Mapping[str, Any]) -> None:
-        """Forget the bundles that the answer names: in its body, or, as an error does, only in its header."""
+        """Forget the bundles that the answer names: in its body, or, as an error does, only in its header.
+
+        The header names what concerns other users as well.
+        """
         try:
-            if "invalidate" in answer:
-                self.invalidate(*read_invalidations(answer["invalidate"]))
+            if "result" in answer:
+                self.invalidate(*read_invalidations(answer.get("invalidate", [])))
             else:
                 self.invalidate(*decode_header(response.headers.get("x-mizan-invalidate", "")))
         except (HeaderError, BadRequest):

@@ -17,8 +17,10 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaV
 from pydantic_core import PydanticSerializationError, core_schema
 
 from mizan_core.graph.access import Anyone
+from mizan_core.graph.identity_params import IdentityParam
 from mizan_core.graph.inputs import Compiled
 from mizan_core.graph.model import ContextPlan, Function, Graph
+from mizan_core.graph.types.identity_sources import Me
 from mizan_core.protocol.values import Json, jsonable
 
 from .names import Names, type_name
@@ -60,6 +62,8 @@ class Call:
     changes: bool
     guarded: bool
     takes_identity: bool
+    filled: bool  # the identity fills in parameters, so a caller without fitting values is refused
+    needs_user: bool  # one of these is a user id that may not be null
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,8 @@ class Bundle:
     members: tuple[Member, ...]
     guarded: bool
     takes_identity: bool
+    filled: bool  # the identity fills in parameters, so a caller without fitting values is refused
+    needs_user: bool  # one of these is a user id that may not be null
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +140,14 @@ def _call(function: Function, schemas: "_Schemas") -> Call:
         doc=_doc(function),
         arguments=tuple(
             _field(name, compiled, schemas.argument(function, name), required=compiled.input.required)
-            for name, compiled in function.inputs.items()
+            for name, compiled in function.client_inputs.items()
         ),
         result=schemas.result(function),
         changes=function.context is None,
         guarded=_is_guarded(function),
-        takes_identity=bool(function.signature.identities),
+        takes_identity=bool(function.signature.identities or function.identity_params),
+        filled=bool(function.identity_params),
+        needs_user=any(map(_needs_user, function.identity_params)),
     )
 
 
@@ -149,14 +157,16 @@ def _bundle(plan: ContextPlan, schemas: "_Schemas") -> Bundle:
         name=plan.name,
         parameters=tuple(
             _field(name, owners[name].inputs[name], schemas.argument(owners[name], name), required=parameter.required)
-            for name, parameter in plan.parameters.items()
+            for name, parameter in plan.client_parameters.items()
         ),
         members=tuple(
             Member(reader.name, _doc(reader), schemas.result(reader))
             for reader in sorted(plan.readers, key=lambda reader: reader.name)
         ),
         guarded=any(map(_is_guarded, plan.readers)),
-        takes_identity=any(reader.signature.identities for reader in plan.readers),
+        takes_identity=any(reader.signature.identities or reader.identity_params for reader in plan.readers),
+        filled=bool(plan.identity_params),
+        needs_user=any(map(_needs_user, plan.identity_params)),
     )
 
 
@@ -164,6 +174,10 @@ def _field(name: str, compiled: Compiled, schema: Schema, *, required: bool) -> 
     if required or compiled.input.required:
         return Field(name, schema, required)
     return Field(name, schema, required, jsonable(compiled.adapter.validate_python(compiled.input.default)))
+
+
+def _needs_user(param: IdentityParam) -> bool:
+    return param.source == Me and param.is_needed
 
 
 def _is_guarded(function: Function) -> bool:
@@ -247,7 +261,7 @@ def _names_of(path: tuple[str, ...]) -> list[str]:
 
 def _inputs(functions: Iterable[Function]) -> Iterator[_Input]:
     for function in functions:
-        for name, compiled in function.inputs.items():
+        for name, compiled in function.client_inputs.items():
             yield f"{function.name}({name})", "validation", compiled.adapter.core_schema
         assert function.result is not None  # noqa: S101  # only views have no result type
         yield function.name, "serialization", function.result.core_schema

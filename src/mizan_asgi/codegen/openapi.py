@@ -161,9 +161,9 @@ class _Schemas:
                     **answer,
                     **({"headers": _INVALIDATE_HEADER} if call.changes else {}),
                 },
-                **_problems(call.guarded, bool(call.arguments)),
+                **_problems(call, validated=bool(call.arguments)),
             },
-            **_security(call.guarded, call.takes_identity),
+            **_security(call),
             **({"x-mizan-affects": mutation["targets"]} if mutation else {}),
         }
 
@@ -177,9 +177,9 @@ class _Schemas:
             "responses": {
                 "200": {"description": "The bundle.", **answer, "headers": _ETAG_HEADER},
                 "304": {"description": "`If-None-Match` names this bundle."},
-                **_problems(bundle.guarded, bool(bundle.parameters)),
+                **_problems(bundle, validated=bool(bundle.parameters)),
             },
-            **_security(bundle.guarded, bundle.takes_identity),
+            **_security(bundle),
             "x-mizan-scopes": scopes,
         }
 
@@ -234,12 +234,12 @@ def _without_null(schema: Schema) -> Schema:
     return {**others[0], **rest} if len(others) == 1 else {**rest, "anyOf": others}
 
 
-def _problems(guarded: bool, validated: bool) -> dict[str, Any]:
-    codes = [*["401", "403"] * guarded, *["422"] * validated, "default"]
-    return dict.fromkeys(codes, _PROBLEM)
+def _problems(asked: Call | Bundle, *, validated: bool) -> dict[str, Any]:
+    codes = ["401"] * (asked.guarded or asked.filled) + ["403"] * asked.guarded + ["422"] * validated
+    return dict.fromkeys([*codes, "default"], _PROBLEM)
 
 
-def _security(guarded: bool, takes_identity: bool) -> dict[str, Any]:
-    if guarded:
+def _security(asked: Call | Bundle) -> dict[str, Any]:
+    if asked.guarded or asked.needs_user:
         return {"security": _SIGNED_IN}
-    return {"security": [_ANYONE, *_SIGNED_IN]} if takes_identity else {}
+    return {"security": [_ANYONE, *_SIGNED_IN]} if asked.takes_identity else {}

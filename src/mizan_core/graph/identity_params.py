@@ -28,6 +28,11 @@ class IdentityParam:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_read", reading(self.compiled.adapter))
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether a caller without a value is refused."""
+        return self.compiled.input.required and not self.compiled.kinds.nullable
+
     def value(self, identity: Identity) -> object:
         """The validated value. Without one: the default, or null, or else `Unauthorized`.
 
