@@ -22,11 +22,13 @@ from mizan_core.cache.bundle_cache import Clock
 from mizan_core.engine.authorisation import PermissionsOf
 from mizan_core.engine.engine import Attached, Engine, Limits, check_graph
 from mizan_core.engine.failures import Errors
+from mizan_core.engine.hosts.changing import Affected, Changing
 from mizan_core.engine.observers import Observer
 from mizan_core.errors import DeclarationError
 from mizan_core.graph.build import build
 from mizan_core.graph.model import Graph
 from mizan_core.graph.provide import NOTHING_PROVIDED, Provided
+from mizan_core.protocol.identity import ANONYMOUS, Identity
 from mizan_core.protocol.tokens import DEFAULT_TTL_SECONDS, Keys, check_keys
 from mizan_core.tasks import check_asyncio
 
@@ -164,6 +166,10 @@ class Mizan:
             self._service.path_rules.host = app
         async with self.engine:
             yield
+
+    def changing(self, *affected: Affected, name: str = "changing", identity: Identity = ANONYMOUS) -> Changing:
+        """As `Engine.changing`: `async with mizan.changing(Orders.of(customer_id=7)):` around a write of the host's."""
+        return self.engine.changing(*affected, name=name, identity=identity)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -11,9 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mizan_core import Context, Engine, RedisCache, build, client
+from mizan_core import Context, Engine, Invalidation, RedisCache, build, client
 
 SECRET = "the same in both versions, 32 byte"
+
+
+def commit(rows: Path, name: str) -> None:
+    """Change a row, and say so."""
+    found = json.loads(rows.read_text())
+    rows.write_text(json.dumps({**found, name: found[name] + 1}))
+    sys.stdout.write("committed\n")
+    sys.stdout.flush()
 
 
 def functions(version: str, rows: Path) -> list[Callable[..., Any]]:
@@ -49,9 +57,7 @@ def functions(version: str, rows: Path) -> list[Callable[..., Any]]:
 
     @client(affects=orders)
     def order_and_stall(customer: int) -> None:
-        write("orders")
-        sys.stdout.write("committed\n")
-        sys.stdout.flush()
+        commit(rows, "orders")
         time.sleep(60)
 
     return [listed, price, order, reprice, order_and_stall, *([turn] if version == "new" else [])]
@@ -67,6 +73,10 @@ async def main(version: str, url: str, rows: Path, hold: float) -> None:
                 bundle = await engine.fetch(request["read"], request["params"])
                 (value,) = json.loads(bundle.body).values()
                 answer: object = [value, bundle.status]
+            elif "change" in request:
+                async with engine.changing(Invalidation(request["change"], request["params"])):
+                    commit(rows, request["change"])
+                    await asyncio.sleep(60)
             else:
                 await engine.call(request["call"], request["args"])
                 answer = "done"

@@ -33,9 +33,9 @@ class Deployed:
     def call(self, name: str, **args: int) -> None:
         assert self._ask({"call": name, "args": args}) == "done"
 
-    def die_after_commit(self, name: str, **args: int) -> None:
-        """Begin a mutation, and `kill -9` between its commit and its purge."""
-        self._say({"call": name, "args": args})
+    def die_after_commit(self, **request: Any) -> None:
+        """Begin a write, and `kill -9` between its commit and its purge."""
+        self._say(request)
         assert self._hear() == "committed\n"
         self.process.kill()
         self.process.wait()
@@ -98,13 +98,20 @@ def test_versions_with_other_revs_purge_each_other(server: RedisServer, tmp_path
             assert [reader.read("prices", **PRICES) for reader in (old, new)] == [(known, "miss")] * 2
 
 
-def test_a_process_killed_before_its_purge_leaves_nothing_stale(server: RedisServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "write",
+    [{"call": "order_and_stall", "args": ORDERS}, {"change": "orders", "params": ORDERS}],
+    ids=["mutation", "changing"],
+)
+def test_a_process_killed_before_its_purge_leaves_nothing_stale(
+    server: RedisServer, tmp_path: Path, write: dict[str, Any]
+) -> None:
     rows = tmp_path / "rows.json"
     hold = 3.0
     with deployed("old", server, rows, hold=hold) as survivor, deployed("old", server, rows, hold=hold) as dying:
         survivor.read("orders", **ORDERS)
         assert survivor.read("orders", **ORDERS) == (0, "hit")
-        dying.die_after_commit("order_and_stall", **ORDERS)
+        dying.die_after_commit(**write)
         while (answer := survivor.read("orders", **ORDERS)) == (1, "bypass"):  # until the hold has expired
             time.sleep(0.05)
         assert answer == (1, "miss")

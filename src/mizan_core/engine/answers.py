@@ -10,6 +10,7 @@ from ..cache.inspection import TagState as TagState  # noqa: PLC0414  # proof/ a
 from ..cache.outcomes import Fetched, Fresh, Hit
 from ..errors import CallError
 from ..graph.model import Function
+from ..graph.results import serialised
 from ..protocol.bodies import call_body, encode_json, refreshing_body
 from ..protocol.cache_headers import (
     CACHE_STATUS_OF_A_HIT,
@@ -24,7 +25,6 @@ from ..protocol.cache_policy import CachePolicy, Per, Seconds
 from ..protocol.identity import ANONYMOUS, Identity
 from ..protocol.invalidation import Invalidation
 from .failures import ErrorMapping, blame
-from .results import serialised
 
 _DECLINED = cache_status_of_a_bypass(DECLINED)
 

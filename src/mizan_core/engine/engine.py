@@ -27,6 +27,7 @@ from ..graph.inputs import Given
 from ..graph.model import ContextPlan, Function, Graph
 from ..graph.narrowing import named
 from ..graph.provide import NOTHING_PROVIDED, Factory, Provided, check_provided, factory_of, named_by, show_key
+from ..graph.results import page_result, plain_result
 from ..graph.types.round_trip import read_back
 from ..graph.wrapper import current
 from ..protocol.bodies import encode_json
@@ -57,6 +58,7 @@ from .bundle_requests import BundleRequest, page_texts
 from .cache_keys import CacheKeys
 from .computations import DEFAULT_READER_TIMEOUT_SECONDS, NOT_COMPUTING, Computation, Computations, computing
 from .failures import ErrorMapping, Errors, carrying, log_unheard
+from .hosts.changing import Affected, Changing, named_all
 from .inner_calls import READING
 from .mutations import Mutations, held
 from .observers import (
@@ -74,7 +76,6 @@ from .observers import (
     running,
 )
 from .privacy import Watchable, by_identity, lacks_permissions
-from .results import page_result, plain_result
 from .runner import NOBODY, Caller, Finish, Ran, Runner, read_directly
 
 logger = logging.getLogger("mizan")
@@ -653,6 +654,18 @@ class Engine:
         else:
             await self._mutations.purge(invalidations)
         return invalidations
+
+    def changing(self, *affected: Affected, name: str = "changing", identity: Identity = ANONYMOUS) -> Changing:
+        """Around a write of the host's own: holds what it makes stale, and purges that at the end, however it ends.
+
+        Takes contexts, their names, invalidations such as `Orders.of(customer_id=7)`, and readers. `name` is what
+        observers are told; `identity`: who writes, for mutations that the body calls. Entering it raises `Unavailable`
+        where that cannot be held and the deployment refuses. Raises `DeclarationError` as `invalidate` does.
+
+        Gives an object with `also(*affected)`, which holds and purges more (await it before the write), `invalidations`
+        and `header`, the value of `X-Mizan-Invalidate`; both can be read after the end.
+        """
+        return Changing(self._mutations, named_all(self.graph, affected), name=name, identity=identity)
 
     def _find(self, name: str, via: Via) -> Function:
         function = self.graph.functions.get(name)

@@ -142,16 +142,16 @@ class Reading:
         self.root = self
 
     def inner(self, declaration: Declaration, sent: Mapping[str, object]) -> Inner:  # noqa: ARG002  # as `CurrentCall`
-        raise misplaced(declaration)
+        raise misplaced(declaration.name)
 
 
 READING = Reading()
 
 
-def misplaced(declaration: Declaration) -> DeclarationError:
-    """The error for a function that may change nothing and calls a mutation."""
+def misplaced(name: str) -> DeclarationError:
+    """The error for a function that may change nothing and calls a mutation, or a `changing`, of this name."""
     return DeclarationError(
-        f"{declaration.name} changes something, and was called by a function that may change nothing: a reader, or a "
+        f"{name} changes something, and was called by a function that may change nothing: a reader, or a "
         "route with GET. Call it from a function with affects=, or from a route with POST."
     )
 

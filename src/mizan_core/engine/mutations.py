@@ -14,6 +14,8 @@ What to know before changing a mutation's path:
   it has one (`EagerRunner`).
 - **Inner calls.** A mutation that a body calls is held and purged by the outer call, whose answer tells it
   (`inner_calls`). One that outlives the outer call purges by itself.
+- **`changing`** (`hosts/changing`) is a call whose body runs elsewhere: `open` holds, `close` purges. Its outcome is
+  unknown whatever its body raises, so it purges all that it names.
 - **Threads.** A sync function runs in a thread; what it names and calls is passed to the loop, which alone holds.
 """
 
@@ -31,6 +33,7 @@ from ..graph.model import Function, Graph
 from ..graph.narrowing import Outcome, Refused, Returned, Unknown, resolve, told_to
 from ..graph.types.snapshots import snapshot
 from ..graph.wrapper import current
+from ..protocol.identity import Identity
 from ..protocol.invalidation import Invalidation, merge
 from ..tasks import EagerRunner, Tasks
 from .answers import ENDED, Ended, Failure, answered, ended_of, failure_of
@@ -38,7 +41,18 @@ from .cache_keys import CacheKeys
 from .current_call import CurrentCall
 from .failures import ErrorMapping, cancelled_itself, is_cancelled
 from .inner_calls import READING, Inner, Reading, arguments_of, identity_of, misplaced
-from .observers import Called, Calling, Observers, OutcomeName, Purged, StaleProof, TimedHold, called, running
+from .observers import (
+    Around,
+    Called,
+    Calling,
+    Observers,
+    OutcomeName,
+    Purged,
+    StaleProof,
+    TimedHold,
+    called,
+    running,
+)
 from .purge_plans import PurgePlan, PurgePlans
 from .runner import Caller, NotBegun, NotOpened, Runner, Wanted
 
@@ -185,7 +199,7 @@ class Mutations:
         """Run a function that the body of another one asks for."""
         if isinstance(outer, Reading):
             if function.affects:
-                return Failure(misplaced(function.declaration), function=function.name)
+                return Failure(misplaced(function.declaration.name), function=function.name)
         elif outer.owner.graph is self.graph and not outer.root.has_ended:  # it has yet to be answered
             return self._joined(outer, function, sent, caller)
         return self._begun_alone(outer, function, sent, caller)
@@ -218,6 +232,91 @@ class Mutations:
             raise
         inner.settle(answer.invalidations)
         return answer
+
+    async def open(self, call: "OpenCall") -> None:
+        """Hold what a call has named, before its body. Raises `Unavailable` where that cannot be held."""
+        if call.outer is not None:
+            try:
+                await self.held(call)
+            except BaseException:  # its body does not run
+                call.settle(())
+                raise
+            return
+        if self._observers.all:
+            call.calling = Calling(call.name_of_change, {}, call.identity, merge(call.named))
+        try:
+            await self._tasks.start(self._open(call))
+        except BaseException:
+            call.settle(())
+            if call.is_open:  # it was cancelled in the moment in which this succeeded
+                self._tasks.start(self._undo(call))
+            raise
+
+    async def _open(self, call: "OpenCall") -> None:
+        """Hold, in a task: whoever is cancelled meanwhile leaves no hold behind."""
+        if call.calling is not None:
+            await self._observers.tell_and_wait(call.calling)
+        now = asyncio.get_running_loop().time
+        call.began = now()
+        scopes = self._cache_keys.purged(call.named)
+        call.hold = hold = self._store.hold(scopes) if call.calling is None else self._timed_hold(scopes)
+        try:
+            await hold.run(_nothing, insist=self._refuses)
+            await hold.make_visible()
+        except BaseException as error:
+            await self._undo(call, error)
+            raise
+        if call.has_ended:
+            await self._undo(call)
+        else:
+            call.is_open = True
+
+    async def _undo(self, call: "OpenCall", error: BaseException | None = None) -> None:
+        """End the hold of a call whose body does not run."""
+        call.settle(())
+        await call.hold.restore()
+        if call.calling is not None:
+            await self._tell_of(call, call.calling, Refused(), error)
+
+    async def close(self, call: "OpenCall", error: BaseException | None) -> None:
+        """Purge what a call has named, in a task. `error`: of its body.
+
+        With `refuses`, raises `CacheUnavailable` if the purge takes too long and the body raised nothing.
+        """
+        stale = call.stale
+        call.settle(stale)
+        late: Failure | None = None
+        if call.outer is None:
+            late = await self._tasks.start(self._close(call, stale, error))
+        elif call.root.has_ended:
+            late = await self._tasks.start(self._settle(None, self._plans.of(stale)))
+        if late is not None and error is None:
+            raise late.error
+
+    async def _close(
+        self, call: "OpenCall", stale: Sequence[Invalidation], error: BaseException | None
+    ) -> Failure | None:
+        late = await self._settle(call.hold, self._plans.of(stale))
+        if call.calling is not None:
+            outcome = Returned(None) if error is None else self.outcome_of(None, error)
+            await self._tell_of(call, call.calling, outcome, error)
+        return late
+
+    async def _tell_of(self, call: "OpenCall", calling: Calling, outcome: Outcome, error: BaseException | None) -> None:
+        event = Called(
+            began=calling,
+            outcome=_name_of(outcome),
+            error=self._errors.told(error) if isinstance(error, Exception) else None,
+            invalidations=call.stale,
+            seconds=asyncio.get_running_loop().time() - call.began,
+            held=call.hold.held,
+            purge=call.hold.purge,
+        )
+        await self._observers.tell_and_wait(event)
+
+    def around(self, calling: Calling) -> Around:
+        """What the observers enter around a body."""
+        return self._observers.around(calling)
 
     async def purge(
         self,
@@ -387,21 +486,21 @@ class Mutations:
             if self._refuses:
                 raise Unavailable from None
 
-    async def held(self, inner: Inner) -> None:
+    async def held(self, inner: "Inner | OpenCall") -> None:
         """As `Holder.held`."""
         if _runs_here(inner.loop):
             await self._held(inner)
         else:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._held(inner), inner.loop))
 
-    async def _held(self, inner: Inner) -> None:
+    async def _held(self, inner: "Inner | OpenCall") -> None:
         root = inner.root
         self._extend(root, self._determined(inner))
         await held(root, insist=self._refuses)
 
-    def _determined(self, inner: Inner) -> Sequence[PurgeScope]:
+    def _determined(self, inner: "Inner | OpenCall") -> Sequence[PurgeScope]:
         """The scopes that an inner call is known to make stale before it runs."""
-        if inner.function is None:
+        if isinstance(inner, OpenCall) or inner.function is None:
             return self._cache_keys.purged(inner.stale)
         return self._plans.determined(inner.function, inner.sent, inner.identity).scopes
 
@@ -437,6 +536,49 @@ class Mutations:
     def _timed_hold(self, scopes: Sequence[PurgeScope]) -> Hold:
         now = asyncio.get_running_loop().time
         return TimedHold(self._store.hold(scopes), now, is_empty=not scopes)
+
+
+class OpenCall(CurrentCall):
+    """The call of a body that is no function, from its `open` to its `close`. `outer`: the call that holds for it."""
+
+    __slots__ = ("_stale", "began", "calling", "is_open", "name_of_change", "outer")
+
+    def __init__(
+        self,
+        owner: Mutations,
+        loop: asyncio.AbstractEventLoop,
+        identity: Identity,
+        name: str,
+        outer: CurrentCall | None,
+    ) -> None:
+        super().__init__(owner, loop if outer is None else outer.loop, identity)
+        self.name_of_change = name
+        self.outer = outer
+        self.is_open = False
+        self.calling: Calling | None = None  # what its observers were told
+        self.began = 0.0
+        self._stale: tuple[Invalidation, ...] | None = None
+
+    @property
+    def root(self) -> CurrentCall:
+        return self if self.outer is None else self.outer.root
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return () if self.outer is None else (*self.outer.names, self.name_of_change)
+
+    @property
+    def stale(self) -> tuple[Invalidation, ...]:
+        return merge([*self.named, *self.joined()]) if self._stale is None else self._stale
+
+    def settle(self, stale: Sequence[Invalidation]) -> None:
+        """Note its invalidations, at its end."""
+        self._stale = tuple(stale)
+        self.has_ended = True
+
+
+async def _nothing() -> None:
+    """The body runs elsewhere."""
 
 
 def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:

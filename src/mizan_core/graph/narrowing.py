@@ -8,6 +8,7 @@ from ..errors import DeclarationError, Unauthorized
 from ..protocol.identity import Identity
 from ..protocol.invalidation import Invalidation, merge
 from .declare import Arg, Binding, ByBody, ByName, Context, Result, Target, Where, Whole, target_of
+from .defects import nearest
 from .model import Affect, ContextPlan, Function, Graph
 from .types.identity_sources import CallerId, Claim
 
@@ -56,12 +57,17 @@ def named(
     if plan is None:
         function = graph.functions.get(target.name)
         if function is None or function.context is None:
-            raise DeclarationError(f"There is no context or reader {target.name!r} to invalidate.")
+            readers = [one.name for one in graph.functions.values() if one.context is not None]
+            hint = nearest(target.name, readers if target.reader else [*graph.contexts, *readers])
+            raise DeclarationError(f"There is no context or reader {target.name!r} to invalidate{hint or '.'}")
         plan, reader = graph.contexts[function.context], function.name
     for name in params:
         if name not in plan.parameters:
             known = ", ".join(plan.parameters) or "none at all"
-            raise DeclarationError(f"Context {plan.name!r} has no parameter {name!r} to narrow by; it has {known}.")
+            hint = nearest(name, plan.parameters) or "."
+            raise DeclarationError(
+                f"Context {plan.name!r} has no parameter {name!r} to narrow by; it has {known}{hint}"
+            )
     nulls = {name for name, value in params.items() if value is None and plan.parameters[name].kinds.nullable}
     narrowed = narrow(plan, reader, {name: value for name, value in params.items() if name not in nulls})
     return [_where_null(one, nulls) for one in narrowed] if nulls else narrowed

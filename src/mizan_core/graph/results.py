@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ..graph.model import Function
 from ..protocol.bodies import encode_json
+from .model import Function
 
 
 def serialised(function: Function, result: object) -> tuple[Any, Any]:
