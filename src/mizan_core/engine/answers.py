@@ -10,7 +10,6 @@ from ..cache.inspection import TagState as TagState  # noqa: PLC0414  # proof/ a
 from ..cache.outcomes import Fetched, Fresh, Hit
 from ..errors import CallError
 from ..graph.model import Function
-from ..graph.results import serialised
 from ..protocol.bodies import call_body, encode_json, refreshing_body
 from ..protocol.cache_headers import (
     CACHE_STATUS_OF_A_HIT,
@@ -177,6 +176,23 @@ class TagOfScope:
     invalidation: Invalidation
     name: str
     state: TagState
+
+
+def serialised(function: Function, result: object) -> tuple[Any, Any]:
+    """The validated result, and the same as plain JSON types. Raises Pydantic's error for a misfit."""
+    validated = function.validate_result(result, from_attributes=True)
+    return validated, function.dump_result(validated, mode="json", by_alias=True)
+
+
+def plain_result(function: Function, result: object) -> Any:
+    """The result of one reader of a bundle, as plain JSON types. `serialised`, written out: every miss passes here."""
+    validated = function.validate_result(result, from_attributes=True)
+    return function.dump_result(validated, mode="json", by_alias=True)
+
+
+def page_result(function: Function, result: object) -> object:
+    """The answer of a page: the response of a view as it is, or the JSON of data."""
+    return result if function.is_view else encode_json(plain_result(function, result))
 
 
 def answered(function: Function, result: object) -> tuple[Answer, Any]:

@@ -27,7 +27,6 @@ from ..graph.inputs import Given
 from ..graph.model import ContextPlan, Function, Graph
 from ..graph.narrowing import named
 from ..graph.provide import NOTHING_PROVIDED, Factory, Provided, check_provided, factory_of, named_by, show_key
-from ..graph.results import page_result, plain_result
 from ..graph.types.round_trip import read_back
 from ..graph.wrapper import current
 from ..protocol.bodies import encode_json
@@ -52,6 +51,8 @@ from .answers import (
     as_bundle,
     ended_of,
     failure_of,
+    page_result,
+    plain_result,
 )
 from .authorisation import PermissionsOf, authorise, checked_arguments, load_permissions
 from .bundle_requests import BundleRequest, page_texts

@@ -15,11 +15,11 @@ from ..cache.outcomes import Computed, PersonalFailure
 from ..errors import DeclarationError, Unavailable
 from ..graph.model import Function
 from ..graph.provide import Factory
-from ..graph.results import serialised
 from ..protocol.bodies import encode_json
 from ..protocol.cache_policy import CachePolicy, Per
 from ..protocol.identity import ANONYMOUS, Identity
 from ..resources import opened
+from .answers import serialised
 from .computations import Computation, beside
 from .privacy import Notice, Watchable, WatchableByUser, by_identity, lacks_permissions, watch_identity
 
