@@ -116,7 +116,10 @@ class Verify:
         self._attached.clear()
 
     async def check(self) -> None:
-        """Compare all remembered bundles now: a difference was made outside of any mutation."""
+        """Compare all remembered bundles now: a difference was made outside of any mutation.
+
+        While a function runs, which may have written it, this is left to the comparison at its end.
+        """
         for one in self._comparing():
             await one.compare()
 
