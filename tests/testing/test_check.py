@@ -29,7 +29,7 @@ def test_no_read_is_stale_under_crashes_and_faults() -> None:
     report = checked(SHORT)
     assert report.passed
     assert report.violations == []
-    assert {read.context for read in report.history.reads} == {"card", "board"}
+    assert {read.context for read in report.history.reads} == {"card", "board", "desk", "lobby"}
     assert report.faults["kill before the purge"] > 0
 
 

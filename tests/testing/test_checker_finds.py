@@ -4,13 +4,18 @@ import asyncio
 import itertools
 import random
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from mizan_core import Identity
+from mizan_core.cache.slots import Slot
+from mizan_core.engine.cache_keys import CacheKeys
+from mizan_core.graph.model import ContextPlan
 from mizan_core.testing.consistency.fleet import WorkerProcess
 from mizan_core.testing.consistency.history import Breach, History, Incarnation, violations
 from mizan_core.testing.consistency.traffic import Client, Traffic
@@ -52,6 +57,14 @@ class Watched:
             for operation, row, version in database.commits():
                 self.history.commits.setdefault(operation, {})[row] = version
         return {one.breach for one in violations(self.history, allow=False)}
+
+
+def slot_without_who_asks(keys: CacheKeys, plan: ContextPlan, texts: Mapping[str, str], identity: Identity) -> Slot:
+    shared = {name: text for name, text in texts.items() if name in plan.client_parameters}
+    return _slot(keys, plan, shared, identity)
+
+
+_slot = CacheKeys.slot
 
 
 class StoppedOnce(Pauses):
@@ -114,6 +127,21 @@ def test_the_checker_finds_a_refusal_that_undoes_a_purge(
         assert watched.breaches() == found
 
     with without(*missing):
+        run(story)
+
+
+@pytest.mark.parametrize(("slot", "found"), [(_slot, set()), (slot_without_who_asks, {Breach.OTHERS})])
+def test_a_key_without_who_asks_shows_somebody_elses(
+    slot: object, found: set[Breach], redis: RedisServer, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        async with one_worker(settings(redis.url, tmp_path)) as (watched, worker, pauses, one, _):
+            pauses.stopped.set()
+            for team, user in ((TEAM, USER), (TEAM, USER + 1), (TEAM + 1, USER), (TEAM, None), (TEAM + 1, None)):
+                await watched.traffic.read(one, worker, team, user, by_identity=True)
+        assert watched.breaches() == found
+
+    with mock.patch.object(CacheKeys, "slot", slot):
         run(story)
 
 

@@ -198,3 +198,11 @@ def test_each_row_of_a_bundle_is_looked_at(story: Story) -> None:
     story.change(1, 2)
     story.history.reads.append(Read("board", SECOND, 3, 3.1, "hit", {"1.1": 0, ROW: 0, "1.3": 0}))
     assert [one.row for one in story.found()] == [ROW]
+
+
+def test_a_row_of_somebody_else_or_a_missing_one_is_found() -> None:
+    story = Story()
+    own = Read("desk", SECOND, 1.0, 1.1, "hit", {ROW: 0}, frozenset([ROW]))
+    story.history.reads += [own, Read("desk", SECOND, 2.0, 2.1, "hit", {ROW: 0}, frozenset(["1.3"]))]
+    assert story.breaches() == [Breach.OTHERS] * 2
+    assert [str(one) for one in story.found()] == [f"somebody else's: desk (hit) and row {row}" for row in (ROW, "1.3")]

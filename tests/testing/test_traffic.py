@@ -14,14 +14,14 @@ from mizan_core.testing.consistency.world import TEAMS, USERS, Kind
 from mizan_core.testing.redis_server import RedisServer
 from tests.testing.fleet import fleet, run, settings, until
 
+CONTEXTS = {"card", "board", "desk", "lobby"}
+
 
 def test_a_visitor_reads_and_changes_until_it_is_sent_away(redis: RedisServer, tmp_path: Path) -> None:
     async def story() -> None:
         async with fleet(redis.url, tmp_path) as one:
             visiting = asyncio.create_task(one.traffic.visit())
-            await until(
-                lambda: one.history.mutations and {read.context for read in one.history.reads} == {"card", "board"}
-            )
+            await until(lambda: one.history.mutations and {read.context for read in one.history.reads} == CONTEXTS)
             visiting.cancel()
             await asyncio.wait([visiting])
             assert visiting.cancelled()
@@ -86,7 +86,7 @@ def test_after_a_deadly_storm_its_team_is_read_and_not_changed(redis: RedisServe
             await until(lambda: one.worker.incarnation == (0, 1) and one.worker.port is not None)
             read, changed = len(one.history.reads), len(one.history.mutations)
             await one.traffic.look_for_stale_entries(team)
-            assert [len(seen.versions) for seen in one.history.reads[read:]] == [USERS, *[1] * USERS]
+            assert [len(seen.versions) for seen in one.history.reads[read:]] == [USERS, USERS, *[1, 1] * USERS]
             assert len(one.history.mutations) == changed
 
     run(story)
@@ -105,7 +105,7 @@ def test_a_team_left_alone_is_not_changed() -> None:
     run(story)
 
 
-@pytest.mark.parametrize(("seconds", "left"), [(0.0, 0), (10.0, TEAMS * (USERS + 1))])
+@pytest.mark.parametrize(("seconds", "left"), [(0.0, 0), (10.0, 2 * TEAMS * (USERS + 1))])
 def test_a_sweep_goes_on_until_all_is_cached_or_time_is_up(
     seconds: float, left: int, redis: RedisServer, tmp_path: Path
 ) -> None:

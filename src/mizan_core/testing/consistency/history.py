@@ -4,6 +4,7 @@ A read of a row has to see at least
 
 - the newest version that was acknowledged before the read began (otherwise it is *stale*);
 - the version of a process that died between its commit and its purge, once its hold has expired (*left behind*);
+- no row but those that were asked for, and each of them (otherwise it is *somebody else's*);
 - the version that an earlier read has shown, since bundles of a held scope are not served from the cache (*went back*).
 
 The last two are required only of mutations whose arguments determine their scope, so that it is held before they run,
@@ -46,11 +47,12 @@ class Breach(StrEnum):
     STALE = "stale"
     LEFT_BEHIND = "left behind"
     WENT_BACK = "went back"
+    OTHERS = "somebody else's"
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A request for a bundle, and the version of every row in its answer."""
+    """A request for a bundle, and the version of every row in its answer. `own`: the rows that it has to have."""
 
     context: str
     worker: Incarnation
@@ -58,6 +60,7 @@ class Read:
     ended: float
     status: str
     versions: dict[str, int]
+    own: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,8 @@ class Violation:
     documented: bool
 
     def __str__(self) -> str:
+        if self.breach is Breach.OTHERS:
+            return f"{self.breach}: {self.read.context} ({self.read.status}) and row {self.row}"
         age = self.read.began - self.since
         return (
             f"{self.breach}: {self.read.context} ({self.read.status}, worker {self.read.worker[0]}) showed row "
@@ -167,6 +172,9 @@ class _Judge:
 
     def breaches(self, read: Read) -> Iterator[Violation]:
         """At most one violation for each row of the bundle, the first of the kinds in `Breach`."""
+        for row in () if read.own is None else sorted(read.own ^ read.versions.keys()):
+            saw = read.versions.get(row, -1)
+            yield Violation(Breach.OTHERS, read, row, saw, -1, "", read.began, documented=False)
         for row, saw in read.versions.items():
             for breach in Breach:
                 duties = self._duties.get((row, breach))

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, assert_never
 
 from .fleet import WorkerProcess
 from .history import Ended, History, Incarnation, Mutation, Outage, Read
-from .world import TEAMS, USERS, Kind
+from .world import TEAMS, USERS, Kind, rows_of
 
 Clock: TypeAlias = Callable[[], float]
 
@@ -23,7 +23,15 @@ _CACHED_AGAIN_SECONDS = 60.0
 
 _THINKING_SECONDS = 0.02
 _WRITES = 0.12
-_KINDS = {Kind.RENAME: 50, Kind.RETITLE: 20, Kind.REFUSE: 20, Kind.PROMOTE: 15, Kind.TOUCH: 14, Kind.RESET: 1}
+_KINDS = {
+    Kind.RENAME: 30,
+    Kind.WORK: 20,
+    Kind.RETITLE: 20,
+    Kind.REFUSE: 20,
+    Kind.PROMOTE: 15,
+    Kind.TOUCH: 14,
+    Kind.RESET: 1,
+}
 
 
 # A storm: so many clients read at these intervals. After a deadly one the team is not changed for the time of the hold
@@ -101,7 +109,8 @@ class Traffic:
                 if self._random.random() < _WRITES:
                     await self._change_something(client)
                 else:
-                    await self.read(client, self._worker(), self._team(), self._random.choice((None, *range(USERS))))
+                    user = self._random.choice((None, *range(USERS)))
+                    await self.read(client, self._worker(), self._team(), user, by_identity=self._by_identity())
 
     async def storm(self, *, deadly: bool) -> int | None:
         """Change a card twice, at once or one after the other, while it is read and a third change is refused.
@@ -116,7 +125,7 @@ class Traffic:
             return None
         if deadly:
             self._left_alone[team] = self._clock() + self._history.hold + _LEFT_ALONE_SECONDS
-        kind = self._random.choice((Kind.RENAME, Kind.RENAME, Kind.RETITLE))
+        kind = self._random.choice((Kind.RENAME, Kind.WORK, Kind.RETITLE))
         late = tuple(itertools.product(self._workers, (user, None)))
         with ExitStack() as stack:
             one, other, refused, *others = (
@@ -137,20 +146,28 @@ class Traffic:
         """Read all bundles of a team as soon as the hold of a process that died has expired."""
         await asyncio.sleep(self._history.hold + _LEFT_ALONE_SECONDS / 2)
         with closing(Client()) as client:
-            for worker, user in itertools.product(self._workers, (None, *range(USERS))):
-                await self.read(client, worker, team, user)
+            for worker, user, by_identity in itertools.product(self._workers, (None, *range(USERS)), (False, True)):
+                await self.read(client, worker, team, user, by_identity=by_identity)
 
-    async def read(self, client: Client, worker: WorkerProcess, team: int, user: int | None) -> str | None:
-        """Read a card, or the whole board. Returns the cache status; None without an answer."""
+    async def read(
+        self, client: Client, worker: WorkerProcess, team: int, user: int | None, *, by_identity: bool = False
+    ) -> str | None:
+        """Read a card, or the whole board. Returns the cache status; None without an answer.
+
+        `by_identity`: as that user, or as a visitor of that team, where the identity alone says what is read.
+        """
         incarnation, began = worker.incarnation, self._clock()
         params = {"team": team} if user is None else {"team": team, "user": user}
-        context = "board" if user is None else "card"
+        request: dict[str, Any] = {"read": "board" if user is None else "card", "params": params}
+        if by_identity:
+            request = {"read": "lobby" if user is None else "desk", "params": {}, "identity": [user, team]}
         try:
-            answer = await client.ask(worker, {"read": context, "params": params})
+            answer = await client.ask(worker, request)
         except (Unsent, Unanswered):
             return None
         status, (versions,) = answer["status"], answer["body"].values()
-        self._history.reads.append(Read(context, incarnation, began, self._clock(), status, versions))
+        seen = Read(request["read"], incarnation, began, self._clock(), status, versions, rows_of(team, user))
+        self._history.reads.append(seen)
         self._note(incarnation, began, calm=answer["calm"])
         return str(status)
 
@@ -160,7 +177,8 @@ class Traffic:
         """Call one mutation. A doomed one kills its worker after the commit."""
         incarnation, began = worker.incarnation, self._clock()
         operation = f"{kind}-{next(self._numbers)}"
-        request = {"call": kind, "args": {**self._arguments(kind, team, user), "operation": operation}}
+        args = {**self._arguments(kind, team, user), "operation": operation}
+        request = {"call": kind, "args": args, "identity": [user, team]}
         try:
             answer = await client.ask(worker, {**request, "doomed": doomed})
         except Unsent:
@@ -174,10 +192,14 @@ class Traffic:
     async def sweep(self) -> int:
         """Read every bundle from every worker until it is a hit. Returns the number of those that never were."""
         until = self._clock() + _CACHED_AGAIN_SECONDS
-        waiting = [*itertools.product(self._workers, range(TEAMS), (None, *range(USERS)))]
+        waiting = [*itertools.product(self._workers, range(TEAMS), (None, *range(USERS)), (False, True))]
         with closing(Client()) as client:
             while waiting and self._clock() < until:
-                waiting = [one for one in waiting if await self.read(client, *one) != "hit"]
+                waiting = [
+                    (*one, by_identity)
+                    for *one, by_identity in waiting
+                    if await self.read(client, *one, by_identity=by_identity) != "hit"
+                ]
         return len(waiting)
 
     async def calm(self) -> None:
@@ -203,7 +225,8 @@ class Traffic:
         """Read the card and its board until the change has ended, and once more."""
         worker = self._worker()
         for _ in itertools.chain(iter(change.done, True), (True,)):
-            await self.read(client, worker, team, self._random.choice((user, user, None)))
+            whose = self._random.choice((user, user, None))
+            await self.read(client, worker, team, whose, by_identity=self._by_identity())
             await asyncio.sleep(_GLANCE_SECONDS)
 
     async def _soon_after(self, change: asyncio.Task[None], again: Callable[[], Awaitable[None]]) -> None:
@@ -217,7 +240,7 @@ class Traffic:
     ) -> None:
         """Read the card, or its board, as soon as the change has ended."""
         await asyncio.wait([change])
-        await self.read(client, worker, team, user)
+        await self.read(client, worker, team, user, by_identity=self._by_identity())
 
     def _arguments(self, kind: Kind, team: int, user: int) -> dict[str, object]:
         match kind:
@@ -229,10 +252,13 @@ class Traffic:
                 return {"number": team * USERS + user}
             case Kind.TOUCH:
                 return {"numbers": [team * USERS + other for other in self._random.sample(range(USERS), 2)]}
-            case Kind.RESET:
+            case Kind.RESET | Kind.WORK:
                 return {}
             case _:
                 assert_never(kind)
+
+    def _by_identity(self) -> bool:
+        return self._random.random() < 0.5
 
     def _worker(self) -> WorkerProcess:
         return self._random.choice(self._workers)

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -18,6 +18,7 @@ from ...cache.backends.redis import DEFAULT_TIMEOUT_SECONDS, RedisCache
 from ...cache.shared.breaker import DEFAULT_DEADLINE_SECONDS
 from ...engine.engine import Engine
 from ...errors import Conflict, Unavailable
+from ...protocol.identity import ANONYMOUS, Identity
 from ..safeguards import without
 from .world import Database, Pauses, World
 
@@ -46,6 +47,7 @@ class Worker:
 
     `{"read": context, "params": {...}}` gives `{"body": bundle, "status": ...}`; `{"call": name, "args": {...}}` gives
     `{"ended": "acknowledged" | "refused" | "unknown"}`. A call that is `"doomed"` kills the worker before the purge.
+    `"identity": [user, team]` names the caller, whose user is null for a visitor.
     Every answer has `"calm"`: whether the cache is up and no purge is owed.
     """
 
@@ -81,22 +83,31 @@ class Worker:
         writer.close()
 
     async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        identity = _identity(request.get("identity"))
         if "read" in request:
-            bundle = await self.engine.fetch(request["read"], request["params"])
+            bundle = await self.engine.fetch(request["read"], request["params"], identity=identity)
             why = bundle.cache_status.partition("detail=")[2]
             return {"body": json.loads(bundle.body), "status": f"{bundle.status} {why}".strip()}
         if request["doomed"]:
             self._world.doomed.add(request["args"]["operation"])
-        return {"ended": await self._call(request["call"], request["args"])}
+        return {"ended": await self._call(request["call"], request["args"], identity)}
 
-    async def _call(self, name: str, args: dict[str, object]) -> str:
+    async def _call(self, name: str, args: dict[str, object], identity: Identity) -> str:
         try:
-            await self.engine.call(name, args)
+            await self.engine.call(name, args, identity=identity)
         except (Conflict, Unavailable):
             return "refused"
         except Exception:  # noqa: BLE001  # any error may come after the commit
             return "unknown"
         return "acknowledged"
+
+
+def _identity(given: Sequence[int | None] | None) -> Identity:
+    """A user, or a visitor, in the team that a claim names."""
+    if given is None:
+        return ANONYMOUS
+    user, team = given
+    return Identity(user, claims={"team": team})
 
 
 def main(settings: Settings, port: Connection) -> None:  # pragma: no cover  # in a process that is killed

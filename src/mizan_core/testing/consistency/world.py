@@ -1,4 +1,7 @@
-"""The application under check: rows with a version counter in SQLite, two nested contexts, all kinds of mutations."""
+"""The application under check: rows with a version counter in SQLite, nested contexts, all kinds of mutations.
+
+Of every card and board there is one that its address names, and one that the identity of who asks names.
+"""
 
 import asyncio
 import os
@@ -11,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel
 
@@ -20,6 +23,7 @@ from ...errors import Conflict
 from ...graph.build import build
 from ...graph.declare import Context, Result, client
 from ...graph.model import Graph
+from ...graph.types.identity_sources import Claim, Me
 
 TEAMS = 10
 USERS = 5
@@ -41,12 +45,18 @@ class Kind(StrEnum):
     RESET = "reset"  # no narrowing: every card and board
     PROMOTE = "promote"  # the result names the card
     TOUCH = "touch"  # the body names the cards
+    WORK = "work"  # the caller's identity names the card
     REFUSE = "refuse"  # as rename, but it refuses before it changes anything
 
     @property
     def holds(self) -> bool:
         """Whether its scope is known, and held, before it runs."""
         return self not in (Kind.PROMOTE, Kind.TOUCH)
+
+
+def rows_of(team: int, user: int | None) -> frozenset[str]:
+    """The names of a user's row, or of every row of the team."""
+    return frozenset(row_name(team, one) for one in (range(USERS) if user is None else (user,)))
 
 
 def row_name(team: int, user: int) -> str:
@@ -163,41 +173,62 @@ class World:
             time.sleep(self._pauses())
             return found
 
-        return [card, board]
+        @client(context=_DESK)
+        async def desk(team: Annotated[int, Claim("team")], user: Annotated[int, Me]) -> dict[str, int]:
+            found = self._database.versions(team, user)
+            await asyncio.sleep(self._pauses())
+            return found
+
+        @client(context=_LOBBY)
+        async def lobby(team: Annotated[int, Claim("team")]) -> dict[str, int]:
+            found = self._database.versions(team)
+            await asyncio.sleep(self._pauses())
+            return found
+
+        return [card, board, desk, lobby]
 
     def _by_arguments(self) -> list[Any]:
-        @client(affects=[_CARD, _BOARD])
+        @client(affects=_EVERYTHING)
         async def rename(team: int, user: int, operation: str) -> None:
             await self._changed(operation, [(team, user)])
 
-        @client(affects=[_CARD, _BOARD])
+        @client(affects=_EVERYTHING)
         def retitle(team: int, operation: str) -> None:
             self._changed_in_a_thread(operation, [(team, user) for user in range(USERS)])
 
-        @client(affects=[_CARD.whole(), _BOARD.whole()])
+        @client(affects=[one.whole() for one in _EVERYTHING])
         async def reset(operation: str) -> None:
             await self._changed(operation, [(team, user) for team in range(TEAMS) for user in range(USERS)])
 
-        @client(affects=[_CARD, _BOARD])
+        @client(affects=_EVERYTHING)
         def refuse(team: int, user: int, operation: str) -> None:
             time.sleep(self._pauses())
             raise Conflict(operation)
 
-        return [rename, retitle, reset, refuse]
+        @client(affects=_EVERYTHING)
+        async def work(team: Annotated[int, Claim("team")], user: Annotated[int, Me], operation: str) -> None:
+            await self._changed(operation, [(team, user)])
+
+        return [rename, retitle, reset, refuse, work]
 
     def _by_result_and_body(self) -> list[Any]:
-        @client(affects=[_CARD.where(team=Result("team"), user=Result("user")), _BOARD.where(team=Result("team"))])
+        of_a_user = [one.where(team=Result("team"), user=Result("user")) for one in (_CARD, _DESK)]
+        of_a_team = [one.where(team=Result("team")) for one in (_BOARD, _LOBBY)]
+
+        @client(affects=[*of_a_user, *of_a_team])
         async def promote(number: int, operation: str) -> Card:
             team, user = divmod(number, USERS)
             await self._changed(operation, [(team, user)])
             return Card(team=team, user=user)
 
-        @client(affects=[_CARD.by_body(), _BOARD.by_body()])
+        @client(affects=[one.by_body() for one in _EVERYTHING])
         def touch(numbers: list[int], operation: str) -> None:
             rows = [divmod(number, USERS) for number in numbers]
             for team, user in rows:
-                invalidate(_CARD, team=team, user=user)
-                invalidate(_BOARD, team=team)
+                for context in (_CARD, _DESK):
+                    invalidate(context, team=team, user=user)
+                for context in (_BOARD, _LOBBY):
+                    invalidate(context, team=team)
             self._changed_in_a_thread(operation, rows)
 
         return [promote, touch]
@@ -221,3 +252,6 @@ class World:
 
 _CARD = Context("card")
 _BOARD = Context("board")
+_DESK = Context("desk")  # the card of the user who asks, in the team of the claim
+_LOBBY = Context("lobby")  # the board of the claim's team, for visitors
+_EVERYTHING = [_CARD, _BOARD, _DESK, _LOBBY]
