@@ -1,4 +1,4 @@
-"""The promise: no read that starts after a mutation was answered returns what was true before it.
+"""The promise: no read that starts after a mutation was answered returns what was true before it, or another's.
 
 Shown over a small world, enumerated: every mutation against every bundle of every identity, cold and warm, under every
 order of their look-ups, stamps, runs, commits, purges and stores.
@@ -6,19 +6,30 @@ order of their look-ups, stamps, runs, commits, purges and stores.
 
 import json
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+from unittest import mock
 
 import pytest
 
-from mizan_core import ANONYMOUS, Arg, Bundle, Context, Engine, Identity, Me, Result, build, client, invalidate
+from mizan_core import ANONYMOUS, Arg, Bundle, Claim, Context, Engine, Identity, Me, Result, build, client, invalidate
+from mizan_core.cache.slots import Slot
+from mizan_core.engine import cache_keys
 from mizan_core.engine.answers import ended_of
+from mizan_core.engine.cache_keys import CacheKeys
+from mizan_core.graph.model import ContextPlan
 from tests.cache.inside import bundle_cache_of
 from tests.cache.stepping import SteppedCache, Steps, Tokens, actor, explore
 
 pytestmark = pytest.mark.timeout(1200)  # a slow machine takes its time over thousands of runs
 
-USERS = {"ann": Identity("1"), "bob": Identity("2", permissions=frozenset({"read"})), "nobody": ANONYMOUS}
+USERS = {
+    "ann": Identity("1"),
+    "bob": Identity("2", permissions=frozenset({"read"}), claims={"org": 1}),
+    "bob elsewhere": Identity("2", claims={"org": 2}),
+    "nobody": ANONYMOUS,
+    "nobody of 1": Identity(None, claims={"org": 1}),
+}
 
 BUNDLES: list[tuple[str, dict[str, int]]] = [
     ("user", {"user_id": 1, "page": 1}),
@@ -27,6 +38,8 @@ BUNDLES: list[tuple[str, dict[str, int]]] = [
     ("board", {}),
     ("mine", {"folder": 1}),
     ("report", {"year": 1}),
+    ("cart", {}),
+    ("me", {}),
 ]
 
 MUTATIONS: dict[str, dict[str, Any]] = {
@@ -39,7 +52,12 @@ MUTATIONS: dict[str, dict[str, Any]] = {
     "file_mine": {"folder": 1},
     "annotate": {"from_year": 1},
     "fail_half_way": {"user_id": 1},
+    "add_line": {},
+    "greet": {},
 }
+
+# Here a visitor reads and calls.
+BY_NOBODY = {"greet"}
 
 
 class Rows:
@@ -63,6 +81,7 @@ class Rows:
 
     def _functions(self) -> list[Callable[..., Any]]:
         user, mine, report = Context("user"), Context("mine"), Context("report")
+        cart = Context("cart")
 
         @client(context=user)
         async def profile(user_id: int) -> list[int]:
@@ -83,6 +102,25 @@ class Rows:
         @client(context=report, per="permissions")
         async def yearly(me: Identity, year: int) -> list[int]:
             return await self.read(f"year {year} {sorted(me.permissions or ())}")
+
+        @client(context=cart)
+        async def lines(
+            user_id: Annotated[int | None, Me], org_id: Annotated[int | None, Claim("org")]
+        ) -> list[int | None]:
+            return [user_id, org_id, *await self.read(f"cart {user_id} {org_id}")]
+
+        @client(context="me", per="user")
+        async def own_profile(me: Identity) -> list[Any]:
+            return [me.user_id, me.claims.get("org"), *await self.read(f"self {me.user_id}")]
+
+        @client(affects=cart)
+        async def add_line(user_id: Annotated[int | None, Me], org_id: Annotated[int | None, Claim("org")]) -> None:
+            await self.write(f"cart {user_id} {org_id}")
+
+        @client(affects=[cart, "me"])
+        async def greet(org_id: Annotated[int | None, Claim("org")]) -> None:
+            users = (None, 1, 2)
+            await self.write(*(f"cart {user_id} {org_id}" for user_id in users), *(f"self {one}" for one in users))
 
         @client(affects=[user, "board"])
         async def rename(user_id: int) -> None:
@@ -139,13 +177,17 @@ class Rows:
             file_mine,
             annotate,
             fail_half_way,
+            lines,
+            own_profile,
+            add_line,
+            greet,
         ]
 
 
 ROWS = Rows()
 
 
-def truth(context: str, params: dict[str, int], identity: Identity) -> dict[str, list[int]]:
+def truth(context: str, params: dict[str, int], identity: Identity) -> dict[str, list[Any]]:
     """What a bundle has to be, straight from the rows."""
     versions = ROWS.versions
     match context:
@@ -156,6 +198,11 @@ def truth(context: str, params: dict[str, int], identity: Identity) -> dict[str,
             return {"board": [versions["user 1"], versions["user 2"]]}
         case "mine":
             return {"folder": [versions[f"folder {identity.user_id} {params['folder']}"]]}
+        case "cart":
+            user_id, org_id = identity.user_id and int(identity.user_id), identity.claims.get("org")
+            return {"lines": [user_id, org_id, versions[f"cart {user_id} {org_id}"]]}
+        case "me":
+            return {"own_profile": [identity.user_id, identity.claims.get("org"), versions[f"self {identity.user_id}"]]}
     return {"yearly": [versions[f"year {params['year']} {sorted(identity.permissions or ())}"]]}
 
 
@@ -197,7 +244,33 @@ def pairs() -> list[tuple[str, int]]:
 @pytest.mark.parametrize(("mutation", "place"), pairs(), ids=lambda one: str(one))
 @pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
 def test_no_read_after_an_answered_mutation_is_stale(mutation: str, place: int, warm: bool) -> None:
+    assert orders(mutation, place, warm=warm) > 1
+
+
+def slot_without_who_asks(keys: CacheKeys, plan: ContextPlan, texts: Mapping[str, str], identity: Identity) -> Slot:
+    return _slot(keys, plan, {name: text for name, text in texts.items() if name in plan.client_parameters}, identity)
+
+
+_slot = CacheKeys.slot
+
+
+@pytest.mark.parametrize(
+    ("owner", "attribute", "mistake", "context"),
+    [
+        (CacheKeys, "slot", slot_without_who_asks, "cart"),
+        (cache_keys, "claims_key", lambda identity: None, "me"),
+    ],
+    ids=["values", "claims"],
+)
+def test_a_key_that_forgets_who_asks_is_found(owner: Any, attribute: str, mistake: Any, context: str) -> None:
+    with mock.patch.object(owner, attribute, mistake), pytest.raises(AssertionError, match=f"{context} .* for "):
+        orders("add_line", BUNDLES.index((context, {})), warm=True)
+
+
+def orders(mutation: str, place: int, *, warm: bool) -> int:
+    """Follow every order of a read and a mutation, and look at everything before and after; returns their number."""
     context, params = BUNDLES[place]
+    caller = USERS["nobody of 1" if mutation in BY_NOBODY else "bob"]
     runs = 0
 
     async def scenario(steps: Steps) -> None:
@@ -214,17 +287,17 @@ def test_no_read_after_an_answered_mutation_is_stale(mutation: str, place: int, 
             await is_true(engine, *one)
 
         async def read() -> Bundle:
-            return await engine.fetch(context, params, identity=USERS["bob"])
+            return await engine.fetch(context, params, identity=caller)
 
         async def write() -> None:
-            await ended_of(engine.begin(mutation, MUTATIONS[mutation], identity=USERS["bob"]))
+            await ended_of(engine.begin(mutation, MUTATIONS[mutation], identity=caller))
 
         answers = await steps.run({"reader": read, "writer": write})
         assert isinstance(answers["reader"], Bundle), answers["reader"]
         for one in watched:
             await is_true(engine, *one)
 
-    assert explore(scenario) > 1
+    return explore(scenario)
 
 
 def test_a_read_never_joins_a_computation_from_before_a_mutation() -> None:
