@@ -46,12 +46,13 @@ def card(user: int) -> dict[str, Any]:
 
 
 def call(kind: Kind, **args: object) -> dict[str, Any]:
-    return {"call": kind, "args": {**args, "operation": f"{kind}-1"}, "doomed": False}
+    return {"call": kind, "args": {**args, "operation": f"{kind}-1"}, "identity": [2, 1], "doomed": False}
 
 
 EVERY_KIND = {
     Kind.RENAME: ({"team": 1, "user": 2}, {"1.2"}),
     Kind.RETITLE: ({"team": 1}, {f"1.{user}" for user in range(5)}),
+    Kind.WORK: ({}, {"1.2"}),
     Kind.PROMOTE: ({"number": 7}, {"1.2"}),
     Kind.TOUCH: ({"numbers": [7, 8]}, {"1.2", "1.3"}),
 }
@@ -71,6 +72,10 @@ def test_a_mutation_changes_its_rows_and_every_bundle_shows_it(kind: Kind, redis
             answers = [await ask(card(user)) for user in range(5)]
             assert {row for one in answers for row, version in one["body"]["card"].items() if version} == rows
             assert [one["status"] for one in answers].count("miss") == len(rows)
+            own = [await ask({"read": "desk", "params": {}, "identity": [user, 1]}) for user in range(5)]
+            assert [one["body"]["desk"] for one in own] == [one["body"]["card"] for one in answers]
+            lobby = await ask({"read": "lobby", "params": {}, "identity": [None, 1]})
+            assert lobby["body"]["lobby"] == board["body"]["board"]
 
     asyncio.run(story())
     assert set(commits(tmp_path)) == {(f"{kind}-1", row, 1) for row in rows}
