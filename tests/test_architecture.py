@@ -46,7 +46,7 @@ FOREIGN = {
 # Modules that come with an extra, and what it brings; importing a package imports none of them.
 OPTIONAL = {
     "mizan_core.testing.plugin": {"pytest"},
-    "mizan_core.cache.backends.redis": {"redis"},
+    "mizan_core.cache.backends.redis": {"redis", "hiredis"},
     "mizan_core.cache.backends.redis_url": {"redis"},
     "mizan_asgi.client": {"httpx"},
     "mizan_core.integrations.opentelemetry": {"opentelemetry"},

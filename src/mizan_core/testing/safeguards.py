@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 from unittest import mock
 
-from ..cache.backends import redis_scripts
+from ..cache.backends import backend, redis_scripts
 from ..cache.held_tags import HeldTag
 from ..cache.shared.breaker import HoldingCircuitBreaker
 from ..cache.shared.store import SharedStore
@@ -36,6 +36,15 @@ async def _hold_nothing(cache: HoldingCircuitBreaker, tags: Sequence[str], holde
 
 def _delete_despite_other_holders(cache: HoldingCircuitBreaker, tags: Sequence[str], holder: str) -> Any:
     return cache.delete(*tags)
+
+
+# By the commands that a backend has one by one, which may be replaced.
+def _hold_and_claim_apart(cache: HoldingCircuitBreaker, *arguments: Any) -> Any:
+    return backend.hold_and_claim(cache, cache, *arguments)
+
+
+def _release_and_get_apart(cache: HoldingCircuitBreaker, *arguments: Any) -> Any:
+    return backend.release_and_get(cache, cache, *arguments)
 
 
 def _join_despite_stamps(flight: Flight, stamps: tuple[bytes, ...]) -> bool:
@@ -96,8 +105,14 @@ _GIVEN_BACK = "if held and (#others > 0 or crowd > 0) then"
 SAFEGUARDS: dict[str, tuple[Replaced, ...]] = {
     "stamps": (Replaced(SharedStore, "_store", _store_under_current_stamps),),
     "add-if-absent": (Replaced(Stamping, "_add", _overwrite),),
-    "holds": (Replaced(HoldingCircuitBreaker, "hold", _hold_nothing),),
-    "last-holder": (Replaced(HoldingCircuitBreaker, "release", _delete_despite_other_holders),),
+    "holds": (
+        Replaced(HoldingCircuitBreaker, "hold", _hold_nothing),
+        Replaced(HoldingCircuitBreaker, "hold_and_claim", _hold_and_claim_apart),
+    ),
+    "last-holder": (
+        Replaced(HoldingCircuitBreaker, "release", _delete_despite_other_holders),
+        Replaced(HoldingCircuitBreaker, "release_and_get", _release_and_get_apart),
+    ),
     "joining-by-stamps": (Replaced(Flight, "may_be_joined_with", _join_despite_stamps),),
     "joining-the-next": (Replaced(Turns, "_to_join", _join_the_running),),
     "expired-may-have-written": (

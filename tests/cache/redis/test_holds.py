@@ -3,12 +3,14 @@
 import asyncio
 import re
 import signal
+from functools import partial
 from random import Random
 
 import pytest
+from redis.asyncio import Redis
 
 from mizan_core import Engine
-from mizan_core.cache.backends.backend import HELD
+from mizan_core.cache.backends.backend import HELD, hold_and_claim, release_and_get
 from mizan_core.cache.backends.redis import RedisCache
 from mizan_core.cache.backends.redis_scripts import MAXIMUM_HOLDERS
 from mizan_core.testing.redis_server import RedisServer, redis_server
@@ -45,6 +47,37 @@ async def _operate(cache: RedisCache | HoldingCache, operation: str, tags: list[
         case _:
             return await cache.set(tags[0], b"nonce", 30, if_absent=True)
     return None
+
+
+@pytest.mark.parametrize("found", [None, b"nonce", HELD + b"other", []], ids=["absent", "value", "held", "list"])
+def test_a_hold_that_claims_is_one_command_as_it_was_three(
+    cache: RedisCache, redis: RedisServer, found: bytes | list[str] | None
+) -> None:
+    async def story() -> None:
+        answers = []
+        for whole, claims, frees in (
+            ("tag:a", cache.hold_and_claim, cache.release_and_get),
+            ("tag:b", partial(hold_and_claim, cache, cache), partial(release_and_get, cache, cache)),
+        ):
+            if isinstance(found, bytes):
+                await cache.set(whole, found, 60)
+            elif found is not None:
+                async with Redis.from_url(redis.url) as client:
+                    await client.rpush(f"test:{whole}", "another program's")  # type: ignore[misc]  # as redis-py has it
+            tag = f"{whole}:5"
+            await cache.set(tag, b"nabc", 60)
+            claimed = await claims([tag], "me", 30, {whole: b"fresh"}, 60)
+            held = await holders(cache, tag)
+            freed = await frees([tag], "me", [whole])
+            answers.append((claimed, held, freed, await cache.get(tag)))
+        await cache.aclose()
+        first, second = answers
+        assert first == second
+        assert first[1] == ["me"]
+        assert first[0] == first[2] == [b"fresh" if found is None else found or None]
+        assert first[3] == [None]
+
+    run(story)
 
 
 def test_a_hold_cancelled_before_it_was_sent_is_never_written() -> None:

@@ -45,6 +45,23 @@ def test_round_trips_of_a_hit_a_miss_and_a_mutation(cache: RedisCache, world: Wo
     run(story)
 
 
+def test_a_purge_of_one_scope_is_two_commands_with_its_hold(cache: RedisCache, world: World) -> None:
+    async def story() -> None:
+        said: list[list[str]] = []
+        exchange = cache._exchange
+
+        async def heard(words: list[tuple[object, ...]]) -> list[object]:
+            said.append([str(one[0]) for one in words])
+            return await exchange(words)
+
+        cache._exchange = heard  # type: ignore[method-assign]
+        async with Engine(world.graph, cache=cache, cache_secret=SECRET, deadline=10.0) as engine:
+            await engine.call("update_profile", {"user_id": 5, "name": "x"})
+        assert said == [["EVAL"], ["EVAL"]]
+
+    run(story)
+
+
 def test_purging_a_whole_context_is_one_command(cache: RedisCache, world: World) -> None:
     async def story() -> None:
         said: list[list[str]] = []

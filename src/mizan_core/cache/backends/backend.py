@@ -1,6 +1,6 @@
 """The interface of a cache backend: five verbs, and three more that make holds atomic across processes."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 
@@ -78,6 +78,45 @@ class RestoringBackend(HoldingBackend, Protocol):
         is deleted, as by `release`. A tag that was not held stays as it is.
         """
         ...
+
+
+@runtime_checkable
+class ClaimingBackend(RestoringBackend, Protocol):
+    """A backend that does in one command what a hold and a purge of narrow scopes take several for."""
+
+    def hold_and_claim(
+        self, tags: Sequence[str], holder: str, ttl: float, fresh: Mapping[str, bytes], life: float
+    ) -> Awaitable[list[bytes | None]]:
+        """As `hold`; then adds each key of `fresh` that is absent, for `life` seconds, and returns their values."""
+        ...
+
+    def release_and_get(self, tags: Sequence[str], holder: str, keys: Sequence[str]) -> Awaitable[list[bytes | None]]:
+        """As `release`; then returns the values of these keys."""
+        ...
+
+
+async def hold_and_claim(
+    holds: HoldingBackend,
+    backend: CacheBackend,
+    tags: Sequence[str],
+    holder: str,
+    ttl: float,
+    fresh: Mapping[str, bytes],
+    life: float,
+) -> list[bytes | None]:
+    """As `ClaimingBackend.hold_and_claim`, by commands that are called together."""
+    held = holds.hold(tags, holder, ttl)
+    adding = [backend.set(key, value, life, if_absent=True) for key, value in fresh.items()]
+    _, *added, values = await together(held, *adding, backend.get(*fresh))
+    return [mine if is_mine else found for mine, is_mine, found in zip(fresh.values(), added, values, strict=True)]
+
+
+async def release_and_get(
+    holds: HoldingBackend, backend: CacheBackend, tags: Sequence[str], holder: str, keys: Sequence[str]
+) -> list[bytes | None]:
+    """As `ClaimingBackend.release_and_get`, by commands that are called together."""
+    _, values = await together(holds.release(tags, holder), backend.get(*keys))
+    return values  # type: ignore[no-any-return]  # of a list of different results
 
 
 # A held tag's value begins with this; no other value of a tag does.

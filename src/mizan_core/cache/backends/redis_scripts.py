@@ -47,10 +47,13 @@ local function hold(key, write, others, crowd, last, before)
 end
 """
 
-# KEYS: tags. ARGV: the holder, HELD, and the duration of the hold in milliseconds.
+# KEYS: tags to hold, then keys to add if they are absent. ARGV: the holder, HELD, the duration of the hold in
+# milliseconds, the life of an added key in milliseconds, and the value of each key to add. Returns the values of these.
 HOLD = f"""{_STATE}
 local expires = now + tonumber(ARGV[3])
-for _, key in ipairs(KEYS) do
+local tags = #KEYS - (#ARGV - 4)
+for place = 1, tags do
+  local key = KEYS[place]
   local _, others, crowd, last, before = state(key)
   if #others < {MAXIMUM_HOLDERS} then
     others[#others + 1] = ARGV[1] .. string.format('=%d,', expires)
@@ -60,12 +63,19 @@ for _, key in ipairs(KEYS) do
   end
   hold(key, redis.call, others, crowd, last, before)
 end
+for place = tags + 1, #KEYS do
+  redis.call('SET', KEYS[place], ARGV[4 + place - tags], 'PX', ARGV[4], 'NX')
+end
+return tags < #KEYS and redis.call('MGET', unpack(KEYS, tags + 1)) or {{}}
 """
 
-# KEYS: tags. ARGV: the holder and HELD.
+# KEYS: tags to release, then keys to read. ARGV: the holder, HELD, and how many keys there are to read. Returns their
+# values.
 # A full server may refuse to write the shorter value. The tag then stays held, as it has other holders anyway.
 RELEASE = f"""{_STATE}
-for _, key in ipairs(KEYS) do
+local tags = #KEYS - tonumber(ARGV[3])
+for place = 1, tags do
+  local key = KEYS[place]
   local _, others, crowd, last = state(key)
   if #others == 0 and crowd == 0 then
     redis.call('DEL', key)
@@ -73,6 +83,7 @@ for _, key in ipairs(KEYS) do
     hold(key, redis.pcall, others, crowd, last, false)
   end
 end
+return tags < #KEYS and redis.call('MGET', unpack(KEYS, tags + 1)) or {{}}
 """
 
 # KEYS: tags. ARGV: the holder, HELD, and the life of a restored value in milliseconds.

@@ -3,11 +3,19 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from ...errors import CacheUnavailable, DeclarationError
-from ..backends.backend import CacheBackend, HoldingBackend, RestoringBackend, let_go
+from ..backends.backend import (
+    CacheBackend,
+    ClaimingBackend,
+    HoldingBackend,
+    RestoringBackend,
+    hold_and_claim,
+    let_go,
+    release_and_get,
+)
 from ..store import CacheState
 
 logger = logging.getLogger("mizan")
@@ -268,6 +276,7 @@ class HoldingCircuitBreaker(CircuitBreaker):
     def __init__(self, backend: Any, *, deadline: float = DEFAULT_DEADLINE_SECONDS) -> None:
         super().__init__(backend, deadline=deadline)
         self._holding: HoldingBackend = backend
+        self._claiming = backend if isinstance(backend, ClaimingBackend) else None
 
     def hold(self, tags: Sequence[str], holder: str, ttl: float) -> Awaitable[None]:
         return self._guarded(self._holding.hold, tags, holder, ttl)
@@ -279,6 +288,18 @@ class HoldingCircuitBreaker(CircuitBreaker):
         if isinstance(self._holding, RestoringBackend):
             return self._guarded(self._holding.restore, tags, holder, ttl)
         return self.release(tags, holder)
+
+    def hold_and_claim(
+        self, tags: Sequence[str], holder: str, ttl: float, fresh: Mapping[str, bytes], life: float
+    ) -> Awaitable[list[bytes | None]]:
+        if self._claiming is None:
+            return hold_and_claim(self, self, tags, holder, ttl, fresh, life)
+        return self._guarded(self._claiming.hold_and_claim, tags, holder, ttl, fresh, life)
+
+    def release_and_get(self, tags: Sequence[str], holder: str, keys: Sequence[str]) -> Awaitable[list[bytes | None]]:
+        if self._claiming is None:
+            return release_and_get(self, self, tags, holder, keys)
+        return self._guarded(self._claiming.release_and_get, tags, holder, keys)
 
 
 def _check_verbs(backend: object) -> None:

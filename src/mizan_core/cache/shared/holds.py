@@ -2,12 +2,12 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from ...errors import CacheUnavailable, Unavailable
-from ..backends.backend import HELD, CacheBackend, RestoringBackend, together
+from ..backends.backend import HELD, CacheBackend, ClaimingBackend, hold_and_claim, release_and_get, together
 from ..holds import Renewals
 from ..store import CacheState
 from ..tags import PurgeScope, TagValues
@@ -130,7 +130,7 @@ class SharedHolds:
     """
 
     def __init__(
-        self, backend: CircuitBreaker, holds: RestoringBackend, values: TagValues, *, seconds: float, max_age: float
+        self, backend: CircuitBreaker, holds: ClaimingBackend, values: TagValues, *, seconds: float, max_age: float
     ) -> None:
         self.owed = OwedPurges(holds)
         self._backend = backend
@@ -150,19 +150,16 @@ class SharedHolds:
         Returns the tags of these whole contexts. A whole tag that is absent is given a value with this fingerprint.
         """
         wholes = [scope for scope in _narrow(scopes) if scope.whole not in held]
-        answers = await together(
-            self._holds.hold(tuple(scope.tag for scope in scopes), holder, self._seconds),
-            *(
-                self._backend.set(scope.whole, self._values.fresh(scope.fingerprint), self._max_age, if_absent=True)
-                for scope in wholes
-            ),
-            *([self._backend.get(*(scope.whole for scope in wholes))] if wholes else ()),
-        )
-        claimed, values = answers[1:-1], answers[-1]
+        tags = tuple([scope.tag for scope in scopes])
+        if not wholes:
+            await self._holds.hold(tags, holder, self._seconds)
+            return ()
+        fresh = {scope.whole: self._values.fresh(scope.fingerprint) for scope in wholes}
+        values = await self._holds.hold_and_claim(tags, holder, self._seconds, fresh, self._max_age)
         foreign = [
             scope.whole
-            for place, scope in enumerate(wholes)
-            if not (claimed[place] or TagValues.made_by(values[place] or b"", scope.fingerprint))
+            for scope, value in zip(wholes, values, strict=True)
+            if not TagValues.made_by(value, scope.fingerprint)
         ]
         if foreign:
             await self._holds.hold(foreign, holder, self._seconds)
@@ -182,9 +179,7 @@ class SharedHolds:
         if not wholes:
             await self._holds.release(tags, holder)
             return
-        _, values = await together(
-            self._holds.release(tags, holder), self._backend.get(*(scope.whole for scope in wholes))
-        )
+        values = await self._holds.release_and_get(tags, holder, [scope.whole for scope in wholes])
         foreign = [
             scope.whole
             for scope, value in zip(wholes, values, strict=True)
@@ -226,6 +221,14 @@ class HoldsCountedHere:
     async def restore(self, tags: Sequence[str], holder: str, ttl: float) -> None:  # noqa: ARG002  # no value is restored
         """As `release`: with five verbs no value can be written back that another process may be purging."""
         await self.release(tags, holder)
+
+    def hold_and_claim(
+        self, tags: Sequence[str], holder: str, ttl: float, fresh: Mapping[str, bytes], life: float
+    ) -> Awaitable[list[bytes | None]]:
+        return hold_and_claim(self, self._backend, tags, holder, ttl, fresh, life)
+
+    def release_and_get(self, tags: Sequence[str], holder: str, keys: Sequence[str]) -> Awaitable[list[bytes | None]]:
+        return release_and_get(self, self._backend, tags, holder, keys)
 
     def _held(self) -> bytes:
         return HELD + self._values.holder().encode("ascii")

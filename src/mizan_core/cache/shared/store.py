@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from ...errors import CacheUnavailable
 from ...protocol.cache_headers import etag_of
-from ..backends.backend import CacheBackend, HoldingBackend, RestoringBackend, together
+from ..backends.backend import CacheBackend, ClaimingBackend, HoldingBackend, together
 from ..entries import Entry
 from ..holds import Renewals
 from ..outcomes import Fresh, Passing
@@ -41,7 +41,7 @@ class SharedStore:
         self._backend = _behind_breaker(backend, deadline)
         self._values = TagValues(random)
         self._clock = clock
-        holds: RestoringBackend = (
+        holds: ClaimingBackend = (
             self._backend
             if isinstance(self._backend, HoldingCircuitBreaker)
             else HoldsCountedHere(self._backend, self._values, hold)
