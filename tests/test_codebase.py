@@ -28,7 +28,6 @@ EXPORTS = [
         "invalidate",
         "no_store",
         "Provide",
-        "Account",
         "build",
         "discover",
         "Graph",

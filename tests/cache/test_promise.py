@@ -18,7 +18,7 @@ from mizan_core.engine import cache_keys
 from mizan_core.engine.answers import ended_of
 from mizan_core.engine.cache_keys import CacheKeys
 from mizan_core.graph.model import ContextPlan
-from tests.cache.inside import bundle_cache_of
+from tests.cache.inside import bundle_cache_of, copies_in
 from tests.cache.stepping import SteppedCache, Steps, Tokens, actor, explore
 
 pytestmark = pytest.mark.timeout(1200)  # a slow machine takes its time over thousands of runs
@@ -227,10 +227,11 @@ def stepped(cache: SteppedCache) -> Engine:
 
 
 def flights_of(engine: Engine) -> object:
-    """The computations under way, and the actors that wait for turns: state that no backend shows."""
+    """The computations under way, the actors that wait for turns, the copies of entries: no backend shows these."""
     cache = bundle_cache_of(engine)
     turns = [(key, waiting_for(turn), waiting_for(turn.following)) for key, turn in cache._turns._running.items()]
-    return sorted((key, flight.stamps) for key, flight in cache._flights.items()), sorted(turns)
+    flights = sorted((key, flight.stamps) for key, flight in cache._flights.items())
+    return flights, sorted(turns), copies_in(cache)
 
 
 def waiting_for(turn: Any) -> list[str | None]:

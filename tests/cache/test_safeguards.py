@@ -134,6 +134,13 @@ async def the_second_of_two_mutations_dies_before_its_purge(site: Site) -> bytes
     return await site.read()
 
 
+async def a_purge_ends_a_copy_in_this_process(site: Site) -> bytes:
+    await site.read()
+    site.row = b"new"
+    await purge(site.cache, [SCOPE])
+    return await site.read()
+
+
 async def a_read_after_a_purge_meets_a_computation_from_before(site: Site) -> bytes:
     site.answering.close()
     early = asyncio.create_task(site.read())
@@ -228,6 +235,7 @@ ORDERS: dict[str, Callable[[Site], Awaitable[bytes]]] = {
     "add-if-absent": a_mutation_holds_what_a_reader_is_about_to_add,
     "holds": a_mutation_dies_before_its_purge,
     "last-holder": the_second_of_two_mutations_dies_before_its_purge,
+    "copies-by-stamps": a_purge_ends_a_copy_in_this_process,
     "joining-by-stamps": a_read_after_a_purge_meets_a_computation_from_before,
     "joining-the-next": a_read_of_a_held_scope_meets_a_computation_from_before,
     "expired-may-have-written": a_mutation_is_refused_beside_one_that_died,

@@ -150,7 +150,8 @@ def describe_entry(explained: ExplainedBundle) -> Iterator[str]:
         yield f"         {tag.name}"
     yield f"  now    {describe_state(entry)}"
     if entry.size is None:
-        yield "         (none was stored; or it expired, was evicted, or was reclaimed after a purge of all)"
+        yield "         (none was stored; or it expired, was evicted, or was reclaimed after a purge of all;"
+        yield "         a process that has a copy of it may serve that for up to a minute, while no tag changes)"
     yield "  purged by which call is recorded nowhere; the logger mizan at DEBUG tells it in the process that purges"
 
 

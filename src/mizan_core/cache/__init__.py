@@ -33,6 +33,10 @@ and the entries under them are as good as before, unless another holder may have
                       |                   | absent after the     | absent after the      | absent after the
                       |                   | last holder          | last holder           | last holder
 
+**Copies** (`shared.near`). A process keeps copies of the entries of a shared backend that it has stored or read. A
+look-up then reads the tags alone, and serves the copy under the same condition: wherever a body lies, it is the nonces
+that make it true.
+
 **Joining** (`single_flight`). Concurrent misses of one slot compute once. A request may join a computation only if the
 computation carries the very stamps that the request has just read: one that began before a purge is never joined after
 it. **Turns** (`turns`): where nothing may be stored, a request may join only a computation that begins after it asked.

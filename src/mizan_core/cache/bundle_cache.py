@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from ..protocol.cache_headers import etag_of
@@ -13,6 +14,7 @@ from .in_process.store import InProcessStore
 from .inspection import Inspected, TagState, inspected, state_of
 from .outcomes import Compute, Computed, Fetched, Fresh, Hit, Passing
 from .shared.breaker import DEFAULT_DEADLINE_SECONDS
+from .shared.near import DEFAULT_NEAR_BYTES
 from .shared.store import SharedStore
 from .single_flight import Flight
 from .slots import Slot
@@ -35,8 +37,9 @@ class BundleCache:
 
     `random(n)` gives n unguessable bytes, `clock()` seconds since 1970. `max_age` bounds the life of every entry,
     `deadline` the time of one command to a shared backend, `hold` the time that a scope stays held after its process
-    has died, all in seconds. With `keeps=False` (in memory) every bundle is computed. `unheard` is passed the result or
-    error of a computation whose caller has gone.
+    has died, all in seconds; `near_bytes` the copies of a shared backend's entries in this process's memory. With
+    `keeps=False` (in memory) every bundle is computed. `unheard` is passed the result or error of a computation whose
+    caller has gone.
     """
 
     def __init__(
@@ -49,13 +52,16 @@ class BundleCache:
         keeps: bool = True,
         deadline: float = DEFAULT_DEADLINE_SECONDS,
         hold: float = DEFAULT_HOLD_SECONDS,
+        near_bytes: int = DEFAULT_NEAR_BYTES,
         unheard: Callable[[object], object] | None = None,
     ) -> None:
         self.store: Store
         if isinstance(backend, MemoryCache) and type(backend) is MemoryCache:  # a subclass may suspend, or fail
             self.store = InProcessStore(backend, random, clock, max_age=max_age, hold=hold, keeps=keeps)
         else:
-            self.store = SharedStore(backend, random, clock, max_age=max_age, hold=hold, deadline=deadline)
+            self.store = SharedStore(
+                backend, random, clock, max_age=max_age, hold=hold, deadline=deadline, near_bytes=near_bytes
+            )
         self._look_up = self.store.look_up
         self._keep = self.store.keep
         tasks = Tasks()
@@ -103,7 +109,16 @@ class BundleCache:
     async def inspect(self, slot: Slot, shapes: Sequence[tuple[str, ...]], seconds: float | None) -> Inspected:
         """What is stored of a bundle, whose entries are kept for `seconds`. Raises `CacheUnavailable`."""
         raw, *values = await self.store.read(slot.key, *slot.tags)
-        return inspected(slot, shapes, raw, values, lifetime=self._lifetime(seconds), now=self._clock())
+        copy = self.store.copy(slot, values)
+        found = inspected(
+            slot,
+            shapes,
+            raw if copy is None else bytes(copy),
+            values,
+            lifetime=self._lifetime(seconds),
+            now=self._clock(),
+        )
+        return found if copy is None else replace(found, is_near=True)
 
     async def states(self, scopes: Sequence[PurgeScope]) -> list[TagState]:
         """The state of every scope's tag. Raises `CacheUnavailable`."""

@@ -50,6 +50,16 @@ def read_entry(raw: bytes, found: Sequence[bytes | None], fingerprint: bytes) ->
     return Entry(stamps, expires, raw[etag_at:body_at].decode("latin-1"), raw[body_at:])
 
 
+def without_spare_room(body: bytes) -> bytes:
+    """A copy that takes no more memory than it has bytes; encoders leave spare room behind theirs."""
+    return bytes(memoryview(body))
+
+
+def is_under(entry: Entry, found: Sequence[bytes | None], fingerprint: bytes) -> bool:
+    """Whether an entry's stamps are the values that were `found` under its tags, as in `read_entry`."""
+    return entry.stamps == tuple(found) and TagValues.made_by(found[0], fingerprint)
+
+
 def _head(stamps: Sequence[bytes]) -> bytes:
     """The first bytes of an entry with these stamps: the layout, their number, and the stamps."""
     return bytes((_LAYOUT, len(stamps))) + b"".join(stamps)

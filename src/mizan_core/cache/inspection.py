@@ -38,6 +38,7 @@ class InspectedTag:
 class Inspected:
     """The entry of a bundle. `is_kept`: it would be served. `size` in bytes; None where no entry is there.
 
+    `is_near`: it would be served from this process's copy, and the shared cache may have another one or none.
     `since` and `expires`: seconds since 1970, and None for an entry that cannot be read. `since` is reckoned from
     `expires` and the lifetime that such an entry is given now.
     """
@@ -48,6 +49,7 @@ class Inspected:
     size: int | None = None
     since: float | None = None
     expires: float | None = None
+    is_near: bool = False
 
 
 def inspected(

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from .backends.backend import HELD, CacheBackend, together
-from .entries import read_entry
+from .entries import Entry, is_under, read_entry
 from .outcomes import Hit
 from .slots import Slot
 from .store import Bypassed, LookedUp, Stamped
@@ -19,10 +19,15 @@ from .tags import TagValues
 TAKE_OVER_SECONDS = 60.0
 
 
+def _nothing(key: str, entry: Entry) -> None:
+    """No copy is kept."""
+
+
 class Stamping:
     """Looks up entries and stamps slots. `forget` deletes tags; `clock()` gives seconds since 1970.
 
-    `max_age` is the life of a tag, in seconds. Every method raises what the backend raises.
+    `max_age` is the life of a tag, in seconds. `found` is told of every hit that `look_up` finds. Every method raises
+    what the backend raises.
     """
 
     def __init__(
@@ -32,12 +37,14 @@ class Stamping:
         values: TagValues,
         clock: Callable[[], float],
         max_age: float,
+        found: Callable[[str, Entry], object] = _nothing,
     ) -> None:
         self._backend = backend
         self._forget = forget
         self._values = values
         self._clock = clock
         self._max_age = max_age
+        self._found = found
         self._taken_over: dict[str, float] = {}  # by whole tag: when it may be taken over again
 
     async def look_up(self, slot: Slot) -> LookedUp:
@@ -45,9 +52,21 @@ class Stamping:
         raw, *stamps = await self._backend.get(slot.key, *slot.tags)
         entry = None if raw is None else read_entry(raw, stamps, slot.fingerprint)
         if entry is not None and (remaining := entry.expires - self._clock()) > 0:
+            self._found(slot.key, entry)
             return Hit(entry.body, entry.etag, remaining)
-        found = await self.stamp(slot, stamps)
-        return found if isinstance(found, Bypassed) else Stamped(found, (), stale=raw is not None)
+        return await self._about_to_compute(slot, stamps, stale=raw is not None)
+
+    async def validate(self, slot: Slot, copy: Entry) -> LookedUp | None:
+        """As `look_up`, by the tags alone, for a slot of whose entry there is a copy.
+
+        None if the copy is not valid any more, and the backend may have an entry that is.
+        """
+        stamps = await self._backend.get(*slot.tags)
+        if is_under(copy, stamps, slot.fingerprint) and (remaining := copy.expires - self._clock()) > 0:
+            return Hit(copy.body, copy.etag, remaining)
+        if None in stamps or any(stamp.startswith(HELD) for stamp in stamps if stamp is not None):  # no entry is valid
+            return await self._about_to_compute(slot, stamps, stale=True)
+        return None
 
     async def stamps(self, slot: Slot) -> tuple[bytes, ...] | None:
         """As `Store.stamps`."""
@@ -57,6 +76,10 @@ class Stamping:
     async def unchanged(self, slot: Slot, stamps: tuple[bytes, ...] | None) -> bool:
         """As `Store.unchanged`."""
         return stamps is not None and tuple(await self._backend.get(*slot.tags)) == stamps
+
+    async def _about_to_compute(self, slot: Slot, stamps: Sequence[bytes | None], *, stale: bool) -> Stamped | Bypassed:
+        found = await self.stamp(slot, stamps)
+        return found if isinstance(found, Bypassed) else Stamped(found, (), stale)
 
     async def stamp(self, slot: Slot, stamps: Sequence[bytes | None]) -> tuple[bytes, ...] | Bypassed:
         """The values of all tags. Each that is absent in `stamps`, the values found, is first added to the backend."""

@@ -105,6 +105,10 @@ class Store(Protocol):
         """Call `tell` whenever `state` or `owed` has changed."""
         ...
 
+    def copy(self, slot: Slot, values: Sequence[bytes | None]) -> Entry | None:
+        """This process's copy of the entry, if that is valid while the slot's tags have these values."""
+        ...
+
     def look_up(self, slot: Slot) -> LookedUp | Awaitable[LookedUp]:
         """Find a hit, or the stamps for an answer that is about to be computed."""
         ...

@@ -19,6 +19,7 @@ from ..cache.bundle_cache import DECLINED, DEFAULT_MAX_AGE_SECONDS, BundleCache,
 from ..cache.holds import DEFAULT_HOLD_SECONDS
 from ..cache.outcomes import Computed, Hit, Passing, PersonalFailure
 from ..cache.shared.breaker import DEFAULT_DEADLINE_SECONDS
+from ..cache.shared.near import DEFAULT_NEAR_BYTES
 from ..cache.store import LOOKED_UP
 from ..errors import DeclarationError, Forbidden
 from ..graph.declare import Context
@@ -112,6 +113,7 @@ class Limits(TypedDict, total=False):
     shutdown: float
     deadline: float
     hold: float
+    near_bytes: int
     reader_timeout: float | None
 
 
@@ -125,10 +127,11 @@ class Engine:
     that callers are told instead: a class, or a function of the exception. `max_age`: the longest life of a stored
     answer, in seconds. `threads`: how many sync functions run at once. `shutdown`: how long closing waits for mutations
     and for owed purges, in seconds. `deadline`: how long one command of the cache may take, in seconds. `hold`: how
-    long a scope stays held when the process that changes it dies, in seconds. `reader_timeout`: how long the readers of
-    one answer may take together, in seconds, or None. `carry`: the context variables that readers of stored answers
-    see; they see no other variable that was set for one request. `provide`: factories of resources that replace those
-    of the graph, by type or by the factory of a `Provide`, as for tests.
+    long a scope stays held when the process that changes it dies, in seconds. `near_bytes`: how much of a shared cache
+    is copied into this process's memory, so that a hit moves no body; 0 for nothing. `reader_timeout`: how long the
+    readers of one answer may take together, in seconds, or None. `carry`: the context variables that readers of stored
+    answers see; they see no other variable that was set for one request. `provide`: factories of resources that replace
+    those of the graph, by type or by the factory of a `Provide`, as for tests.
 
     Raises `DeclarationError` for settings that cannot work.
     """
@@ -147,6 +150,7 @@ class Engine:
         shutdown: float = DEFAULT_SHUTDOWN_SECONDS,
         deadline: float = DEFAULT_DEADLINE_SECONDS,
         hold: float = DEFAULT_HOLD_SECONDS,
+        near_bytes: int = DEFAULT_NEAR_BYTES,
         reader_timeout: float | None = DEFAULT_READER_TIMEOUT_SECONDS,
         carry: Iterable[ContextVar[Any]] = (),
         provide: Provided = NOTHING_PROVIDED,
@@ -163,6 +167,8 @@ class Engine:
         for name, bound in bounds.items():
             if not 0 < bound < math.inf:
                 raise DeclarationError(f"{name}={bound!r} has to be a number above 0, and not without end.")
+        if not 0 <= near_bytes < math.inf:
+            raise DeclarationError(f"near_bytes={near_bytes!r} has to be a number of bytes; 0 keeps no copies.")
         self.graph = check_graph(graph)
         # Functions callable by name without a guard.
         self._for_anyone = {
@@ -181,6 +187,7 @@ class Engine:
             keeps=cache is not None,
             deadline=deadline,
             hold=hold,
+            near_bytes=near_bytes,
             unheard=log_unheard,
         )
         self._store = store = self._cache.store

@@ -5,10 +5,13 @@ Only for tests of Mizan: it replaces private functions of the cache and the engi
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 from unittest import mock
 
+from ..cache import stamping
 from ..cache.backends import backend, redis_scripts
+from ..cache.entries import Entry
 from ..cache.held_tags import HeldTag
 from ..cache.shared.breaker import HoldingCircuitBreaker
 from ..cache.shared.store import SharedStore
@@ -21,13 +24,13 @@ from ..graph.narrowing import Refused
 _store = SharedStore._store
 
 
-async def _store_under_current_stamps(store: SharedStore, slot: Any, stamps: tuple[bytes, ...], *rest: Any) -> bool:
+async def _store_under_current_stamps(store: SharedStore, slot: Any, entry: Entry, lifetime: float) -> bool:
     current = await store._stamping.stamps(slot)
-    return await _store(store, slot, current or stamps, *rest)
+    return await _store(store, slot, replace(entry, stamps=current or entry.stamps), lifetime)
 
 
-def _overwrite(stamping: Stamping, tag: str, value: bytes) -> Any:
-    return stamping._backend.set(tag, value, stamping._max_age)
+def _overwrite(stamps: Stamping, tag: str, value: bytes) -> Any:
+    return stamps._backend.set(tag, value, stamps._max_age)
 
 
 async def _hold_nothing(cache: HoldingCircuitBreaker, tags: Sequence[str], holder: str, ttl: float) -> None:
@@ -45,6 +48,10 @@ def _hold_and_claim_apart(cache: HoldingCircuitBreaker, *arguments: Any) -> Any:
 
 def _release_and_get_apart(cache: HoldingCircuitBreaker, *arguments: Any) -> Any:
     return backend.release_and_get(cache, cache, *arguments)
+
+
+def _valid_despite_stamps(copy: Entry, found: Sequence[bytes | None], fingerprint: bytes) -> bool:
+    return True
 
 
 def _join_despite_stamps(flight: Flight, stamps: tuple[bytes, ...]) -> bool:
@@ -113,6 +120,7 @@ SAFEGUARDS: dict[str, tuple[Replaced, ...]] = {
         Replaced(HoldingCircuitBreaker, "release", _delete_despite_other_holders),
         Replaced(HoldingCircuitBreaker, "release_and_get", _release_and_get_apart),
     ),
+    "copies-by-stamps": (Replaced(stamping, "is_under", _valid_despite_stamps),),
     "joining-by-stamps": (Replaced(Flight, "may_be_joined_with", _join_despite_stamps),),
     "joining-the-next": (Replaced(Turns, "_to_join", _join_the_running),),
     "expired-may-have-written": (

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from ...protocol.cache_headers import etag_of
 from ..backends.memory import MemoryCache
-from ..entries import Entry
+from ..entries import Entry, without_spare_room
 from ..holds import Renewals
 from ..outcomes import Fresh, Hit, Passing
 from ..reclaiming import Reclaiming
@@ -84,6 +84,9 @@ class InProcessStore:
         cell.used = True
         return entry
 
+    def copy(self, slot: Slot, values: Sequence[bytes | None]) -> None:
+        """None: the entries themselves are in this process's memory."""
+
     def let_peek(self, allowed: bool) -> None:
         """Let `peek` find entries, or nothing."""
         self._peekable = self._memory if allowed else None
@@ -132,8 +135,7 @@ class InProcessStore:
         etag = etag_of(body)
         if not is_unchanged(stamped):
             return Passing(body, etag, "purged")
-        kept = bytes(memoryview(body))  # a copy, without the spare room that the encoder leaves
-        entry = Entry(stamped.stamps, self._clock() + lifetime, etag, kept)
+        entry = Entry(stamped.stamps, self._clock() + lifetime, etag, without_spare_room(body))
         return Fresh(body, etag, self._keeps and self.put(slot, entry, lifetime), stamped.stale)
 
     def put(self, slot: Slot, entry: Entry, seconds: float) -> bool:

@@ -1,7 +1,8 @@
 """Bundles in a backend that processes share: every step may wait, and may fail.
 
 A failing step never fails a request. While the cache cannot be asked, each bundle is computed for its request alone;
-while a purge is owed, bundles that depend on its tags bypass the cache.
+while a purge is owed, bundles that depend on its tags bypass the cache. Entries that this process has stored or read
+are in its memory as well (`near`).
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,9 +10,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from ...errors import CacheUnavailable
 from ...protocol.cache_headers import etag_of
 from ..backends.backend import CacheBackend, ClaimingBackend, HoldingBackend, together
-from ..entries import Entry
+from ..entries import Entry, is_under, without_spare_room
 from ..holds import Renewals
-from ..outcomes import Fresh, Passing
+from ..outcomes import Fresh, Hit, Passing
 from ..reclaiming import Reclaiming
 from ..slots import Slot
 from ..stamping import Stamping
@@ -19,13 +20,14 @@ from ..store import Bypassed, CacheState, LookedUp, Stamped
 from ..tags import PurgeScope, TagValues
 from .breaker import CircuitBreaker, HoldingCircuitBreaker
 from .holds import HoldsCountedHere, SharedHold, SharedHolds
+from .near import NearCopies
 
 
 class SharedStore:
     """Entries and stamps in a backend behind a circuit breaker.
 
     `clock()` gives seconds since 1970; `max_age` is the life of a tag, `hold` that of a hold, `deadline` the time that
-    one command may take, all in seconds.
+    one command may take, all in seconds. `near_bytes` bounds the copies of entries in this process's memory.
     """
 
     def __init__(
@@ -37,7 +39,9 @@ class SharedStore:
         max_age: float,
         hold: float,
         deadline: float,
+        near_bytes: int,
     ) -> None:
+        self.near = NearCopies(near_bytes, clock)
         self._backend = _behind_breaker(backend, deadline)
         self._values = TagValues(random)
         self._clock = clock
@@ -49,7 +53,9 @@ class SharedStore:
         self.read = self._backend.get
         self._holds = SharedHolds(self._backend, holds, self._values, seconds=hold, max_age=max_age)
         self._owed = self._holds.owed
-        self._stamping = Stamping(self._backend, lambda tags: holds.release(tags, ""), self._values, clock, max_age)
+        self._stamping = Stamping(
+            self._backend, lambda tags: holds.release(tags, ""), self._values, clock, max_age, found=self.near.put
+        )
         self._renewals = Renewals(hold)
         self._reclaiming = Reclaiming(self._backend, clock)
         self.reclaim = self._reclaiming.begin
@@ -69,7 +75,7 @@ class SharedStore:
         return len(self._owed)
 
     def peek(self, slot: Slot) -> None:
-        """Nothing: no entry of a shared backend is in this process's memory."""
+        """Nothing: not even a copy in this process's memory is served before the backend was asked."""
 
     def let_peek(self, allowed: bool) -> None:
         """As `Store.let_peek`; nothing is to be found anyway."""
@@ -80,21 +86,38 @@ class SharedStore:
         if bypassed is not None:
             return bypassed
         try:
+            copy = self.near.get(slot.key)
+            if copy is not None:
+                found = await self._stamping.validate(slot, copy)
+                if isinstance(found, Hit | Bypassed):
+                    return found
+                self.near.forget(slot.key)
+                if found is not None:
+                    return found
             return await self._stamping.look_up(slot)
         except CacheUnavailable:
             return Bypassed("cache-down")
 
+    def copy(self, slot: Slot, values: Sequence[bytes | None]) -> Entry | None:
+        """As `Store.copy`."""
+        copy = self.near.peek(slot.key)
+        if copy is None or copy.expires <= self._clock() or not is_under(copy, values, slot.fingerprint):
+            return None
+        return copy
+
     async def keep(self, slot: Slot, stamped: Stamped, lifetime: float, body: bytes) -> Fresh | Passing:
         """Store a bundle, and read its tags in the same round trip, to see whether one was purged or held since."""
-        stamps, etag = stamped.stamps, etag_of(body)
+        etag = etag_of(body)
+        entry = Entry(stamped.stamps, self._clock() + lifetime, etag, body)
         try:
-            stored, current = await together(
-                self._store(slot, stamps, lifetime, body, etag), self._backend.get(*slot.tags)
-            )
+            stored, current = await together(self._store(slot, entry, lifetime), self._backend.get(*slot.tags))
         except CacheUnavailable:
             return Passing(body, etag, "cache-down")
-        if tuple(current) != stamps:
+        if tuple(current) != entry.stamps:
             return Passing(body, etag, "purged")
+        if stored:
+            entry.body = without_spare_room(body)
+            self.near.put(slot.key, entry)
         return Fresh(body, etag, stored, stamped.stale)
 
     async def stamps(self, slot: Slot) -> tuple[bytes, ...] | None:
@@ -129,8 +152,7 @@ class SharedStore:
             return Bypassed(f"cache-{self._backend.state}")
         return Bypassed("purge-owed") if self._owed.touches(slot.tags) else None
 
-    def _store(self, slot: Slot, stamps: tuple[bytes, ...], lifetime: float, body: bytes, etag: str) -> Awaitable[bool]:
-        entry = Entry(stamps, self._clock() + lifetime, etag, body)
+    def _store(self, slot: Slot, entry: Entry, lifetime: float) -> Awaitable[bool]:
         return self._backend.set(slot.key, bytes(entry), lifetime)
 
 
