@@ -187,7 +187,7 @@ def figure_text(figure: float) -> str:
 
 def _best_first(result: Result) -> list[tuple[str, float]]:
     """The contenders by their cost; those of a growing size in the order of the size."""
-    if result.name.startswith(("growth", "whole", "housekeeping", "memory")):
+    if result.name.startswith(("bodies", "growth", "whole", "housekeeping", "memory")):
         return list(result.figures.items())
     return sorted(result.figures.items(), key=lambda pair: pair[1], reverse=result.unit.startswith("requests"))
 

@@ -10,12 +10,18 @@ from typing import Any, TypeAlias
 import redis.asyncio
 
 from mizan_core import Identity, MemoryCache, RedisCache
+from mizan_core.engine.engine import Limits
 
 from .contenders import frameworks, ours, raw
 from .measure import Contender, Limit, Workload, ask
 from .world import OURS, THEIRS, USERS, Profile, Renamed, Request, body_of, json_call
 
 Maker: TypeAlias = Callable[[str], Awaitable[list[Workload]]]
+
+# How Mizan keeps large bodies: with copies in the process, and without.
+_NEAR: tuple[tuple[str, Limits], ...] = (("near:", {}), ("far:", {"near_bytes": 0}))
+# By kilobytes, the most that a hit may cost of what redis-py's GET costs.
+_NEAR_LIMITS = ((1, 1.25), (100, 0.8))
 
 # A ratio up to this counts as no growth: two measurements of the same cost always differ a little.
 FLAT = 1.1
@@ -140,6 +146,44 @@ async def hit_redis(url: str) -> list[Workload]:
             limits=[Limit("mizan", "redis-py, one key", limit)],
         )
         for concurrency, limit in ((1, 1.25), (32, 0.5))
+    ]
+
+
+KILOBYTES = (1, 10, 100, 1_000)
+LARGE = 8  # texts of each size
+
+
+async def large_bodies(url: str) -> list[Workload]:
+    """Hits of larger and larger bodies: with a copy in the process, without one, and fetched by redis-py."""
+    pool = raw.redis_py(url)
+    await pool.flushall()
+    texts = ours.with_texts(KILOBYTES, LARGE)
+    with_copies, without = (ours.mizan(texts, cache=RedisCache(url, prefix=name), **limits) for name, limits in _NEAR)
+    contenders = []
+    for place, size in enumerate(KILOBYTES):
+        ids = range(place * LARGE, (place + 1) * LARGE)
+        for number in ids:
+            await pool.set(b"raw:user:%d" % number, raw.packed(ours.text_body(size)))
+        requests = [
+            [Request(path, b"user_id=%d" % number) for number in ids] for path in (THEIRS, "/api/mizan/ctx/text/")
+        ]
+        contenders += [
+            Contender(f"redis-py, one key, {size:,} kB", raw.FromRedis(pool.get), requests[0]),
+            Contender(f"mizan, near_bytes=0, {size:,} kB", without, requests[1]),
+            Contender(f"mizan, {size:,} kB", with_copies, requests[1]),
+        ]
+    return [
+        Workload(
+            "bodies",
+            "Hit from Redis, with larger and larger bodies",
+            contenders,
+            batch=80,
+            expects=b"mizan; hit",
+            limits=[
+                Limit("mizan, 1,000 kB", "mizan, 1 kB", FLAT),
+                *(Limit(f"mizan, {size} kB", f"redis-py, one key, {size} kB", most) for size, most in _NEAR_LIMITS),
+            ],
+        )
     ]
 
 
@@ -404,6 +448,7 @@ MAKERS: dict[str, Maker] = {
     "hit-per-user": hit_per_user,
     "304": not_modified,
     "hit-redis": hit_redis,
+    "bodies": large_bodies,
     "miss": miss,
     "miss-new": miss_new,
     "uncached": uncached,

@@ -1,6 +1,6 @@
 """Mizan over the same work, alone and mounted, and over graphs that grow."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
 from typing import Any
 
@@ -132,6 +132,21 @@ def copy_of(function: Callable[..., Any]) -> Callable[..., Any]:
     copied = FunctionType(function.__code__, function.__globals__, function.__name__)
     copied.__annotations__ = function.__annotations__
     return copied
+
+
+def with_texts(kilobytes: Sequence[int], count: int) -> Graph:
+    """A context of texts, so many of each size, which is found by the number of a text."""
+
+    @client(context="text")
+    async def text(user_id: int) -> str:
+        return "x" * (kilobytes[user_id // count] * 1_000)
+
+    return build([text])
+
+
+def text_body(kilobytes: int) -> bytes:
+    """The bundle of such a text."""
+    return b'{"text":"%b"}' % (b"x" * (kilobytes * 1_000))
 
 
 def with_parameters(count: int) -> Graph:
