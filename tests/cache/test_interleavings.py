@@ -1,5 +1,7 @@
 """Two processes, two readers, two mutations of nested scopes: every order of their operations, and a fault before any.
 
+The identity of the caller says whose bundle is read and which scope is renamed.
+
 The code is the real one, stopped at every operation on the shared backend. In none of the orders is a read stale, no
 scope stays held, and all is cached again once things have settled. In each order there is one fault at most: one
 process dies, and what it held expires whenever; or the backend forgets one thing. Both in one order are too many where
@@ -11,12 +13,12 @@ import json
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from functools import cache, partial
 from random import Random
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from unittest import mock
 
 import pytest
 
-from mizan_core import ANONYMOUS, Conflict, Context, Engine, MemoryCache, build, client
+from mizan_core import Conflict, Context, Engine, Identity, Me, MemoryCache, build, client
 from mizan_core.cache.shared.breaker import HoldingCircuitBreaker
 from mizan_core.cache.shared.store import SharedStore
 from mizan_core.testing.safeguards import without
@@ -39,7 +41,7 @@ async def commit() -> int:
 
 
 @client(context=USER)
-async def profile(user_id: int) -> int:
+async def profile(user_id: Annotated[int, Me]) -> int:
     row: int = await me.get().ask("select")
     me.get().knows[1:] = [row]  # beside what it began with; what it was stamped with shows where it stores it
     if me.get().process.is_slow:
@@ -48,12 +50,12 @@ async def profile(user_id: int) -> int:
 
 
 @client(affects=USER)
-async def rename(user_id: int) -> int:
+async def rename(user_id: Annotated[int, Me]) -> int:
     return await commit()
 
 
 @client(affects=USER.whole())
-async def rename_all(user_id: int) -> int:
+async def rename_all() -> int:
     return await commit()
 
 
@@ -61,9 +63,11 @@ GRAPH = build([profile, rename, rename_all])
 
 SECRET = "s" * 32
 
+ANN = Identity(5)
+
 ENGINE = Engine(GRAPH, cache=MemoryCache(), cache_secret=SECRET)
 
-SLOT = ENGINE.query(ENGINE.plan("user"), {"user_id": 5}, identity=ANONYMOUS).slot
+SLOT = ENGINE.query(ENGINE.plan("user"), {}, identity=ANN).slot
 assert SLOT is not None
 
 # How the keys are called in an order that fails.
@@ -255,12 +259,12 @@ class Site(Process):
         """A read sees at least what had been acknowledged when it began, as late as it can: with its look-up."""
         known = await me.get().ask("begin")
         me.get().turn = Turn.AT_ONCE
-        bundle = await self.engine.fetch("user", {"user_id": 5})
+        bundle = await self.engine.fetch("user", {}, identity=ANN)
         assert json.loads(bundle.body)["profile"] >= known, f"{me.get().name} {bundle.body!r}, after {known}"
 
     async def write(self, mutation: str) -> None:
         try:
-            answer = await self.engine.call(mutation, {"user_id": 5})
+            answer = await self.engine.call(mutation, {}, identity=ANN)
         except Conflict:
             return
         me.get().turn = Turn.AT_ONCE
@@ -277,10 +281,10 @@ class Site(Process):
         """Once all has ended: the truth, and from the cache again."""
         me.get().turn = Turn.LAST
         row = await me.get().ask("settle")
-        bundle = await self.engine.fetch("user", {"user_id": 5})
+        bundle = await self.engine.fetch("user", {}, identity=ANN)
         assert json.loads(bundle.body) == {"profile": row}, f"{self.name} has {bundle.body!r}, not {row}"
         me.get().knows = ["it is true"]
-        bundle = await self.engine.fetch("user", {"user_id": 5})
+        bundle = await self.engine.fetch("user", {}, identity=ANN)
         assert bundle.status == "hit", f"{self.name} does not cache again"
 
 
