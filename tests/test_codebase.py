@@ -28,6 +28,7 @@ EXPORTS = [
         "invalidate",
         "no_store",
         "Provide",
+        "Account",
         "build",
         "discover",
         "Graph",

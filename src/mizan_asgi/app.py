@@ -32,6 +32,7 @@ from mizan_core.protocol.identity import ANONYMOUS, Identity
 from mizan_core.protocol.tokens import DEFAULT_TTL_SECONDS, Keys, check_keys
 from mizan_core.tasks import check_asyncio
 
+from .accounts import AccountAuthenticator
 from .http.bodies import BodyLimit
 from .http.cross_site import read_origins
 from .http.host_errors import as_call_error
@@ -121,6 +122,8 @@ class Mizan:
             clock=clock,
             **limits,
         )
+        if isinstance(authenticate, AccountAuthenticator):
+            authenticate.attach(self.engine)
         self._service = Service(
             engine=self.engine,
             authenticator=Authenticator(keys, audience=audience, authenticate=authenticate, clock=clock),

@@ -35,7 +35,7 @@ from .graph.model import Graph
 from .graph.provide import Provide
 from .graph.types.identity_sources import Claim, Me
 from .protocol.headers import decode_header, encode_header
-from .protocol.identity import ANONYMOUS, Identity, permission_key
+from .protocol.identity import ANONYMOUS, Account, Identity, permission_key
 from .protocol.invalidation import Invalidation
 from .protocol.keys import entry_key, scope_tag
 from .protocol.tokens import issue_mwt, verify_mwt
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANONYMOUS",
+    "Account",
     "Answer",
     "Arg",
     "BadRequest",

@@ -28,7 +28,11 @@ def test_the_reference_has_every_public_name_and_no_other() -> None:
     public = {f"mizan_core.{name}" for name in [*mizan_core.__all__, "RedisCache"] if name not in CONSTANTS}
     public |= {f"{one.__name__}.{name}" for one in (mizan_asgi, inspector, proof, testing) for name in one.__all__}
     public |= {f"mizan_core.engine.observers.{name}" for name in observers.__all__}
-    public |= {"mizan_asgi.client.Client", "mizan_core.integrations.opentelemetry.Telemetry"}
+    public |= {
+        "mizan_asgi.accounts.by_account",
+        "mizan_asgi.client.Client",
+        "mizan_core.integrations.opentelemetry.Telemetry",
+    }
     assert set(re.findall(r"^::: (\S+)$", REFERENCE, re.MULTILINE)) == public
     assert [name for name in CONSTANTS if f"`{name}`" not in REFERENCE] == []
 

@@ -298,6 +298,24 @@ class TestDefaults:
             ((Invalidation("basket", {}, None, frozenset({"user_id"})),), ())
         ]
 
+    @pytest.mark.asyncio
+    async def test_what_a_call_in_python_leaves_out_is_not_nobody(self) -> None:
+        @client(affects=Basket.where(user_id=Arg("whose")))
+        async def fill(whose: Annotated[int | None, Me] = None) -> None:
+            pass
+
+        @client(affects=Feed)
+        async def fill_some() -> None:
+            await fill()
+            await fill(None)
+
+        @client(context=Feed)
+        async def feed() -> int:
+            return 1
+
+        answer = await Engine(build([basket, fill, fill_some, feed])).call("fill_some", {})
+        assert answer.invalidations == (Invalidation("feed"), Invalidation("basket"))
+
 
 class TestTold:
     @pytest.mark.asyncio

@@ -204,6 +204,8 @@ class ContextPlan:
     fingerprint: bytes  # of readers, parameters and shapes: processes with another fingerprint do not share entries
     concurrent: bool
     identity_params: tuple[IdentityParam, ...] = ()  # the parameters that the caller's identity fills in
+    # Where a context has no bundle for clients: the bundle of its private readers, for the server itself.
+    private_bundle: "ContextPlan | None" = None
 
     has_no_guard: bool = field(init=False)  # of the bundle's readers, and so are the next three
     guards_take_arguments: bool = field(init=False)

@@ -185,7 +185,7 @@ def _bound(
     if isinstance(outcome, Running) and any(isinstance(binding, Result) for _, binding in affect.bindings):
         return []
     values = {name: _value(binding, sent, identity, outcome) for name, binding in affect.bindings}
-    if any(value is None and name not in affect.null_narrows for name, value in values.items()):
+    if any(values[name] is None and not _is_nobody(affect, name, binding, sent) for name, binding in affect.bindings):
         values = {}
     return _by_values(plan, affect, values)
 
@@ -197,6 +197,11 @@ def _by_values(plan: ContextPlan, affect: Affect, values: Mapping[str, object]) 
         return narrow(plan, affect.function, values, affect.as_is)
     others = {name: value for name, value in values.items() if name not in nulls}
     return [_where_null(one, nulls) for one in narrow(plan, affect.function, others, affect.as_is)]
+
+
+def _is_nobody(affect: Affect, name: str, binding: Binding, sent: Mapping[str, object]) -> bool:
+    """Whether a null stands for callers without a value. An argument that a call in Python leaves out is unknown."""
+    return name in affect.null_narrows and (not isinstance(binding, Arg) or binding.name in sent)
 
 
 def _value(binding: Binding, sent: Mapping[str, object], identity: Identity, outcome: Outcome) -> object:

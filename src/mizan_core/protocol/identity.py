@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NoReturn
 
+from typing_extensions import TypedDict
+
 from ..errors import DeclarationError, InvalidValue
 from .values import Json, canonical, canonical_json, jsonable
 
@@ -101,6 +103,15 @@ def permission_key(identity: Identity) -> str:
     if identity.permission_key is not None:
         return identity.permission_key
     return _digest(identity.permissions or frozenset(), identity.staff, identity.superuser)
+
+
+class Account(TypedDict, total=False):
+    """What is known of a user beside the id: the fields of an `Identity`, as an account reader returns them."""
+
+    staff: bool
+    superuser: bool
+    permissions: list[str]
+    claims: dict[str, Any]
 
 
 def claims_key(identity: Identity) -> str | None:

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from ...protocol.cache_policy import CachePolicy, most_private, shortest
@@ -28,7 +29,7 @@ def plan_of(context: CheckedContext, functions: Iterable[Function]) -> ContextPl
     readers = tuple(function for function in members if function.in_bundle)
     pages = tuple(function for function in members if not function.in_bundle)
     shapes = _shapes(context, functions)
-    return ContextPlan(
+    plan = ContextPlan(
         name=context.name,
         readers=readers,
         pages=pages,
@@ -51,6 +52,12 @@ def plan_of(context: CheckedContext, functions: Iterable[Function]) -> ContextPl
         concurrent=context.settings.concurrent,
         identity_params=identity_params_of(context.inputs),
     )
+    private = tuple(function for function in pages if not function.is_view)
+    if readers or not private:
+        return plan
+    fingerprint = _fingerprint(private, context.parameters, shapes)
+    bundle = replace(plan, readers=private, pages=(), policy=_policy(private), fingerprint=fingerprint)
+    return replace(plan, private_bundle=bundle)
 
 
 def _policy(readers: Sequence[Function]) -> CachePolicy:
