@@ -1,10 +1,10 @@
 """Bundles: `GET /ctx/{context}/` (protocol, sections 3 and 8).
 
 Most requests are hits in memory, so they have a path of their own, `BundleEndpoint.fast_path`, in which every step
-counts. It is open to a request whose caller and guards need not wait, and whose query was validated before for such a
-caller: the query's `BundleRequest` is remembered with the slot of its answer, and the answer's entry keeps the response
-as it is sent. Any other request goes through `BundleEndpoint.answer`, which serves a hit in the same way once it knows
-the caller.
+counts. It is open to a request whose caller and guards need not wait. The `BundleRequest` of a query that was validated
+before for such a caller is remembered with the slot of its answer, and the answer's entry keeps the response as it is
+sent. Any other request goes through `BundleEndpoint.answer`, which serves a hit in the same way once it knows the
+caller.
 """
 
 import math
@@ -77,7 +77,9 @@ class BundleEndpoint:
         self._remembered_query = service.queries.get
         self._peek = service.engine.peek
 
-    def fast_path(self, scope: Scope) -> RawResponse | Coroutine[Any, Any, RawResponse] | None:
+    def fast_path(  # noqa: C901  # one function, for each call would cost a hit more than its steps do
+        self, scope: Scope
+    ) -> RawResponse | Coroutine[Any, Any, RawResponse] | None:
         if not self._never_waits or scope["method"] != "GET":
             return None
         etag = None
@@ -96,13 +98,16 @@ class BundleEndpoint:
         else:
             identity = self._caller_at_once(scope)
             key = None if identity is None else self._key(raw, identity)
-        query = None if key is None else self._remembered_query(key)
-        if identity is None or query is None or query.canonical != raw:
+        if identity is None or key is None:
             return None
-        entry = None if query.slot is None else self._peek(query.slot)
-        if entry is not None:
-            return self._hit(entry, query, etag)
-        return None if self._takes_request else self._answer_remembered(query, etag, identity)
+        query = self._remembered_query(key)
+        if query is not None:
+            if query.canonical != raw:
+                return None
+            entry = None if query.slot is None else self._peek(query.slot)
+            if entry is not None:
+                return self._hit(entry, query, etag)
+        return None if self._takes_request or PROBE in scope else self._answer_at_once(query, raw, key, identity, etag)
 
     def _caller_at_once(self, scope: Scope) -> Identity | None:
         """The caller, if the scope tells it and the guards let it through; else `answer` finds out what to tell."""
@@ -155,25 +160,33 @@ class BundleEndpoint:
         request = HostRequest(scope, receive, identity, body=b"") if self._takes_request else None
         return await self._service.engine.answer(query, identity=identity, request=request)
 
-    async def _answer_remembered(self, query: BundleRequest, etag: bytes | None, identity: Identity) -> RawResponse:
-        """The response to a GET of the canonical URL, from the engine."""
+    async def _answer_at_once(
+        self, query: BundleRequest | None, raw: bytes, key: _Key, identity: Identity, etag: bytes | None
+    ) -> RawResponse:
+        """The response to a GET whose caller is known, from the engine. `query`: None where it is to be parsed."""
+        query = query or self._parsed(raw, key, identity)
         bundle = await self._service.engine.answer(query, identity=identity)
+        is_canonical = query.canonical == raw
+        text = bundle.canonical_query if is_canonical else raw.decode("latin-1")
         known = () if etag is None else (etag.decode("latin-1"),)
-        return bundle_reply(bundle, query=bundle.canonical_query, canonical_url=True, if_none_match=known)
+        return bundle_reply(bundle, query=text, canonical_url=is_canonical, if_none_match=known)
 
     def _query(self, raw: bytes, identity: Identity) -> BundleRequest:
         """The bundle request of a query string, remembered or parsed. Raises `CallError`."""
         key = (self._name, raw) if self._for_everyone else self._key(raw, identity)
         query = None if key is None else self._service.queries.get(key)
-        if query is None:
-            engine = self._service.engine
-            try:
-                query = engine.query(self._plan, parse_pairs(raw), identity)
-            except Exception as error:
-                engine.tell_refused(self._plan, error, identity)
-                raise
-            if key is not None and query.may_be_remembered:
-                self._service.queries.put(key, query, query.size + 2 * len(raw))
+        return query or self._parsed(raw, key, identity)
+
+    def _parsed(self, raw: bytes, key: _Key | None, identity: Identity) -> BundleRequest:
+        """The bundle request of a query string, which is remembered by this key from now on. Raises `CallError`."""
+        engine = self._service.engine
+        try:
+            query = engine.query(self._plan, parse_pairs(raw), identity)
+        except Exception as error:
+            engine.tell_refused(self._plan, error, identity)
+            raise
+        if key is not None and query.may_be_remembered:
+            self._service.queries.put(key, query, query.size + 2 * len(raw))
         return query
 
     def _key(self, raw: bytes, identity: Identity) -> _Key | None:

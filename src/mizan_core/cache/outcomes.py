@@ -40,7 +40,7 @@ class Fresh:
     joined: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Passing:
     """Computed for this request alone; no cache may keep it. `detail` says why."""
 

@@ -2,7 +2,7 @@
 
 import datetime
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
@@ -18,7 +18,7 @@ from ..protocol.urls import canonical_query
 from ..protocol.values import canonical
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Spelling:
     """The canonical texts of all parameters, and the query of the canonical URL (protocol, sections 2 and 8).
 
@@ -46,7 +46,7 @@ _CALL_BYTES = 70
 _SHARE_BYTES = 200
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class BundleRequest:
     """A valid request for the bundle of a context. `slot`: None if the answer is not stored.
 
@@ -58,10 +58,12 @@ class BundleRequest:
     canonical: bytes | None
     slot: Slot | None
     calls: Sequence[tuple[Function, Mapping[str, object]]] = field(init=False)  # the readers, each with its arguments
+    name: Hashable = field(init=False)  # of its computation: the slot's key, or else the context and its parameters
 
     def __post_init__(self) -> None:
-        calls = [(reader, _own(reader, _share(reader, self.spelling.sent))) for reader in self.plan.readers]
-        object.__setattr__(self, "calls", calls)
+        sent, slot = self.spelling.sent, self.slot
+        self.calls = [(reader, _own(reader, _share(reader, sent))) for reader in self.plan.readers]
+        self.name = slot.key if slot else (self.plan.name, frozenset(self.spelling.texts.items()))
 
     @property
     def texts(self) -> dict[str, str | None]:

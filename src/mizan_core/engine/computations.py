@@ -97,7 +97,9 @@ class Computations:
         self._limit = limit
         self._reading = reading
         self._carry = carry
-        self._empty = self._carrying if carry else Context
+        self._base = Context()
+        self._base.run(current.set, reading)
+        self._shared_context = self._carrying if carry else self._base.copy
         self._deadlines: dict[Computation, float] = {}  # the earliest first, for all have the same limit
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -120,10 +122,13 @@ class Computations:
         """
         computation = Computation(key, asked_by)
         work = read(computation, *args)
-        context = self._empty() if shared else contextvars.copy_context()
+        if shared:
+            context = self._shared_context()
+        else:
+            context = contextvars.copy_context()
+            context.run(current.set, self._reading)
         run = context.run
         run(computing.set, computation)
-        run(current.set, self._reading)
         try:
             awaited = run(work.send, None)
         except StopIteration as ended:
@@ -175,8 +180,8 @@ class Computations:
                 paths += [(then, (*names, one.running)) for one, then in self._waiting.get(reached, ())]
 
     def _carrying(self) -> Context:
-        """A context with the variables of `carry` alone."""
-        context = Context()
+        """A context with the variables of `carry` alone, beside `current`."""
+        context = self._base.copy()
         for variable in self._carry:
             try:
                 value = variable.get()

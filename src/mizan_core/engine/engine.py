@@ -853,6 +853,4 @@ def _is_watched(plan: ContextPlan, request: object, identity: Identity) -> bool:
 
 def _key(query: BundleRequest, identity: Identity) -> Hashable:
     """The key of a bundle's computation, whether the bundle is stored or not."""
-    if query.slot is not None:
-        return query.slot.key
-    return query.plan.name, frozenset(query.spelling.texts.items()), identity.user_id
+    return query.name if query.slot is not None else (query.name, identity.user_id)

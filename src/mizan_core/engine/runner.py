@@ -19,7 +19,6 @@ from ..protocol.bodies import encode_json
 from ..protocol.cache_policy import CachePolicy, Per
 from ..protocol.identity import ANONYMOUS, Identity
 from ..resources import opened
-from .answers import serialised
 from .computations import Computation, beside
 from .privacy import Notice, Watchable, WatchableByUser, by_identity, lacks_permissions, watch_identity
 
@@ -290,7 +289,8 @@ async def read_directly(computation: Computation, calls: Sequence[tuple[Function
     results = {}
     for reader, arguments in calls:
         computation.running = reader.name
-        results[reader.name] = serialised(reader, await reader.call(**arguments))[1]
+        result = reader.validate_result(await reader.call(**arguments), from_attributes=True)
+        results[reader.name] = reader.dump_result(result, mode="json", by_alias=True)  # as `plain_result`, written out
     return Computed(encode_json(results), declined=computation.declined)
 
 
