@@ -15,10 +15,10 @@ from starlette.middleware.sessions import SessionMiddleware
 from mizan_asgi import Mizan
 from mizan_core import Identity, discover
 
-from . import database, seed, settings
+from . import database, queries, seed, settings
 from .database import reading
 from .models import Person
-from .roles import identity_of
+from .roles import identity_of, visitor_of
 from .schemas import Id
 
 STATIC = Path(__file__).with_name("static")
@@ -26,14 +26,18 @@ STATIC = Path(__file__).with_name("static")
 router = APIRouter()
 
 
-async def authenticate(request: Request) -> Identity | None:
-    """The session's person, with the current role from the database: a role may change while a session lasts."""
+async def authenticate(request: Request) -> Identity:
+    """The session's person, or a visitor, of the organisation that the host name tells.
+
+    The role is the current one from the database: it may change while a session lasts.
+    """
     person_id = request.session.get("person_id")
-    if person_id is None:
-        return None
     async with reading() as session:
-        person = await session.get(Person, person_id)
-    return None if person is None else identity_of(person.id, person.role)
+        org_id = await queries.organisation_at(session, request.url.hostname or "")
+        person = None if person_id is None else await session.get(Person, person_id)
+    if person is None or person.org_id != org_id:
+        return visitor_of(org_id)
+    return identity_of(person.id, person.role, org_id)
 
 
 @router.get("/", include_in_schema=False)

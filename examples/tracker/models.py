@@ -1,4 +1,4 @@
-"""The tables: people, projects, issues, comments."""
+"""The tables: organisations, and of each its people, projects, issues and comments."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -43,10 +43,21 @@ class Base(DeclarativeBase):
     }
 
 
+class Organisation(Base):
+    """A tenant. `subdomain`: the first label of the host names at which it is served."""
+
+    __tablename__ = "organisations"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    subdomain: Mapped[str] = mapped_column(unique=True)
+
+
 class Person(Base):
     __tablename__ = "people"
 
     id: Mapped[int] = mapped_column(primary_key=True)
+    org_id: Mapped[int] = mapped_column(ForeignKey("organisations.id"))
     name: Mapped[str]
     role: Mapped[Role]
 
@@ -55,10 +66,12 @@ class Project(Base):
     __tablename__ = "projects"
 
     id: Mapped[int] = mapped_column(primary_key=True)
+    org_id: Mapped[int] = mapped_column(ForeignKey("organisations.id"))
     key: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str]
     lead_id: Mapped[int] = mapped_column(ForeignKey("people.id"))
     archived: Mapped[bool] = mapped_column(default=False)
+    open: Mapped[bool] = mapped_column(default=True)  # anyone in the world may read its page
 
 
 class Issue(Base):

@@ -17,6 +17,7 @@ from mizan_core import Engine, discover
 
 from . import database, queries, seed, settings
 from .database import reading
+from .roles import visitor_of
 
 # The most issues that one call closes.
 BATCH = 64
@@ -24,11 +25,18 @@ BATCH = 64
 
 async def close_untouched(engine: Engine, since: datetime) -> int:
     """Close the open issues without a change or comment since then. Returns their number."""
+    closed = 0
     async with reading() as session:
-        untouched = await queries.untouched_since(session, since)
-    for start in range(0, len(untouched), BATCH):
-        await engine.run("close_issues", {"issue_ids": untouched[start : start + BATCH]})
-    return len(untouched)
+        untouched = {
+            org_id: await queries.untouched_since(session, since, org_id)
+            for org_id in await queries.organisations(session)
+        }
+    for org_id, issue_ids in untouched.items():
+        for start in range(0, len(issue_ids), BATCH):
+            batch = issue_ids[start : start + BATCH]
+            await engine.run("close_issues", {"issue_ids": batch}, identity=visitor_of(org_id))
+        closed += len(issue_ids)
+    return closed
 
 
 def is_in_use(path: Path) -> bool:

@@ -10,13 +10,14 @@ from sqlalchemy.orm import aliased
 
 from mizan_core import NotFound
 
-from .models import Comment, Issue, Person, Project, Status
+from .models import Comment, Issue, Organisation, Person, Project, Status
 from .schemas import (
     Answer,
     BoardPage,
     BoardRow,
     IssueComment,
     IssueDetail,
+    OrganisationCard,
     PersonCard,
     ProjectSummary,
     WorkItem,
@@ -25,6 +26,9 @@ from .schemas import (
 )
 
 A = TypeVar("A", bound=Answer)
+
+# The organisation of host names that are no other's.
+FIRST_ORGANISATION = 1
 
 PAGE_SIZE = 25
 WORK_SIZE = 25
@@ -38,28 +42,61 @@ _ORDER = (
 _KEY = (Project.key + "-" + cast(Issue.id, String)).label("key")
 
 
-async def people(session: AsyncSession) -> list[PersonCard]:
-    query = select(Person.id.label("person_id"), Person.name, Person.role).order_by(Person.name)
+async def organisation(session: AsyncSession, org_id: int) -> OrganisationCard:
+    """Raises `NotFound` for an organisation that does not exist."""
+    found = await session.get(Organisation, org_id)
+    if found is None:
+        raise NotFound("There is no such organisation.")
+    return OrganisationCard(org_id=found.id, name=found.name)
+
+
+async def organisation_at(session: AsyncSession, hostname: str) -> int:
+    """The organisation whose sub-domain is the first label of a host name, or else the first one."""
+    found = await session.scalar(select(Organisation.id).where(Organisation.subdomain == hostname.partition(".")[0]))
+    return found or FIRST_ORGANISATION
+
+
+async def people(session: AsyncSession, org_id: int) -> list[PersonCard]:
+    query = (
+        select(Person.id.label("person_id"), Person.name, Person.role)
+        .where(Person.org_id == org_id)
+        .order_by(Person.name)
+    )
     return await _all(session, PersonCard, query)
 
 
-async def project_summaries(session: AsyncSession) -> list[ProjectSummary]:
+async def project_summaries(session: AsyncSession, org_id: int) -> list[ProjectSummary]:
     counted = select(Issue.project_id, *map(_count, Status)).group_by(Issue.project_id).subquery()
     query = (
         select(Project.id.label("project_id"), Project.key, Project.name, Project.archived, Person.name.label("lead"))
         .add_columns(*(func.coalesce(counted.c[status], 0).label(status) for status in Status))
         .join(Person, Person.id == Project.lead_id)
         .outerjoin(counted, counted.c.project_id == Project.id)
+        .where(Project.org_id == org_id)
         .order_by(Project.name)
     )
     return await _all(session, ProjectSummary, query)
 
 
-async def board(session: AsyncSession, project_id: int, page: int) -> BoardPage:
-    """Raises `NotFound` for a project or a page that does not exist."""
-    project = await session.get(Project, project_id)
-    if project is None:
+async def project(session: AsyncSession, project_id: int, org_id: int) -> Project:
+    """Raises `NotFound` for a project that does not exist, or is another organisation's."""
+    found = await session.get(Project, project_id)
+    if found is None or found.org_id != org_id:
         raise NotFound("There is no such project.")
+    return found
+
+
+async def open_project(session: AsyncSession, project_id: int) -> Project:
+    """Raises `NotFound` for a project that does not exist, or is not open to the world."""
+    found = await session.get(Project, project_id)
+    if found is None or not found.open:
+        raise NotFound("There is no such project.")
+    return found
+
+
+async def board(session: AsyncSession, project: Project, page: int) -> BoardPage:
+    """Raises `NotFound` for a page that does not exist."""
+    project_id = project.id
     count = await session.scalar(select(func.count()).where(Issue.project_id == project_id))
     pages = max(1, -(-(count or 0) // PAGE_SIZE))
     if page > pages:
@@ -84,8 +121,8 @@ async def board(session: AsyncSession, project_id: int, page: int) -> BoardPage:
     )
 
 
-async def issue(session: AsyncSession, issue_id: int) -> IssueDetail:
-    """Raises `NotFound` for an issue that does not exist."""
+async def issue(session: AsyncSession, issue_id: int, org_id: int) -> IssueDetail:
+    """Raises `NotFound` for an issue that does not exist, or is another organisation's."""
     assignee, reporter = aliased(Person), aliased(Person)
     query = (
         select(Issue.id.label("issue_id"), Issue.project_id, _KEY, Issue.title, Issue.text, Issue.status)
@@ -94,7 +131,7 @@ async def issue(session: AsyncSession, issue_id: int) -> IssueDetail:
         .join(Project, Project.id == Issue.project_id)
         .join(reporter, reporter.id == Issue.reporter_id)
         .outerjoin(assignee, assignee.id == Issue.assignee_id)
-        .where(Issue.id == issue_id)
+        .where(Issue.id == issue_id, Project.org_id == org_id)
     )
     found = await _all(session, IssueDetail, query)
     if not found:
@@ -102,12 +139,14 @@ async def issue(session: AsyncSession, issue_id: int) -> IssueDetail:
     return found[0]
 
 
-async def comments(session: AsyncSession, issue_id: int) -> list[IssueComment]:
+async def comments(session: AsyncSession, issue_id: int, org_id: int) -> list[IssueComment]:
     query = (
         select(Comment.id.label("comment_id"), Comment.author_id, Person.name.label("author"))
         .add_columns(Comment.text, Comment.created_at, Comment.edited_at)
         .join(Person, Person.id == Comment.author_id)
-        .where(Comment.issue_id == issue_id)
+        .join(Issue, Issue.id == Comment.issue_id)
+        .join(Project, Project.id == Issue.project_id)
+        .where(Comment.issue_id == issue_id, Project.org_id == org_id)
         .order_by(Comment.created_at, Comment.id)
     )
     return await _all(session, IssueComment, query)
@@ -127,9 +166,9 @@ async def work(session: AsyncSession, person_id: int) -> WorkList:
     return WorkList(person_id=person_id, total=total or 0, issues=await _all(session, WorkItem, query))
 
 
-async def workload_by_person(session: AsyncSession) -> list[WorkloadRow]:
+async def workload_by_person(session: AsyncSession, org_id: int) -> list[WorkloadRow]:
     """The counts of each person who has such issues, the busiest first, and of issues without assignee."""
-    counted = _to_do_of_each()
+    counted = _to_do_of_each(org_id)
     query = (
         select(Person.name.label("who"), counted.c.open, counted.c.active)
         .select_from(counted)
@@ -139,9 +178,9 @@ async def workload_by_person(session: AsyncSession) -> list[WorkloadRow]:
     return await _all(session, WorkloadRow, query)
 
 
-async def workload_by_role(session: AsyncSession) -> list[WorkloadRow]:
+async def workload_by_role(session: AsyncSession, org_id: int) -> list[WorkloadRow]:
     """The same counts, by role."""
-    counted = _to_do_of_each()
+    counted = _to_do_of_each(org_id)
     query = (
         select(type_coerce(Person.role, String).label("who"))
         .add_columns(func.sum(counted.c.open).label("open"), func.sum(counted.c.active).label("active"))
@@ -153,13 +192,18 @@ async def workload_by_role(session: AsyncSession) -> list[WorkloadRow]:
     return await _all(session, WorkloadRow, query)
 
 
-async def untouched_since(session: AsyncSession, moment: datetime) -> Sequence[int]:
-    """Open issues in unarchived projects that were neither changed nor commented on since, the oldest first."""
+async def organisations(session: AsyncSession) -> Sequence[int]:
+    return (await session.scalars(select(Organisation.id).order_by(Organisation.id))).all()
+
+
+async def untouched_since(session: AsyncSession, moment: datetime, org_id: int) -> Sequence[int]:
+    """Open issues of an organisation, in unarchived projects, without a change or comment since; the oldest first."""
     commented = select(Comment.id).where(Comment.issue_id == Issue.id, Comment.created_at >= moment).exists()
     query = (
         select(Issue.id)
         .join(Project)
-        .where(Issue.status == Status.OPEN, Issue.updated_at < moment, Project.archived.is_(False), ~commented)
+        .where(Project.org_id == org_id, Project.archived.is_(False))
+        .where(Issue.status == Status.OPEN, Issue.updated_at < moment, ~commented)
         .order_by(Issue.id)
     )
     return (await session.scalars(query)).all()
@@ -168,11 +212,11 @@ async def untouched_since(session: AsyncSession, moment: datetime) -> Sequence[i
 _TO_DO = (Issue.status.in_((Status.OPEN, Status.ACTIVE)), Project.archived.is_(False))
 
 
-def _to_do_of_each() -> Subquery:
+def _to_do_of_each(org_id: int) -> Subquery:
     return (
         select(Issue.assignee_id, _count(Status.OPEN), _count(Status.ACTIVE))
         .join(Project)
-        .where(*_TO_DO)
+        .where(Project.org_id == org_id, *_TO_DO)
         .group_by(Issue.assignee_id)
         .subquery()
     )

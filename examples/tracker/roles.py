@@ -22,14 +22,20 @@ _LEAD = _DEVELOPER | {"issue.close", "issue.move", "project.archive", "people.wo
 PERMISSIONS = {Role.VIEWER: _VIEWER, Role.DEVELOPER: _DEVELOPER, Role.LEAD: _LEAD, Role.ADMIN: _LEAD}
 
 
-def identity_of(person_id: int, role: Role) -> Identity:
+def identity_of(person_id: int, role: Role, org_id: int) -> Identity:
     """The identity of a person, for Mizan."""
     return Identity(
         str(person_id),
         staff=role in (Role.LEAD, Role.ADMIN),
         superuser=role is Role.ADMIN,
         permissions=PERMISSIONS[role],
+        claims={"org": org_id, "role": role},
     )
+
+
+def visitor_of(org_id: int) -> Identity:
+    """The identity of a visitor of an organisation, who is not signed in."""
+    return Identity(None, claims={"org": org_id})
 
 
 def has(identity: Identity, permission: str) -> bool:

@@ -21,6 +21,11 @@ class Answer(BaseModel):
     model_config = ConfigDict(from_attributes=True, frozen=True)
 
 
+class OrganisationCard(Answer):
+    org_id: int
+    name: str
+
+
 class PersonCard(Answer):
     person_id: int
     name: str

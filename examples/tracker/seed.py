@@ -18,15 +18,18 @@ from typing import Any
 from sqlalchemy import Connection, create_engine, insert
 
 from . import words
-from .models import Base, Comment, Issue, Person, Project, Status
+from .models import Base, Comment, Issue, Organisation, Person, Project, Status
 from .roles import Role
 
 # Two numbers that SQLite stores for applications: the application of the file, and, once it is complete, its layout.
 APPLICATION_ID = 0x4D697A54
-LAYOUT = 1
+LAYOUT = 2
 
 # An unfinished file of this age was left by a killed process: filling takes a few seconds.
 ABANDONED_SECONDS = 60
+
+# The organisation of the first start's data, and a small second one, at the sub-domain of its name.
+FIRST, SECOND = 1, 2
 
 SEED = 20250106
 FIRST_DAY = datetime(2025, 1, 6, 8, tzinfo=UTC)
@@ -35,7 +38,7 @@ DAYS = 480
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The numbers of rows. `people` and `projects` are at most as many as `words` has."""
+    """The first organisation's numbers of rows. `people` and `projects` are at most as many as `words` has."""
 
     people: int = len(words.PEOPLE)
     projects: int = len(words.PROJECTS)
@@ -103,10 +106,48 @@ def _tidy(path: Path) -> None:
 def _insert(connection: Connection, size: Size) -> None:
     rng = random.Random(SEED)
     issues = list(_issues(rng, size))
+    organisations = [
+        {"id": place, "name": name, "subdomain": name.lower()}
+        for place, name in enumerate(words.ORGANISATIONS, start=FIRST)
+    ]
+    connection.execute(insert(Organisation), organisations)
     connection.execute(insert(Person), list(_people(size)))
     connection.execute(insert(Project), list(_projects(rng, size)))
     connection.execute(insert(Issue), issues)
     connection.execute(insert(Comment), list(_comments(rng, size, issues)))
+    _insert_second(connection, size)
+
+
+def _insert_second(connection: Connection, size: Size) -> None:
+    """The second organisation: one project that is not open, whose people have all four roles."""
+    project = {"id": size.projects + 1, "org_id": SECOND, "key": "KES", "name": "Nesting boxes", "open": False}
+    first = size.people + 1
+    people = [
+        {"id": first + place, "org_id": SECOND, "name": name, "role": role}
+        for place, (name, role) in enumerate(
+            zip(words.SECOND_PEOPLE, (Role.ADMIN, Role.LEAD, Role.DEVELOPER, Role.VIEWER), strict=True)
+        )
+    ]
+    issues = [
+        {
+            "id": size.issues + number,
+            "project_id": project["id"],
+            "title": title,
+            "text": words.EXPECTATIONS[0],
+            "status": Status.ACTIVE if number == 1 else Status.OPEN,
+            "priority": 1 + number % 4,
+            "assignee_id": first + number % 3,
+            "reporter_id": first,
+            "created_at": FIRST_DAY + timedelta(days=number),
+            "updated_at": FIRST_DAY + timedelta(days=number),
+        }
+        for number, title in enumerate(words.SECOND_TITLES, start=1)
+    ]
+    comment = {"id": size.comments + 1, "issue_id": issues[0]["id"], "author_id": first, "edited_at": None}
+    connection.execute(insert(Person), people)
+    connection.execute(insert(Project), [project | {"lead_id": first, "archived": False}])
+    connection.execute(insert(Issue), issues)
+    connection.execute(insert(Comment), [comment | {"text": words.REMARKS[0], "created_at": FIRST_DAY}])
 
 
 def _people(size: Size) -> Iterator[dict[str, Any]]:
@@ -114,12 +155,21 @@ def _people(size: Size) -> Iterator[dict[str, Any]]:
     first = (Role.ADMIN, Role.LEAD, Role.DEVELOPER, Role.VIEWER)
     for place, name in enumerate(words.PEOPLE[: size.people]):
         role = first[place] if place < len(first) else Role.LEAD if place % 7 == 0 else Role.DEVELOPER
-        yield {"id": place + 1, "name": name, "role": Role.VIEWER if place % 10 == 9 else role}
+        yield {"id": place + 1, "org_id": FIRST, "name": name, "role": Role.VIEWER if place % 10 == 9 else role}
 
 
 def _projects(rng: random.Random, size: Size) -> Iterator[dict[str, Any]]:
     for place, (key, name, _) in enumerate(words.PROJECTS[: size.projects]):
-        yield {"id": place + 1, "key": key, "name": name, "lead_id": rng.randint(1, size.people), "archived": False}
+        lead_id = rng.randint(1, size.people)
+        yield {
+            "id": place + 1,
+            "org_id": FIRST,
+            "key": key,
+            "name": name,
+            "lead_id": lead_id,
+            "archived": False,
+            "open": True,
+        }
 
 
 def _issues(rng: random.Random, size: Size) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,6 @@
-"""Names of people and projects, and the phrases from which titles and texts of issues are composed."""
+"""Names of organisations, people and projects, and the phrases from which titles and texts of issues are composed."""
+
+ORGANISATIONS = ("Heron", "Kestrel")
 
 PEOPLE = (
     "Ada Okafor", "Amara Lindqvist", "Anton Weiss", "Beatriz Nunes", "Chidi Eze", "Clara Hoffmann", "Daniel Mori",
@@ -82,3 +84,14 @@ REMARKS = (
     "We should tell support before we change this.", "Merged. Please test on staging.", "That was a misunderstanding.",
     "Raising the priority, because a second customer is affected.", "Can this be closed?",
 )  # fmt: skip
+
+# Of the second organisation.
+SECOND_PEOPLE = ("Noor Jansen", "Silvia Marin", "Theo Park", "Una Byrne")
+SECOND_TITLES = (
+    "The box on the east tower is full",
+    "The camera of box 4 shows last year's brood",
+    "Rings for the young birds are late",
+    "The ladder does not reach box 9",
+    "Order more larch boards",
+    "The map names a tower twice",
+)

@@ -9,6 +9,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from examples.tracker import clients
+from examples.tracker.roles import visitor_of
+from examples.tracker.seed import FIRST
 from mizan_core import CallError
 
 from .truth import Truth
@@ -26,8 +28,8 @@ class Pausing:
         self.through = {target: asyncio.Event() for target in targets}
         self._go_on = go_on
 
-    async def __call__(self, session: AsyncSession, project_id: int) -> None:
-        await self._go_on(session, project_id)
+    async def __call__(self, session: AsyncSession, project_id: int, org_id: int) -> None:
+        await self._go_on(session, project_id, org_id)
         if project_id in self.reached:
             self.reached[project_id].set()
             await self.through[project_id].wait()
@@ -82,7 +84,7 @@ async def test_after_concurrent_reads_and_writes_every_bundle_is_true(tracker: T
             context, params = rng.choice(
                 [("board", {"project_id": rng.choice([1, 2, 3])}), ("issue", {"issue_id": rng.choice(issues)})]
             )
-            await tracker.engine.fetch(context, params)
+            await tracker.engine.fetch(context, params, identity=visitor_of(FIRST))
 
     await asyncio.gather(*(write() for _ in range(4)), *(read() for _ in range(4)))
     tracker.truth = Truth(tracker.path)
@@ -95,7 +97,9 @@ async def on_board(tracker: Tracker, project_id: int) -> set[int]:
     found: set[int] = set()
     page = pages = 1
     while page <= pages:
-        bundle = await tracker.engine.fetch("board", {"project_id": project_id, "page": page})
+        bundle = await tracker.engine.fetch(
+            "board", {"project_id": project_id, "page": page}, identity=visitor_of(FIRST)
+        )
         board = json.loads(bundle.body)["board_page"]
         found |= {row["issue_id"] for row in board["issues"]}
         page, pages = page + 1, board["pages"]

@@ -6,7 +6,7 @@ from mizan_asgi.cli import cli
 
 from .world import GRAPH
 
-MEANT_WHOLE = ["mutation archive_project(project_id, archived)", "  work: WHOLE, as declared"]
+MEANT_WHOLE = ["mutation archive_project(project_id, org_id, archived)", "  work: WHOLE, as declared"]
 
 
 def test_nothing_is_left_whole_that_was_not_meant_to_be() -> None:
@@ -22,18 +22,27 @@ def test_nothing_is_left_whole_that_was_not_meant_to_be() -> None:
 
 
 def test_every_context_is_narrowed_by_its_mutations() -> None:
-    shapes = {name: plan.shapes for name, plan in GRAPH.contexts.items() if plan.parameters}
+    shapes = {name: plan.shapes for name, plan in GRAPH.contexts.items() if len(plan.shapes) > 1}
     assert shapes == {
-        "board": ((), ("project_id",)),
-        "issue": ((), ("issue_id",)),
+        "projects": ((), ("org_id",)),
+        "board": ((), ("project_id",), ("org_id", "project_id")),
+        "page": ((), ("project_id",)),
+        "issue": ((), ("issue_id",), ("issue_id", "org_id")),
         "work": ((), ("person_id",)),
+        "workload": ((), ("org_id",)),
     }
 
 
+def test_who_asks_is_a_parameter_of_all_but_the_public_page() -> None:
+    asked_by = {name: [one.name for one in plan.identity_params] for name, plan in GRAPH.contexts.items()}
+    assert asked_by.pop("page") == []
+    assert all(asked_by.values())
+
+
 def test_the_public_page_is_public_and_narrowed() -> None:
-    board = GRAPH.contexts["board"]
-    assert board.page_policies["project_page"].for_everyone
-    assert all(set(shape) <= set(GRAPH.functions["project_page"].inputs) for shape in board.shapes)
+    page = GRAPH.contexts["page"]
+    assert page.page_policies["project_page"].for_everyone
+    assert all(set(shape) <= set(GRAPH.functions["project_page"].inputs) for shape in page.shapes)
 
 
 def test_private_readers_and_mutations_are_guarded() -> None:

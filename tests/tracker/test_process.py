@@ -61,7 +61,9 @@ def test_a_change_is_seen_by_the_next_visitor(small: Path) -> None:
             lead.post("/sign-in/", data={"person_id": 2})
             args = {"issue_id": row["issue_id"], "title": "Changed by a lead"}
             called = lead.post("/api/mizan/call/", json={"fn": "rename_issue", "args": args})
-        assert called.headers["x-mizan-invalidate"].startswith(f"issue;issue_id={row['issue_id']}, board;project_id=1")
+        assert called.headers["x-mizan-invalidate"].startswith(
+            f"issue;issue_id={row['issue_id']};org_id=1, board;project_id=1"
+        )
         assert visitor.get(issue).json()["issue_detail"]["title"] == "Changed by a lead"
         assert visitor.get(board).json()["board_page"]["issues"][0]["title"] == "Changed by a lead"
         assert visitor.get(people).headers["cache-status"] == "mizan; hit"

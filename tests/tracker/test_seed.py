@@ -19,14 +19,15 @@ from examples.tracker.models import Base
 from .world import SMALL
 
 TABLES = ("people", "projects", "issues", "comments")
+SECOND = {"people": 4, "projects": 1, "issues": 6, "comments": 1}  # rows of the second organisation
 
 
 def test_the_seed_has_ten_thousand_issues(large: Path) -> None:
     assert {table: count(large, table) for table in TABLES} == {
-        "people": 30,
-        "projects": 25,
-        "issues": 10_000,
-        "comments": 25_000,
+        "people": 30 + SECOND["people"],
+        "projects": 25 + SECOND["projects"],
+        "issues": 10_000 + SECOND["issues"],
+        "comments": 25_000 + SECOND["comments"],
     }
     with closing(sqlite3.connect(large)) as connection:
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
@@ -65,7 +66,7 @@ def test_a_start_killed_while_filling_is_filled_again(tmp_path: Path) -> None:
     (abandoned,) = tmp_path.glob("tracker.db-filling-*[0-9]")
     os.utime(abandoned, (0, 0))
     assert seed.ensure(path, SMALL)
-    assert count(path, "issues") == SMALL.issues
+    assert count(path, "issues") == SMALL.issues + SECOND["issues"]
     assert not abandoned.exists()
 
 
@@ -73,7 +74,7 @@ def test_an_empty_file_is_filled(tmp_path: Path) -> None:
     path = tmp_path / "tracker.db"
     path.touch()
     assert seed.ensure(path, SMALL)
-    assert count(path, "issues") == SMALL.issues
+    assert count(path, "issues") == SMALL.issues + SECOND["issues"]
 
 
 def test_a_half_filled_file_and_its_log_are_replaced(tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_a_half_filled_file_and_its_log_are_replaced(tmp_path: Path) -> None:
     assert not seed.is_complete(path)
     assert seed.ensure(path, SMALL)
     assert seed.is_complete(path)
-    assert count(path, "issues") == SMALL.issues
+    assert count(path, "issues") == SMALL.issues + SECOND["issues"]
 
 
 def test_a_failure_while_filling_leaves_neither_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.tracker.roles import PERMISSIONS, Role
+from examples.tracker.seed import FIRST
 
 Row = dict[str, Any]
 
@@ -14,15 +15,20 @@ ORDER = {"active": 0, "open": 1, "closed": 2}
 
 
 class Truth:
-    """The database at one moment."""
+    """An organisation's rows at one moment."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, org_id: int = FIRST) -> None:
         with closing(sqlite3.connect(path)) as connection:
             connection.row_factory = sqlite3.Row
-            people, projects, issues, comments = (
+            organisations, people, projects, issues, comments = (
                 [dict(row) for row in connection.execute(f"SELECT * FROM {table}")]
-                for table in ("people", "projects", "issues", "comments")
+                for table in ("organisations", "people", "projects", "issues", "comments")
             )
+        (self.organisation,) = [row for row in organisations if row["id"] == org_id]
+        people = [row for row in people if row["org_id"] == org_id]
+        projects = [row for row in projects if row["org_id"] == org_id]
+        issues = [row for row in issues if row["project_id"] in {project["id"] for project in projects}]
+        comments = [row for row in comments if row["issue_id"] in {issue["id"] for issue in issues}]
         self.people: dict[int, Row] = {row["id"]: row for row in people}
         self.projects: dict[int, Row] = {row["id"]: row for row in projects}
         self.issues: dict[int, Row] = {row["id"]: row for row in issues}
@@ -31,6 +37,8 @@ class Truth:
     def bundle(self, context: str, params: dict[str, int], role: Role | None, person_id: int | None) -> Row | None:
         """The bundle as this person gets it; None for a page that does not exist."""
         match context:
+            case "organisation":
+                return {"organisation": {"org_id": self.organisation["id"], "name": self.organisation["name"]}}
             case "people":
                 return {"people_list": sorted(map(self._card, self.people), key=lambda card: card["name"])}
             case "projects":
@@ -45,7 +53,7 @@ class Truth:
                     "issue_comments": self._comments(params["issue_id"]),
                 }
             case "work":
-                return {"my_issues": self._work(params["person_id"])}
+                return {"my_issues": self._work(person_id or 0)}
             case "workload":
                 return {"workload": self._workload(by_person=role in (Role.LEAD, Role.ADMIN))}
             case "abilities":

@@ -69,6 +69,7 @@ class Panel {
 }
 
 const nowhere = h("div", {});
+const organisation = new Panel(nowhere, "organisation", drawOrganisation);
 const people = new Panel(nowhere, "people", drawPeople);
 const abilities = new Panel(nowhere, "abilities", () => drawAble());
 const me = new Panel(nowhere, "me", drawMe);
@@ -105,7 +106,7 @@ function edited(now, next) {
   return [
     onIssue(now.issue_id, (data) => ({ ...data, issue_detail: { ...data.issue_detail, ...next } })),
     board.data?.board_page.project_id === now.project_id && onBoard((rows) => changed(rows, now.issue_id, next)),
-    work.params?.person_id === now.assignee_id && onMyWork((rows) => changed(rows, now.issue_id, next)),
+    work.params && myself()?.person_id === now.assignee_id && onMyWork((rows) => changed(rows, now.issue_id, next)),
   ];
 }
 
@@ -266,6 +267,13 @@ document.addEventListener("keydown", (event) => {
 
 // Drawing
 
+/** The name of this host's organisation, and a way to the other one, which is at the same port of another host name. */
+function drawOrganisation(bundle) {
+  const there = location.hostname.startsWith("kestrel.") ? "localhost" : "kestrel.localhost";
+  $("organisation").textContent = bundle?.organisation.name ?? "";
+  $("elsewhere").href = `//${there}:${location.port}/`;
+}
+
 function drawPeople(bundle) {
   const everybody = bundle?.people_list ?? [];
   $("person").replaceChildren(...everybody.map((one) => h("option", { value: one.person_id }, `${one.name}, ${one.role}`)));
@@ -278,7 +286,7 @@ function drawPeople(bundle) {
 
 function drawMe(bundle) {
   const who = myself();
-  work.show(who && { person_id: who.person_id });
+  work.show(who && {});
   workload.show(who && {});
   $("session").classList.toggle("known", bundle !== undefined);
   $("who").replaceChildren(...(who ? [avatar(who.name), h("span", {}, `${who.name}, ${who.role}`)] : ["Be somebody"]));
@@ -708,6 +716,6 @@ function day(moment) {
 const narrow = matchMedia("(max-width: 64rem)");
 addEventListener("hashchange", go);
 fold(narrow.matches);
-for (const panel of [people, me, abilities, projects]) panel.show({});
+for (const panel of [organisation, people, me, abilities, projects]) panel.show({});
 go();
 drawRecent();

@@ -15,12 +15,13 @@ export interface Mizan {
     readonly board: ContextClient<BoardParams, BoardBundle>;
     readonly issue: ContextClient<IssueParams, IssueBundle>;
     readonly me: ContextClient<Nothing, MeBundle>;
+    readonly organisation: ContextClient<Nothing, OrganisationBundle>;
     readonly people: ContextClient<Nothing, PeopleBundle>;
     readonly projects: ContextClient<Nothing, ProjectsBundle>;
-    readonly work: ContextClient<WorkParams, WorkBundle>;
+    readonly work: ContextClient<Nothing, WorkBundle>;
     readonly workload: ContextClient<Nothing, WorkloadBundle>;
   };
-  /** The caller's permissions, so that a page can hide what would be refused. Only a release changes them. */
+  /** The permissions of the caller's role, so that a page can hide what would be refused: one answer for each role. */
   abilities(args?: Nothing, options?: CallOptions<Contexts>): Promise<Abilities>;
   /** Affects the board, which counts comments, and of the issue only the comments. */
   add_comment(args: AddCommentArgs, options?: CallOptions<Contexts>): Promise<CommentAdded>;
@@ -38,8 +39,9 @@ export interface Mizan {
   issue_detail(args: IssueDetailArgs, options?: CallOptions<Contexts>): Promise<IssueDetail>;
   /** Two boards change, and the assignee's list: it shows the issue's key, which begins with the project's key. */
   move_issue(args: MoveIssueArgs, options?: CallOptions<Contexts>): Promise<IssueChanged>;
-  /** A person's open issues, for the person and for staff. Purging by `person_id` reaches all callers' copies. */
-  my_issues(args: MyIssuesArgs, options?: CallOptions<Contexts>): Promise<WorkList>;
+  /** The caller's open issues. A visitor has no list: 401. */
+  my_issues(args?: Nothing, options?: CallOptions<Contexts>): Promise<WorkList>;
+  organisation(args?: Nothing, options?: CallOptions<Contexts>): Promise<OrganisationCard>;
   /** All people, by name. */
   people_list(args?: Nothing, options?: CallOptions<Contexts>): Promise<PersonCard[]>;
   /** All projects with their counts. Every change of a status makes it stale, so it is one small query. */
@@ -49,7 +51,7 @@ export interface Mizan {
   set_status(args: SetStatusArgs, options?: CallOptions<Contexts>): Promise<IssueChanged>;
   /** Moves the issue to the caller's list, from the list of the old assignee. */
   take_issue(args: TakeIssueArgs, options?: CallOptions<Contexts>): Promise<IssueChanged>;
-  /** The person who is signed in, or None. Taking the identity makes it `per="user"`. */
+  /** The person who is signed in; None for all visitors, who share that answer. */
   whoami(args?: Nothing, options?: CallOptions<Contexts>): Promise<PersonCard | null>;
   /** The numbers of open issues, by person; by role for callers without the permission `people.workload`. */
   workload(args?: Nothing, options?: CallOptions<Contexts>): Promise<WorkloadRow[]>;
@@ -75,9 +77,10 @@ export type Contexts = {
   board: { params: BoardParams; data: BoardBundle };
   issue: { params: IssueParams; data: IssueBundle };
   me: { params: Nothing; data: MeBundle };
+  organisation: { params: Nothing; data: OrganisationBundle };
   people: { params: Nothing; data: PeopleBundle };
   projects: { params: Nothing; data: ProjectsBundle };
-  work: { params: WorkParams; data: WorkBundle };
+  work: { params: Nothing; data: WorkBundle };
   workload: { params: Nothing; data: WorkloadBundle };
 };
 
@@ -93,7 +96,8 @@ export type Functions = {
   issue_comments: { args: IssueCommentsArgs; result: IssueComment[] };
   issue_detail: { args: IssueDetailArgs; result: IssueDetail };
   move_issue: { args: MoveIssueArgs; result: IssueChanged };
-  my_issues: { args: MyIssuesArgs; result: WorkList };
+  my_issues: { args: Nothing; result: WorkList };
+  organisation: { args: Nothing; result: OrganisationCard };
   people_list: { args: Nothing; result: PersonCard[] };
   project_list: { args: Nothing; result: ProjectSummary[] };
   rename_issue: { args: RenameIssueArgs; result: IssueChanged };
@@ -108,7 +112,7 @@ export type Nothing = { [key: string]: never };
 
 /** The bundle of `abilities`. */
 export interface AbilitiesBundle {
-  /** The caller's permissions, so that a page can hide what would be refused. Only a release changes them. */
+  /** The permissions of the caller's role, so that a page can hide what would be refused: one answer for each role. */
   abilities: Abilities;
 }
 
@@ -138,8 +142,13 @@ export interface IssueBundle {
 
 /** The bundle of `me`. */
 export interface MeBundle {
-  /** The person who is signed in, or None. Taking the identity makes it `per="user"`. */
+  /** The person who is signed in; None for all visitors, who share that answer. */
   whoami: PersonCard | null;
+}
+
+/** The bundle of `organisation`. */
+export interface OrganisationBundle {
+  organisation: OrganisationCard;
 }
 
 /** The bundle of `people`. */
@@ -154,14 +163,9 @@ export interface ProjectsBundle {
   project_list: ProjectSummary[];
 }
 
-/** Parameters of `work`. */
-export interface WorkParams {
-  person_id: number;
-}
-
 /** The bundle of `work`. */
 export interface WorkBundle {
-  /** A person's open issues, for the person and for staff. Purging by `person_id` reaches all callers' copies. */
+  /** The caller's open issues. A visitor has no list: 401. */
   my_issues: WorkList;
 }
 
@@ -223,11 +227,6 @@ export interface IssueDetailArgs {
 export interface MoveIssueArgs {
   issue_id: number;
   to_project_id: number;
-}
-
-/** Arguments of `my_issues`. */
-export interface MyIssuesArgs {
-  person_id: number;
 }
 
 /** Arguments of `rename_issue`. */
@@ -309,6 +308,11 @@ export interface IssueDetail {
 export interface IssuesClosed {
   issue_ids: number[];
   project_ids: number[];
+}
+
+export interface OrganisationCard {
+  org_id: number;
+  name: string;
 }
 
 export interface PersonCard {
