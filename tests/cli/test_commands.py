@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NewType
+from typing import Annotated, NewType
 
 import pytest
 from starlette.responses import HTMLResponse
@@ -17,6 +17,7 @@ from mizan_asgi import Mizan
 from mizan_asgi.cli import cli, main
 from mizan_core import (
     Arg,
+    Claim,
     Context,
     Engine,
     Identity,
@@ -132,9 +133,53 @@ async def sort(slug: TicketId) -> None:
     pass
 
 
+Cart, Mine, Filtered = Context("cart"), Context("mine"), Context("filtered")
+
+
+@client(context=Cart)
+async def cart_lines(
+    user_id: Annotated[int, Me],
+    org_id: Annotated[int, Claim("org")],
+    shop_id: Annotated[int, Claim("shop")] = 1,
+    region: Annotated[str | None, Claim("region")] = "eu",
+    guide: Annotated[int | None, Claim("guide")] = None,
+    page: int = 1,
+) -> str:
+    return ""
+
+
+@client(affects=[Cart, Cart.where(user_id=Arg("to"), org_id=Claim("org"))])
+async def add_line(user_id: Annotated[int, Me], to: int, sku: str) -> None: ...
+
+
+@client(context=Mine)
+async def my_lines(me: Identity) -> str:
+    return ""
+
+
+@client(context=Filtered)
+async def my_filtered(caller: Identity, page: int = 1) -> str:
+    return ""
+
+
+@client(context="told", per="permissions")
+async def rights(me: Identity) -> str:
+    return ""
+
+
+@client(context="mine_of_a_shop")
+async def mine_of_a_shop(me: Identity, shop: int) -> str:
+    return ""
+
+
+@client(affects=[Mine, Filtered, "told", "mine_of_a_shop", Mine.whole()])
+async def add_mine(sku: str) -> None: ...
+
+
 functions = [customer_orders, orders_page, private_orders, about_page, ship, buy, import_orders, rain, receive, merge]
 functions += [log]
 functions += [ticket, org, board, close, sort]
+functions += [cart_lines, add_line, my_lines, my_filtered, rights, mine_of_a_shop, add_mine]
 graph = build([*site.functions, *functions])
 mizan = Mizan(graph, mwt_keys=KEYS, mwt_ttl=60, audience="shop", base_url="/m")
 shared = Mizan(graph, cache=SharedCache(), cache_secret=SECRET, base_url="/m")
@@ -238,7 +283,7 @@ def test_check_shows_each_mutations_narrowing_or_whole() -> None:
     ]
     assert paragraph("mutation buy", told) == [
         "mutation buy(buyer, customer_id)",
-        "shop_orders: narrowed by customer_id = argument buyer, tag = the caller",
+        "shop_orders: narrowed by customer_id = argument buyer, tag = the caller's id",
         "shop_orders/customer_orders: narrowed by customer_id",
     ]
     assert paragraph("mutation import_orders", told) == [
@@ -260,6 +305,38 @@ def test_check_shows_each_mutations_narrowing_or_whole() -> None:
         "user: spared, as declared",
     ]
     assert paragraph("mutation log", told) == ["mutation log()", "user: spared, as declared"]
+
+
+def test_check_shows_what_the_identity_fills_in() -> None:
+    told = run("check", target("graph")).stdout
+    assert paragraph("context cart", told)[0] == (
+        "context cart(guide: claim guide or null, org_id: claim org, page=1, region: claim region or eu, "
+        "shop_id: claim shop or 1, user_id: the caller's id)"
+    )
+    assert paragraph("mutation add_line", told) == [
+        "mutation add_line(user_id: the caller's id, to, sku)",
+        "cart: narrowed by user_id",
+        "cart: narrowed by org_id = claim org, user_id = argument to",
+    ]
+
+
+def test_check_says_whole_only_with_the_remedy() -> None:
+    told = run("check", target("graph")).stdout
+    why = (
+        "whole only: {} is no parameter, so one user's bundle is purged with everybody's; "
+        "let the readers take user_id: Annotated[int, Me], and the mutations too"
+    )
+    mine, filtered = why.format("me: Identity of my_lines"), why.format("caller: Identity of my_filtered")
+    assert paragraph("context mine()", told)[-1] == f"scopes   {mine}"
+    assert paragraph("context filtered", told)[-1] == f"scopes   {filtered}"
+    assert paragraph("context told", told)[-1] == "scopes   whole"
+    assert paragraph("mutation add_mine", told)[1:] == [
+        f"mine: {mine}",
+        f"filtered: {filtered}",
+        "told: whole, for it has no parameters",
+        "mine_of_a_shop: WHOLE: no argument is called shop; see .where(...)",
+        "mine: WHOLE, as declared",
+    ]
 
 
 def test_check_tells_of_equal_names_with_different_types() -> None:

@@ -157,7 +157,7 @@ def test_a_call_that_stays_whole_says_why() -> None:
     lines = told("shared", "buy", "buyers=1", "buyers=2")
     assert lines[:5] == [
         "buy(buyers=[1, 2])",
-        "orders: narrowed by customer_id = argument buyers, tag = the caller",
+        "orders: narrowed by customer_id = argument buyers, tag = the caller's id",
         "orders",
         "tag does not narrow in this call: the caller is anonymous, which leaves the whole context",
         "orders: WHOLE, as declared",

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ImportString, Json, PositiveI
 from starlette.responses import HTMLResponse
 from typing_extensions import TypedDict
 
-from mizan_core import Arg, Context, Graph, GraphError, Identity, Me, Result, build, client, discover
+from mizan_core import Arg, Claim, Context, Graph, GraphError, Identity, Me, Result, build, client, discover
 from mizan_core.protocol import cache_policy as policies
 from mizan_core.protocol.cache_policy import CachePolicy, Per, Seconds, UntilPurged
 from tests.declaring import function, mutation, reader
@@ -269,10 +269,14 @@ DEFECTS: dict[str, tuple[list[Any], list[list[str]]]] = {
         [["m: affects 'profile', which no reader has for its context and no reader is called"]],
     ),
     "a binding of what is no parameter": (
-        [USERS, mutation("m", USER.where(user=Arg("id"), zzz=Me), id=int)],
+        [USERS, mutation("m", USER.where(user=Arg("id"), zzz=Me), id=int), mutation("n", USER.where(user=Claim("u")))],
         [
             ["m: affects 'user' where 'user' is Arg('id'), and the context has no parameter 'user'", "'user_id'?"],
-            ["m: affects 'user' where 'zzz' is Me, and the context has no parameter 'zzz'"],
+            [
+                "m: affects 'user' where 'zzz' is Me, and the context has no parameter 'zzz'; "
+                "let its readers take zzz: Annotated[int, Me]"
+            ],
+            ["did you mean 'user_id'? Or let its readers take user: Annotated[int, Claim('u')]"],
         ],
     ),
     "a binding to what is no argument": (

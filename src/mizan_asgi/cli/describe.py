@@ -1,34 +1,36 @@
 """The text that `mizan check` and `mizan audit` print."""
 
 from collections.abc import Iterator
+from typing import assert_never
 
 from mizan_core.graph.declare import Arg, Binding, ByBody, ByName, Result, Whole
+from mizan_core.graph.inputs import Parameter
 from mizan_core.graph.model import Affect, ContextPlan, Function, Graph, NotNarrowing
 from mizan_core.graph.types.declared_types import has_bare_type, show_type
+from mizan_core.graph.types.identity_sources import CallerId, Claim, IdentitySource
 from mizan_core.proof import Audit
 from mizan_core.proof.advice import where
-from mizan_core.protocol.cache_policy import Never, Seconds
+from mizan_core.protocol.cache_policy import Never, Per, Seconds
 
 # Names of arguments that do not tell what they identify.
 _VAGUE_NAMES = frozenset({"id", "pk", "name", "slug", "uuid", "key", "code"})
 
 
 def describe_context(plan: ContextPlan) -> str:
-    parameters = ", ".join(
-        name if parameter.required else f"{name}={'null' if parameter.default_text is None else parameter.default_text}"
-        for name, parameter in plan.parameters.items()
-    )
+    parameters = ", ".join(_describe_parameter(name, parameter) for name, parameter in plan.parameters.items())
     lines = [f"context {plan.name}({parameters})", f"  kept     {describe_policy(plan)}"]
     if plan.readers:
         lines.append(f"  bundle   {', '.join(reader.name for reader in plan.readers)}")
     lines += [f"  page     {_describe_page(plan, page)}" for page in plan.pages]
     shapes = ", ".join("+".join(shape) if shape else "whole" for shape in plan.shapes)
-    return "\n".join([*lines, f"  scopes   {shapes}", ""])
+    only = f" only: {_whole_only(plan)}" if _is_whole_only(plan) else ""
+    return "\n".join([*lines, f"  scopes   {shapes}{only}", ""])
 
 
 def describe_mutation(graph: Graph, function: Function) -> str:
     private = " (private)" if function.declaration.private else ""
-    lines = [f"mutation {function.name}({', '.join(function.inputs)}){private}"]
+    arguments = ", ".join(_describe_argument(name, one.input.source) for name, one in function.inputs.items())
+    lines = [f"mutation {function.name}({arguments}){private}"]
     for affect in function.affects:
         plan = graph.contexts[affect.context]
         reader = f"/{affect.function}" if affect.function else ""
@@ -57,6 +59,42 @@ def _describe_page(plan: ContextPlan, page: Function) -> str:
     return f"{page.name} {page.declaration.route or '(no route)'}{note}"
 
 
+def _describe_parameter(name: str, parameter: Parameter) -> str:
+    """A parameter of a context, with its default, or with the part of the caller's identity that fills it in."""
+    default = "null" if parameter.default_text is None else parameter.default_text
+    if parameter.source is None:
+        return name if parameter.required else f"{name}={default}"
+    may_lack_one = not parameter.required or parameter.kinds.nullable
+    return _describe_argument(name, parameter.source) + (f" or {default}" if may_lack_one else "")
+
+
+def _describe_argument(name: str, source: IdentitySource | None) -> str:
+    return name if source is None else f"{name}: {_describe_source(source)}"
+
+
+def _describe_source(source: IdentitySource) -> str:
+    return f"claim {source.name}" if isinstance(source, Claim) else "the caller's id"
+
+
+def _is_whole_only(plan: ContextPlan) -> bool:
+    """Whether it is kept per user through an `Identity`, and no scope is smaller than the bundles of all users."""
+    return (
+        plan.policy.per is Per.USER
+        and any(reader.signature.identities for reader in plan.readers)
+        and not any(one.is_identifying for one in plan.parameters.values())
+    )
+
+
+def _whole_only(plan: ContextPlan) -> str:
+    """Why it is purged for all users at once, and the remedy."""
+    reader = next(one for one in plan.readers if one.signature.identities)
+    taken = reader.signature.identities[0]
+    return (
+        f"{taken}: Identity of {reader.name} is no parameter, so one user's bundle is purged with everybody's; "
+        "let the readers take user_id: Annotated[int, Me], and the mutations too"
+    )
+
+
 def describe_affect(plan: ContextPlan, affect: Affect) -> str:
     if isinstance(affect.narrowing, ByBody):
         return "narrowed by its body"
@@ -64,6 +102,8 @@ def describe_affect(plan: ContextPlan, affect: Affect) -> str:
         return "WHOLE, as declared"
     if affect.bindings:
         return f"narrowed by {', '.join(_describe_binding(name, binding) for name, binding in affect.bindings)}"
+    if _is_whole_only(plan):
+        return f"whole only: {_whole_only(plan)}"
     if not plan.parameters:
         return "whole, for it has no parameters"
     if affect.passed_over:
@@ -108,7 +148,10 @@ def _describe_binding(name: str, binding: Binding) -> str:
             return name if argument == name else f"{name} = argument {argument}"
         case Result(field=field):
             return f"{name} = {field} of the result"
-    return f"{name} = the caller"
+        case CallerId() | Claim():
+            return f"{name} = {_describe_source(binding)}"
+        case _ as unreachable:
+            assert_never(unreachable)
 
 
 def describe_audit(audited: Audit) -> Iterator[str]:

@@ -91,9 +91,10 @@ class Resolver:
         where = f"{function.name}: affects {context.name!r} where {name!r} is {_show_binding(binding)}"
         parameter = context.parameters.get(name)
         if parameter is None:
-            self.defects.append(
-                f"{where}, and the context has no parameter {name!r}{nearest(name, context.parameters)}"
-            )
+            hint = nearest(name, context.parameters)
+            if isinstance(binding, CallerId | Claim):
+                hint += f"{' Or' if hint else ';'} let its readers take {name}: Annotated[int, {binding!r}]"
+            self.defects.append(f"{where}, and the context has no parameter {name!r}{hint}")
             return
         match binding:
             case CallerId():
