@@ -13,8 +13,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, selectinload, sessionmaker
 
 from mizan_asgi import Mizan
-from mizan_core import Conflict, Context, DeclarationError, Engine, MemoryCache, build, client, invalidate
+from mizan_core import (
+    Conflict,
+    Context,
+    DeclarationError,
+    Engine,
+    MemoryCache,
+    RedisCache,
+    build,
+    client,
+    invalidate,
+)
 from mizan_core.integrations.sqlalchemy import Opaque, Suspect, Suspicions, TableColumn
+from mizan_core.testing.redis_server import RedisServer
 
 from .shop import Base, Customer, Line, Order
 
@@ -110,6 +121,27 @@ class TestSuspects:
             "rename writes customers.name, read by name_list of context 'names', and never invalidates it: add 'names' "
             "to its affects=, or, if no answer of it can change, to its spares=."
         )
+
+    @pytest.mark.asyncio
+    async def test_two_workers_over_redis_are_both_under_suspicion(self, shop: Shop, redis: RedisServer) -> None:
+        @client(affects=Orders)
+        async def rename(name: str) -> None:
+            await shop.write(update(Customer).values(name=name))
+
+        graph = build([*shop.readers(), rename])
+        workers = [
+            Engine(graph, cache=RedisCache(redis.url, prefix="suspicion"), cache_secret="s" * 32) for _ in range(2)
+        ]
+        async with workers[0] as first, workers[1] as second:
+            with (
+                Suspicions(first, shop.databases, shop.sync) as one,
+                Suspicions(second, shop.databases, shop.sync) as other,
+            ):
+                for worker in (first, second):  # of the second, a reader runs where the first one's rename has purged
+                    await shop.read(worker)
+                    await worker.run("rename", {"name": "Eve"})
+                for suspicions in (one, other):
+                    assert [(found.mutation, found.context) for found in suspicions.suspects()] == [("rename", "names")]
 
     @pytest.mark.asyncio
     @pytest.mark.parametrize("options", [{"affects": [Orders, Names]}, {"affects": Orders, "spares": [Names]}])
