@@ -273,8 +273,8 @@ DEFECTS: dict[str, tuple[list[Any], list[list[str]]]] = {
         [
             ["m: affects 'user' where 'user' is Arg('id'), and the context has no parameter 'user'", "'user_id'?"],
             [
-                "m: affects 'user' where 'zzz' is Me, and the context has no parameter 'zzz'; "
-                "let its readers take zzz: Annotated[int, Me]"
+                "m: affects 'user' where 'zzz' is Me, and the",
+                "no parameter 'zzz'; let its readers take zzz: Annotated[int, Me]",
             ],
             ["did you mean 'user_id'? Or let its readers take user: Annotated[int, Claim('u')]"],
         ],
