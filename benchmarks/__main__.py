@@ -22,15 +22,13 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="WORKLOAD", help=f"{', '.join(names)}, or patterns such as hit*")
     parser.add_argument("--quick", action="store_true", help="little of everything, for a first look")
     parser.add_argument("--rounds", type=int, default=0, help="batches of each contender")
-    parser.add_argument("--write", action="store_true", help="write results/, and the README's figures")
+    parser.add_argument("--write", action="store_true", help="write results/, and the README's figures; of these alone")
     parser.add_argument("--profile", action="store_true", help="only say where this project's time goes")
     parser.add_argument("--draw", action="store_true", help="write table and chart again, from results/results.json")
     options = parser.parse_args()
     if options.draw:
         report.write(*report.read())
         return
-    if options.write and options.names:
-        parser.error("--write leaves the figures of one run, so it takes no names: every workload is measured")
     chosen = [one for one in names if not options.names or any(fnmatch(one, pattern) for pattern in options.names)]
     if "sockets" in chosen and not options.profile and shutil.which("wrk") is None:
         parser.error("sockets needs wrk; name the other workloads to measure these")
@@ -44,7 +42,8 @@ def main() -> None:
             print(one.text(), flush=True)
             results.append(one)
         if options.write:
-            report.write([_explained(one, server.url) for one in results], report.surroundings())
+            explained = [_explained(one, server.url) for one in results]
+            report.write(*(report.merged(explained, names) if options.names else (explained, report.surroundings())))
 
 
 def _measured(names: Sequence[str], server: RedisServer, quick: bool, rounds: int) -> Iterator[Result]:

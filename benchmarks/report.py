@@ -153,9 +153,26 @@ def read() -> tuple[list[Result], dict[str, str]]:
     return results, measured["surroundings"]
 
 
+def merged(results: Sequence[Result], order: Sequence[str]) -> tuple[list[Result], dict[str, str]]:
+    """The figures in `results/` with these in the place of those of their names, and what is said of their run."""
+    known, around = read()
+    new = {one.name for one in results}
+    every = sorted([*results, *(one for one in known if one.name not in new)], key=lambda one: _place(one, order))
+    later = surroundings()
+    told = f"{', '.join(one.name for one in results)}: {later['date']}, revision {later['revision']}"
+    return every, around | {"measured again": told}
+
+
+def _place(result: Result, order: Sequence[str]) -> int:
+    """The place of the workload, or of the one whose name it begins with."""
+    return max((place for place, name in enumerate(order) if result.name.startswith(name)), default=len(order))
+
+
 def summary(results: Sequence[Result], around: dict[str, str]) -> str:
     """The part of the README: the chart, and the ratios that have to hold."""
     told = f"{around['machine']}; Python {around['python']}; {around['date']}; revision {around['revision']}."
+    if "measured again" in around:
+        told += f" Measured again: {around['measured again']}."
     return f"![What a request costs](benchmarks/results/chart.png)\n\n{ratios(results)}\n{told}\n"
 
 
