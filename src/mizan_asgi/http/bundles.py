@@ -195,12 +195,15 @@ class BundleEndpoint:
         A bundle for everyone has no more than the first two. None if the identity adds a value that cannot be compared
         by equality alone.
         """
-        key: _Key = (self._name, raw)
-        if not self._for_all:
-            own = identity.permissions if identity.permission_key is None else identity.permission_key
-            key += (own, identity.staff, identity.superuser)
+        key: _Key
+        if self._for_all:
+            key = (self._name, raw)
+        else:
+            user = claims = None
             if self._per_user:
-                key += (identity.user_id, claims_key(identity)) if identity.claims else (identity.user_id,)
+                user, claims = identity.user_id, claims_key(identity) if identity.claims else None
+            own = identity.permissions if identity.permission_key is None else identity.permission_key
+            key = (self._name, raw, own, identity.staff, identity.superuser, user, claims)
         if self._told_apart:
             values = [one.of(identity) for one in self._told_apart]
             if not _PLAIN.issuperset(map(type, values)):
