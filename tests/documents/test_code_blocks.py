@@ -1,6 +1,7 @@
 """Every block of Python in the documents runs; what a page only defines is called as its reader would call it."""
 
 import asyncio
+import base64
 import json
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
+from itsdangerous import TimestampSigner
+from starlette.middleware.sessions import SessionMiddleware
 
 import mizan_asgi.client
 from mizan_asgi import Mizan
@@ -60,6 +63,34 @@ async def test_sessions_of_the_databases_page_end_in_time(tmp_path: Path, monkey
             assert (await titles(7), await titles(8)) == ([], ["A lamp"])
             with pytest.raises(NotFound, match="There is no such order"):
                 await engine.call("move_order", {"order_id": 99, "to_customer": 8})
+
+
+@pytest.mark.asyncio
+async def test_the_identity_page_narrows_to_who_asks(tmp_path: Path) -> None:
+    def at(tenant: str, user: int | None = None) -> httpx.AsyncClient:
+        transport = asgi_of(SessionMiddleware(page.mizan, secret_key=SECRET))
+        cookies = {} if user is None else {"session": session_cookie({"user_id": user})}
+        return httpx.AsyncClient(transport=transport, base_url=f"http://{tenant}.test", cookies=cookies)
+
+    with page_run(DOCS / "how-to" / "identity.md", tmp_path) as page:
+        async with at("acme", 5) as ada, at("acme", 6) as bo, at("globex", 5) as moved, at("acme") as visitor:
+            for web, org in ((ada, "1"), (bo, "1"), (moved, "2")):
+                told = await web.post("/call/add_project/", json={"name": "X"})
+                assert told.headers["x-mizan-invalidate"] == f"projects;org_id={org}"
+            assert (await visitor.get("/ctx/projects/")).json() == {"project_list": ["X", "X"]}
+            assert (await ada.get("/ctx/projects/")).headers["cache-status"] == "mizan; hit"
+            assert (await visitor.get("/ctx/cart/")).status_code == 401
+            assert (await bo.get("/ctx/cart/")).json() == {"cart_lines": []}
+            added = await ada.post("/call/add_to_cart/", json={"sku": "pen"})
+            assert (added.json()["invalidate"], added.headers["x-mizan-invalidate"]) == (["cart"], "cart;user_id=5")
+            assert (await bo.get("/ctx/cart/")).headers["cache-status"] == "mizan; hit"
+            given = await ada.post("/call/give/", json={"to_user": 6, "sku": "pen"})
+            assert given.headers["x-mizan-invalidate"] == "cart;user_id=6"
+            assert "invalidate" not in given.json()
+            assert (await bo.get("/ctx/cart/")).json() == {"cart_lines": ["pen"]}
+    basket = Engine(build([page.basket, page.drop_in]))
+    dropped = await basket.run("drop_in", {"sku": "cup"})
+    assert [one.params for one in dropped.invalidations] == [{"user_id": None}]
 
 
 @pytest.mark.asyncio
@@ -129,6 +160,11 @@ async def test_the_caches_page_purges_in_redis(tmp_path: Path, redis: RedisServe
             assert (await engine.fetch("orders", {"customer_id": 7})).status == "hit"
             await page.main([customer_orders])
             assert (await engine.fetch("orders", {"customer_id": 7})).status == "miss"
+
+
+def session_cookie(session: dict[str, Any]) -> str:
+    """A session as Starlette's middleware signs it."""
+    return TimestampSigner(SECRET).sign(base64.b64encode(json.dumps(session).encode())).decode()
 
 
 def asgi_of(app: Any) -> httpx.ASGITransport:
