@@ -150,10 +150,10 @@ async def whoami(person_id: Mine | None) -> PersonCard | None:
 
 
 @client(context=WorkContext)
-async def my_issues(person_id: Mine) -> WorkList:
-    """The caller's open issues. A visitor has no list: 401."""
+async def my_issues(person_id: Mine, org_id: Org) -> WorkList:
+    """The caller's open issues. A visitor has no list: 401. A mutation narrows by the person or the organisation."""
     async with reading() as session:
-        return await queries.work(session, person_id)
+        return await queries.work(session, person_id, org_id)
 
 
 @client(context=WorkloadContext, auth=True, per="permissions")
@@ -321,11 +321,11 @@ async def close_issues(issue_ids: Annotated[list[Id], Field(min_length=1, max_le
 
 
 @client(
-    affects=[ProjectsContext, BoardContext, PageContext, WorkContext.whole(), WorkloadContext],
+    affects=[ProjectsContext, BoardContext, PageContext, WorkContext, WorkloadContext],
     auth=may("project.archive"),
 )
 async def archive_project(project_id: Id, org_id: Org, archived: bool = True) -> ProjectSummary:
-    """Removes a project's issues from all lists. Nearly every person has some of them, so all lists become stale."""
+    """Removes a project's issues from all lists. Nearly every person has some, so all lists of the organisation go."""
     async with writing.begin() as session:
         project = await queries.project(session, project_id, org_id)
         project.archived = archived

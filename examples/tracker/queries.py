@@ -152,9 +152,9 @@ async def comments(session: AsyncSession, issue_id: int, org_id: int) -> list[Is
     return await _all(session, IssueComment, query)
 
 
-async def work(session: AsyncSession, person_id: int) -> WorkList:
+async def work(session: AsyncSession, person_id: int, org_id: int) -> WorkList:
     """A person's issues that are not closed, in projects that are not archived."""
-    theirs = (Issue.assignee_id == person_id, *_TO_DO)
+    theirs = (Issue.assignee_id == person_id, Project.org_id == org_id, *_TO_DO)
     total = await session.scalar(select(func.count()).select_from(Issue).join(Project).where(*theirs))
     query = (
         select(Issue.id.label("issue_id"), _KEY, Issue.title, Issue.status, Issue.priority)

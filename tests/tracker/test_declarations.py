@@ -6,19 +6,12 @@ from mizan_asgi.cli import cli
 
 from .world import GRAPH
 
-MEANT_WHOLE = ["mutation archive_project(project_id, org_id, archived)", "  work: WHOLE, as declared"]
 
-
-def test_nothing_is_left_whole_that_was_not_meant_to_be() -> None:
+def test_nothing_is_left_whole() -> None:
     told = CliRunner().invoke(cli, ["check", "examples.tracker.app:mizan"])
     assert told.exit_code == 0
-    mutation = ""
-    whole = []
-    for line in told.output.splitlines():
-        mutation = line if line.startswith("mutation") else mutation
-        if "WHOLE" in line:
-            whole += [mutation, line]
-    assert whole == MEANT_WHOLE
+    assert "mutation archive_project" in told.output
+    assert "WHOLE" not in told.output
 
 
 def test_every_context_is_narrowed_by_its_mutations() -> None:
@@ -28,7 +21,7 @@ def test_every_context_is_narrowed_by_its_mutations() -> None:
         "board": ((), ("project_id",), ("org_id", "project_id")),
         "page": ((), ("project_id",)),
         "issue": ((), ("issue_id",), ("issue_id", "org_id")),
-        "work": ((), ("person_id",)),
+        "work": ((), ("org_id",), ("person_id",), ("org_id", "person_id")),
         "workload": ((), ("org_id",)),
     }
 

@@ -25,7 +25,7 @@ export interface Mizan {
   abilities(args?: Nothing, options?: CallOptions<Contexts>): Promise<Abilities>;
   /** Affects the board, which counts comments, and of the issue only the comments. */
   add_comment(args: AddCommentArgs, options?: CallOptions<Contexts>): Promise<CommentAdded>;
-  /** Removes a project's issues from all lists. Nearly every person has some of them, so all lists become stale. */
+  /** Removes a project's issues from all lists. Nearly every person has some, so all lists of the organisation go. */
   archive_project(args: ArchiveProjectArgs, options?: CallOptions<Contexts>): Promise<ProjectSummary>;
   /** The lists of the old and the new assignee change. The body names them: a binding cannot skip None. */
   assign_issue(args: AssignIssueArgs, options?: CallOptions<Contexts>): Promise<IssueChanged>;
@@ -39,7 +39,7 @@ export interface Mizan {
   issue_detail(args: IssueDetailArgs, options?: CallOptions<Contexts>): Promise<IssueDetail>;
   /** Two boards change, and the assignee's list: it shows the issue's key, which begins with the project's key. */
   move_issue(args: MoveIssueArgs, options?: CallOptions<Contexts>): Promise<IssueChanged>;
-  /** The caller's open issues. A visitor has no list: 401. */
+  /** The caller's open issues. A visitor has no list: 401. A mutation narrows by the person or the organisation. */
   my_issues(args?: Nothing, options?: CallOptions<Contexts>): Promise<WorkList>;
   organisation(args?: Nothing, options?: CallOptions<Contexts>): Promise<OrganisationCard>;
   /** All people, by name. */
@@ -165,7 +165,7 @@ export interface ProjectsBundle {
 
 /** The bundle of `work`. */
 export interface WorkBundle {
-  /** The caller's open issues. A visitor has no list: 401. */
+  /** The caller's open issues. A visitor has no list: 401. A mutation narrows by the person or the organisation. */
   my_issues: WorkList;
 }
 
