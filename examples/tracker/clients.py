@@ -347,7 +347,7 @@ async def report_issue(project_id: Id, title: Title, me: Identity, org_id: Org) 
         async with reading() as session:
             return HTMLResponse(pages.sign_in(await queries.people(session, org_id), project_id), status_code=403)
     async with writing.begin() as session:
-        await _unarchived(session, project_id, org_id)
+        project = await _unarchived(session, project_id, org_id)
         now = _now()
         session.add(
             Issue(
@@ -361,7 +361,7 @@ async def report_issue(project_id: Id, title: Title, me: Identity, org_id: Org) 
                 updated_at=now,
             )
         )
-    return RedirectResponse(f"/p/{project_id}/", status_code=303)
+    return RedirectResponse(f"/p/{project_id}/" if project.open else f"/#/p/{project_id}", status_code=303)
 
 
 class Fix(BaseModel):
@@ -429,8 +429,10 @@ async def _changeable(session: AsyncSession, issue_id: int, org_id: int) -> Issu
     return issue
 
 
-async def _unarchived(session: AsyncSession, project_id: int, org_id: int) -> None:
-    _check_unarchived(await queries.project(session, project_id, org_id))
+async def _unarchived(session: AsyncSession, project_id: int, org_id: int) -> Project:
+    project = await queries.project(session, project_id, org_id)
+    _check_unarchived(project)
+    return project
 
 
 def _check_unarchived(project: Project) -> None:

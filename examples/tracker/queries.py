@@ -115,6 +115,7 @@ async def board(session: AsyncSession, project: Project, page: int) -> BoardPage
         project_id=project.id,
         key=project.key,
         name=project.name,
+        public=project.open,
         page=page,
         pages=pages,
         issues=await _all(session, BoardRow, query),

@@ -55,11 +55,12 @@ class BoardRow(Answer):
 
 
 class BoardPage(Answer):
-    """One page of a project's issues: active ones first, closed ones last."""
+    """One page of a project's issues: active ones first, closed ones last. `public`: it has a page for the world."""
 
     project_id: int
     key: str
     name: str
+    public: bool
     page: int
     pages: int
     issues: list[BoardRow]

@@ -4,7 +4,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Route
 
-from tests.tracker.world import DEVELOPER, LEAD
+from tests.tracker.world import DEVELOPER, LEAD, SMALL
 
 from .pages import Tab, Window, sign_in, until_text
 
@@ -167,6 +167,48 @@ async def test_another_tab_fetches_exactly_its_stale_bundles(tab: Tab, window: W
     assert tab.sent == ["POST set_status"]
     stale = ["GET board?project_id=1", f"GET issue?issue_id={issue_id}", "GET projects", "GET workload"]
     assert set(other.sent) == set(stale), "the work of somebody else is not on this page"
+
+
+@pytest.mark.asyncio(loop_scope="package")
+async def test_each_organisation_has_its_own_page_and_people(window: Window, tracker: str) -> None:
+    tab = await window.open(tracker)
+    shown: list[tuple[str, list[str], list[str]]] = []
+    for name in ("Heron", "Kestrel", "Heron"):
+        await until_text(tab("#organisation"), name)
+        await tab("#board-list a").first.wait_for()
+        await tab("#person option").first.wait_for(state="attached")
+        await tab.settled()
+        assert await tab("#plain-page").is_visible() == (name == "Heron")
+        shown.append((name, await tab("#project-list .title").all_inner_texts(), await options(tab)))
+        await tab("#elsewhere").click()
+    (_, projects, people), (_, others, strangers), again = shown
+    assert again == shown[0]
+    assert all((projects, people, others, strangers))
+    assert not {*projects, *people} & {*others, *strangers}
+
+
+@pytest.mark.asyncio(loop_scope="package")
+async def test_a_person_of_the_second_organisation_works_there(window: Window, tracker: str) -> None:
+    tab = await window.open(tracker.replace("127.0.0.1", "kestrel.localhost"))
+    await tab("#board-list a").first.wait_for()
+    await tab("#person option").first.wait_for(state="attached")
+    await sign_in(tab, SMALL.people + 1)
+    await tab("#board-list a[aria-current]").wait_for()
+    await tab.settled()
+    issue_id = await issue_of(tab)
+    tab.sent.clear()
+    for _ in range(2):
+        await tab("#assignee").select_option("")
+        await tab.settled()
+        assert await tab(f"#work-{issue_id}").count() == 0
+        await tab("#take").click()
+        await tab.settled()
+        assert await tab(f"#work-{issue_id}").count() == 1
+    assert tab.sent == ["POST assign_issue", "POST take_issue"] * 2
+
+
+async def options(tab: Tab) -> list[str]:
+    return await tab("#person option").all_text_contents()
 
 
 @pytest.mark.asyncio(loop_scope="package")

@@ -152,6 +152,30 @@ async def test_a_merged_fix_changes_the_same_as_closing_by_hand(tracker: Tracker
 
 
 @pytest.mark.asyncio
+async def test_a_public_page_that_changes_is_named(tracker: Tracker) -> None:
+    issue = tracker.issue("open", project_id=1)
+    issue_id, comment = issue["id"], tracker.comment_of(ADMIN)
+    tracker.write("UPDATE issues SET priority = 1, status = 'active' WHERE id = ?", issue_id)  # on the first page
+    changes: list[tuple[str, dict[str, Any], set[int]]] = [
+        ("rename_issue", {"issue_id": issue_id, "title": "Another title"}, {1}),
+        ("set_status", {"issue_id": issue_id, "status": "open"}, {1}),
+        ("assign_issue", {"issue_id": issue_id, "assignee_id": None}, {1}),
+        ("take_issue", {"issue_id": issue_id}, {1}),
+        ("add_comment", {"issue_id": issue_id, "text": "On it."}, {1}),
+        ("edit_comment", {"issue_id": comment["issue_id"], "comment_id": comment["id"], "text": "Now."}, set()),
+        ("move_issue", {"issue_id": issue_id, "to_project_id": 2}, {1, 2}),
+        ("close_issues", {"issue_ids": [issue_id]}, {2}),
+    ]
+    async with tracker.web() as web:
+        for name, args, changed in changes:
+            before = {project_id: (await web.get(f"/p/{project_id}/")).text for project_id in (1, 2, 3)}
+            answer = await tracker.call(name, **args)
+            named = {one.params["project_id"] for one in answer.invalidations if one.context == "page"}
+            after = {project_id: (await web.get(f"/p/{project_id}/")).text for project_id in (1, 2, 3)}
+            assert named == changed == {one for one in before if before[one] != after[one]}, name
+
+
+@pytest.mark.asyncio
 async def test_a_refused_mutation_changes_nothing(tracker: Tracker) -> None:
     refused: list[tuple[str, int, dict[str, object], type[CallError]]] = [
         ("rename_issue", VIEWER, {"issue_id": 1, "title": "Mine now"}, Forbidden),

@@ -91,6 +91,7 @@ class Truth:
             "project_id": project_id,
             "key": project["key"],
             "name": project["name"],
+            "public": bool(project["open"]),
             "page": page,
             "pages": self.pages(project_id),
             "issues": [

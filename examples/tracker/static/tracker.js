@@ -355,7 +355,8 @@ function drawArchive() {
 
 function drawBoard(bundle) {
   const shown = bundle?.board_page;
-  for (const id of ["plain-page", "archive", "board-foot"]) $(id).hidden = !shown;
+  for (const id of ["archive", "board-foot"]) $(id).hidden = !shown;
+  $("plain-page").hidden = !shown?.public;
   if (!shown) return draft($("board-list"), 9);
   $("board-title").textContent = shown.name;
   $("plain-page").href = `/p/${shown.project_id}/`;

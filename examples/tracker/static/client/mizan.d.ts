@@ -250,11 +250,12 @@ export interface Abilities {
   permissions: string[];
 }
 
-/** One page of a project's issues: active ones first, closed ones last. */
+/** One page of a project's issues: active ones first, closed ones last. `public`: it has a page for the world. */
 export interface BoardPage {
   project_id: number;
   key: string;
   name: string;
+  public: boolean;
   page: number;
   pages: number;
   issues: BoardRow[];
