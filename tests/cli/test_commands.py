@@ -441,6 +441,14 @@ def test_token_uses_the_apps_newest_key_and_ttl() -> None:
     assert not told.superuser
 
 
+def test_token_carries_claims_of_json() -> None:
+    text = run("token", target("mizan"), "--user", "5", "--claim", "org=1", "--claim", 'role="owner"').stdout.strip()
+    told = verify_mwt(text, KEYS, audience="shop", now=time.time())
+    assert (told.user_id, told.claims) == ("5", {"org": 1, "role": "owner"})
+    assert "is no JSON" in refused(run("token", target("mizan"), "--user", "5", "--claim", "org=acme"))
+    assert "4096" in refused(run("token", target("mizan"), "--user", "5", "--claim", f'org="{"x" * 4096}"'))
+
+
 def test_token_of_a_superuser_with_a_given_ttl() -> None:
     text = run("token", target("mizan"), "--user", "ada", "--superuser", "--ttl", "7200").stdout.strip()
     assert verify_mwt(text, KEYS, audience="shop", now=time.time() + 7000).superuser

@@ -3,13 +3,14 @@
 import asyncio
 import re
 from collections.abc import Iterator
+from typing import Annotated
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from mizan_asgi import Mizan
 from mizan_asgi.cli import cli
-from mizan_core import Arg, Context, Identity, Me, RedisCache, build, client, invalidate
+from mizan_core import Arg, Claim, Context, Identity, Me, RedisCache, build, client, invalidate
 from mizan_core import Result as ResultField
 from mizan_core.engine.engine import Engine
 from mizan_core.testing.redis_server import RedisServer
@@ -17,7 +18,7 @@ from tests.cache.holding_cache import HoldingCache
 from tests.engine.engines import FailingCache
 
 SECRET = "c" * 32
-Orders, Mine = Context("orders"), Context("mine")
+Orders, Mine, Cart = Context("orders"), Context("mine"), Context("cart")
 ran: list[str] = []
 
 
@@ -89,7 +90,22 @@ async def look(options: dict[str, int] | None = None) -> int:
     return 1
 
 
-graph = build([order_list, order_page, my_lines, now, rename, ship, buy, touch, look])
+@client(context=Cart)
+async def cart_lines(user_id: Annotated[int, Me], org_id: Annotated[int, Claim("org")], page: int = 1) -> str:
+    return ""
+
+
+@client(affects=[Cart, Cart.where(user_id=Arg("to"))])
+async def give(user_id: Annotated[int, Me], to: int) -> None:
+    ran.append("give")
+
+
+@client(affects=Cart.whole())
+async def empty_all() -> None:
+    ran.append("empty_all")
+
+
+graph = build([cart_lines, give, empty_all, order_list, order_page, my_lines, now, rename, ship, buy, touch, look])
 clock = Clock()
 mizan = Mizan(graph, base_url="/m")
 shared_memory = SharedCache()
@@ -202,6 +218,43 @@ def test_a_bundle_for_each_user_is_looked_up_for_the_user() -> None:
     assert "bundle mine: not kept: no entry is there" in told("shared", "touch", "customer_id=8", "--user", "5")
 
 
+AS_FIVE = ["--user", "5", "--claim", "org=1"]
+
+
+def test_claims_and_the_user_fill_parameters_in() -> None:
+    asyncio.run(shared.engine.invalidate(Cart))
+    lines = told("shared", "give", "to=6", *AS_FIVE)
+    assert lines[:5] == [
+        "give(to=6, user_id=5)",
+        "cart: narrowed by user_id",
+        "cart;user_id=5",
+        "cart: narrowed by user_id = argument to",
+        "cart;user_id=6",
+    ]
+    assert "X-Mizan-Invalidate: cart;user_id=5, cart;user_id=6" in lines
+    assert sorted(line for line in lines if line.startswith(("tag of", "bundle"))) == [
+        "bundle cart?org_id=1&page=1&user_id=5: not kept: no entry is there",
+        "tag of cart;user_id=5: absent: no bundle is kept",
+        "tag of cart;user_id=6: absent: no bundle is kept",
+    ]
+
+
+def test_ones_own_bundle_is_told_with_what_fills_it_in() -> None:
+    asyncio.run(shared.engine.invalidate(Cart))
+    asyncio.run(shared.engine.fetch("cart", {}, identity=Identity(5, claims={"org": 1})))
+    bundle = told("shared", "--bundle", "cart?page=1", *AS_FIVE)
+    assert bundle[:2] == ["cart?org_id=1&page=1&user_id=5", "URL    /m/ctx/cart/"]
+    assert any(line.startswith("now    kept: ") for line in bundle)
+    other = told("shared", "--bundle", "cart", "--user", "5", "--claim", 'org="2"')
+    assert other[0] == "cart?org_id=2&page=1&user_id=5"
+    assert "now    not kept: no entry is there" in other
+
+
+def test_a_caller_without_a_bundle_is_told_of_the_tags_alone() -> None:
+    assert not any(line.startswith("bundle") for line in told("shared", "empty_all", "--claim", "org=1"))
+    assert any(line.startswith("bundle cart?") for line in told("shared", "empty_all", *AS_FIVE))
+
+
 def test_a_cache_that_does_not_answer_leaves_the_rest_told() -> None:
     lines = told("broken", "rename", "customer_id=7")
     assert "X-Mizan-Invalidate: orders;customer_id=7" in lines
@@ -293,6 +346,11 @@ def test_a_bundle_in_the_memory_of_a_server_is_not_known() -> None:
         (["mizan", "--bundle", "orders"], "customer_id: Field required"),
         (["mizan", "rename", "customer_id=1", "--staff"], "name one with --user"),
         (["broken", "--bundle", "orders?customer_id=7"], "cache"),
+        (["mizan", "give", "to=6"], "no value for a parameter that it fills in, or one that does not fit; see --user"),
+        (["mizan", "--bundle", "cart", "--user", "5"], "see --user, --claim"),
+        (["mizan", "give", "to=6", "--claim", "org"], "'org' is not of the form name=value"),
+        (["mizan", "give", "to=6", "--claim", "org=acme"], "A text is written with its quotation marks: 'org=\"...\"'"),
+        (["mizan", "give", "to=6", "--claim", "org=NaN"], "The claim 'org' is a float, which is no JSON value"),
     ],
 )
 def test_what_cannot_be_explained_is_refused_in_one_line(words: list[str], named: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from mizan_asgi.inspector import recorder as module
 from mizan_asgi.inspector.recorder import Recorder
-from mizan_core import CallError, Identity, InvalidInput, MemoryCache, RedisCache, build, client
+from mizan_core import CallError, Identity, InvalidInput, Me, MemoryCache, RedisCache, build, client
 from mizan_core.engine.engine import Engine
 from mizan_core.testing.redis_server import RedisServer
 from tests import virtual_time
@@ -310,6 +310,8 @@ async def test_width_is_told_where_it_is_measured(shop: Shop) -> None:
     width = {"mutation": "touch", "context": "orders", "purged": 1, "changed": 0, "narrow_by": {}}
     assert (found["widths"], found["sample"], found["unstable"]) == ([width], 1.0, {})
     assert (await asked_for(shop.engine(cache=MemoryCache()))).changes(0)["verify"] is None
+    shop.verify.widths[0].narrow_by = {"customer_id": "id", "user_id": Me}
+    assert recorder.changes(0)["verify"]["widths"][0]["narrow_by"] == {"customer_id": "id", "user_id": "Me"}
 
 
 def test_it_stops_and_forgets_when_no_page_asks_for_a_while(shop: Shop) -> None:

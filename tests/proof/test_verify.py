@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
@@ -14,6 +14,7 @@ from mizan_core import (
     DeclarationError,
     Engine,
     Identity,
+    Me,
     MemoryCache,
     RedisCache,
     build,
@@ -326,6 +327,38 @@ async def test_width_tells_needless_purges_and_how_to_narrow_them() -> None:
     assert (width.mutation, width.context, width.purged, width.changed) == ("set_status", "orders", 6, 2)
     assert width.narrow_by == {"customer_id": "customer_id"}
     assert (report.context, report.unchanged, report.narrow_by) == ("report", 2, {})
+
+
+@pytest.mark.asyncio
+async def test_the_caller_tells_own_bundles_from_those_of_others() -> None:
+    lines = {5: 0, 6: 0}
+
+    @client(context="cart")
+    async def cart_lines(user_id: Annotated[int, Me]) -> int:
+        return lines[user_id]
+
+    @client(affects="cart")
+    async def add_wide(me: Identity) -> None:
+        lines[int(me.user_id or 0)] += 1
+
+    @client
+    async def add_unsaid(me: Identity) -> None:
+        lines[int(me.user_id or 0)] += 1
+
+    verify = Verify()
+    engine = Engine(build([cart_lines, add_wide, add_unsaid]), verify=verify)
+
+    async def played(mutation: str) -> None:
+        for user in lines:
+            await engine.fetch("cart", {}, identity=Identity(user))
+        await engine.call(mutation, {}, identity=Identity(5))
+
+    await played("add_wide")
+    (width,) = verify.widths
+    assert (width.purged, width.changed, width.narrow_by) == (2, 1, {"user_id": Me})
+    await played("add_unsaid")
+    (proof,) = verify.proved
+    assert proof.remedy.endswith("on add_unsaid, narrowed with Context('cart').where(user_id=Me)")
 
 
 @pytest.mark.parametrize("sample", [0, -1, 1.5])

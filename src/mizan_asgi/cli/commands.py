@@ -1,8 +1,9 @@
 """The commands of `mizan`. Each is a function here, with its options."""
 
 import asyncio
+import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,12 +13,12 @@ from typer.core import TyperGroup
 
 from mizan_core.cache.backends.memory import MemoryCache
 from mizan_core.engine.engine import Engine
-from mizan_core.errors import DeclarationError, InvalidInput, MizanError
+from mizan_core.errors import DeclarationError, InvalidInput, MizanError, Unauthorized
 from mizan_core.graph.manifest import build_manifest, manifest_json, urls_to_purge
 from mizan_core.proof import Audit, Recorded, read_recording
 from mizan_core.proof import audit as play
 from mizan_core.protocol.headers import encode_header
-from mizan_core.protocol.identity import ANONYMOUS, Identity
+from mizan_core.protocol.identity import Identity
 from mizan_core.protocol.invalidation import Invalidation
 from mizan_core.protocol.tokens import issue_mwt
 
@@ -56,6 +57,11 @@ cli = typer.Typer(
 Target = Annotated[
     str,
     typer.Argument(help="module:attribute of a Mizan, Engine or Graph, or a package to discover.", show_default=False),
+]
+Permission = Annotated[list[str] | None, typer.Option(help="A permission; repeat it for more.")]
+Claims = Annotated[
+    list[str] | None,
+    typer.Option(help="A claim, as name=JSON, such as 'org=1' or 'role=\"owner\"'; repeat it for more."),
 ]
 BaseUrl = Annotated[str | None, typer.Option(help="Where the app is mounted; a Mizan knows it by itself.")]
 
@@ -147,11 +153,12 @@ def explain(
     user: Annotated[str | None, typer.Option(help="The id of the user who asks; anonymous if left out.")] = None,
     staff: Annotated[bool, typer.Option("--staff")] = False,
     superuser: Annotated[bool, typer.Option("--superuser")] = False,
-    permission: Annotated[list[str] | None, typer.Option(help="A permission; repeat it for more.")] = None,
+    permission: Permission = None,
+    claim: Claims = None,
 ) -> None:
     """Tell what a call would purge and why, without running it; or whether a bundle is kept. No guard is asked."""
     found = find(target)
-    identity = _identity(user, staff=staff, superuser=superuser, permissions=permission or ())
+    identity = _identity(user, staff=staff, superuser=superuser, permissions=permission or (), claims=_claims(claim))
     if (function is None) is (bundle is None):
         raise DeclarationError("Name a function to explain, or a bundle with --bundle, and not both.")
     if bundle is not None:
@@ -222,7 +229,8 @@ def token(
     user: Annotated[str, typer.Option(help="The id of the user.", show_default=False)],
     staff: Annotated[bool, typer.Option("--staff")] = False,
     superuser: Annotated[bool, typer.Option("--superuser")] = False,
-    permission: Annotated[list[str] | None, typer.Option(help="A permission; repeat it for more.")] = None,
+    permission: Permission = None,
+    claim: Claims = None,
     ttl: Annotated[int | None, typer.Option(help="Seconds until it expires; if left out, as the app sets.")] = None,
 ) -> None:
     """Issue a token for `X-Mizan-Token`, signed by the newest key of a Mizan or of the environment."""
@@ -230,7 +238,7 @@ def token(
     app = found if isinstance(found, Mizan) else Mizan.from_env(graph_of(found))
     if app.mwt_keys is None:
         raise DeclarationError(f"{target} has no mwt_keys to sign with; set MIZAN_MWT_SECRET or MIZAN_MWT_KEYS.")
-    identity = Identity(user, staff=staff, superuser=superuser, permissions=frozenset(permission or ()))
+    identity = _identity(user, staff=staff, superuser=superuser, permissions=permission or (), claims=_claims(claim))
     typer.echo(
         issue_mwt(
             identity, app.mwt_keys, ttl=app.mwt_ttl if ttl is None else ttl, audience=app.audience, now=time.time()
@@ -297,16 +305,36 @@ async def _printed(lines: AsyncIterator[str]) -> None:
         typer.echo(line)
 
 
-def _identity(user: str | None, *, staff: bool, superuser: bool, permissions: Sequence[str]) -> Identity:
+def _identity(
+    user: str | None, *, staff: bool, superuser: bool, permissions: Sequence[str], claims: Mapping[str, object]
+) -> Identity:
     if user is not None:
-        return Identity(user, staff=staff, superuser=superuser, permissions=frozenset(permissions))
+        return Identity(user, staff=staff, superuser=superuser, permissions=frozenset(permissions), claims=claims)
     if staff or superuser or permissions:
         raise DeclarationError("--staff, --superuser and --permission describe a user; name one with --user.")
-    return ANONYMOUS
+    return Identity(None, claims=claims)
+
+
+def _claims(texts: Sequence[str] | None) -> dict[str, object]:
+    """The claims of an identity, from texts of the form name=JSON."""
+    claims: dict[str, object] = {}
+    for name, value in map(_assignment, texts or ()):
+        try:
+            claims[name] = json.loads(value)
+        except ValueError as error:
+            raise DeclarationError(
+                f"The value of --claim {name} is no JSON: {error}. A text is written with its quotation marks: "
+                f"'{name}=\"...\"'."
+            ) from None
+    return claims
 
 
 def _told(error: Exception) -> str:
     """An error in one line; one of arguments with the name of each and what is wrong with it."""
+    if isinstance(error, Unauthorized):
+        return (
+            "The identity has no value for a parameter that it fills in, or one that does not fit; see --user, --claim."
+        )
     if isinstance(error, InvalidInput) and error.errors:
         return "; ".join(f"{_place(one.get('loc'))}: {one.get('msg')}" for one in error.errors)
     return str(error)

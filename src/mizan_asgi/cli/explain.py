@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 
 from mizan_core.engine.answers import Inspected, TagOfScope, TagState
 from mizan_core.engine.engine import Engine
-from mizan_core.errors import CacheUnavailable, DeclarationError
+from mizan_core.errors import CacheUnavailable, DeclarationError, Unauthorized
 from mizan_core.graph.inputs import Mixed
 from mizan_core.graph.manifest import build_manifest, urls_to_purge
 from mizan_core.graph.model import ContextPlan, Graph
+from mizan_core.graph.narrowing import told_to
 from mizan_core.proof.explain import ExplainedAffect, ExplainedBundle, ExplainedCall, When, explain_bundle, explain_call
 from mizan_core.protocol.cache_policy import Never
 from mizan_core.protocol.headers import encode_header
@@ -87,9 +88,13 @@ async def _kept_now(engine: Engine, stale: Sequence[Invalidation], identity: Ide
     for line in describe_tags(await engine.tags_of(stale)):
         yield line
     contexts = engine.graph.contexts
-    named = [one for one in stale if _names_a_bundle(contexts[one.context], one)]
+    own = told_to(engine.graph, stale, identity)  # a bundle of somebody else is known to that identity alone
+    named = [one for one in own if _names_a_bundle(contexts[one.context], one)]
     for one in dict.fromkeys(Invalidation(one.context, one.params) for one in named[:MAXIMUM_BUNDLES]):
-        bundle = await explain_bundle(engine, one.context, one.params, identity=identity)
+        try:
+            bundle = await explain_bundle(engine, one.context, one.params, identity=identity)
+        except Unauthorized:  # the caller has no bundle of this context
+            continue
         if bundle.entry is not None:
             yield f"bundle {bundle_name(bundle)}: {describe_state(bundle.entry)}"
 
@@ -202,4 +207,6 @@ def _at(seconds: float) -> str:
 
 def _names_a_bundle(plan: ContextPlan, stale: Invalidation) -> bool:
     """Whether its parameters name one bundle, all others at their defaults."""
-    return bool(plan.readers) and all(name in stale.params for name, one in plan.parameters.items() if one.required)
+    return bool(plan.readers) and all(
+        name in stale.params for name, one in plan.client_parameters.items() if one.required
+    )

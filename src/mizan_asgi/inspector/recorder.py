@@ -328,7 +328,7 @@ def _width(width: Width) -> dict[str, Any]:
         "context": width.context,
         "purged": width.purged,
         "changed": width.changed,
-        "narrow_by": dict(width.narrow_by),
+        "narrow_by": {name: str(origin) for name, origin in width.narrow_by.items()},
     }
 
 

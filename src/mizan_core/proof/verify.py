@@ -31,11 +31,12 @@ from ..cache.bundle_cache import DECLINED
 from ..engine.engine import Engine
 from ..engine.observers import Called, Calling, Checked, Fetched, Observer, Purged, StaleProof
 from ..errors import CacheUnavailable, DeclarationError
+from ..graph.model import ContextPlan
 from ..protocol.cache_policy import Seconds
-from ..protocol.identity import claims_key, permission_key
+from ..protocol.identity import ANONYMOUS, claims_key, permission_key
 from ..protocol.invalidation import Invalidation
 from ..protocol.values import jsonable
-from .advice import advise, narrowing_arguments
+from .advice import Origin, advise, narrowing_origins
 from .differing import difference
 
 logger = logging.getLogger("mizan")
@@ -57,7 +58,7 @@ class Width:
     """How wide a mutation purges a context: of `purged` bundles that were remembered, `changed` had changed.
 
     `narrow_by`: parameters that told the changed bundles from the others in every call, each with the argument that has
-    its value. Empty where no argument does.
+    its value, or with `Me` or a `Claim` where the caller's identity has it. Empty where nothing does.
     """
 
     mutation: str
@@ -65,7 +66,7 @@ class Width:
     calls: int = 0
     purged: int = 0
     changed: int = 0
-    narrow_by: dict[str, str] = field(default_factory=dict)
+    narrow_by: dict[str, Origin] = field(default_factory=dict)
 
     @property
     def unchanged(self) -> int:
@@ -167,13 +168,18 @@ class Verify:
             )
 
     def _note_width(
-        self, called: Called, context: str, changed: Sequence[Mapping[str, str]], unchanged: Sequence[Mapping[str, str]]
+        self,
+        called: Called,
+        plan: ContextPlan,
+        changed: Sequence[Mapping[str, str]],
+        unchanged: Sequence[Mapping[str, str]],
     ) -> None:
-        width = self._widths.setdefault((called.function, context), Width(called.function, context))
+        width = self._widths.setdefault((called.function, plan.name), Width(called.function, plan.name))
         width.purged += len(changed) + len(unchanged)
         width.changed += len(changed)
         if changed and unchanged:
-            found = narrowing_arguments(changed, unchanged, called.began.arguments)
+            began = called.began
+            found = narrowing_origins(plan, changed, unchanged, began.arguments, began.identity)
             width.narrow_by = found if not width.calls else dict(found.items() & width.narrow_by.items())
             width.calls += 1
 
@@ -199,13 +205,13 @@ class _Verifier(Observer):
         plan = event.asked.plan
         last = ended[-1] if ended else None
         function = None if last is None else self._engine.graph.functions.get(last.function)
-        arguments = {} if last is None else last.began.arguments
+        arguments, caller = ({}, ANONYMOUS) if last is None else (last.began.arguments, last.began.identity)
         proof = StaleProof(
             mutation=None if last is None else last.function,
             context=plan.name,
             params={name: jsonable(value) for name, value in event.asked.spelling.sent.items()},
             path=_difference(event.body, after),
-            remedy=advise(plan, event.params, function, arguments),
+            remedy=advise(plan, event.params, function, arguments, caller),
             before=event.body,
             after=after,
             beside=tuple(called.function for called in ended[:-1]),
@@ -302,7 +308,8 @@ class _Comparing(_Verifier):
                     await self._found_stale(one, again, ended)
         if len(ended) == 1:
             for name in {*changed, *unchanged}:
-                self._verify._note_width(ended[0], name, changed[name], unchanged[name])  # noqa: SLF001
+                plan = self._engine.graph.contexts[name]
+                self._verify._note_width(ended[0], plan, changed[name], unchanged[name])  # noqa: SLF001
 
     async def _may_have_been_purged_elsewhere(self, one: Fetched, ended: Sequence[Called]) -> bool:
         """Whether another process that shares the cache may have written and purged the bundle, as it should.
