@@ -31,7 +31,6 @@ from ..cache.bundle_cache import DECLINED
 from ..engine.engine import Engine
 from ..engine.observers import Called, Calling, Checked, Fetched, Observer, Purged, StaleProof
 from ..errors import CacheUnavailable, DeclarationError
-from ..graph.model import ContextPlan
 from ..protocol.cache_policy import Seconds
 from ..protocol.identity import ANONYMOUS, claims_key, permission_key
 from ..protocol.invalidation import Invalidation
@@ -169,18 +168,17 @@ class Verify:
 
     def _note_width(
         self,
-        called: Called,
-        plan: ContextPlan,
+        mutation: str,
+        context: str,
         changed: Sequence[Mapping[str, str]],
         unchanged: Sequence[Mapping[str, str]],
+        origins: Mapping[str, Origin],
     ) -> None:
-        width = self._widths.setdefault((called.function, plan.name), Width(called.function, plan.name))
+        width = self._widths.setdefault((mutation, context), Width(mutation, context))
         width.purged += len(changed) + len(unchanged)
         width.changed += len(changed)
         if changed and unchanged:
-            began = called.began
-            found = narrowing_origins(plan, changed, unchanged, began.arguments, began.identity)
-            width.narrow_by = found if not width.calls else dict(found.items() & width.narrow_by.items())
+            width.narrow_by = dict(origins if not width.calls else origins.items() & width.narrow_by.items())
             width.calls += 1
 
 
@@ -308,8 +306,10 @@ class _Comparing(_Verifier):
                     await self._found_stale(one, again, ended)
         if len(ended) == 1:
             for name in {*changed, *unchanged}:
-                plan = self._engine.graph.contexts[name]
-                self._verify._note_width(ended[0], plan, changed[name], unchanged[name])  # noqa: SLF001
+                told = changed[name], unchanged[name]
+                plan, began = self._engine.graph.contexts[name], ended[0].began
+                origins = narrowing_origins(plan, *told, began.arguments, began.identity)
+                self._verify._note_width(began.function, name, *told, origins)  # noqa: SLF001
 
     async def _may_have_been_purged_elsewhere(self, one: Fetched, ended: Sequence[Called]) -> bool:
         """Whether another process that shares the cache may have written and purged the bundle, as it should.
