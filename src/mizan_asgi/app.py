@@ -22,6 +22,7 @@ from mizan_core.cache.bundle_cache import Clock
 from mizan_core.engine.authorisation import PermissionsOf
 from mizan_core.engine.engine import Attached, Engine, Limits, check_graph
 from mizan_core.engine.failures import Errors
+from mizan_core.engine.hosts.blocking import Blocking
 from mizan_core.engine.hosts.changing import Affected, Changing
 from mizan_core.engine.observers import Observer
 from mizan_core.errors import DeclarationError
@@ -173,6 +174,11 @@ class Mizan:
     def changing(self, *affected: Affected, name: str = "changing", identity: Identity = ANONYMOUS) -> Changing:
         """As `Engine.changing`: `async with mizan.changing(Orders.of(customer_id=7)):` around a write of the host's."""
         return self.engine.changing(*affected, name=name, identity=identity)
+
+    @property
+    def blocking(self) -> Blocking:
+        """As `Engine.blocking`: `mizan.blocking.invalidate(...)` in a sync route or a script."""
+        return self.engine.blocking
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -93,6 +93,14 @@ async def test_the_identity_page_narrows_to_who_asks(tmp_path: Path) -> None:
     assert [one.params for one in dropped.invalidations] == [{"user_id": None}]
 
 
+def test_the_engines_page_imports_a_file_without_a_loop(tmp_path: Path) -> None:
+    with page_run(DOCS / "how-to" / "engine.md", tmp_path) as page:
+        for titles in (["A lamp"], ["A lamp", "A chair"]):
+            shown = page.mizan.blocking.fetch("orders", {"customer_id": 7})
+            assert json.loads(shown.body) == {"customer_orders": titles}
+            page.import_file({7: "A chair"})
+
+
 @pytest.mark.asyncio
 async def test_the_engines_page_passes_on_invalidations(tmp_path: Path) -> None:
     @client(context="years")

@@ -1,6 +1,7 @@
 """The engine: answers calls, bundles and pages over one graph, one cache and one secret."""
 
 import asyncio
+import functools
 import logging
 import math
 import os
@@ -60,6 +61,7 @@ from .bundle_requests import BundleRequest, page_texts
 from .cache_keys import CacheKeys
 from .computations import DEFAULT_READER_TIMEOUT_SECONDS, NOT_COMPUTING, Computation, Computations, computing
 from .failures import ErrorMapping, Errors, carrying, log_unheard
+from .hosts.blocking import Blocking
 from .hosts.changing import Affected, Changing, named_all
 from .inner_calls import READING
 from .mutations import Mutations, held
@@ -177,6 +179,7 @@ class Engine:
         self.clock = clock
         self.cache_is_shared = bool(getattr(cache, "shared", False))
         self._permissions = permissions
+        self.home: asyncio.AbstractEventLoop | None = None  # the loop that has used it last
         self._cache_keys = CacheKeys(graph, KeyMaker(_secret_for(cache, cache_secret, random)))
         self._backend = MemoryCache(_TAGS_ONLY_BYTES) if cache is None else cache
         self._cache = BundleCache(
@@ -236,6 +239,7 @@ class Engine:
 
     async def __aenter__(self) -> Self:
         check_asyncio()
+        self.home = asyncio.get_running_loop()
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -279,6 +283,7 @@ class Engine:
         via: Via = Via.CALL,
     ) -> Ended | Awaitable[Ended]:
         """As `call`, but an error is returned as a `Failure`; without an awaitable if nothing suspended."""
+        self.home = asyncio.get_running_loop()
         try:
             function = self._for_anyone.get(name)
             if function is None:
@@ -434,6 +439,7 @@ class Engine:
         `asked_by`: the computation whose reader asks, once it is known that no circle of waits comes of it.
         `in_mutation`: a mutation's body asks, so the readers may see rows that are not committed yet.
         """
+        self.home = asyncio.get_running_loop()
         if asked_by is None and current.get() is not None:
             return await self._answer_a_function(query, identity, request)
         plan, slot = query.plan, query.slot
@@ -662,6 +668,11 @@ class Engine:
         else:
             await self._mutations.purge(invalidations)
         return invalidations
+
+    @functools.cached_property
+    def blocking(self) -> Blocking:
+        """The same methods for code without an event loop, such as scripts, workers, notebooks and threads."""
+        return Blocking(self)
 
     def changing(self, *affected: Affected, name: str = "changing", identity: Identity = ANONYMOUS) -> Changing:
         """Around a write of the host's own: holds what it makes stale, and purges that at the end, however it ends.
