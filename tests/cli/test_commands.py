@@ -313,6 +313,9 @@ def test_check_shows_what_the_identity_fills_in() -> None:
         "context cart(guide: claim guide or null, org_id: claim org, page=1, region: claim region or eu, "
         "shop_id: claim shop or 1, user_id: the caller's id)"
     )
+    assert paragraph("context cart", told)[1] == (
+        "kept     until purged, for all callers with the same guide and org_id and region and shop_id and user_id"
+    )
     assert paragraph("mutation add_line", told) == [
         "mutation add_line(user_id: the caller's id, to, sku)",
         "cart: narrowed by user_id",

@@ -49,6 +49,9 @@ def describe_policy(plan: ContextPlan) -> str:
         case _:
             kept = "until purged"
     whom = {"all": "everyone", "user": "each user", "permissions": "each permission set"}[plan.policy.per.value]
+    if plan.identity_params:
+        same = f"the same {' and '.join(one.name for one in plan.identity_params)}"
+        whom = f"all callers with {same}" if plan.policy.per is Per.ALL else f"{whom} with {same}"
     guarded = ", behind a guard" if plan.policy.guarded else ""
     return f"{kept}, for {whom}{guarded}" + (f", rev {plan.policy.rev}" if plan.policy.rev else "")
 
