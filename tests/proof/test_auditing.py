@@ -4,11 +4,23 @@ import asyncio
 import io
 import logging
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
-from mizan_core import Conflict, Context, DeclarationError, Engine, Identity, MemoryCache, build, client
+from mizan_core import (
+    Arg,
+    Claim,
+    Conflict,
+    Context,
+    DeclarationError,
+    Engine,
+    Identity,
+    Me,
+    MemoryCache,
+    build,
+    client,
+)
 from mizan_core.proof import Recorded, Recorder, audit, read_recording
 
 Comments = Context("comments")
@@ -146,3 +158,65 @@ def test_errors_of_the_application_do_not_end_the_audit() -> None:
     found = asyncio.run(audit(Blog().engine(), [broken, clear, unknown, partial, FIRST]))
     assert found.failed == {"comments": "LookupError: ", "clear": "ZeroDivisionError: no"}
     assert found.refused > 0
+
+
+class Shop:
+    """Carts of users and tickets of organisations."""
+
+    def __init__(self) -> None:
+        self.carts: dict[int, list[str]] = {5: ["pen"], 6: []}
+        self.tickets: dict[int, int] = {1: 0, 2: 0}
+
+        @client(context="cart")
+        async def cart_lines(user_id: Annotated[int, Me]) -> list[str]:
+            return self.carts[user_id]
+
+        @client(context="tickets")
+        async def ticket_count(org_id: Annotated[int, Claim("org")], seen: int) -> int:
+            return self.tickets[org_id]
+
+        @client(affects="tickets")
+        async def open_ticket(title: str, org_id: Annotated[int, Claim("org")]) -> None:
+            self.tickets[org_id] += 1
+
+        @client(affects=Context("cart").where(user_id=Arg("to")))
+        async def give(to: int, sku: str) -> None:
+            self.carts[6] = [*self.carts[6], sku]  # whoever is meant
+
+        self.functions = [cart_lines, ticket_count, open_ticket, give]
+
+    def engine(self, **options: Any) -> Engine:
+        return Engine(build(self.functions), cache=MemoryCache(), **options)
+
+
+ADA, BO = Identity(5, claims={"org": 1}), Identity(None, claims={"org": 2})
+
+
+@pytest.mark.asyncio
+async def test_what_an_identity_fills_in_is_recorded_as_its_own() -> None:
+    file = io.StringIO()
+    engine = Shop().engine(observers=[Recorder(file)])
+    await engine.fetch("cart", {}, identity=ADA)
+    await engine.fetch("tickets", {"seen": 0}, identity=BO)
+    await engine.call("open_ticket", {"title": "broken"}, identity=BO)
+    assert file.getvalue() == (
+        '{"fetch":"cart","params":{},"as":{"user_id":"5","claims":{"org":1}}}\n'
+        '{"fetch":"tickets","params":{"seen":0},"as":{"claims":{"org":2}}}\n'
+        '{"call":"open_ticket","args":{"title":"broken"},"as":{"claims":{"org":2}}}\n'
+    )
+    lines = list(read_recording(io.StringIO(file.getvalue())))
+    assert [one.identity for one in lines] == [ADA, BO, BO]
+    found = await audit(Shop().engine(), lines)
+    assert (found.calls, found.fetches, found.refused, found.proved) == (1, 4, 0, [])
+
+
+def test_a_call_is_played_with_what_other_identities_fill_in() -> None:
+    fetched = [
+        Recorded("fetch", "cart", {}, Identity(6)),
+        Recorded("fetch", "cart", {}, ADA),
+        Recorded("fetch", "cart", {}, BO),  # it has no user id, so it is refused
+    ]
+    found = asyncio.run(audit(Shop().engine(), [*fetched, Recorded("call", "give", {"to": 6, "sku": "ink"})]))
+    (proof,) = found.proved
+    assert (proof.mutation, proof.context, proof.params) == ("give", "cart", {"user_id": 6})
+    assert found.calls == 2

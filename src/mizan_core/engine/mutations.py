@@ -156,7 +156,8 @@ class Mutations:
     ) -> Ended:
         """Run a function, between what the observers are told and within what they enter around it."""
         holds = self._plans.determined(function, sent, caller.identity).invalidations
-        calling = Calling(function.name, sent, caller.identity, holds)
+        filled = frozenset(one.name for one in function.identity_params)
+        calling = Calling(function.name, sent, caller.identity, holds, filled)
         await self._observers.tell_and_wait(calling)
         called.set((*joined, function.name))
         with self._observers.around(calling):

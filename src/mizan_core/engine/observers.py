@@ -89,12 +89,16 @@ class FetchFailed:
 
 @dataclass(frozen=True, slots=True)
 class Calling:
-    """A function that is no reader is about to run. `holds`: what its arguments make stale, held until it has ended."""
+    """A function that is no reader is about to run. `holds`: what its arguments make stale, held until it has ended.
+
+    `filled`: the names of the arguments that the caller's identity filled in.
+    """
 
     function: str
     arguments: Mapping[str, object]
     identity: Identity
     holds: tuple[Invalidation, ...] = ()
+    filled: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 
 from ..engine.engine import Engine
 from ..engine.observers import StaleProof
-from ..errors import CallError
+from ..errors import CallError, Unauthorized
 from ..graph.declare import Arg
-from ..protocol.values import Json
+from ..graph.model import ContextPlan, Graph
+from ..protocol.identity import Identity
+from ..protocol.values import Json, jsonable
 from .recording import Recorded
 from .verify import Verify
 
@@ -48,7 +50,7 @@ async def audit(engine: Engine, recording: Iterable[Recorded]) -> Audit:
     lines = list(recording)
     found = Audit(Verify())
     bundles = _distinct(one for one in lines if one.kind == "fetch")
-    values = _values(bundles)
+    values = _values(engine.graph, bundles)
     found.verify.attach(engine)
     try:
         for one in lines:
@@ -88,13 +90,22 @@ def _distinct(fetches: Iterable[Recorded]) -> list[Recorded]:
     return list({one.line(): one for one in fetches}.values())
 
 
-def _values(bundles: Iterable[Recorded]) -> Mapping[tuple[str, str], list[Json]]:
-    """Every value that a parameter of a context has in some bundle."""
+def _values(graph: Graph, bundles: Iterable[Recorded]) -> Mapping[tuple[str, str], list[Json]]:
+    """Every value that a parameter of a context has in some bundle, also where the identity fills it in."""
     found: dict[tuple[str, str], dict[str, Json]] = defaultdict(dict)
     for one in bundles:
-        for name, value in one.values.items():
+        plan = graph.contexts.get(one.name)
+        for name, value in {**one.values, **({} if plan is None else _filled(plan, one.identity))}.items():
             found[one.name, name][repr(value)] = value
     return {key: list(values.values()) for key, values in found.items()}
+
+
+def _filled(plan: ContextPlan, identity: Identity) -> dict[str, Json]:
+    """The values that an identity fills in; none for one whose fetch is refused."""
+    try:
+        return {one.name: jsonable(one.value(identity)) for one in plan.identity_params}
+    except Unauthorized:
+        return {}
 
 
 def _variants(engine: Engine, one: Recorded, values: Mapping[tuple[str, str], list[Json]]) -> Iterator[Recorded]:

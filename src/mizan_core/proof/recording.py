@@ -1,13 +1,13 @@
 """Calls and fetches as lines of JSON: recorded by an observer, and read again by an audit.
 
 A line is `{"call": name, "args": {...}, "as": {...}}` or `{"fetch": context, "params": {...}, "as": {...}}`, where `as`
-is the caller: `user_id`, `staff`, `superuser` and `permissions`, each left out where it says nothing. A recording
-holds what people sent: keep it as safe as the database.
+is the caller: `user_id`, `staff`, `superuser`, `permissions` and `claims`, each left out where it says nothing. What
+the caller's identity fills in is no argument here. A recording holds what people sent: keep it as safe as the database.
 """
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -49,14 +49,15 @@ class Recorder(Observer):
 
     def fetched(self, event: Fetched) -> None:
         if not event.inside:
-            self._record("fetch", event.context, event.asked.spelling.sent, event.identity)
+            filled = {one.name for one in event.asked.plan.identity_params}
+            self._record("fetch", event.context, event.asked.spelling.sent, filled, event.identity)
 
     def calling(self, event: Calling) -> None:
-        self._record("call", event.function, event.arguments, event.identity)
+        self._record("call", event.function, event.arguments, event.filled, event.identity)
 
-    def _record(self, kind: str, name: str, values: Mapping[str, object], identity: Identity) -> None:
+    def _record(self, kind: str, name: str, values: Mapping[str, object], filled: Set[str], identity: Identity) -> None:
         try:
-            plain = {key: jsonable(value) for key, value in values.items()}
+            plain = {key: jsonable(value) for key, value in values.items() if key not in filled}
         except Exception:  # noqa: BLE001  # a value's own code may raise anything
             if name not in self._left_out:
                 self._left_out.add(name)
@@ -88,6 +89,7 @@ def _read(told: Any) -> Recorded:
             staff=bool(caller.get("staff")),
             superuser=bool(caller.get("superuser")),
             permissions=caller.get("permissions", ()),
+            claims=caller.get("claims"),
         )
     return Recorded(kind, str(told[kind]), dict(values.items()), identity)
 
@@ -102,4 +104,6 @@ def _caller(identity: Identity) -> dict[str, object]:
         told["superuser"] = True
     if identity.permissions:
         told["permissions"] = sorted(identity.permissions)
+    if identity.claims:
+        told["claims"] = identity.claims
     return told
