@@ -8,7 +8,7 @@ import pytest_asyncio
 from playwright.async_api import Route
 
 from tests.http.servers import listening
-from tests.js.site import Hold, RequestGate, names, site
+from tests.js.site import Hold, RequestGate, carts, names, site
 from tests.node import package_file
 
 from .pages import Tab, Window, until_text
@@ -494,6 +494,30 @@ async def test_elements_and_clients_of_other_tabs_hear_of_a_change(window: Windo
     await until_text(tab("#shown"), "Zoe")
     await until_text(there("#there"), "Zoe")
     assert await fetched(tab, gate) == ["GET /profile/5/"] * 4
+    await there.page.close()
+
+
+CALL = """(name) => fetch(`/api/mizan/call/${name}/`, {
+  method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ sku: "pen" }),
+}).then((response) => response.status)"""
+
+
+@pytest.mark.asyncio(loop_scope="package")
+@pytest.mark.parametrize(("call", "status"), [("add_line", 200), ("add_and_explode", 500), ("add_and_refuse", 409)])
+async def test_elements_of_ones_own_need_not_know_who_asks(
+    window: Window, tab: Tab, gate: RequestGate, call: str, status: int
+) -> None:
+    carts.clear()
+    await tab.page.evaluate("document.cookie = 'user=5; path=/'")
+    there = await window.open(tab.page.url)
+    shown = element("shown", "cart", "/my/cart/") + element("known", "cart?page=1&user_id=5", "/my/cart/")
+    for one in (tab, there):
+        await shows(one, shown + element("else", "cart?user_id=6", "/my/cart/"))
+    assert await tab.page.evaluate(CALL, call) == status
+    for one in (tab, there):
+        await until_text(one("#shown"), "pen")
+        await until_text(one("#known"), "pen")
+        assert await one("#else").inner_html() == "old"
     await there.page.close()
 
 

@@ -10,9 +10,9 @@ import datetime
 import os
 import sys
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import uvicorn
 from pydantic import BaseModel
@@ -24,16 +24,19 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mizan_asgi import Mizan
-from mizan_core import Conflict, Context, Identity, build, client, invalidate, issue_mwt
+from mizan_core import Arg, Conflict, Context, Identity, Me, build, client, invalidate, issue_mwt
 
 KEYS = {"k1": "a-secret-of-the-tests-and-of-nothing-else"}
 BASE = "/api/mizan"
 BLANK = f'<!doctype html><script type="module" src="{BASE}/elements.js"></script>'
 
 User, Orders, Moment, Inbox, Shaky = map(Context, ("user", "orders", "moment", "inbox", "shaky"))
+Cart = Context("cart")
+UserId = Annotated[int, Me]
 
 names: dict[int, str] = {}
 counts: Counter[int] = Counter()
+carts: defaultdict[int, list[str]] = defaultdict(list)
 
 
 class Profile(BaseModel):
@@ -121,6 +124,40 @@ async def refuse(user_id: int, *, named: bool = False) -> None:
 async def explode(user_id: int, name: str) -> None:
     names[user_id] = name
     raise RuntimeError("Nobody is to read this.")
+
+
+@client(context=Cart)
+async def cart_lines(user_id: UserId, page: int = 1) -> list[str]:
+    return carts[user_id][(page - 1) * 2 : page * 2]
+
+
+@client(affects=Cart)
+async def add_line(user_id: UserId, sku: str) -> None:
+    carts[user_id].append(sku)
+
+
+@client(affects=Cart.where(user_id=Arg("to")))
+async def give(to: list[int], sku: str) -> None:
+    for user_id in to:
+        carts[user_id].append(sku)
+
+
+@client(affects=Cart)
+async def add_and_explode(user_id: UserId, sku: str) -> None:
+    carts[user_id].append(sku)
+    raise RuntimeError("Nobody is to read this.")
+
+
+@client(affects=Cart)
+async def add_and_refuse(user_id: UserId, sku: str) -> None:
+    carts[user_id].append(sku)
+    invalidate(Cart, user_id=user_id)
+    raise Conflict("There is no more than one.")
+
+
+@client(context=Cart, route="/my/cart/")
+async def cart_page(user_id: UserId) -> HTMLResponse:
+    return HTMLResponse(f"<b>{' '.join(carts[user_id])}</b>")
 
 
 @client
@@ -243,12 +280,18 @@ def replaying(body: Message) -> Receive:
     return receive
 
 
+def signed_in(request: Request) -> Identity | None:
+    """The user that a page names in its cookie."""
+    user = request.cookies.get("user")
+    return None if user is None else Identity(user)
+
+
 FUNCTIONS = [one for one in list(globals().values()) if hasattr(one, "__mizan__")]
 
 
 def site(*middleware: Middleware) -> RequestGate:
     """A site of its own; names and counts are the process's."""
-    mizan = Mizan(build(FUNCTIONS), mwt_keys=KEYS)
+    mizan = Mizan(build(FUNCTIONS), mwt_keys=KEYS, authenticate=signed_in)
     gate = RequestGate()
     routes = [
         Route("/control/hold", gate.hold, methods=["POST"]),
