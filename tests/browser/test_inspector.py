@@ -1,7 +1,7 @@
 """The inspector in a real browser: what it shows as it happens, in both colour schemes, on a phone, by keyboard."""
 
 from collections.abc import AsyncIterator
-from typing import Literal
+from typing import Annotated, Literal
 
 import httpx
 import pytest
@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from mizan_asgi import Mizan
-from mizan_core import build
+from mizan_core import Claim, Context, Me, build, client
 from tests.declaring import mutation, reader
 from tests.http.servers import listening
 from tests.inspector.shop import Shop
@@ -209,6 +209,39 @@ async def test_the_graph_shows_what_narrows_and_what_is_near(tab: Tab) -> None:
     assert await tab("#drawing .node.near").count() == 0
     await tab("#graph summary").click()
     assert "ship: by customer_id = result's customer_id" in await tab("#words").inner_text()
+
+
+@pytest.mark.asyncio(loop_scope="package")
+async def test_the_graph_shows_what_identities_fill_in(window: Window) -> None:
+    @client(context="cart")
+    async def lines(user_id: Annotated[int, Me], page: int = 1) -> int:
+        return page
+
+    @client(context="tickets", per="user")
+    async def tickets(org_id: Annotated[int, Claim("org")]) -> int:
+        return org_id
+
+    @client(affects=["cart", Context("tickets").where(org_id=Claim("org"))])
+    async def add(user_id: Annotated[int, Me]) -> None: ...
+
+    @client(affects=["cart", "tickets"])
+    async def reset() -> None: ...
+
+    async with listening(Mizan(build([lines, tickets, add, reset]), inspector=True)) as (host, port):
+        tab = await inspecting(window, f"http://{host}:{port}/api/mizan")
+        nodes = await tab("#drawing .node").evaluate_all("(all) => all.map((one) => one.getAttribute('aria-label'))")
+        assert sorted(nodes) == [
+            "context cart; (page, user_id: the caller's); kept for all callers with the same user_id",
+            "context tickets; (org_id: the caller's); kept for each user with the same org_id",
+            "mutation add; cart: by user_id = the caller's id; tickets: by org_id = claim org",
+            "mutation reset; cart: whole; tickets: whole",
+            "reader lines",
+            "reader tickets",
+        ]
+        await tab("#graph summary").click()
+        words = await tab("#words").inner_text()
+        assert "(org_id: the caller's) kept for each user with the same org_id" in words
+        assert "add: by user_id = the caller's id" in words
 
 
 @pytest.mark.asyncio(loop_scope="package")

@@ -58,7 +58,7 @@ export class Graph {
       const lines = one.targets.map((target) => [`${target.function ?? target.context}: ${narrowing(target, byName.get(target.context))}`, isWide(target, byName.get(target.context))]);
       svg.append(this._node("mutation", LEFT, one, one.private ? `${one.name} (private)` : one.name, lines));
     }
-    for (const one of columns.context) svg.append(this._node("context", MIDDLE, one, one.name, [[`(${one.params.join(", ")})`, false], [about(one), false]]));
+    for (const one of columns.context) svg.append(this._node("context", MIDDLE, one, one.name, [[`(${parameters(one).join(", ")})`, false], [about(one), false]]));
     for (const one of columns.reader) svg.append(this._node("reader", RIGHT, one, one.route ? `${one.name}  ${one.route}` : one.name, []));
     svg.addEventListener("keydown", (event) => event.key === "Escape" && this._choose(null));
     return svg;
@@ -140,7 +140,7 @@ export class Graph {
   *_words() {
     for (const context of this._contexts) {
       yield make("h3", {}, context.name);
-      yield make("p", { class: "hint" }, `(${context.params.join(", ")}) ${about(context)}`);
+      yield make("p", { class: "hint" }, `(${parameters(context).join(", ")}) ${about(context)}`);
       const readers = context.functions.map((one) => one.name).join(", ") || "no readers";
       const changed = this._mutations.flatMap((one) => one.targets.filter((target) => target.context === context.name).map((target) => `${one.name}: ${narrowing(target, context)}`));
       yield make("ul", {}, make("li", {}, "read by ", make("code", {}, readers)), changed.length ? changed.map((text) => make("li", {}, "made stale by ", make("code", {}, text))) : make("li", {}, "made stale by no mutation"));
@@ -182,18 +182,25 @@ function narrowing(target, context) {
   if (target.by_body) return "by its body";
   const bound = Object.entries(target.params).map(([name, source]) => {
     if (source.arg !== undefined) return source.arg === name ? name : `${name} = ${source.arg}`;
-    return source.result !== undefined ? `${name} = result's ${source.result}` : `${name} = the caller`;
+    if (source.result !== undefined) return `${name} = result's ${source.result}`;
+    return `${name} = ${source.claim === undefined ? "the caller's id" : `claim ${source.claim}`}`;
   });
   if (bound.length) return `by ${bound.join(", ")}`;
-  return context.params.length ? "whole" : "whole, it has no parameters";
+  return parameters(context).length ? "whole" : "whole, it has no parameters";
 }
 
-const isWide = (target, context) => !target.by_body && Object.keys(target.params).length === 0 && context.params.length > 0;
+const isWide = (target, context) => !target.by_body && Object.keys(target.params).length === 0 && parameters(context).length > 0;
+
+/** The parameters that clients send, and those that the caller's identity fills in. */
+function parameters({ params, identity_params: filled = [] }) {
+  return [...params, ...filled.map((name) => `${name}: the caller's`)];
+}
 
 function about(context) {
   const kept = context.cache === false ? "never kept" : context.cache ? `kept ${context.cache} s` : "kept";
   const whom = { all: "for everyone", user: "for each user", permissions: "for each permission set" }[context.per];
-  return `${kept} ${whom}`;
+  const same = context.identity_params ? ` with the same ${context.identity_params.join(" and ")}` : "";
+  return `${kept} ${same && context.per === "all" ? "for all callers" : whom}${same}`;
 }
 
 const cut = (text, length) => (text.length <= length ? text : `${text.slice(0, Math.floor(length) - 1)}…`);
