@@ -200,7 +200,7 @@ async def slow(customer_id: int) -> None:
     print("written", flush=True)
 
 started = threading.Event()
-engine = Engine(build([order_list, slow]), cache=RedisCache(sys.argv[1]), cache_secret="s" * 32)
+engine = Engine(build([order_list, slow]), cache=RedisCache(sys.argv[1], prefix="blocking:"), cache_secret="s" * 32)
 """
 
 

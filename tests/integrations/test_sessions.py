@@ -53,7 +53,7 @@ async def sessions(tmp_path: Path) -> AsyncIterator[async_sessionmaker[AsyncSess
         poolclass=AsyncAdaptedQueuePool,
         pool_size=CONNECTIONS,
         max_overflow=0,
-        pool_timeout=5,
+        pool_timeout=60,
     )
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all, tables=TABLES)

@@ -159,7 +159,7 @@ class Clock:
 @pytest.mark.parametrize("kind", ["memory", "redis"])
 async def test_a_bundle_is_kept_and_then_stale(kind: str, request: pytest.FixtureRequest) -> None:
     server: RedisServer | None = request.getfixturevalue("redis") if kind == "redis" else None
-    cache: Any = MemoryCache() if server is None else RedisCache(server.url)
+    cache: Any = MemoryCache() if server is None else RedisCache(server.url, prefix="explain:")
     clock = Clock()
     async with Engine(graph_of(), cache=cache, cache_secret="s" * 32, clock=clock) as engine:
         purges = LastPurges(clock)
