@@ -24,6 +24,7 @@ from mizan_core import (
     Unavailable,
     build,
     client,
+    invalidations_of,
 )
 from mizan_core.testing.redis_server import RedisServer
 
@@ -75,7 +76,7 @@ def shop() -> Shop:
 def engine(shop: Shop) -> Iterator[Engine]:
     engine = shop.engine()
     yield engine
-    engine.blocking.wait_for(engine.aclose)
+    engine.blocking.close()
 
 
 def status(engine: Engine, customer_id: int = 5) -> str:
@@ -133,6 +134,14 @@ class TestMethods:
             assert "mizan-blocking" not in {thread.name for thread in threading.enumerate()} - names
 
 
+class TestClosing:
+    def test_closing_waits_and_a_later_call_begins_again(self, engine: Engine) -> None:
+        assert status(engine) == "miss"
+        engine.blocking.close()
+        engine.blocking.close()
+        assert [status(engine) for _ in range(2)] == ["hit", "hit"]
+
+
 class TestChanging:
     def test_what_it_names_is_held_and_then_purged(self, engine: Engine, shop: Shop) -> None:
         status(engine)
@@ -152,6 +161,15 @@ class TestChanging:
         with pytest.raises(type(error)), engine.blocking.changing(Orders):
             raise error
         assert [status(engine) for _ in range(2)] == ["miss", "hit"]
+
+    def test_an_error_raised_twice_carries_each_times_own(self, engine: Engine) -> None:
+        error = ValueError("x")
+        carried = []
+        for named in (Orders, Log):
+            with pytest.raises(ValueError, match="x") as raised, engine.blocking.changing(named):
+                raise error
+            carried.append(invalidations_of(raised.value))
+        assert carried == [(Invalidation("orders"),), (Invalidation("log"),)]
 
     def test_a_mutation_in_its_body_joins(self, engine: Engine, shop: Shop) -> None:
         status(engine)
@@ -183,6 +201,7 @@ class TestChanging:
         with pytest.raises(Unavailable), engine.blocking.changing(Orders):
             ran.append(1)
         assert ran == []
+        engine.blocking.close()
 
 
 SCRIPT = """

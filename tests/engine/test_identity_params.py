@@ -255,6 +255,25 @@ class TestNarrowed:
         assert encode_header(answer.invalidations) == "log, cart;user_id=5, cart;user_id=6"
 
 
+class TestPlainFunctions:
+    @pytest.mark.asyncio
+    async def test_what_its_body_names_is_told_as_ones_own(self) -> None:
+        @client
+        async def give_by_hand(user_id: Annotated[int, Me], to: int) -> None:
+            invalidate(Cart, user_id=user_id)
+            invalidate(Cart, user_id=to)
+
+        @client
+        async def give_nothing(user_id: Annotated[int, Me]) -> None:
+            await give_all([], "x")
+
+        one = Engine(build([*FUNCTIONS, give_by_hand, give_nothing]), cache=MemoryCache())
+        answer = await one.call("give_by_hand", {"to": 6}, identity=Identity(5))
+        assert encode_header(answer.invalidations) == "cart;user_id=5, cart;user_id=6"
+        assert body_of(answer)["invalidate"] == ["cart"]
+        assert encode_header((await one.call("give_nothing", {}, identity=Identity(5))).invalidations) == "cart"
+
+
 class TestDefaults:
     @pytest.mark.asyncio
     async def test_a_caller_without_a_value_gets_the_default(self) -> None:

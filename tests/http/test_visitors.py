@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import Request
 
 from mizan_asgi import Mizan
-from mizan_core import build, client
+from mizan_core import NotFound, build, client
 from tests.http.site import hosting, http
 
 LOOKS = {
@@ -38,6 +38,17 @@ class TestWatched:
                 ]
         assert {answer.headers["cache-control"] for answer in answers} == {"no-store"}
         assert {answer.headers["cache-status"] for answer in answers} == {"mizan; fwd=bypass; detail=personal"}
+        assert caplog.records == []
+
+    @pytest.mark.asyncio
+    async def test_a_failure_after_a_look_is_not_logged_as_a_leak(self, caplog: pytest.LogCaptureFixture) -> None:
+        @client(context="cart", per="user")
+        async def cart(request: Request) -> str:
+            raise NotFound(f"There is no cart {request.cookies['cart']}.")
+
+        async with http(hosting(Mizan(build([cart])))) as web:
+            answers = [await web.get("/api/mizan/ctx/cart/", headers={"cookie": f"cart={name}"}) for name in ("a", "b")]
+        assert [answer.json()["detail"] for answer in answers] == ["There is no cart a.", "There is no cart b."]
         assert caplog.records == []
 
     @pytest.mark.asyncio

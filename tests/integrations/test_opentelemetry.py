@@ -282,6 +282,21 @@ async def test_without_an_sdk_nothing_is_exported_and_all_works() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_function_that_holds_nothing_has_no_hold_figure() -> None:
+    @client
+    async def look() -> int:
+        return 1
+
+    world = World()
+    engine = Engine(build([look]), cache=MemoryCache(), observers=[world.telemetry])
+    await engine.call("look", {})
+    data = world.reader.get_metrics_data()
+    assert data is not None
+    assert "mizan.function.duration" in data.to_json()
+    assert "mizan.hold.duration" not in data.to_json()
+
+
+@pytest.mark.asyncio
 async def test_a_call_that_began_before_has_figures_and_no_span() -> None:
     gate, began = asyncio.Event(), asyncio.Event()
 

@@ -718,3 +718,25 @@ async def test_another_process_that_purged_is_not_blamed(affects: Any, proofs: i
         await theirs.call("write", {"customer_id": 7})
         await mine.call("other", {})
         assert [(one.mutation, one.context) for one in verify.proved] == [(None, "orders")] * proofs
+
+
+@pytest.mark.asyncio
+async def test_a_check_during_a_call_is_left_to_its_end() -> None:
+    shop = Shop()
+    began, on = asyncio.Event(), asyncio.Event()
+
+    @client
+    async def wait() -> None:
+        began.set()
+        await on.wait()
+
+    engine = Engine(build([*shop.readers(), wait]), cache=MemoryCache(), verify=shop.verify)
+    await engine.fetch("report", {})
+    waiting = asyncio.create_task(engine.call("wait", {}))
+    await began.wait()
+    shop.orders[4] = (8, "new")
+    await shop.verify.check()
+    assert shop.told == []
+    on.set()
+    await waiting
+    assert [proof.context for proof in shop.told] == ["report"]

@@ -282,9 +282,10 @@ class _Comparing(_Verifier):
     async def compare(self) -> None:
         """Compare now, or when the last function that is running has ended."""
         async with self._comparison:
-            if not self._running:
-                await self._compare()
-                self._quiet_since = asyncio.get_running_loop().time()
+            if self._running:
+                return
+            await self._compare()
+            self._quiet_since = asyncio.get_running_loop().time()
 
     async def _compare(self) -> None:
         """Compute every remembered bundle again, and tell what nothing has invalidated."""

@@ -123,6 +123,13 @@ class Blocking:
             left.set_result(raised)
             _end(ended, raised)
 
+    def close(self) -> None:
+        """Wait, within the engine's `shutdown`, for what has begun, and end the thread; a later call begins another.
+
+        The end of the interpreter does it too. Where the engine is at home on another loop, that is left alone.
+        """
+        self._own.close()
+
     def wait_for(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The result of a coroutine that runs on the engine's loop."""
         loop = self._loop()
@@ -143,53 +150,66 @@ class _OwnLoop:
     """A loop in a daemon thread, begun when it is needed. At the end of the interpreter the engine is closed on it."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = weakref.ref(engine)
-        self._forget()
-        forget = weakref.WeakMethod(self._forget)
-        os.register_at_fork(after_in_child=lambda: _called(forget))
+        self._engine = engine
+        self._loop: asyncio.AbstractEventLoop | None
+        self._thread: threading.Thread
+        self._begin_anew(engine.home)
+        os.register_at_fork(after_in_child=_weakly(self._begin_anew))
 
-    def _forget(self) -> None:
-        """After a fork, the loop's thread and the loop that was the engine's home are the parent's."""
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        engine = self._engine()
-        if engine is not None:
-            engine.home = None
+    def _begin_anew(self, home: asyncio.AbstractEventLoop | None = None) -> None:
+        """Have no loop yet. After a fork, the loop's thread and the engine's home are the parent's."""
+        self._lock, self._loop = threading.Lock(), None
+        self._engine.home = home
 
     def running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
                 loop = self._loop = asyncio.new_event_loop()
-                threading.Thread(target=loop.run_forever, name="mizan-blocking", daemon=True).start()
-                close = weakref.WeakMethod(self._close)
-                atexit.register(lambda: _called(close))
+                self._thread = threading.Thread(target=_serve, args=(loop,), name="mizan-blocking", daemon=True)
+                self._thread.start()
+                atexit.register(_weakly(self.close))
+                weakref.finalize(self, _stop, loop).atexit = False
             return self._loop
 
-    def _close(self) -> None:
-        """Wait, within the engine's bounds, for mutations and purges under way, and end the loop."""
-        engine, loop = self._engine(), self._loop
-        if engine is None or loop is None:
-            return
-        with contextlib.suppress(Exception):
-            asyncio.run_coroutine_threadsafe(engine.aclose(), loop).result()
+    def close(self) -> None:
+        """As `Blocking.close`."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+        if loop is not None:
+            asyncio.run_coroutine_threadsafe(self._engine.aclose(), loop).result()
+            _stop(loop)
+            self._thread.join()
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    loop.run_forever()
+    loop.close()
+
+
+def _stop(loop: asyncio.AbstractEventLoop) -> None:
+    with contextlib.suppress(RuntimeError):  # it is closed already
         loop.call_soon_threadsafe(loop.stop)
 
 
-def _called(method: "weakref.WeakMethod[Callable[[], None]]") -> None:
-    found = method()
-    if found is not None:
-        found()
+def _weakly(method: Callable[[], None]) -> Callable[[], object]:
+    """Calls a method, and keeps its object from nothing; once that has gone, does nothing, as `bool()` does."""
+    reference = weakref.WeakMethod(method)
+    return lambda: (reference() or bool)()  # noqa: PLW0108  # it is asked for the method when it is called
 
 
 async def _held_open(changing: Changing, entered: "Future[Change]", left: "Future[BaseException | None]") -> None:
     """Enter, and leave with the error of a body that runs in a thread. In one task, whose context observers see."""
     async with changing as change:
         entered.set_result(change)
-        error = await asyncio.wrap_future(left)
-        if isinstance(error, Exception) and not isinstance(error, StopIteration):
-            raise error
-        if error is not None:  # one that would end the loop, or that no coroutine may raise
-            raise asyncio.CancelledError
+        _raise(await asyncio.wrap_future(left))
+
+
+def _raise(error: BaseException | None) -> None:
+    """Raise the error of a body; a cancellation for one that would end the loop, or that no coroutine may raise."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        raise error
+    if error is not None:
+        raise asyncio.CancelledError
 
 
 def _pass_on(ended: "Future[None]", entered: "Future[Change]") -> None:
