@@ -60,6 +60,10 @@ class AccountAuthenticator:
 
     def attach(self, engine: Engine) -> None:
         """Answer by this engine's cache; `Mizan(authenticate=...)` calls it. Raises `DeclarationError` for a defect."""
+        if self._engine not in (None, engine):  # the purges of the one would not reach what the other keeps
+            raise DeclarationError(
+                f"by_account({self._name}) answers by the cache of another Mizan. Give each a by_account of its own."
+            )
         function = engine.graph.functions.get(self._name)
         plan = None if function is None else engine.graph.contexts.get(function.context or "")
         if function is None or plan is None:
@@ -124,6 +128,10 @@ def _defects(function: Function, bundle: ContextPlan) -> Iterator[str]:
         yield "it takes the request or an Identity, and is asked before there is an identity"
     if isinstance(bundle.policy.lifetime, Never):
         yield "it has cache=False, so that every request would ask it"
+    if not function.has_no_guard:
+        yield "it has auth=, and there is no identity yet that a guard could be asked about"
+    if function.declaration.route is not None:
+        yield "it has a route, by which clients could ask for accounts"
     known = {name for fields in fields_of_results(function.signature.returns) for name in fields}
     if not known or not known <= _FIELDS:
         yield (

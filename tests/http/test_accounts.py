@@ -1,6 +1,7 @@
 """`by_account`: identities from an account reader, kept in the cache and purged by mutations of roles."""
 
 import asyncio
+import secrets
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -15,7 +16,13 @@ from mizan_core.testing.redis_server import RedisServer
 from tests.http.site import http
 
 Accounts, Desk = Context("account"), Context("desk")
-SECRET = "the same in every process, 32 bytes"
+
+
+class Slow:
+    """A look at a row whose answer is awaited for as long as a test wants."""
+
+    def __init__(self) -> None:
+        self.has_read, self.may_go_on = asyncio.Event(), asyncio.Event()
 
 
 class People:
@@ -28,6 +35,7 @@ class People:
         }
         self.asked: list[int] = []
         self.is_down = False
+        self.slow: dict[int, Slow] = {}  # the next look at a user's row, which takes until it is let go on
 
         @client(context=Accounts, private=True)
         async def account(user_id: int) -> Account | None:
@@ -35,7 +43,11 @@ class People:
             await asyncio.sleep(0)
             if self.is_down:
                 raise OSError("the database is down")
-            return self.rows.get(user_id)
+            row = self.rows.get(user_id)
+            if slow := self.slow.pop(user_id, None):
+                slow.has_read.set()
+                await slow.may_go_on.wait()
+            return row
 
         @client(affects=Accounts, auth="staff")
         async def set_permissions(user_id: int, permissions: list[str]) -> None:
@@ -54,6 +66,16 @@ class People:
 
     def app(self, **settings: Any) -> Mizan:
         return Mizan(build(self.functions), authenticate=by_account(self.account, user_of), **settings)
+
+
+class Rows(dict[int, Account]):
+    """A resource: the rows that one transaction sees."""
+
+
+def processes(people: People, redis: RedisServer) -> list[Mizan]:
+    """Two processes over Redis, with a secret of their own, so that they find nothing of another test."""
+    secret = secrets.token_hex()
+    return [people.app(cache=RedisCache(redis.url), cache_secret=secret) for _ in range(2)]
 
 
 def user_of(request: Request) -> str | None:
@@ -113,6 +135,7 @@ class TestIdentity:
     @pytest.mark.asyncio
     async def test_many_requests_at_once_ask_once_and_are_not_mixed(self) -> None:
         people = People()
+        people.rows[5] = people.rows[6]  # equal accounts are still two users
         async with http(people.app()) as web:
             asking = [web.get("/ctx/desk/", headers={"x-user": str(5 + number % 2)}) for number in range(40)]
             found = [answer.json()["desk"]["user"] for answer in await asyncio.gather(*asking)]
@@ -129,7 +152,7 @@ class TestIdentity:
     @pytest.mark.asyncio
     async def test_a_purge_is_seen_by_every_process(self, redis: RedisServer) -> None:
         people = People()
-        apps = [people.app(cache=RedisCache(redis.url), cache_secret=SECRET) for _ in range(2)]
+        apps = processes(people, redis)
         async with apps[0].lifespan(), apps[1].lifespan(), http(apps[0]) as one, http(apps[1]) as other:
             for web in (one, other, one, other):
                 assert (await web.get("/ctx/desk/", headers={"x-user": "6"})).json()["desk"]["may"] == []
@@ -137,6 +160,69 @@ class TestIdentity:
             await one.post(**call("set_permissions", user_id=6, permissions=["read"]), headers={"x-user": "5"})
             for web in (other, one):
                 assert (await web.get("/ctx/desk/", headers={"x-user": "6"})).json()["desk"]["may"] == ["read"]
+
+    @pytest.mark.parametrize("is_shared", [False, True])
+    @pytest.mark.asyncio
+    async def test_a_role_changed_while_the_account_is_read_holds(self, redis: RedisServer, is_shared: bool) -> None:
+        people, slow = People(), Slow()
+        one, other = processes(people, redis) if is_shared else [people.app()] * 2
+        people.slow[6] = slow
+        async with one.lifespan(), other.lifespan(), http(one) as reading, http(other) as writing:
+            before = asyncio.ensure_future(reading.get("/ctx/desk/", headers={"x-user": "6"}))
+            await slow.has_read.wait()
+            changed = call("set_permissions", user_id=6, permissions=["read"])
+            assert (await writing.post(**changed, headers={"x-user": "5"})).status_code == 200
+            after = await reading.get("/ctx/desk/", headers={"x-user": "6"})
+            slow.may_go_on.set()
+            await before
+            later = await reading.get("/ctx/desk/", headers={"x-user": "6"})
+        assert [answer.json()["desk"]["may"] for answer in (after, later)] == [["read"], ["read"]]
+        assert people.asked == [6, 5, 6]
+
+    @pytest.mark.asyncio
+    async def test_a_bearer_token_of_the_hosts_names_the_user(self) -> None:
+        people = People()
+
+        def user_by_token(request: Request) -> str | None:
+            return request.headers.get("authorization", "").removeprefix("Bearer ") or request.cookies.get("user")
+
+        app = Mizan(build(people.functions), authenticate=by_account(people.account, user_by_token))
+        async with http(app) as web:
+            answers = [
+                await web.get("/ctx/desk/", headers={"authorization": f"Bearer {token}", "cookie": "user=5"})
+                for token in ("6", "7", "6")
+            ]
+            by_cookie = await web.get("/ctx/desk/", headers={"cookie": "user=5"})
+        assert [answer.status_code for answer in answers] == [200, 401, 200]
+        assert [one.json()["desk"]["user"] for one in (answers[0], answers[2], by_cookie)] == ["6", "6", "5"]
+        assert people.asked == [6, 7, 5]
+
+    @pytest.mark.asyncio
+    async def test_the_account_reader_may_take_resources(self) -> None:
+        people, opened = People(), []
+
+        def rows() -> Rows:
+            opened.append(None)
+            return Rows(people.rows)
+
+        @client(context=Accounts, private=True)
+        async def account(user_id: int, rows: Rows) -> Account | None:
+            return rows.get(user_id)
+
+        functions = [account, *people.functions[1:]]
+        app = Mizan(build(functions, provide={Rows: rows}), authenticate=by_account(account, user_of))
+        async with http(app) as web:
+            for _ in range(2):
+                assert (await web.get("/ctx/desk/", headers={"x-user": "6"})).json()["desk"]["org"] == 2
+        assert len(opened) == 1
+
+    def test_the_accounts_of_one_engine_are_no_other_engines(self) -> None:
+        people = People()
+        accounts = by_account(people.account, user_of)
+        app = Mizan(build(people.functions), authenticate=accounts)
+        accounts.attach(app.engine)
+        with pytest.raises(DeclarationError, match="a by_account of its own"):
+            Mizan(build(people.functions), authenticate=accounts)
 
     @pytest.mark.asyncio
     async def test_an_authenticate_of_the_hosts_may_ask_it(self) -> None:
@@ -195,6 +281,8 @@ class TestDefects:
         [
             (_declared(private=False), "private=True and alone"),
             (_declared(cache=False), "cache=False"),
+            (_declared(auth="staff"), "auth=, and there is no identity yet"),
+            (_declared(route="/accounts/{user_id}/"), "a route, by which clients"),
             (_declared(returns=Named), "returns name, and an Account has claims, permissions, staff, superuser"),
             (_declared(returns=int), "returns no fields"),
             (_declared(parameters={"user_id": Annotated[int, Me]}), "has to take the user's id alone"),
