@@ -5,9 +5,10 @@ import logging
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, Self, Unpack
 
@@ -35,6 +36,7 @@ from mizan_core.tasks import check_asyncio
 
 from .accounts import AccountAuthenticator
 from .http.bodies import BodyLimit
+from .http.changes import By, F, changing_route
 from .http.cross_site import read_origins
 from .http.host_errors import as_call_error
 from .http.identity import Authenticate, Authenticator, mwt_obtain_function
@@ -174,6 +176,18 @@ class Mizan:
     def changing(self, *affected: Affected, name: str = "changing", identity: Identity = ANONYMOUS) -> Changing:
         """As `Engine.changing`: `async with mizan.changing(Orders.of(customer_id=7)):` around a write of the host's."""
         return self.engine.changing(*affected, name=name, identity=identity)
+
+    def changes(self, *affected: Affected, by: By = ()) -> Callable[[F], F]:
+        """Around a route of the host's, below the host's own decorator: `changing(...)`, told by the route's response.
+
+        `by`: the parameters, by name, that the contexts are narrowed by and the route has; a mapping where the route
+        calls them otherwise: `by={"customer_id": "id"}`. A context without such a parameter is stale as a whole. A
+        parameter that is null, or does not fit, does not narrow. An `HTTPException` of the route tells as well; where
+        the cache cannot be held and the deployment refuses, the answer is 503. A sync route stays one.
+
+        Raises `DeclarationError` for a context or parameter that does not exist.
+        """
+        return partial(changing_route, self.engine, affected, by)
 
     @property
     def blocking(self) -> Blocking:

@@ -93,12 +93,30 @@ async def test_the_identity_page_narrows_to_who_asks(tmp_path: Path) -> None:
     assert [one.params for one in dropped.invalidations] == [{"user_id": None}]
 
 
-def test_the_engines_page_imports_a_file_without_a_loop(tmp_path: Path) -> None:
-    with page_run(DOCS / "how-to" / "engine.md", tmp_path) as page:
+def test_the_page_about_writes_imports_a_file_without_a_loop(tmp_path: Path) -> None:
+    with page_run(DOCS / "how-to" / "writes.md", tmp_path) as page:
         for titles in (["A lamp"], ["A lamp", "A chair"]):
             shown = page.mizan.blocking.fetch("orders", {"customer_id": 7})
             assert json.loads(shown.body) == {"customer_orders": titles}
             page.import_file({7: "A chair"})
+        page.mizan.blocking.close()
+
+
+@pytest.mark.asyncio
+async def test_the_page_about_writes_tells_of_its_routes(tmp_path: Path) -> None:
+    with page_run(DOCS / "how-to" / "writes.md", tmp_path) as page:
+        async with page.mizan.engine, asgi(page.app) as http:
+            query = "/api/mizan/ctx/orders/?customer_id=7"
+            assert (await http.get(query)).json() == {"customer_orders": ["A lamp"]}
+            for title, status in (("A chair", 200), ("", 422)):
+                answer = await http.post("/customers/7/orders", params={"title": title})
+                assert (answer.status_code, answer.headers["x-mizan-invalidate"]) == (
+                    status,
+                    "orders;customer_id=7, report",
+                )
+            assert (await http.get(query)).json() == {"customer_orders": ["A lamp", "A chair"]}
+            assert await page.move("A lamp", 7, 8) == "orders;customer_id=8, report, orders;customer_id=7"
+            assert (await http.get(query)).json() == {"customer_orders": ["A chair"]}
 
 
 @pytest.mark.asyncio
@@ -123,11 +141,6 @@ async def test_the_engines_page_passes_on_invalidations(tmp_path: Path) -> None:
                 {"X-Mizan-Invalidate": "years;year=2027"},
             )
             assert await page.answer(engine, "close_year", {"year": "soon"}) == (422, {})
-        async with page.mizan.engine, asgi(page.app) as http:
-            query = "/api/mizan/ctx/orders/?customer_id=7"
-            assert (await http.get(query)).json() == {"customer_orders": ["A lamp"]}
-            assert (await http.post("/import/7?title=A chair")).status_code == 200
-            assert (await http.get(query)).json() == {"customer_orders": ["A lamp", "A chair"]}
 
 
 @pytest.mark.asyncio

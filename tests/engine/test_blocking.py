@@ -1,12 +1,15 @@
 """`engine.blocking`: an engine without an event loop of the caller's, from scripts, threads and forked processes."""
 
 import asyncio
+import contextlib
+import gc
 import subprocess
 import sys
 import textwrap
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -26,6 +29,8 @@ from mizan_core import (
     client,
     invalidations_of,
 )
+from mizan_core.engine.hosts import blocking, own_loop
+from mizan_core.engine.observers import Calling, Computing, Observer, running
 from mizan_core.testing.redis_server import RedisServer
 
 Orders, Log = Context("orders"), Context("log")
@@ -126,20 +131,200 @@ class TestMethods:
     @pytest.mark.asyncio
     async def test_threads_of_an_application_use_its_loop(self, shop: Shop) -> None:
         async with shop.engine() as engine:
-            await engine.fetch("orders", {"customer_id": 5})
-            names = {thread.name for thread in threading.enumerate()}
             answer = await asyncio.to_thread(engine.blocking.call, "add", {"customer_id": 5, "title": "A lamp"})
             assert answer.invalidations == ORDERS_OF_5
             assert (await engine.fetch("orders", {"customer_id": 5})).body == b'{"order_list":["A lamp"]}'
-            assert "mizan-blocking" not in {thread.name for thread in threading.enumerate()} - names
+            assert engine.home is asyncio.get_running_loop()
+
+    def test_a_thread_that_waits_for_a_sync_function_gets_one_more(self, shop: Shop) -> None:
+        @client(affects=Orders)
+        def deep(customer_id: int, depth: int) -> int:
+            if not depth:
+                return 0
+            answer = engine.blocking.run("deep", {"customer_id": customer_id, "depth": depth - 1})
+            return 1 + int(str(answer.result))
+
+        engine = Engine(build([*shop.graph.sources, deep]), cache=MemoryCache(), threads=1)
+        assert engine.blocking.run("deep", {"customer_id": 5, "depth": 3}).result == 3
+        engine.blocking.close()
+
+    def test_context_variables_of_the_caller_are_seen(self, shop: Shop) -> None:
+        tenant: ContextVar[str] = ContextVar("tenant", default="none")
+
+        @client
+        async def who() -> str:
+            return tenant.get()
+
+        engine = Engine(build([*shop.graph.sources, who]))
+        tenant.set("acme")
+        assert engine.blocking.call("who", {}).result == "acme"
+        engine.blocking.close()
+
+    def test_closed_it_begins_again_when_it_is_used(self, engine: Engine) -> None:
+        assert [status(engine), status(engine)] == ["miss", "hit"]
+        engine.blocking.close()
+        engine.blocking.close()
+        assert engine.home is not None
+        assert engine.home.is_closed()
+        assert status(engine) == "hit"
+
+    def test_its_thread_ends_when_the_engine_is_collected(self, shop: Shop) -> None:
+        engine = shop.engine()
+        status(engine)
+        home = engine.home
+        assert home is not None
+        del engine
+        gc.collect()
+        while not home.is_closed():
+            threading.Event().wait(0.001)
+
+    def test_what_cannot_be_closed_is_logged(self, shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+        class Stubborn(MemoryCache):
+            async def aclose(self) -> None:
+                raise OSError
+
+        engine = shop.engine(cache=Stubborn())
+        status(engine)
+        engine.blocking.close()
+        assert caplog.messages == ["Closing failed."]
 
 
-class TestClosing:
-    def test_closing_waits_and_a_later_call_begins_again(self, engine: Engine) -> None:
+class TestHome:
+    """The event loop to which calls from threads go."""
+
+    @pytest.mark.asyncio
+    async def test_a_running_loop_stays_the_home_of_an_engine(self, shop: Shop) -> None:
+        engine = shop.engine()
+        await engine.fetch("orders", {"customer_id": 5})
+        await asyncio.to_thread(asyncio.run, engine.fetch("orders", {"customer_id": 5}))
+        assert engine.home is asyncio.get_running_loop()
+
+    @pytest.mark.asyncio
+    async def test_an_application_takes_it_from_a_thread_of_its_own(self, shop: Shop) -> None:
+        engine = shop.engine()
+        assert await asyncio.to_thread(status, engine) == "miss"
+        assert engine.home is not asyncio.get_running_loop()
+        async with engine:
+            assert engine.home is asyncio.get_running_loop()
+            assert await asyncio.to_thread(status, engine) == "hit"
+            assert engine.home is asyncio.get_running_loop()
+            await asyncio.to_thread(engine.blocking.close)
+
+    def test_a_loop_that_has_ended_is_not_waited_for(self, shop: Shop) -> None:
+        engine = shop.engine()
+        asyncio.run(engine.fetch("orders", {"customer_id": 5}))
+        assert status(engine) == "hit"
+        engine.blocking.close()
+
+    def test_a_loop_that_was_closed_in_that_moment_is_told(self, engine: Engine) -> None:
+        loop = asyncio.new_event_loop()
+        loop.close()
+        with pytest.raises(Unavailable, match="has ended"):
+            blocking._submit(engine.aclose, loop)
+
+    def test_a_call_that_its_loop_cancelled_at_its_end_is_told(self) -> None:
+        future: Future[None] = Future()
+        future.cancel()
+        future.set_running_or_notify_cancel()
+        with asyncio.Runner() as runner, pytest.raises(Unavailable, match="has ended"):
+            blocking._result(future, runner.get_loop())
+
+    def test_the_end_of_the_interpreter_closes_all(self, engine: Engine) -> None:
+        status(engine)
+        own_loop._close_all()
+        assert engine.home is not None
+        assert engine.home.is_closed()
+
+    def test_what_begins_anew_leaves_the_parents_alone(self, engine: Engine) -> None:
+        engine.blocking.invalidate(Orders)
+        parents, end_parents = engine.home, engine.blocking._own._end
+        assert parents is engine.blocking._own.running()
+        engine.begin_anew()
+        engine.blocking._own.begin_anew()
         assert status(engine) == "miss"
+        assert engine.home is not parents
+        assert parents.is_running()
+        end_parents()
+
+    def test_a_call_whose_loop_ends_is_told(self, shop: Shop) -> None:
+        begun, told = threading.Event(), []
+
+        @client
+        async def wait() -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        engine = Engine(build([*shop.graph.sources, wait]))
+
+        def ask() -> None:
+            try:
+                engine.blocking.call("wait", {})
+            except Unavailable as error:
+                told.append(error.detail)
+
+        async def main() -> None:
+            await engine.fetch("orders", {"customer_id": 5})
+            thread.start()
+            await asyncio.to_thread(begun.wait)
+
+        thread = threading.Thread(target=ask)
+        asyncio.run(main())
+        thread.join()
+        assert told == ["The event loop of the engine has ended."]
+
+    def test_a_loop_that_stands_still_is_given_up(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(blocking, "_LOOK_SECONDS", 0.01)
+        monkeypatch.setattr(blocking, "_STANDSTILL_SECONDS", 0.05)
+        engine, told = shop.engine(), []
+
+        def ask() -> None:
+            try:
+                engine.blocking.fetch("orders", {"customer_id": 5})
+            except Unavailable as error:
+                told.append(error.detail)
+
+        asked = threading.Event()
+        query = engine.fetch
+
+        async def fetch(*args: Any, **options: Any) -> Any:
+            return await query(*args, **options)
+
+        def noted(*args: Any, **options: Any) -> Any:
+            asked.set()
+            return fetch(*args, **options)
+
+        thread = threading.Thread(target=ask)
+        with asyncio.Runner() as runner:
+            runner.run(engine.fetch("orders", {"customer_id": 5}))
+            monkeypatch.setattr(engine, "fetch", noted)
+            runner.get_loop().call_soon(thread.start)
+            runner.get_loop().call_soon(asked.wait)
+            runner.run(asyncio.sleep(0))
+            thread.join()
+        assert told == ["The event loop of the engine has ended."]
+
+    def test_a_change_whose_loop_has_ended_purges_on_another(self, shop: Shop) -> None:
+        engine = shop.engine(hold=60.0)
+        entered, over = threading.Event(), threading.Event()
+
+        def write() -> None:
+            with engine.blocking.changing(Orders.of(customer_id=5)) as change:
+                change.also(Log)
+                entered.set()
+                over.wait()
+                shop.rows[5] = ["A lamp"]
+
+        async def main() -> None:
+            await engine.fetch("orders", {"customer_id": 5})
+            thread.start()
+            await asyncio.to_thread(entered.wait)
+
+        thread = threading.Thread(target=write)
+        asyncio.run(main())
+        over.set()
+        thread.join()
+        assert engine.blocking.fetch("orders", {"customer_id": 5}).body == b'{"order_list":["A lamp"]}'
         engine.blocking.close()
-        engine.blocking.close()
-        assert [status(engine) for _ in range(2)] == ["hit", "hit"]
 
 
 class TestChanging:
@@ -178,6 +363,76 @@ class TestChanging:
         assert change.invalidations == (Invalidation("log"), *ORDERS_OF_5)
         assert status(engine) == "miss"
 
+    def test_twenty_threads_at_once_hold_until_the_last_has_ended(self, engine: Engine, shop: Shop) -> None:
+        status(engine)
+        entered, gates = threading.Barrier(21), [threading.Event() for _ in range(20)]
+
+        def write(gate: threading.Event) -> None:
+            with engine.blocking.changing(Orders.of(customer_id=5)):
+                entered.wait()
+                gate.wait()
+                shop.rows.setdefault(5, []).append("A lamp")
+
+        threads = [threading.Thread(target=write, args=(gate,)) for gate in gates]
+        for thread in threads:
+            thread.start()
+        entered.wait()
+        for thread, gate in zip(threads, gates, strict=True):
+            assert status(engine) == "bypass"
+            gate.set()
+            thread.join()
+        assert [status(engine), status(engine)] == ["miss", "hit"]
+        assert engine.blocking.fetch("orders", {"customer_id": 5}).body.count(b"A lamp") == 20
+
+    def test_its_body_sees_what_observers_set_around_it(self, shop: Shop) -> None:
+        within: ContextVar[str] = ContextVar("within")
+
+        class Watch(Observer):
+            def around(self, event: Calling | Computing) -> Any:
+                return self._around(event) if isinstance(event, Calling) else None
+
+            @contextlib.contextmanager
+            def _around(self, event: Calling) -> Iterator[None]:
+                token = within.set(event.function)
+                yield
+                within.reset(token)
+
+        engine = shop.engine(observers=[Watch()])
+        with engine.blocking.changing(Orders, name="import"):
+            assert (within.get(), running()) == ("import", ("import",))
+        assert (within.get(""), running()) == ("", ())
+        engine.blocking.close()
+
+    @pytest.mark.parametrize("late", [False, True], ids=["while it waits", "when it is held already"])
+    def test_interrupted_while_entering_it_leaves_no_hold(
+        self, shop: Shop, monkeypatch: pytest.MonkeyPatch, late: bool
+    ) -> None:
+        gate = threading.Event()
+
+        class Gated(MemoryCache):
+            async def set(self, key: str, value: bytes, ttl: float | None, *, if_absent: bool = False) -> bool:
+                await asyncio.to_thread(gate.wait)
+                return await super().set(key, value, ttl, if_absent=if_absent)
+
+        engine = shop.engine(cache=Gated(), deadline=60.0)
+        result = blocking._result
+
+        def interrupted(future: Any, loop: Any) -> Any:
+            monkeypatch.setattr(blocking, "_result", result)
+            if late:
+                gate.set()
+                result(future, loop)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(blocking, "_result", interrupted)
+        with pytest.raises(KeyboardInterrupt), engine.blocking.changing(Orders):
+            pytest.fail("the body ran")
+        gate.set()
+        engine.blocking.run("whoami", {})
+        status(engine)
+        assert status(engine) == "hit"
+        engine.blocking.close()
+
     def test_names_are_checked_before_anything_runs(self, engine: Engine) -> None:
         with pytest.raises(DeclarationError, match="did you mean 'orders'"), engine.blocking.changing("order"):
             pass
@@ -212,6 +467,10 @@ from mizan_core import Context, Engine, RedisCache, build, client
 async def order_list(customer_id: int) -> int:
     return customer_id
 
+@client(context="threads")
+def in_thread() -> int:
+    return threading.get_ident()
+
 @client(affects="orders")
 async def slow(customer_id: int) -> None:
     started.set()
@@ -219,7 +478,8 @@ async def slow(customer_id: int) -> None:
     print("written", flush=True)
 
 started = threading.Event()
-engine = Engine(build([order_list, slow]), cache=RedisCache(sys.argv[1], prefix="blocking:"), cache_secret="s" * 32)
+cache = RedisCache(sys.argv[1], prefix="blocking:")
+engine = Engine(build([order_list, in_thread, slow]), cache=cache, cache_secret="s" * 32)
 """
 
 
@@ -242,6 +502,26 @@ class TestProcesses:
             redis,
         )
         assert said == "written\n"
+
+    def test_a_forked_process_uses_nothing_of_its_parents(self, redis: RedisServer) -> None:
+        said = run(
+            """
+            import gc
+            for _ in range(2):
+                engine.blocking.fetch("orders", {"customer_id": 6})
+                engine.blocking.call("in_thread", {})
+            child = os.fork()
+            if child == 0:
+                print(engine.blocking.fetch("orders", {"customer_id": 6}).status, flush=True)
+                engine.blocking.call("in_thread", {})
+                gc.collect()
+                os._exit(0)
+            os.waitpid(child, 0)
+            print(engine.blocking.fetch("orders", {"customer_id": 6}).cache_status, engine.health().cache, flush=True)
+            """,
+            redis,
+        )
+        assert said == "hit\nmizan; hit up\n"
 
     def test_a_forked_process_has_a_loop_of_its_own(self, redis: RedisServer) -> None:
         said = run(

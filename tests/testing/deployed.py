@@ -63,6 +63,12 @@ def functions(version: str, rows: Path) -> list[Callable[..., Any]]:
     return [listed, price, order, reprice, order_and_stall, *([turn] if version == "new" else [])]
 
 
+def change(engine: Engine, rows: Path, name: str, params: dict[str, int]) -> None:
+    with engine.blocking.changing(Invalidation(name, params)):
+        commit(rows, name)
+        time.sleep(60)
+
+
 async def main(version: str, url: str, rows: Path, hold: float) -> None:
     async with Engine(
         build(functions(version, rows)), cache=RedisCache(url), cache_secret=SECRET, hold=hold, deadline=10.0
@@ -73,6 +79,8 @@ async def main(version: str, url: str, rows: Path, hold: float) -> None:
                 bundle = await engine.fetch(request["read"], request["params"])
                 (value,) = json.loads(bundle.body).values()
                 answer: object = [value, bundle.status]
+            elif "change_in_thread" in request:
+                await asyncio.to_thread(change, engine, rows, request["change_in_thread"], request["params"])
             elif "change" in request:
                 async with engine.changing(Invalidation(request["change"], request["params"])):
                     commit(rows, request["change"])

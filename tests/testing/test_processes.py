@@ -100,8 +100,12 @@ def test_versions_with_other_revs_purge_each_other(server: RedisServer, tmp_path
 
 @pytest.mark.parametrize(
     "write",
-    [{"call": "order_and_stall", "args": ORDERS}, {"change": "orders", "params": ORDERS}],
-    ids=["mutation", "changing"],
+    [
+        {"call": "order_and_stall", "args": ORDERS},
+        {"change": "orders", "params": ORDERS},
+        {"change_in_thread": "orders", "params": ORDERS},
+    ],
+    ids=["mutation", "changing", "blocking.changing"],
 )
 def test_a_process_killed_before_its_purge_leaves_nothing_stale(
     server: RedisServer, tmp_path: Path, write: dict[str, Any]

@@ -14,6 +14,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, Self, TypedDict, TypeVar
 
+from .. import forks
 from ..cache.backends.backend import CacheBackend
 from ..cache.backends.memory import MemoryCache
 from ..cache.bundle_cache import DECLINED, DEFAULT_MAX_AGE_SECONDS, BundleCache, Clock, Random
@@ -179,10 +180,11 @@ class Engine:
         self.clock = clock
         self.cache_is_shared = bool(getattr(cache, "shared", False))
         self._permissions = permissions
-        self.home: asyncio.AbstractEventLoop | None = None  # the loop that has used it last
+        self.home: asyncio.AbstractEventLoop | None = None  # the loop that it is used on
         self._cache_keys = CacheKeys(graph, KeyMaker(_secret_for(cache, cache_secret, random)))
         self._backend = MemoryCache(_TAGS_ONLY_BYTES) if cache is None else cache
-        self._cache = BundleCache(
+        self._make_cache = partial(
+            BundleCache,
             self._backend,
             random=random,
             clock=clock,
@@ -193,29 +195,32 @@ class Engine:
             near_bytes=near_bytes,
             unheard=log_unheard,
         )
-        self._store = store = self._cache.store
         self.errors = ErrorMapping(errors)
         self._observers = Observers()
-        self._runner = Runner(threads, self._cache.is_wanted, _factories(graph, provide))
-        self._computations = Computations(reader_timeout, check_carry(carry), reading=READING)
-        self._run = self._computations.run
+        self._make_runner = partial(Runner, threads, factories=_factories(graph, provide))
+        self._make_computations = partial(Computations, reader_timeout, check_carry(carry), reading=READING)
         self._shutdown = shutdown
-        self.peek = store.peek  # the stored entry of a request's slot, at once, where it is in this process's memory
-        self._mutations = Mutations(
-            graph,
-            self._cache_keys,
-            store,
-            self._runner,
-            self.errors,
-            self._observers,
-            refuses=on_cache_failure == "refuse",
-        )
+        self._refuses = on_cache_failure == "refuse"
+        self._assemble()
+        forks.listen(self)
         if logger.isEnabledFor(logging.DEBUG):
             self.observe(DebugLog())
         for observer in observers:
             self.observe(observer)
         if verify is not None:
             verify.attach(self)
+
+    def _assemble(self) -> None:
+        """Make the parts that live in one process and on one event loop."""
+        self._cache = self._make_cache()
+        self._store = store = self._cache.store
+        self._runner = self._make_runner(self._cache.is_wanted)
+        self._computations = self._make_computations()
+        self._run = self._computations.run
+        self.peek = store.peek  # the stored entry of a request's slot, at once, where it is in this process's memory
+        self._mutations = Mutations(
+            self.graph, self._cache_keys, store, self._runner, self.errors, self._observers, refuses=self._refuses
+        )
 
     def observe(self, observer: Observer) -> None:
         """Tell this observer of everything from now on."""
@@ -239,11 +244,23 @@ class Engine:
 
     async def __aenter__(self) -> Self:
         check_asyncio()
-        self.home = asyncio.get_running_loop()
+        self._come_home(asyncio.get_running_loop())
         return self
 
     async def __aexit__(self, *error: object) -> None:
         await self.aclose()
+
+    def _come_home(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Note the loop that the engine is used on. One that is running stays, unless it is that of `blocking`."""
+        if self.home is None or not self.home.is_running() or self.blocking.owns(self.home):
+            self.home = loop
+
+    def begin_anew(self) -> None:
+        """As `forks.BeginsAnew`: the parent's loops, threads and computations are not the child's."""
+        forks.keep(self.home, self._cache, self._runner, self._computations, self._mutations)
+        self.home = None
+        self._assemble()
+        self._let_observe()
 
     async def aclose(self) -> None:
         """Wait, within bounds, for mutations that have begun. The engine opens itself again when it is used."""
@@ -283,7 +300,9 @@ class Engine:
         via: Via = Via.CALL,
     ) -> Ended | Awaitable[Ended]:
         """As `call`, but an error is returned as a `Failure`; without an awaitable if nothing suspended."""
-        self.home = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        if loop is not self.home:
+            self._come_home(loop)
         try:
             function = self._for_anyone.get(name)
             if function is None:
@@ -439,7 +458,9 @@ class Engine:
         `asked_by`: the computation whose reader asks, once it is known that no circle of waits comes of it.
         `in_mutation`: a mutation's body asks, so the readers may see rows that are not committed yet.
         """
-        self.home = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        if loop is not self.home:
+            self._come_home(loop)
         if asked_by is None and current.get() is not None:
             return await self._answer_a_function(query, identity, request)
         plan, slot = query.plan, query.slot

@@ -39,7 +39,7 @@ from ..tasks import EagerRunner, Tasks
 from .answers import ENDED, Ended, Failure, answered, ended_of, failure_of
 from .cache_keys import CacheKeys
 from .current_call import CurrentCall
-from .failures import ErrorMapping, cancelled_itself, is_cancelled
+from .failures import ErrorMapping, cancelled_itself, carrying, is_cancelled
 from .inner_calls import READING, Inner, Reading, arguments_of, identity_of, misplaced
 from .observers import (
     Around,
@@ -292,7 +292,7 @@ class Mutations:
         elif call.root.has_ended:
             late = await self._tasks.start(self._settle(None, self._plans.of(stale)))
         if late is not None and error is None:
-            raise late.error
+            raise carrying(late.error, stale)
 
     async def _close(
         self, call: "OpenCall", stale: Sequence[Invalidation], error: BaseException | None

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -63,32 +64,54 @@ class Ran:
 # queue would only delay an overloaded server further.
 _WAITING_PER_THREAD = 25
 
+# Each belongs to a thread that waits for it, so there are hardly more than those, times the depth of their calls.
+_MAXIMUM_INNER = 10_000
+
+
+# Whether this is a thread of the engine's, or work that one waits for, as by `engine.blocking`.
+_in_thread: ContextVar[bool] = ContextVar("mizan_in_thread", default=False)
+
 
 class Threads:
-    """At most `count` threads, with a bounded queue of calls that wait for them."""
+    """At most `count` threads, with a bounded queue of calls that wait for them.
+
+    Work that one of the engine's threads waits for gets a thread beyond these: it could wait for its own caller.
+    """
 
     def __init__(self, count: int, name: str) -> None:
         self._count = count
         self._name = name
         self._pool: ThreadPoolExecutor | None = None
+        self._inner: ThreadPoolExecutor | None = None
 
     def start(self, work: Callable[[], T], wanted: Callable[[], bool]) -> "asyncio.Future[T]":
         """Do the work in a thread, unless it is cancelled or no longer `wanted` before it begins.
 
         Raises `Unavailable` if too many calls wait. The future raises `NotBegun` if the work was no longer wanted.
         """
+        if _in_thread.get():
+            return self._start(self._beyond(), work, wanted)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._count, thread_name_prefix=self._name)
         if self._pool._work_queue.qsize() >= self._count * _WAITING_PER_THREAD:  # noqa: SLF001  # the only way to know
             raise Unavailable("Too many calls are waiting for a thread. Try again shortly.")
-        return asyncio.get_running_loop().run_in_executor(
-            self._pool, contextvars.copy_context().run, _begin, work, wanted
-        )
+        return self._start(self._pool, work, wanted)
+
+    def _start(
+        self, pool: ThreadPoolExecutor, work: Callable[[], T], wanted: Callable[[], bool]
+    ) -> "asyncio.Future[T]":
+        return asyncio.get_running_loop().run_in_executor(pool, contextvars.copy_context().run, _begin, work, wanted)
+
+    def _beyond(self) -> ThreadPoolExecutor:
+        if self._inner is None:
+            self._inner = ThreadPoolExecutor(_MAXIMUM_INNER, thread_name_prefix=f"{self._name}-inner")
+        return self._inner
 
     def close(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=False)
-            self._pool = None
+        for pool in (self._pool, self._inner):
+            if pool is not None:
+                pool.shutdown(wait=False)
+        self._pool = self._inner = None
 
 
 class NotBegun(Unavailable):
@@ -317,6 +340,7 @@ def _begin(work: Callable[[], T], wanted: Callable[[], bool]) -> T:
     """Do a thread's work. A future takes no StopIteration: without this, its caller would wait for ever."""
     if not wanted():
         raise NotBegun
+    _in_thread.set(True)
     try:
         return work()
     except StopIteration as error:

@@ -203,3 +203,17 @@ def test_the_timeout_has_a_grace_after_a_stalled_loop() -> None:
 
     virtual_time.run(story)
     assert ended == [3.16]
+
+
+def test_a_cache_in_redis_that_begins_anew_has_new_connections(redis: RedisServer) -> None:
+    async def story() -> None:
+        cache = RedisCache(redis.url, prefix="forks:")
+        await cache.set("a", b"1", 60)
+        parents = cache._client
+        cache.begin_anew()
+        assert await cache.get("a") == [b"1"]
+        assert cache._client is not parents
+        await cache.aclose()
+        await parents.aclose()
+
+    run(story)

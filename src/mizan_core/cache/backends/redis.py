@@ -18,6 +18,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError, ResponseError
 
+from ... import forks
 from ...errors import CacheUnavailable
 from . import redis_scripts
 from .backend import HELD, hold_and_claim, release_and_get
@@ -107,6 +108,7 @@ class RedisCache:
         self._batch = _Batch()
         self._sending: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Task[None]] = set()
+        forks.listen(self)
 
     def get(self, *keys: str) -> Awaitable[list[bytes | None]]:
         answer: asyncio.Future[list[bytes | None]] = self._future()
@@ -193,6 +195,12 @@ class RedisCache:
             self._places = asyncio.Semaphore(self._max_connections)
             self._sending = set()
         return loop
+
+    def begin_anew(self) -> None:
+        """As `forks.BeginsAnew`: the parent's connections are not used and, above all, not closed."""
+        forks.keep(self._loop, self._client, self._idle, self._batch, self._sending, self._closing)
+        self._loop, self._client, self._idle = None, None, []
+        self._batch, self._sending, self._closing = _Batch(), set(), set()
 
     def _connected(self) -> Any:
         """The client of the running loop. It neither retries nor waits."""

@@ -1,34 +1,36 @@
 """`engine.blocking`: an engine for code without an event loop, such as scripts, Celery tasks, notebooks and threads.
 
-An engine is for one event loop. Where one is running that has used the engine, as in a web application whose sync
-routes run in threads, calls go there. Otherwise they go to a loop in a daemon thread of the engine's own, which begins
-with the first call and ends with the interpreter; a process that was forked begins another.
+An engine is for one event loop. Where the loop that it is at home on is running, as in a web application whose sync
+routes run in threads, calls go there. Otherwise they go to a loop in a daemon thread of the engine's own (`own_loop`).
 """
 
 import asyncio
-import atexit
 import contextlib
-import os
-import threading
-import weakref
-from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import CancelledError, Future
+import contextvars
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future, wait
 from typing import Any, Protocol, TypeVar
 
-from ...errors import DeclarationError
+from ...errors import DeclarationError, Unavailable
 from ...graph.declare import Context
 from ...graph.inputs import Given
-from ...graph.wrapper import current
 from ...protocol.identity import ANONYMOUS, Identity
 from ...protocol.invalidation import Invalidation
 from ..answers import Answer, Bundle
 from .changing import Affected, Change, Changing
+from .own_loop import OwnLoop
 
 T = TypeVar("T")
 
+# How often a waiting thread looks whether the loop still runs, and how long it may stand still, as between two runs.
+_LOOK_SECONDS = 0.5
+_STANDSTILL_SECONDS = 5.0
+
+_MISSING = object()
+
 
 class AsyncEngine(Protocol):
-    """The methods of an engine that `Blocking` waits for. `home`: the loop that has used the engine last."""
+    """The methods of an engine that `Blocking` waits for. `home`: the event loop that it is used on."""
 
     home: asyncio.AbstractEventLoop | None
 
@@ -74,164 +76,167 @@ class Blocking:
     """The methods of an engine that wait for their results, from any number of threads.
 
     Arguments, results and errors are those of the engine's own. A call from within a running event loop, which it would
-    block, raises `DeclarationError`.
+    block, raises `DeclarationError`. Context variables of the caller are seen as by a call of the engine's own.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._own = _OwnLoop(engine)
+        self._own = OwnLoop(engine.aclose)
 
     def run(self, name: str, args: Given, *, identity: Identity = ANONYMOUS, request: object = None) -> Answer:
         """As `Engine.run`."""
-        return self.wait_for(lambda: self._engine.run(name, args, identity=identity, request=request))
+        return self.wait_for(lambda: self._engine.run(name, args, identity=identity, request=request), "run")
 
     def call(self, name: str, args: Given, *, identity: Identity = ANONYMOUS, request: object = None) -> Answer:
         """As `Engine.call`."""
-        return self.wait_for(lambda: self._engine.call(name, args, identity=identity, request=request))
+        return self.wait_for(lambda: self._engine.call(name, args, identity=identity, request=request), "call")
 
     def fetch(self, context: str, params: Given, *, identity: Identity = ANONYMOUS, request: object = None) -> Bundle:
         """As `Engine.fetch`."""
-        return self.wait_for(lambda: self._engine.fetch(context, params, identity=identity, request=request))
+        return self.wait_for(lambda: self._engine.fetch(context, params, identity=identity, request=request), "fetch")
 
     def invalidate(
         self, affected: Context | Invalidation | str | Callable[..., Any], /, **params: object
     ) -> tuple[Invalidation, ...]:
         """As `Engine.invalidate`."""
-        return self.wait_for(lambda: self._engine.invalidate(affected, **params))
+        return self.wait_for(lambda: self._engine.invalidate(affected, **params), "invalidate")
 
     @contextlib.contextmanager
     def changing(
         self, *affected: Affected, name: str = "changing", identity: Identity = ANONYMOUS
     ) -> Iterator[BlockingChange]:
         """As `Engine.changing`, by `with`."""
-        loop = self._loop()
-        changing = self._engine.changing(*affected, name=name, identity=identity)
-        entered: Future[Change] = Future()
-        left: Future[BaseException | None] = Future()
-        ended = asyncio.run_coroutine_threadsafe(_held_open(changing, entered, left), loop)
-        ended.add_done_callback(lambda done: _pass_on(done, entered))
-        change = _result(entered)
-        outer = current.set(change.call)  # mutations that the body calls join it
+        loop = self._loop("changing")
+        entry = _Entry(self._engine.changing(*affected, name=name, identity=identity))
+        adopted: Sequence[tuple[contextvars.ContextVar[Any], contextvars.Token[Any]]] = ()
         raised: BaseException | None = None
         try:
+            change = _result(_submit(entry.enter, loop), loop)
+            adopted = _adopt(entry.context)  # mutations that the body calls join it, its spans are children
             yield BlockingChange(self, change)
         except BaseException as error:
             raised = error
             raise
         finally:
-            current.reset(outer)
-            left.set_result(raised)
-            _end(ended, raised)
+            _give_back(adopted)
+            self._leave(entry, loop, raised)
 
     def close(self) -> None:
-        """Wait, within the engine's `shutdown`, for what has begun, and end the thread; a later call begins another.
+        """Wait, within the engine's bounds, for mutations and purges under way, and end the thread of its own.
 
-        The end of the interpreter does it too. Where the engine is at home on another loop, that is left alone.
+        Where there is no such thread, nothing is closed. A later call begins another.
         """
         self._own.close()
 
-    def wait_for(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    def wait_for(self, work: Callable[[], Coroutine[Any, Any, T]], method: str = "...") -> T:
         """The result of a coroutine that runs on the engine's loop."""
-        loop = self._loop()
-        return _result(asyncio.run_coroutine_threadsafe(work(), loop))
+        loop = self._loop(method)
+        future = _submit(work, loop)
+        try:
+            return _result(future, loop)
+        except BaseException:
+            future.cancel()  # nothing waits for it any more, as after a KeyboardInterrupt
+            raise
 
-    def _loop(self) -> asyncio.AbstractEventLoop:
+    def _leave(self, entry: "_Entry", loop: asyncio.AbstractEventLoop, raised: BaseException | None) -> None:
+        """Purge. Where the loop has ended meanwhile, as in a shutdown, on another one."""
+        if not loop.is_closed():
+            _result(_submit(lambda: entry.leave(raised), loop), loop)
+            return
+        for one in () if entry.change is None else entry.change.invalidations:
+            self.invalidate(one)
+
+    def owns(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether it is the loop in the thread of its own."""
+        return self._own.is_own(loop)
+
+    def _loop(self, method: str) -> asyncio.AbstractEventLoop:
         with contextlib.suppress(RuntimeError):
             asyncio.get_running_loop()
             raise DeclarationError(
-                "engine.blocking was called on a running event loop, which it would block; await the engine's own "
-                "method there, such as 'await engine.run(...)'."
+                f"engine.blocking.{method} was called on a running event loop, which it would block; await the "
+                f"engine's own method there: '{_ASYNC_FORMS.get(method, 'await engine.run(...)')}'."
             )
         home = self._engine.home
-        return home if home is not None and home.is_running() else self._own.running()
+        if home is not None and home.is_running():
+            return home
+        self._engine.home = loop = self._own.running()
+        return loop
 
 
-class _OwnLoop:
-    """A loop in a daemon thread, begun when it is needed. At the end of the interpreter the engine is closed on it."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._loop: asyncio.AbstractEventLoop | None
-        self._thread: threading.Thread
-        self._begin_anew(engine.home)
-        os.register_at_fork(after_in_child=_weakly(self._begin_anew))
-
-    def _begin_anew(self, home: asyncio.AbstractEventLoop | None = None) -> None:
-        """Have no loop yet. After a fork, the loop's thread and the engine's home are the parent's."""
-        self._lock, self._loop = threading.Lock(), None
-        self._engine.home = home
-
-    def running(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                loop = self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=_serve, args=(loop,), name="mizan-blocking", daemon=True)
-                self._thread.start()
-                atexit.register(_weakly(self.close))
-                weakref.finalize(self, _stop, loop).atexit = False
-            return self._loop
-
-    def close(self) -> None:
-        """As `Blocking.close`."""
-        with self._lock:
-            loop, self._loop = self._loop, None
-        if loop is not None:
-            asyncio.run_coroutine_threadsafe(self._engine.aclose(), loop).result()
-            _stop(loop)
-            self._thread.join()
+_ASYNC_FORMS = {
+    **{method: f"await engine.{method}(...)" for method in ("run", "call", "fetch", "invalidate")},
+    "changing": "async with engine.changing(...)",
+}
 
 
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
-    loop.run_forever()
-    loop.close()
+class _Entry:
+    """A `Changing` that is entered and left in one context, on the loop, around a body in a thread."""
+
+    def __init__(self, changing: Changing) -> None:
+        self._changing = changing
+        self._entering: asyncio.Task[Change] | None = None
+        self.context = contextvars.copy_context()
+
+    async def enter(self) -> Change:
+        self._entering = self._task(self._changing.__aenter__())
+        return await self._entering
+
+    async def leave(self, raised: BaseException | None) -> None:
+        """Purge, if it was entered. Where its thread was interrupted, it may just be about to be entered."""
+        entering = self._entering
+        if entering is not None and not entering.done():
+            entering.cancel()
+            await asyncio.wait([entering])
+        if self.change is not None:
+            told = (None, None, None) if raised is None else (type(raised), raised, raised.__traceback__)
+            await self._task(self._changing.__aexit__(*told))
+
+    @property
+    def change(self) -> Change | None:
+        """What it gives, if it was entered."""
+        done = self._entering
+        if done is None or not done.done() or done.cancelled() or done.exception() is not None:
+            return None
+        return done.result()
+
+    def _task(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        return asyncio.get_running_loop().create_task(work, context=self.context)
 
 
-def _stop(loop: asyncio.AbstractEventLoop) -> None:
-    with contextlib.suppress(RuntimeError):  # it is closed already
-        loop.call_soon_threadsafe(loop.stop)
+def _adopt(context: contextvars.Context) -> list[tuple[contextvars.ContextVar[Any], contextvars.Token[Any]]]:
+    """Set the variables of this thread that have another value in the context; what gives them back."""
+    here = contextvars.copy_context()
+    return [(one, one.set(value)) for one, value in context.items() if here.get(one, _MISSING) is not value]
 
 
-def _weakly(method: Callable[[], None]) -> Callable[[], object]:
-    """Calls a method, and keeps its object from nothing; once that has gone, does nothing, as `bool()` does."""
-    reference = weakref.WeakMethod(method)
-    return lambda: (reference() or bool)()  # noqa: PLW0108  # it is asked for the method when it is called
+def _give_back(adopted: Sequence[tuple[contextvars.ContextVar[Any], contextvars.Token[Any]]]) -> None:
+    for variable, token in reversed(adopted):
+        with contextlib.suppress(ValueError):  # left in another context, as by a generator of the host's
+            variable.reset(token)
 
 
-async def _held_open(changing: Changing, entered: "Future[Change]", left: "Future[BaseException | None]") -> None:
-    """Enter, and leave with the error of a body that runs in a thread. In one task, whose context observers see."""
-    async with changing as change:
-        entered.set_result(change)
-        _raise(await asyncio.wrap_future(left))
-
-
-def _raise(error: BaseException | None) -> None:
-    """Raise the error of a body; a cancellation for one that would end the loop, or that no coroutine may raise."""
-    if isinstance(error, Exception) and not isinstance(error, StopIteration):
-        raise error
-    if error is not None:
-        raise asyncio.CancelledError
-
-
-def _pass_on(ended: "Future[None]", entered: "Future[Change]") -> None:
-    """Let a caller know that it could not be entered."""
-    if not entered.done():
-        error = None if ended.cancelled() else ended.exception()
-        entered.set_exception(error or asyncio.CancelledError())
-
-
-def _end(ended: "Future[None]", raised: BaseException | None) -> None:
-    """Wait for the purge. Raises what leaving raises, but for the cancellation that stands for the body's error."""
+def _submit(work: Callable[[], Coroutine[Any, Any, T]], loop: asyncio.AbstractEventLoop) -> "Future[T]":
+    """Begin a coroutine on a loop that runs in another thread."""
+    coroutine = work()
     try:
-        _result(ended)
-    except BaseException as error:
-        if error is raised or (raised is not None and isinstance(error, CancelledError)):
-            return
-        raise
+        return asyncio.run_coroutine_threadsafe(coroutine, loop)
+    except RuntimeError as error:
+        coroutine.close()
+        raise _ended() from error
 
 
-def _result(future: "Future[T]") -> T:
-    try:
-        return future.result()
-    except BaseException:
-        future.cancel()  # nothing waits for it any more, as after a KeyboardInterrupt
-        raise
+def _result(future: "Future[T]", loop: asyncio.AbstractEventLoop) -> T:
+    """The result. Raises `Unavailable` where the loop ends before."""
+    stood_still = 0.0
+    while not wait([future], timeout=_LOOK_SECONDS).done:
+        stood_still = 0.0 if loop.is_running() else stood_still + _LOOK_SECONDS
+        if loop.is_closed() or stood_still >= _STANDSTILL_SECONDS:
+            raise _ended()
+    if future.cancelled():
+        raise _ended()
+    return future.result()
+
+
+def _ended() -> Unavailable:
+    return Unavailable("The event loop of the engine has ended.")

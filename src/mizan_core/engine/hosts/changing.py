@@ -51,11 +51,6 @@ class Change:
         return _Written(self._mutations, self._call)
 
     @property
-    def call(self) -> CurrentCall:
-        """The running call that mutations in the body join."""
-        return self._call
-
-    @property
     def invalidations(self) -> tuple[Invalidation, ...]:
         """Everything that is stale by it: named by `changing`, `also` and `invalidate`, or by inner calls."""
         return self._call.stale
