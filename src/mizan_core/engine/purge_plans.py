@@ -9,7 +9,7 @@ from ..cache.tags import PurgeScope
 from ..graph.declare import Binding
 from ..graph.model import Function, Graph
 from ..graph.narrowing import Running, resolve
-from ..graph.types.identity_sources import CallerId, Claim, IdentitySource
+from ..graph.types.identity_sources import IdentitySource, is_source
 from ..memo import Memo
 from ..protocol.identity import Identity
 from ..protocol.invalidation import Invalidation
@@ -89,7 +89,7 @@ def _bindings(function: Function) -> Iterator[Binding]:
 
 def _sources(function: Function) -> Iterator[IdentitySource]:
     """What its bindings read of the caller's identity."""
-    return (binding for binding in _bindings(function) if isinstance(binding, CallerId | Claim))
+    return (binding for binding in _bindings(function) if is_source(binding))
 
 
 def _size(values: tuple[object, ...], plan: PurgePlan) -> int:

@@ -264,8 +264,8 @@ def same_type(first: Compiled, second: Compiled) -> bool:
 
 
 def compile_validator(root: str, inputs: Iterable[Compiled], required: frozenset[str]) -> Validator:
-    """One validator for all inputs together; names outside `required` may be left out."""
-    listed = list(inputs)
+    """One validator for all inputs that clients send together; names outside `required` may be left out."""
+    listed = [one for one in inputs if one.input.source is None]
     fields: dict[str, Any] = {
         one.input.name: one.input.annotation if one.input.name in required else NotRequired[one.input.annotation]
         for one in listed

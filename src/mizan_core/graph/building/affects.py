@@ -12,7 +12,7 @@ from ..inputs import Compiled
 from ..model import Affect, Function, NotNarrowing
 from ..signature import sent_names
 from ..types.declared_types import same_declared_type, show_type
-from ..types.identity_sources import CallerId, Claim
+from ..types.identity_sources import CallerId, Claim, is_source
 from ..types.json_types import Kinds, kinds_of
 from ..types.result_fields import fields_of_results, kinds_of_field
 from .contexts import CheckedContext
@@ -92,7 +92,7 @@ class Resolver:
         parameter = context.parameters.get(name)
         if parameter is None:
             hint = nearest(name, context.parameters)
-            if isinstance(binding, CallerId | Claim):
+            if is_source(binding):
                 hint += f"{' Or' if hint else ';'} let its readers take {name}: Annotated[int, {binding!r}]"
             self.defects.append(f"{where}, and the context has no parameter {name!r}{hint}")
             return
@@ -170,7 +170,7 @@ def _is_of_identity(function: Function, binding: Binding) -> bool:
     if isinstance(binding, Arg):
         source = function.inputs.get(binding.name)
         return source is not None and source.input.source is not None
-    return isinstance(binding, CallerId | Claim)
+    return is_source(binding)
 
 
 def _is_of_its_type(function: Function, context: CheckedContext, name: str, binding: Binding) -> bool:

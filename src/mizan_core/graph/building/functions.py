@@ -50,9 +50,7 @@ def compile_function(declaration: Declaration, provided: Provided, defects: list
         declaration=declaration,
         signature=signature,
         inputs=MappingProxyType(inputs),
-        validator=compile_validator(
-            "args", [one for one in inputs.values() if one.input.source is None], _required(inputs)
-        ),
+        validator=compile_validator("args", inputs.values(), _required(inputs)),
         result=result,
         resources=MappingProxyType(resources),
     )

@@ -36,7 +36,7 @@ def plan_of(context: CheckedContext, functions: Iterable[Function]) -> ContextPl
         parameters=MappingProxyType(context.parameters),
         validator=compile_validator(
             "params",
-            [one for one in context.inputs.values() if one.input.source is None],
+            context.inputs.values(),
             frozenset(parameter.name for parameter in context.parameters.values() if parameter.required),
         ),
         policy=_policy(readers or pages),

@@ -4,7 +4,7 @@ import types
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeGuard
 
 from ...errors import DeclarationError
 from ...protocol.identity import Identity
@@ -51,12 +51,17 @@ IdentitySource: TypeAlias = CallerId | Claim
 _SOURCES = (CallerId, Claim)
 
 
+def is_source(value: object) -> TypeGuard[IdentitySource]:
+    """Whether this is `Me` or a `Claim`."""
+    return isinstance(value, _SOURCES)
+
+
 def take_source(name: str, annotation: Any, default: object) -> tuple[IdentitySource | None, Any]:
     """The source of a parameter that the identity fills in, and its annotation without the mark.
 
     Raises `DeclarationError` for marks that are not on the parameter as a whole, and for more than one.
     """
-    if isinstance(default, _SOURCES):
+    if is_source(default):
         raise DeclarationError(f"parameter {name!r} has {default!r} for a default; write Annotated[int, {default!r}].")
     found = list(_marks(annotation))
     if not found:
@@ -82,7 +87,7 @@ def _taken(annotation: Any) -> tuple[IdentitySource | None, Any]:
     origin = typing.get_origin(annotation)
     if origin is Annotated:
         inner, *metadata = typing.get_args(annotation)
-        sources = [one for one in metadata if isinstance(one, _SOURCES)]
+        sources = [one for one in metadata if is_source(one)]
         if not sources:
             source, plain = _taken(inner)
             return source, Annotated[(plain, *metadata)]
@@ -106,7 +111,7 @@ def _marks(annotation: Any) -> Iterator[Any]:
     elif typing.get_origin(annotation) is Annotated:
         inner, *metadata = typing.get_args(annotation)
         yield from _marks(inner)
-        yield from (one for one in metadata if isinstance(one, _SOURCES) or one in _SOURCES)
+        yield from (one for one in metadata if is_source(one) or one in _SOURCES)
     else:
         for one in typing.get_args(annotation):
             yield from _marks(one)
