@@ -11,7 +11,7 @@ import mizan_asgi
 import mizan_core
 from mizan_asgi import inspector
 from mizan_asgi.cli import cli
-from mizan_core import CallError, client, errors, proof, testing
+from mizan_core import CallError, client, edge, errors, proof, testing
 from mizan_core.engine import observers
 
 from .pages import DOCS, PAGES, ROOT
@@ -19,14 +19,18 @@ from .pages import DOCS, PAGES, ROOT
 REFERENCE = "".join(path.read_text(encoding="utf-8") for path in sorted((DOCS / "reference").glob("*.md")))
 
 # Values, which have no docstring of their own: the reference names them in a sentence.
-CONSTANTS = {"ANONYMOUS", "Me"}
+CONSTANTS = {
+    *("ANONYMOUS", "Me"),
+    *("EVERYTHING", "MAXIMUM_ENTRIES", "READABLE", "SURROGATE_KEY", "CACHE_TAG", "EDGE_CACHE_TAG"),
+}
 
 FORGE_PAGES = sorted({*ROOT.glob("*.md"), *PAGES})
 
 
 def test_the_reference_has_every_public_name_and_no_other() -> None:
     public = {f"mizan_core.{name}" for name in [*mizan_core.__all__, "RedisCache"] if name not in CONSTANTS}
-    public |= {f"{one.__name__}.{name}" for one in (mizan_asgi, inspector, proof, testing) for name in one.__all__}
+    modules = (mizan_asgi, edge, inspector, proof, testing)
+    public |= {f"{one.__name__}.{name}" for one in modules for name in one.__all__ if name not in CONSTANTS}
     public |= {f"mizan_core.engine.observers.{name}" for name in observers.__all__}
     public |= {
         "mizan_asgi.accounts.by_account",

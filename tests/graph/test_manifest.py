@@ -36,12 +36,15 @@ from tests.world import World
 # The example of the protocol, with the targets that it leaves out as `[...]`.
 EXAMPLE = """
     {"version": 1, "base_url": "/api/mizan",
+     "identity": {"headers": ["Authorization", "X-Mizan-Token"], "cookies": ["*"]},
      "contexts": {"user": {
         "functions": [{"name": "user_profile", "path": "rpc", "rev": 2, "cache": 60},
                       {"name": "profile_page", "path": "view", "route": "/profile/{user_id}/", "methods": ["GET"]}],
         "endpoints": ["/api/mizan/ctx/user/"], "params": ["user_id"], "page_routes": ["/profile/{user_id}/"],
-        "per": "all", "user_scoped": true, "render_strategy": "dynamic_cached",
-        "rev": 2, "cache": 60, "scopes": [[], ["user_id"]]}},
+        "pages": [{"function": "profile_page", "route": "/profile/{user_id}/", "params": ["user_id"],
+                   "public": true, "rev": 2, "cache": 60}],
+        "per": "all", "public": true, "user_scoped": true, "render_strategy": "dynamic_cached",
+        "rev": 2, "cache": 60, "scopes": [[], ["user_id"]], "fingerprint": "d9a8a7792cb23162"}},
      "mutations": {"update_profile": {
         "affects": ["user"], "auto_scoped_params": ["user_id"],
         "targets": [{"context": "user", "params": {"user_id": {"arg": "user_id"}}}]},
@@ -60,6 +63,7 @@ WRITTEN = """\
       "endpoints": [
         "/api/mizan/ctx/user/"
       ],
+      "fingerprint": "FINGER",
       "functions": [
         {
           "name": "profile",
@@ -71,6 +75,7 @@ WRITTEN = """\
         "user_id"
       ],
       "per": "all",
+      "public": true,
       "render_strategy": "dynamic_cached",
       "scopes": [
         []
@@ -78,10 +83,22 @@ WRITTEN = """\
       "user_scoped": true
     }
   },
+  "identity": {
+    "cookies": [
+      "*"
+    ],
+    "headers": [
+      "Authorization",
+      "X-Mizan-Token"
+    ]
+  },
   "mutations": {},
   "version": 1
 }
 """
+
+
+LISTED = [reader("p", "c", HTMLResponse, options={"route": "/p/{a}"}, a=int, b=(int, 1))]
 
 
 class Shipment(BaseModel):
@@ -112,12 +129,17 @@ def of_the_protocol() -> Graph:
 class TestManifest:
     def test_the_protocols_example_manifest_is_reproduced(self) -> None:
         example = json.loads(EXAMPLE)
-        made = build_manifest(of_the_protocol())
+        graph = of_the_protocol()
+        made = build_manifest(graph)
+        for name, plan in graph.contexts.items():
+            assert made["contexts"][name].pop("fingerprint") == plan.fingerprint.hex()
+        del example["contexts"]["user"]["fingerprint"]
         assert made["contexts"].pop("subscription") == {
             "functions": [{"name": "subscription", "path": "rpc"}],
             "endpoints": ["/api/mizan/ctx/subscription/"],
             "params": [],
             "per": "all",
+            "public": True,
             "user_scoped": False,
             "render_strategy": "psr",
             "scopes": [[]],
@@ -126,7 +148,7 @@ class TestManifest:
 
     def test_the_manifest_is_sorted_json_with_two_spaces(self) -> None:
         graph = build([reader("profile", "user", user_id=int, page=(int, 1))])
-        assert manifest_json(graph) == WRITTEN
+        assert manifest_json(graph) == WRITTEN.replace("FINGER", graph.contexts["user"].fingerprint.hex())
 
     def test_the_manifest_does_not_depend_on_function_order(self, world: World) -> None:
         written = manifest_json(world.graph)
@@ -178,6 +200,43 @@ class TestManifest:
         made = build_manifest(build([reader("r", "c", **parameters)]))["contexts"]["c"]
         assert made["defaults"] == {"b": "1", "d": "[]"}
         assert "defaults" not in build_manifest(build([reader("r", "c", a=int)]))["contexts"]["c"]
+
+    def test_lists_and_parameters_that_may_be_null_are_named(self) -> None:
+        parameters: Any = {"a": int, "b": (int | None, None), "c": (list[int], []), "d": str | None}
+        made = build_manifest(build([reader("r", "c", **parameters), reader("s", "d", a=int)]))["contexts"]
+        assert (made["c"]["lists"], made["c"]["nullable"]) == (["c"], ["b", "d"])
+        assert made["d"].keys().isdisjoint({"lists", "nullable"})
+
+    def test_public_is_what_is_sent_public(self) -> None:
+        def public(options: dict[str, Any], **inputs: Any) -> list[bool]:
+            graph = build(
+                [
+                    reader("r", "c", options=options, **inputs),
+                    reader("p", "c", HTMLResponse, options={"route": "/p/"}),
+                    reader("q", "c", HTMLResponse, options={"route": "/q/", "auth": "staff", "rev": 4}),
+                ]
+            )
+            entry = build_manifest(graph)["contexts"]["c"]
+            pages = {page["function"]: page for page in entry["pages"]}
+            assert pages["q"] == {"function": "q", "route": "/q/", "params": [], "rev": 4} | (
+                {"cache": options["cache"]} if "cache" in options else {}
+            )
+            return ["public" in entry, "public" in pages["p"]]
+
+        assert public({}) == [True, True]
+        assert public({"cache": 60}) == [True, True]
+        assert public({"cache": False}) == [False, False]
+        assert public({"auth": True, "per": "all"}) == [False, False]
+        assert public({"per": "user"}) == [False, False]
+        assert public({}, me=Annotated[int, Me]) == [False, False]
+
+    def test_pages_have_their_own_parameters(self) -> None:
+        graph = build([reader("r", "c", a=int, b=(int, 1)), *LISTED])
+        made = build_manifest(graph, page_routes={"c": ["/host/{a}/{b:int}", "/p/{a}"]})["contexts"]["c"]
+        assert made["pages"] == [
+            {"function": "p", "route": "/p/{a}", "params": ["a", "b"], "public": True},
+            {"route": "/host/{a}/{b:int}", "params": ["a", "b"]},
+        ]
 
     def test_page_routes_are_get_routes_and_added_ones(self) -> None:
         def routed(name: str, returns: Any = int, /, **options: Any) -> Any:

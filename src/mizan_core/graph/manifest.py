@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import DeclarationError
-from ..protocol.cache_policy import Lifetime, Never, Per, Seconds
+from ..protocol.cache_policy import CachePolicy, Lifetime, Never, Per, Seconds
 from ..protocol.invalidation import Invalidation
-from ..protocol.urls import canonical_query, encode_text, page_url
+from ..protocol.urls import canonical_query, encode_text, page_url, route_parameters
 from ..protocol.values import jsonable, texts_of
 from .declare import Arg, Binding, ByBody, ByName, Result
 from .model import Affect, ContextPlan, Function, Graph
@@ -15,6 +15,10 @@ from .signature import sent_names
 from .types.identity_sources import Claim, IdentitySource
 
 VERSION = 1
+
+# An answer for everyone depends on none of these: an edge leaves them out of the requests for what is `public`.
+IDENTITY_HEADERS = ("Authorization", "X-Mizan-Token")
+IDENTITY_COOKIES = ("*",)  # all of them: nothing tells which cookie a host reads
 
 # A context with a parameter of such a name is about one user, even if its bundles are for everyone.
 _USER_PARAMETERS = frozenset({"user", "user_id", "owner_id", "account_id"})
@@ -39,6 +43,7 @@ def build_manifest(
     return {
         "version": VERSION,
         "base_url": base,
+        "identity": {"headers": list(IDENTITY_HEADERS), "cookies": list(IDENTITY_COOKIES)},
         "contexts": {
             name: _context(graph.contexts[name], base, added.get(name, ())) for name in sorted(graph.contexts)
         },
@@ -95,6 +100,7 @@ def _context(plan: ContextPlan, base: str, added: Sequence[str]) -> dict[str, An
         "user_scoped": user_scoped,
         "render_strategy": "dynamic_cached" if user_scoped else "psr",
         "scopes": [list(shape) for shape in plan.shapes],
+        "fingerprint": plan.fingerprint.hex(),
     }
     defaults = {name: one.default_text for name, one in plan.client_parameters.items() if one.default_text is not None}
     if plan.identity_params:
@@ -103,7 +109,42 @@ def _context(plan: ContextPlan, base: str, added: Sequence[str]) -> dict[str, An
         entry["defaults"] = defaults
     if routes:
         entry["page_routes"] = list(routes)
+        entry["pages"] = [*_pages(plan), *_added_pages(plan, routes)]
+    if plan.readers and _is_public(plan.policy):
+        entry["public"] = True
+    kinds = {name: one.kinds for name, one in plan.client_parameters.items()}
+    entry |= _names("lists", [name for name, one in kinds.items() if one.is_list])
+    entry |= _names("nullable", [name for name, one in kinds.items() if one.nullable])
     return entry | _policy_members(plan.policy.rev, plan.policy.lifetime)
+
+
+def _names(member: str, names: list[str]) -> dict[str, Any]:
+    return {member: names} if names else {}
+
+
+def _is_public(policy: CachePolicy) -> bool:
+    """Whether answers are sent `public`: edges may keep them, and need not be told who asks."""
+    return policy.for_everyone and not isinstance(policy.lifetime, Never)
+
+
+def _pages(plan: ContextPlan) -> Iterator[dict[str, Any]]:
+    """The pages of an application's own functions, each with the parameters that it takes and its own policy."""
+    for reader in _routed((*_by_name(plan.pages), *_by_name(plan.readers))):
+        policy = plan.page_policies[reader.name]
+        page: dict[str, Any] = {
+            "function": reader.name,
+            "route": reader.declaration.route,
+            "params": sorted(reader.client_inputs),
+        }
+        if _is_public(policy):
+            page["public"] = True
+        yield page | _policy_members(policy.rev, policy.lifetime)
+
+
+def _added_pages(plan: ContextPlan, routes: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The pages of the host application. Nothing is known of them beside the route."""
+    own = {page["route"] for page in _pages(plan)}
+    return ({"route": one, "params": sorted(route_parameters(one))} for one in routes if one not in own)
 
 
 def _by_name(functions: Iterable[Function]) -> list[Function]:
@@ -112,9 +153,12 @@ def _by_name(functions: Iterable[Function]) -> list[Function]:
 
 def _routes(readers: Iterable[Function]) -> Iterator[str]:
     """The routes at which edges may keep answers of these readers, pages and data alike."""
-    for reader in readers:
-        if reader.declaration.route is not None and "GET" in reader.declaration.methods:
-            yield reader.declaration.route
+    return (reader.declaration.route or "" for reader in _routed(readers))
+
+
+def _routed(readers: Iterable[Function]) -> Iterator[Function]:
+    """The readers that have a page."""
+    return (one for one in readers if one.declaration.route is not None and "GET" in one.declaration.methods)
 
 
 def _reader(function: Function) -> dict[str, Any]:
