@@ -54,6 +54,7 @@ OPTIONAL = {
     "mizan_core.cache.backends.redis_url": {"redis"},
     "mizan_asgi.client": {"httpx"},
     "mizan_core.integrations.opentelemetry": {"opentelemetry"},
+    "mizan_asgi.integrations.fastapi": {"fastapi"},
     **{f"mizan_core.integrations.sqlalchemy.{one}": {"sqlalchemy"} for one in ("columns", "statements", "suspicions")},
 }
 

@@ -25,6 +25,7 @@ from mizan_core.engine.engine import Attached, Engine, Limits, check_graph
 from mizan_core.engine.failures import Errors
 from mizan_core.engine.hosts.blocking import Blocking
 from mizan_core.engine.hosts.changing import Affected, Changing
+from mizan_core.engine.hosts.resources import HostDependencies
 from mizan_core.engine.observers import Observer
 from mizan_core.errors import DeclarationError
 from mizan_core.graph.build import build
@@ -61,7 +62,8 @@ class Mizan:
     None; if left out, Starlette's `scope["user"]` is read. `permissions`: a function from an `Identity` by token to its
     permissions. `errors`: the errors to report in place of exceptions, as `Engine` takes it; an `HTTPException` is
     reported as it is. `refresh`: whether stale bundles are sent with the answers to calls (protocol, section 14).
-    `carry`: context variables that the readers of kept answers see. `observers` are told of every event of the engine;
+    `carry`: context variables that the readers of kept answers see. `fastapi`: the application that solves the
+    `Depends(...)` of functions. `observers` are told of every event of the engine;
     `verify`: a `mizan_core.proof.Verify`, which proves that bundles were stale. `inspector`: whether to serve a page
     for development at `/inspector/`, or a `mizan_asgi.inspector.Inspector`, which says to whom. `limits`: the bounds
     that `Engine` takes, such as `deadline` and `hold`.
@@ -88,6 +90,7 @@ class Mizan:
         refresh: bool = True,
         carry: Iterable[ContextVar[Any]] = (),
         provide: Provided = NOTHING_PROVIDED,
+        fastapi: object = None,
         observers: Iterable[Observer] = (),
         verify: Attached | None = None,
         inspector: bool | Inspector = False,
@@ -120,6 +123,7 @@ class Mizan:
             errors=_with_http_errors(errors),
             carry=carry,
             provide=provide,
+            dependencies=None if fastapi is None else _dependencies_of(fastapi),
             observers=observers,
             verify=verify,
             clock=clock,
@@ -268,6 +272,12 @@ def _check_secrets_differ(cache_secret: str | bytes | None, keys: Mapping[str, b
         raise DeclarationError(
             "The cache secret and an MWT secret are the same. If one leaked, the other would be known too; use two."
         )
+
+
+def _dependencies_of(app: object) -> HostDependencies:
+    from .integrations.fastapi import FastAPIDependencies  # noqa: PLC0415  # for applications of FastAPI only
+
+    return FastAPIDependencies(app)
 
 
 def _redis_cache(url: str) -> CacheBackend:

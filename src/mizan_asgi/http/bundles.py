@@ -68,7 +68,7 @@ class BundleEndpoint:
         self._for_all = plan.policy.per is Per.ALL
         self._told_apart = [one.source for one in plan.identity_params]
         self._needs_session = needs_session(plan.policy, plan.readers)
-        self._takes_request = any(reader.takes_request for reader in plan.readers)
+        self._takes_request = plan.may_read_request
         self._counts_down = isinstance(plan.policy.lifetime, Seconds)
         guards = {reader.guard for reader in plan.readers} - {Anyone()}
         self._plain_guards = [guard for guard in guards if not isinstance(guard, Check)]

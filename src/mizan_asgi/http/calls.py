@@ -79,7 +79,7 @@ class CallEndpoint:
             ended = begun if isinstance(begun, ENDED) else await begun
         else:
             sent = read_arguments(SentHeaders(scope), body, function)
-            request = HostRequest(scope, receive, identity, body=body) if function.takes_request else None
+            request = HostRequest(scope, receive, identity, body=body) if function.may_read_request else None
             ended = await service.engine.call_admitted(function, sent, identity=identity, request=request)
         if not isinstance(ended, Answer):
             return failure_reply(ended).raw()

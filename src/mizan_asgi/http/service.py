@@ -72,7 +72,7 @@ class Service:
 
     def __post_init__(self) -> None:
         functions = self.engine.graph.functions.values()
-        object.__setattr__(self, "taking_request", frozenset(one.name for one in functions if one.takes_request))
+        object.__setattr__(self, "taking_request", frozenset(one.name for one in functions if one.may_read_request))
 
     def warn_once(self, warning: str, *values: object, log: logging.Logger = logger) -> None:
         """Log a warning about how this application is set up, unless it was logged before."""

@@ -29,7 +29,7 @@ from ..graph.identity_params import filled
 from ..graph.inputs import Given
 from ..graph.model import ContextPlan, Function, Graph
 from ..graph.narrowing import named
-from ..graph.provide import NOTHING_PROVIDED, Factory, Provided, check_provided, factory_of, named_by, show_key
+from ..graph.provide import NOTHING_PROVIDED, Provided
 from ..graph.types.round_trip import read_back
 from ..graph.wrapper import current
 from ..protocol.bodies import encode_json
@@ -64,6 +64,7 @@ from .computations import DEFAULT_READER_TIMEOUT_SECONDS, NOT_COMPUTING, Computa
 from .failures import ErrorMapping, Errors, carrying, log_unheard
 from .hosts.blocking import Blocking
 from .hosts.changing import Affected, Changing, named_all
+from .hosts.resources import HostDependencies, Resources
 from .inner_calls import READING
 from .mutations import Mutations, held
 from .observers import (
@@ -134,7 +135,8 @@ class Engine:
     is copied into this process's memory, so that a hit moves no body; 0 for nothing. `reader_timeout`: how long the
     readers of one answer may take together, in seconds, or None. `carry`: the context variables that readers of stored
     answers see; they see no other variable that was set for one request. `provide`: factories of resources that replace
-    those of the graph, by type or by the factory of a `Provide`, as for tests.
+    those of the graph, by type or by the factory of a `Provide`, as for tests. `dependencies`: what solves the
+    `Depends(...)` of functions; `Mizan(graph, fastapi=app)` sets it.
 
     Raises `DeclarationError` for settings that cannot work.
     """
@@ -157,6 +159,7 @@ class Engine:
         reader_timeout: float | None = DEFAULT_READER_TIMEOUT_SECONDS,
         carry: Iterable[ContextVar[Any]] = (),
         provide: Provided = NOTHING_PROVIDED,
+        dependencies: HostDependencies | None = None,
         observers: Iterable[Observer] = (),
         verify: Attached | None = None,
         clock: Clock = time.time,
@@ -197,7 +200,8 @@ class Engine:
         )
         self.errors = ErrorMapping(errors)
         self._observers = Observers()
-        self._make_runner = partial(Runner, threads, factories=_factories(graph, provide))
+        resources = Resources(graph, provide, dependencies, asyncio.to_thread)
+        self._make_runner = partial(Runner, threads, resources=resources)
         self._make_computations = partial(Computations, reader_timeout, check_carry(carry), reading=READING)
         self._shutdown = shutdown
         self._refuses = on_cache_failure == "refuse"
@@ -817,26 +821,6 @@ def check_graph(graph: object) -> Graph:
             f"A graph is what build([...]) or discover('package') makes, and this is a {type(graph).__name__}."
         )
     return graph
-
-
-def _factories(graph: Graph, provide: object) -> dict[Any, Factory]:
-    """The factory of each resource that a function of the graph takes. Raises `DeclarationError` if one is missing."""
-    replaced = check_provided(provide, may_lack=False)
-    factories: dict[Any, Factory] = {}
-    for function in graph.functions.values():
-        for name, key in function.resources.items():
-            factory = factory_of(key, replaced) or factory_of(key, graph.provided)
-            if factory is None:
-                raise DeclarationError(
-                    f"{function.name} takes {name!r}, a {show_key(key)}, and no factory opens one; give it to the "
-                    f"engine: provide={{{show_key(key)}: ...}}."
-                )
-            factories[key] = factory
-    taken = {named_by(key) for key in factories}
-    unknown = [show_key(key) for key in replaced if key not in taken]
-    if unknown:
-        raise DeclarationError(f"provide= names {', '.join(unknown)}, which no function of the graph takes.")
-    return factories
 
 
 def check_carry(carry: object) -> tuple[ContextVar[Any], ...]:

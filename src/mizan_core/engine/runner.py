@@ -4,9 +4,8 @@ import asyncio
 import contextvars
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -15,12 +14,11 @@ from typing import Any, TypeAlias, TypeVar
 from ..cache.outcomes import Computed, PersonalFailure
 from ..errors import DeclarationError, Unavailable
 from ..graph.model import Function
-from ..graph.provide import Factory
 from ..protocol.bodies import encode_json
 from ..protocol.cache_policy import CachePolicy, Per
 from ..protocol.identity import ANONYMOUS, Identity
-from ..resources import opened
 from .computations import Computation, beside
+from .hosts.resources import Opened, Resources
 from .privacy import Notice, Watchable, WatchableByUser, by_identity, lacks_permissions, watch_identity
 
 logger = logging.getLogger("mizan")
@@ -148,10 +146,10 @@ class Wanted:
 class Runner:
     """Runs functions; sync ones in threads, `threads` for mutations and as many for all others."""
 
-    def __init__(self, threads: int, is_wanted: Callable[[Hashable], bool], factories: Mapping[Any, Factory]) -> None:
-        """`is_wanted`: whether a request waits for the computation of this key. `factories`: those of resources."""
+    def __init__(self, threads: int, is_wanted: Callable[[Hashable], bool], resources: Resources) -> None:
+        """`is_wanted`: whether a request waits for the computation of this key."""
         self._is_wanted = is_wanted
-        self._factories = factories
+        self._resources = resources
         self._threads = Threads(threads, "mizan")
         # Slow readers must not block mutations.
         self._threads_of_mutations = Threads(threads, "mizan-mutation")
@@ -179,13 +177,17 @@ class Runner:
         seen: list[tuple[str, str]] = []
         missed: list[Function] = []
         works = [(function, _given(function, arguments, caller, shared, seen, missed)) for function, arguments in calls]
-        run = self._side_by_side if concurrent else self._in_turn
         try:
-            if concurrent or not any(function.resources for function, _ in calls):
-                results = await run(works, computation, finish)
+            if concurrent:
+                results = await self._side_by_side(works, computation, finish, _asking(caller, shared))
+            elif any(function.resources for function, _ in calls):
+                results = await self._resources.within(
+                    [function for function, _ in calls],
+                    _asking(caller, shared),
+                    lambda opened: self._in_turn([_with(opened, *work) for work in works], computation, finish),
+                )
             else:
-                async with self._opened([function for function, _ in calls]) as resources:
-                    results = await run([_with(resources, *work) for work in works], computation, finish)
+                results = await self._in_turn(works, computation, finish)
         except Exception as error:
             if not seen:
                 raise
@@ -212,18 +214,22 @@ class Runner:
         """
         given = _given(function, arguments, caller, None, [], [])
         if function.resources:
-            return self._to_the_end_with_resources(function, given, finish, wanted)
+            return self._to_the_end_with_resources(function, given, _asking(caller, None), finish, wanted)
         return self._to_the_end(function, given, finish, wanted)
 
     async def _to_the_end_with_resources(
-        self, function: Function, given: Mapping[str, Any], finish: Finish, wanted: Wanted
+        self, function: Function, given: Mapping[str, Any], request: object, finish: Finish, wanted: Wanted
     ) -> Any:
         """As `_to_the_end`. The resources are closed, and so committed, before this returns or raises."""
         has_begun = False
+
+        def begin(opened: Opened) -> Awaitable[Any]:
+            nonlocal has_begun
+            has_begun = True
+            return self._to_the_end(*_with(opened, function, given), finish, wanted)
+
         try:
-            async with self._opened([function]) as resources:
-                has_begun = True
-                return await self._to_the_end(*_with(resources, function, given), finish, wanted)
+            return await self._resources.within([function], request, begin)
         except Exception as error:
             if not has_begun:
                 raise NotOpened(error) from error
@@ -237,15 +243,6 @@ class Runner:
         threads = self._threads_of_mutations if function.affects else self._threads
         thread = threads.start(partial(_call, function, given, finish), wanted)
         return _finished_in_thread(function, thread, finish, wanted)
-
-    @asynccontextmanager
-    async def _opened(self, functions: Iterable[Function]) -> AsyncIterator[Mapping[Any, Any]]:
-        """The resources that the functions take, each opened once, by their keys."""
-        async with AsyncExitStack() as stack:
-            resources: dict[Any, Any] = {}
-            for key in dict.fromkeys(key for function in functions for key in function.resources.values()):
-                resources[key] = await stack.enter_async_context(opened(self._factories[key], asyncio.to_thread))
-            yield resources
 
     def close(self) -> None:
         self._threads.close()
@@ -275,36 +272,50 @@ class Runner:
                 results[place] = await _from_thread(works[place][0], results[place], finish)
         return results
 
-    async def _side_by_side(self, works: Sequence[_Work], computation: Computation, finish: Finish) -> list[Any]:
+    async def _side_by_side(
+        self, works: Sequence[_Work], computation: Computation, finish: Finish, request: object
+    ) -> list[Any]:
         computation.running = ", ".join(function.name for function, _ in works)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(self._one(function, given, computation, finish)) for function, given in works
+                    group.create_task(self._one(function, given, computation, finish, request))
+                    for function, given in works
                 ]
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         return [task.result() for task in tasks]
 
-    async def _one(self, function: Function, given: Mapping[str, Any], computation: Computation, finish: Finish) -> Any:
+    async def _one(
+        self, function: Function, given: Mapping[str, Any], computation: Computation, finish: Finish, request: object
+    ) -> Any:
         """Run a reader beside others, with resources of its own: a session serves one task at a time."""
         beside.set((computation, function.name))  # in the context of this reader's own task
+
+        async def work(opened: Opened) -> Any:
+            given_all = _with(opened, function, given)[1]
+            if function.is_async:
+                return finish(function, await function.call(**given_all))
+            wanted = partial(self._is_wanted, computation.key)
+            answer = await self._threads.start(partial(_call, function, given_all, finish), wanted)
+            return await _from_thread(function, answer, finish)
+
         try:
-            async with self._opened([function]) as resources:
-                given = _with(resources, function, given)[1]
-                if function.is_async:
-                    return finish(function, await function.call(**given))
-                wanted = partial(self._is_wanted, computation.key)
-                answer = await self._threads.start(partial(_call, function, given, finish), wanted)
-                return await _from_thread(function, answer, finish)
+            return await self._resources.within([function], request, work)
         except Exception:
             computation.running = function.name
             raise
 
 
-def _with(resources: Mapping[Any, Any], function: Function, given: Mapping[str, Any]) -> _Work:
+def _with(opened: Opened, function: Function, given: Mapping[str, Any]) -> _Work:
     """The function, given its resources too."""
-    return function, {**given, **{name: resources[key] for name, key in function.resources.items()}}
+    return function, {**given, **{name: opened[key] for name, key in function.resources.items()}}
+
+
+def _asking(caller: Caller, shared: CachePolicy | None) -> object:
+    """The request that dependencies may read: none where the answer serves other requests too."""
+    request = None if shared is not None else caller.request
+    return request.plain() if isinstance(request, Watchable) else request
 
 
 async def read_directly(computation: Computation, calls: Sequence[tuple[Function, Mapping[str, object]]]) -> Computed:

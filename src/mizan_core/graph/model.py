@@ -14,13 +14,13 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic_core import CoreConfig, SchemaValidator
 
-from ..protocol.cache_policy import CachePolicy, Per, Seconds
+from ..protocol.cache_policy import CachePolicy, Never, Per, Seconds
 from .access import Anyone, Check, Guard
 from .callables import plain_function
 from .declare import Arg, Binding, ByBody, Declaration, Narrowing, Result
 from .identity_params import IdentityParam, identity_params_of
 from .inputs import Compiled, Parameter, Validator
-from .provide import Provided
+from .provide import HostDependency, Provided
 from .signature import Signature
 from .types.round_trip import RoundTrips
 from .types.snapshots import may_change
@@ -82,6 +82,8 @@ class Function:
     is_view: bool = field(init=False)
     is_async: bool = field(init=False)
     takes_request: bool = field(init=False)
+    dependencies: Mapping[str, HostDependency] = field(init=False)  # by parameter: what the host's framework fills in
+    may_read_request: bool = field(init=False)  # itself, or what its framework fills in
     takes_only_inputs: bool = field(init=False)  # neither the request nor an identity
     runs_directly: bool = field(init=False)  # `call(**inputs)` is all of a call: async, and takes nothing else
     depends_on_caller: bool = field(init=False)  # it takes the request or of the identity, or may narrow by that
@@ -102,6 +104,7 @@ class Function:
         mutable = tuple(name for name, one in self.inputs.items() if may_change(one.adapter.core_schema))
         narrowing = tuple(sorted({one.name for one in self._bindings() if isinstance(one, Arg)}))
         identity_params = identity_params_of(self.inputs)
+        dependencies = {name: key for name, key in self.resources.items() if isinstance(key, HostDependency)}
         facts: dict[str, object] = {
             "name": declaration.name,
             "call": _as_sent(_awaitable(declaration.function, signature), signature),
@@ -113,9 +116,11 @@ class Function:
             "is_view": signature.is_view,
             "is_async": signature.is_async,
             "takes_request": signature.takes_request,
+            "dependencies": dependencies,
+            "may_read_request": signature.takes_request or bool(dependencies),
             "takes_only_inputs": takes_only_inputs,
             "runs_directly": signature.is_async and takes_only_inputs and not self.resources,
-            "depends_on_caller": not takes_only_inputs or bool(self.affects or identity_params),
+            "depends_on_caller": not takes_only_inputs or bool(self.affects or identity_params or dependencies),
             "client_inputs": {name: one for name, one in self.inputs.items() if one.input.source is None},
             "identity_params": identity_params,
             "required": frozenset(name for name, compiled in self.inputs.items() if compiled.input.required),
@@ -210,6 +215,7 @@ class ContextPlan:
     has_no_guard: bool = field(init=False)  # of the bundle's readers, and so are the next three
     guards_take_arguments: bool = field(init=False)
     depends_on_caller: bool = field(init=False)  # a reader takes the request or an identity
+    may_read_request: bool = field(init=False)  # a reader does, or what its framework fills in for an answer not kept
     runs_directly: bool = field(init=False)  # every reader does, one after the other
     is_shared: bool = field(init=False)  # a stored answer serves more than one user
     policy_of_visitors: CachePolicy = field(init=False)  # one answer serves all of them; the key has who they are
@@ -225,6 +231,10 @@ class ContextPlan:
             "has_no_guard": all(reader.has_no_guard for reader in self.readers),
             "guards_take_arguments": any(reader.guard_arguments for reader in self.readers),
             "depends_on_caller": not all(reader.takes_only_inputs for reader in self.readers),
+            "may_read_request": any(
+                reader.takes_request or (reader.may_read_request and isinstance(lifetime, Never))
+                for reader in self.readers
+            ),
             "runs_directly": all(reader.runs_directly for reader in self.readers) and not self.concurrent,
             "is_shared": self.policy.per is not Per.USER,
             "policy_of_visitors": replace(self.policy, per=Per.ALL) if self.policy.per is Per.USER else self.policy,

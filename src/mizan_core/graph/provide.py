@@ -1,7 +1,8 @@
 """Resources: parameters that the server opens for a function, such as a database session, and no client sends.
 
 `build(functions, provide={AsyncSession: open_session})` says it for a type, `Annotated[AsyncSession, Provide(factory)]`
-for one parameter. A resource is known by its type, or by its `Provide`.
+for one parameter. A resource is known by its type, or by its `Provide`. The host's framework fills in the parameters
+that have its own mark, such as FastAPI's `Depends(...)`.
 """
 
 import inspect
@@ -21,6 +22,14 @@ Factory: TypeAlias = Callable[[], Any]
 Provided: TypeAlias = Mapping[Any, Factory | None]
 
 NOTHING_PROVIDED: Provided = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HostDependency:
+    """The key of a parameter that the host's framework fills in, as it is written: by FastAPI's `Depends(...)`."""
+
+    annotation: Any
+    default: Any  # `inspect.Parameter.empty` without one
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,8 @@ def check_factory(where: str, factory: object) -> None:
 def key_of(one: Input, provided: Provided) -> Any | None:
     """The key of the resource that a parameter is; None for an input."""
     annotation = one.annotation
+    if one.is_dependency:
+        return HostDependency(annotation, inspect.Parameter.empty if one.required else one.default)
     while typing.get_origin(annotation) is Annotated:
         annotation, *metadata = typing.get_args(annotation)
         for mark in metadata:

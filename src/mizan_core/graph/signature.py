@@ -17,7 +17,7 @@ from ..protocol.values import check_name
 from .callables import is_coroutine_function, plain_function
 from .types.aliases import TYPE_ALIASES, take_alias
 from .types.field_defaults import MakeDefault, take_default
-from .types.host_parameters import check_host_parameter
+from .types.host_parameters import check_host_parameter, dependency_in
 from .types.identity_sources import IdentitySource, take_source
 
 # The name of the parameter that is given the host's request, with any annotation or none.
@@ -36,7 +36,8 @@ class Input:
 
     `name`: its name for clients, which is its alias if it has one. `argument`: its name in the function's signature if
     it has an alias. `make_default`: makes the default that only the annotation gives; the function is passed its value.
-    `source`: the part of the caller's identity that fills it in; None if clients send it.
+    `source`: the part of the caller's identity that fills it in; None if clients send it. `is_dependency`: the host's
+    framework fills it in.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Input:
     argument: str | None = None
     make_default: MakeDefault | None = None
     source: IdentitySource | None = None
+    is_dependency: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,8 @@ def _check_parameter(parameter: inspect.Parameter) -> None:
     check_name("parameter", name)
     if name in _INSTANCE and parameter.annotation is inspect.Parameter.empty:
         raise DeclarationError(f"it takes {name!r}, and nobody calls it on an instance; mark a function of the module.")
+    if name != REQUEST and dependency_in(parameter.default):
+        return
     if name != REQUEST:
         check_host_parameter(name, parameter.default)
     if name != REQUEST and parameter.annotation is inspect.Parameter.empty:
@@ -191,6 +195,9 @@ def _inputs(found: Iterable[Input], given_by_host: Sequence[str]) -> dict[str, I
 
 
 def _input(parameter: inspect.Parameter, annotation: Any) -> Input:
+    if dependency_in(parameter.default) or dependency_in(annotation):
+        required = parameter.default is inspect.Parameter.empty
+        return Input(parameter.name, annotation, required, default=parameter.default, is_dependency=True)
     check_host_parameter(parameter.name, annotation)
     source, annotation = take_source(parameter.name, annotation, parameter.default)
     alias, annotation = take_alias(parameter.name, annotation)

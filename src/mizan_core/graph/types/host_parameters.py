@@ -1,5 +1,6 @@
 """Refuses parameters that a web framework would fill in: here they would be arguments, and clients would send them.
 
+FastAPI's `Depends(...)` on a whole parameter is allowed: FastAPI solves it where Mizan is given the application.
 Frameworks are recognised by the names of their modules and classes, since the core imports none of them.
 """
 
@@ -46,6 +47,18 @@ _REMEDIES = {
 _TAKE_REQUEST = "take all of the request as `request`"
 
 
+def dependency_in(declared: Any) -> bool:
+    """Whether an annotation or a default has FastAPI's `Depends(...)` or `Security(...)` for the whole parameter."""
+    while isinstance(declared, TYPE_ALIASES):
+        declared = declared.__value__
+    marks = typing.get_args(declared)[1:] if typing.get_origin(declared) is Annotated else (declared,)
+    return any(_is_fastapi_dependency(type(mark)) for mark in marks)
+
+
+def _is_fastapi_dependency(kind: type) -> bool:
+    return any(one.__name__ == "Depends" and _is_from(one, ("fastapi.",)) for one in kind.__mro__)
+
+
 def check_host_parameter(name: str, declared: Any) -> None:
     """Raise `DeclarationError` if a framework would fill in a parameter by this annotation or default."""
     for part in _parts(declared):
@@ -64,7 +77,8 @@ def _found(part: object) -> tuple[str, str] | None:
         return f"is a {part.__module__.partition('.')[0]} {part.__name__}", next(remedies, _TAKE_REQUEST)
     for kind in type(part).__mro__:
         if kind.__name__ in _DEPENDENCIES and _is_from(kind, _INJECTORS):
-            return f"has {kind.__name__}(...)", _CALLER
+            remedy = "write it on the whole parameter: Annotated[..., Depends(...)]"
+            return f"has {kind.__name__}(...)", remedy if _is_fastapi_dependency(kind) else _CALLER
         if kind.__name__ in _ELSEWHERE and _is_from(kind, ("fastapi.",)):
             return f"has {kind.__name__}(...)", f"read it from {_ELSEWHERE[kind.__name__]}"
         if kind.__name__ == "File" and _is_from(kind, ("fastapi.",)):

@@ -1,0 +1,280 @@
+"""FastAPI's `Depends(...)` in functions, solved by FastAPI itself.
+
+For the functions that run together there is one route, never added to the application, whose endpoint takes all of
+their dependencies and runs the functions. So sub-dependencies, `yield`, threads, caching and `dependency_overrides`
+are FastAPI's own, in the task of the functions; and when the route has answered, every dependency is closed.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Response
+from fastapi.exceptions import FastAPIError, RequestValidationError
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
+from fastapi.params import Depends
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.types import Message, Scope
+
+from mizan_core.engine.hosts.resources import Opened
+from mizan_core.errors import DeclarationError, InvalidInput
+from mizan_core.graph.model import Function, Graph
+from mizan_core.graph.provide import HostDependency
+from mizan_core.protocol.cache_policy import Never
+
+T = TypeVar("T")
+
+# The key in the scope of the work that the endpoint does. A prefix of FastAPI's own keys, which a copy leaves out.
+_WORK = "mizan.work"
+_OWN_KEYS = "fastapi"
+
+# FastAPI's names for what it would fill in by itself, and the reason why that cannot be done in any function.
+_NEVER = {
+    "websocket_param_name": "takes a WebSocket, and there are none here",
+    "response_param_name": "takes the Response, and nothing would send what it sets; let a view return one",
+    "background_tasks_param_name": "takes BackgroundTasks, and nothing would run them; hand the work to a queue",
+}
+_NEVER_SENT = {
+    "path_params": "the path",
+    "body_params": "the body, which has the arguments of the function",
+}
+_OF_REQUEST = {"request_param_name": "takes the request", "http_connection_param_name": "takes the request"}
+_SENT = {"header_params": "the header", "cookie_params": "the cookie", "query_params": "the query parameter"}
+
+
+class FastAPIDependencies:
+    """Solves the dependencies of functions as this application would (`HostDependencies` of the engine)."""
+
+    def __init__(self, app: object) -> None:
+        if not isinstance(app, FastAPI):
+            raise DeclarationError(f"fastapi={app!r} is no FastAPI application; write Mizan(graph, fastapi=app).")
+        self._app = app
+        self._solvers: dict[tuple[str, ...], _Solver] = {}
+        self._kept: frozenset[str] = frozenset()
+
+    def check(self, graph: Graph) -> None:
+        """Refuse dependencies that FastAPI refuses, that cannot work here, or that read the request of a kept answer.
+
+        Raises `DeclarationError` with a sentence for each.
+        """
+        depending = [function for function in graph.functions.values() if function.dependencies]
+        self._kept = frozenset(function.name for function in depending if _is_kept(graph, function))
+        defects: list[str] = []
+        for function in depending:
+            try:
+                defects += self._solver([function]).defects()
+            except (AssertionError, FastAPIError, TypeError) as error:  # FastAPI's own refusals
+                defects.append(f"{function.name}: FastAPI refuses its dependencies: {error}")
+        if defects:
+            raise DeclarationError("\n".join(dict.fromkeys(defects)))
+
+    async def within(self, functions: Sequence[Function], request: object, work: Callable[[Opened], Awaitable[T]]) -> T:
+        """Do the work with the dependencies of these functions, which are closed when this returns or raises."""
+        return await self._solver(functions).run(request, work)
+
+    def _solver(self, functions: Sequence[Function]) -> "_Solver":
+        names = tuple(function.name for function in functions)
+        if names not in self._solvers:
+            self._solvers[names] = _Solver(self._app, functions, self._kept)
+        return self._solvers[names]
+
+
+class _Work:
+    """The work of one route's endpoint, and what came of it."""
+
+    def __init__(self, begin: Callable[[Mapping[str, Any]], Awaitable[Any]]) -> None:
+        self._begin = begin
+        self.has_begun = False
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    async def run(self, solved: Mapping[str, Any]) -> Response:
+        self.has_begun = True
+        try:
+            self.result = await self._begin(solved)
+        except BaseException as error:
+            self.error = error
+            raise
+        return Response()
+
+
+class _Solver:
+    """A route whose endpoint takes the dependencies of these functions. Raises as FastAPI does for bad ones."""
+
+    def __init__(self, app: FastAPI, functions: Sequence[Function], kept: frozenset[str]) -> None:
+        self._app = app
+        self._functions = functions
+        self._kept = kept
+        keys = [key for function in functions for key in function.dependencies.values()]
+        self._keys = {f"value_{place}": key for place, key in enumerate(keys)}
+        self._route = _route(app, self._keys)
+        self._answer = AsyncExitStackMiddleware(self._route.app)
+        self._reads = self._first_read()
+        self._of_override: dict[Any, Any] = {}
+
+    async def run(self, request: object, work: Callable[[Opened], Awaitable[T]]) -> T:
+        asking = request if isinstance(request, Request) else None
+        if self._app.dependency_overrides:
+            self._check_again(asking)
+        elif asking is None and self._reads is not None:
+            raise _no_request(self._reads)
+        doing = _Work(lambda solved: work({key: solved[name] for name, key in self._keys.items()}))
+        scope, receive = _asked(self._app, asking)
+        scope[_WORK] = doing
+        try:
+            await self._answer(scope, receive, _send_nothing)
+        except RequestValidationError as error:
+            if doing.has_begun:
+                raise
+            raise _invalid(error) from None
+        except (FastAPIError, UnboundLocalError):  # FastAPI misses the response if a dependency's `except` swallowed it
+            if doing.error is None:
+                raise
+        if doing.error is not None:
+            raise doing.error
+        result: T = doing.result
+        return result
+
+    def defects(self) -> Iterator[str]:
+        """The reasons why these dependencies cannot work, a sentence each."""
+        for function, parameter, chain, dependant in self._dependants({}):
+            where = f"{function.name} takes {parameter!r} by Depends({chain}), which"
+            for name, why in _NEVER.items():
+                if getattr(dependant, name, None) is not None:
+                    yield f"{where} {why}."
+            for name, source in _NEVER_SENT.items():
+                for one in getattr(dependant, name):
+                    yield (
+                        f"{where} reads {one.name!r} from {source}; let {function.name} take it as a parameter, and "
+                        "call what needs it."
+                    )
+            if function.name in self._kept:
+                for read in _reads(dependant):
+                    yield _refusal(where, read, function)
+
+    def _first_read(self) -> str | None:
+        """The first read of the request that a dependency makes."""
+        return next(self._all_reads({}), None)
+
+    def _all_reads(self, overrides: Mapping[Any, Any]) -> Iterator[str]:
+        for function, parameter, chain, dependant in self._dependants(overrides):
+            for read in _reads(dependant):
+                yield f"{function.name} takes {parameter!r} by Depends({chain}), which {read}"
+
+    def _check_again(self, request: Request | None) -> None:
+        """Overrides may read the request where what they stand for does not."""
+        overrides = self._app.dependency_overrides
+        for function, parameter, chain, dependant in self._dependants(overrides):
+            for read in _reads(dependant):
+                where = f"{function.name} takes {parameter!r} by Depends({chain}), which"
+                if function.name in self._kept:
+                    raise DeclarationError(_refusal(where, read, function))
+                if request is None:
+                    raise _no_request(f"{where} {read}")
+
+    def _dependants(self, overrides: Mapping[Any, Any]) -> Iterator[tuple[Function, str, str, Any]]:
+        """Every dependency at any depth: whose it is, for which parameter, and the calls that lead to it."""
+        places = iter(self._route.dependant.dependencies)
+        for function in self._functions:
+            for parameter, dependant in zip(function.dependencies, places, strict=False):
+                for chain, one in self._below(dependant, (), overrides):
+                    yield function, parameter, chain, one
+
+    def _below(self, dependant: Any, above: tuple[str, ...], overrides: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+        override = overrides.get(dependant.call)
+        if override is not None:
+            dependant = self._overriding(override)
+        chain = (*above, _shown(dependant.call))
+        yield " → ".join(chain), dependant
+        for one in dependant.dependencies:
+            yield from self._below(one, chain, overrides)
+
+    def _overriding(self, override: Callable[..., Any]) -> Any:
+        if override not in self._of_override:
+            key = HostDependency(Any, Depends(override))
+            self._of_override[override] = _route(self._app, {"value": key}).dependant.dependencies[0]
+        return self._of_override[override]
+
+
+def _route(app: FastAPI, keys: Mapping[str, HostDependency]) -> APIRoute:
+    async def endpoint(request: Request, **solved: Any) -> Response:
+        work: _Work = request.scope[_WORK]
+        return await work.run(solved)
+
+    empty = inspect.Parameter.empty
+    parameters = {"request": (Request, empty), **{name: (key.annotation, key.default) for name, key in keys.items()}}
+    endpoint.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # as `inspect.signature` reads it
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for name, (annotation, default) in parameters.items()
+        ]
+    )
+    return APIRoute("/", endpoint, dependency_overrides_provider=app, response_model=None, include_in_schema=False)
+
+
+def _is_kept(graph: Graph, function: Function) -> bool:
+    """Whether an answer with this function's result may be kept, so that requests to come are served it too."""
+    if function.context is None:
+        return False
+    plan = graph.contexts[function.context]
+    bundles = [one for one in (plan, plan.private_bundle) if one is not None and function in one.readers]
+    own = plan.page_policies.get(function.name)
+    policies = [*(bundle.policy for bundle in bundles), *([] if own is None else [own])] or [plan.policy]
+    return any(not isinstance(policy.lifetime, Never) for policy in policies)
+
+
+def _reads(dependant: Any) -> Iterator[str]:
+    """What a dependency reads of the request, without those that it depends on."""
+    for name, what in _OF_REQUEST.items():
+        if getattr(dependant, name, None) is not None:
+            yield what
+    for name, what in _SENT.items():
+        for field in getattr(dependant, name):
+            yield f"reads {what} {field.alias!r}"
+
+
+def _refusal(where: str, read: str, function: Function) -> str:
+    return (
+        f"{where} {read}, and the answers of {function.name} are kept for requests to come. Take the caller as "
+        "`me: Identity`, which authenticate= finds out, or a value of the request as a parameter; or give "
+        f"{function.name} cache=False."
+    )
+
+
+def _no_request(read: str) -> DeclarationError:
+    return DeclarationError(
+        f"{read}, and this call has no request. Give it one, as in engine.run(..., request=request), or take a "
+        "dependency that needs none."
+    )
+
+
+def _shown(call: Any) -> str:
+    return getattr(call, "__qualname__", None) or type(call).__qualname__
+
+
+def _asked(app: FastAPI, request: Request | None) -> tuple[Scope, Callable[[], Awaitable[Message]]]:
+    """The scope to solve dependencies with: a copy of the request's, or one that tells nothing."""
+    if request is not None:
+        scope = {key: value for key, value in request.scope.items() if not key.startswith(_OWN_KEYS)}
+        receive = request.receive
+    else:
+        scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": [], "app": app}
+        receive = _receive_nothing
+    # Without the application's handlers, which would answer for an exception.
+    scope["starlette.exception_handlers"] = ({}, {})
+    return scope, receive
+
+
+async def _receive_nothing() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def _send_nothing(_: Message) -> None: ...
+
+
+def _invalid(error: RequestValidationError) -> InvalidInput:
+    """The refusal of a request that dependencies could not read, without its values."""
+    return InvalidInput(
+        errors=[{name: one[name] for name in ("loc", "msg", "type") if name in one} for one in error.errors()]
+    )
