@@ -106,8 +106,10 @@ class _Solver:
         self._app = app
         self._functions = functions
         self._kept = kept
-        keys = [key for function in functions for key in function.dependencies.values()]
-        self._keys = {f"value_{place}": key for place, key in enumerate(keys)}
+        self._keys: dict[str, HostDependency] = {}
+        for function in functions:
+            for name, key in function.dependencies.items():
+                self._keys[f"{name}_{len(self._keys)}" if name in self._keys else name] = key
         self._route = _route(app, self._keys)
         self._answer = AsyncExitStackMiddleware(self._route.app)
         self._reads = self._first_read()
@@ -116,7 +118,7 @@ class _Solver:
     async def run(self, request: object, work: Callable[[Opened], Awaitable[T]]) -> T:
         asking = request if isinstance(request, Request) else None
         if self._app.dependency_overrides:
-            self._check_again(asking)
+            self._check_overriding(asking)
         elif asking is None and self._reads is not None:
             raise _no_request(self._reads)
         doing = _Work(lambda solved: work({key: solved[name] for name, key in self._keys.items()}))
@@ -138,8 +140,7 @@ class _Solver:
 
     def defects(self) -> Iterator[str]:
         """The reasons why these dependencies cannot work, a sentence each."""
-        for function, parameter, chain, dependant in self._dependants({}):
-            where = f"{function.name} takes {parameter!r} by Depends({chain}), which"
+        for function, where, dependant in self._dependants({}):
             for name, why in _NEVER.items():
                 if getattr(dependant, name, None) is not None:
                     yield f"{where} {why}."
@@ -150,36 +151,28 @@ class _Solver:
                         "call what needs it."
                     )
             if function.name in self._kept:
-                for read in _reads(dependant):
-                    yield _refusal(where, read, function)
+                yield from (_refusal(function, where, read) for read in _reads(dependant))
 
-    def _first_read(self) -> str | None:
-        """The first read of the request that a dependency makes."""
-        return next(self._all_reads({}), None)
-
-    def _all_reads(self, overrides: Mapping[Any, Any]) -> Iterator[str]:
-        for function, parameter, chain, dependant in self._dependants(overrides):
+    def _check_overriding(self, request: Request | None) -> None:
+        """Overrides may read the request where the dependencies that they replace do not."""
+        for function, where, dependant in self._dependants(self._app.dependency_overrides):
             for read in _reads(dependant):
-                yield f"{function.name} takes {parameter!r} by Depends({chain}), which {read}"
-
-    def _check_again(self, request: Request | None) -> None:
-        """Overrides may read the request where what they stand for does not."""
-        overrides = self._app.dependency_overrides
-        for function, parameter, chain, dependant in self._dependants(overrides):
-            for read in _reads(dependant):
-                where = f"{function.name} takes {parameter!r} by Depends({chain}), which"
                 if function.name in self._kept:
-                    raise DeclarationError(_refusal(where, read, function))
+                    raise DeclarationError(_refusal(function, where, read))
                 if request is None:
                     raise _no_request(f"{where} {read}")
 
-    def _dependants(self, overrides: Mapping[Any, Any]) -> Iterator[tuple[Function, str, str, Any]]:
-        """Every dependency at any depth: whose it is, for which parameter, and the calls that lead to it."""
+    def _first_read(self) -> str | None:
+        """The first read of the request that a dependency makes."""
+        return next((f"{where} {read}" for _, where, one in self._dependants({}) for read in _reads(one)), None)
+
+    def _dependants(self, overrides: Mapping[Any, Any]) -> Iterator[tuple[Function, str, Any]]:
+        """Every dependency at any depth: the function that takes it, and the words for the way to it."""
         places = iter(self._route.dependant.dependencies)
         for function in self._functions:
             for parameter, dependant in zip(function.dependencies, places, strict=False):
                 for chain, one in self._below(dependant, (), overrides):
-                    yield function, parameter, chain, one
+                    yield function, f"{function.name} takes {parameter!r} by Depends({chain}), which", one
 
     def _below(self, dependant: Any, above: tuple[str, ...], overrides: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
         override = overrides.get(dependant.call)
@@ -234,7 +227,7 @@ def _reads(dependant: Any) -> Iterator[str]:
             yield f"reads {what} {field.alias!r}"
 
 
-def _refusal(where: str, read: str, function: Function) -> str:
+def _refusal(function: Function, where: str, read: str) -> str:
     return (
         f"{where} {read}, and the answers of {function.name} are kept for requests to come. Take the caller as "
         "`me: Identity`, which authenticate= finds out, or a value of the request as a parameter; or give "
