@@ -13,7 +13,8 @@ from types import MappingProxyType
 from typing import Any, Literal, Self, Unpack
 
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -37,9 +38,10 @@ from mizan_core.tasks import check_asyncio
 
 from .accounts import AccountAuthenticator
 from .http.bodies import BodyLimit
-from .http.changes import By, F, changing_route
 from .http.cross_site import read_origins
 from .http.host_errors import as_call_error
+from .http.hosts.changes import By, F, changing_route
+from .http.hosts.responding import Answerable, Responding
 from .http.identity import Authenticate, Authenticator, mwt_obtain_function
 from .http.responses import error_reply
 from .http.routing import Routing
@@ -141,6 +143,7 @@ class Mizan:
         )
         self._routing = Routing(self._service, self._inspecting(inspector, verify, several=several))
         self.routes: list[Route] = self._routing.routes
+        self._responding = Responding(self._service, self._routing.bundles)
 
     def _inspecting(self, inspector: bool | Inspector, verify: object, *, several: bool) -> Iterator[Endpoint]:
         """The endpoints of the inspector, if it is wanted. Raises `DeclarationError` where it is not allowed."""
@@ -192,6 +195,20 @@ class Mizan:
         Raises `DeclarationError` for a context or parameter that does not exist.
         """
         return partial(changing_route, self.engine, affected, by)
+
+    async def respond(self, request: Request, what: Answerable, /, **params: object) -> Response:
+        """What a context, a reader or a mutation answers, as the response of a route of the host's.
+
+        `await mizan.respond(request, Orders, customer_id=7)` in an endpoint is what `/ctx/orders/?customer_id=7`
+        answers, with its ETag, 304 and caching headers; of a reader, its value alone. Any other function is called, and
+        its result alone is answered, with `X-Mizan-Invalidate`. Guards are asked, private functions are not refused.
+        `params` are values of the server's; those that an identity fills in are left out.
+
+        A `CallError` becomes the response that it has everywhere. An `HTTPException`, and any error of a reader that is
+        no `CallError`, is raised for the host to answer. Raises `DeclarationError` for what is not in the graph, and
+        for parameters that do not exist or are missing.
+        """
+        return await self._responding.respond(request, what, params)
 
     @property
     def blocking(self) -> Blocking:

@@ -362,6 +362,24 @@ def test_the_cache_keeps_exactly_the_fresh_bundles(
             assert is_dead == is_stale if exact else is_dead >= is_stale, (context, bundle)
 
 
+@settings(max_examples=60)
+@given(worlds_with_calls())
+def test_no_reader_alone_outlives_a_bundle_that_it_is_in(drawn: tuple[World, list[Call]]) -> None:
+    world, several = drawn
+    addresses = CacheKeys(world.graph, KeyMaker("s" * 32))
+    for call in several:
+        purged = {scope.tag for scope in addresses.purged(invalidations(world, call))}
+        for context, bundle in world.bundles():
+            plan = world.graph.contexts[context]
+            texts = {name: text for name, text in bundle.items() if text is not None}
+            is_dead = not purged.isdisjoint(addresses.page(plan, texts).tags)
+            for alone in plan.readers_alone.values():
+                own = {name: text for name, text in texts.items() if name in alone.parameters}
+                dies = not purged.isdisjoint(addresses.page(alone, own).tags)
+                assert dies >= is_dead, (alone.label, bundle)
+                assert alone.loose or dies == is_dead, (alone.label, bundle)
+
+
 @settings(max_examples=40)
 @given(worlds_with_calls())
 def test_arguments_always_narrow_to_a_known_scope(drawn: tuple[World, list[Call]]) -> None:

@@ -44,7 +44,16 @@ class TestVectors:
     def test_a_scope_has_this_tag(self, case: Case) -> None:
         assert scope_tag(case["secret"], case["context"], case["params"]) == case["key"]
 
-    @pytest.mark.parametrize("case", VECTORS["entry_keys"] + VECTORS["scope_keys"], ids=note)
+    @pytest.mark.parametrize("case", VECTORS["reader_keys"], ids=note)
+    def test_the_entry_of_a_reader_alone_has_this_key(self, case: Case) -> None:
+        named = {name: case[name] for name in ("user_id", "permission_key", "rev", "reader")}
+        assert entry_key(case["secret"], case["context"], case["params"], **named) == case["key"]
+
+    @pytest.mark.parametrize("case", VECTORS["any_tags"], ids=note)
+    def test_the_tag_of_all_loose_scopes_is_this(self, case: Case) -> None:
+        assert KeyMaker(case["secret"]).any_tag(case["context"]) == case["key"]
+
+    @pytest.mark.parametrize("case", [one for group in VECTORS.values() for one in group], ids=note)
     def test_a_key_is_the_mac_of_the_message_in_the_case(self, case: Case) -> None:
         secret, message = case["secret"].encode(), case["message"].encode()
         kind = "ctx" if "p" in json.loads(message) else "tag"

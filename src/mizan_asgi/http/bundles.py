@@ -8,7 +8,8 @@ caller.
 """
 
 import math
-from collections.abc import Coroutine, Sequence
+import sys
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -25,6 +26,7 @@ from mizan_core.protocol.problems import no_such_context
 
 from .bodies import parse_pairs
 from .host_request import HostRequest
+from .hosts.own_urls import complete, private, tells_all
 from .identity import TOKEN_HEADERS, needs_session
 from .path_rules import LET_THROUGH, PROBE, Probe
 from .responses import RawResponse, bundle_replies, bundle_reply
@@ -62,7 +64,7 @@ class BundleEndpoint:
         self.place = f"/ctx/{plan.name}/"
         self._service = service
         self._plan = plan
-        self._name = plan.name
+        self._name = plan.label
         self._for_everyone = plan.policy.for_everyone
         self._per_user = plan.policy.per is Per.USER
         self._for_all = plan.policy.per is Per.ALL
@@ -149,6 +151,37 @@ class BundleEndpoint:
         identity, query = await self._asked(headers, scope, receive)
         return await self._fetched(query, identity, scope, receive)
 
+    async def respond(self, scope: Scope, receive: Receive, params: Mapping[str, object]) -> RawResponse:
+        """The response to a request at a URL of the host's, for values of the server's. Raises as `fetch` does.
+
+        Also raises `DeclarationError` for parameters that the context does not have or that are missing.
+        """
+        headers = SentHeaders(scope)
+        caller = await self._service.authenticator.identify(headers, scope, receive, ask_session=self._needs_session)
+        identity = await self._service.engine.authorise(self._plan, caller.identity)
+        query = self._query_of(params, identity)
+        known = headers.all(b"if-none-match") if scope["method"] in ("GET", "HEAD") else []
+        may_be_kept = not self._for_everyone or tells_all(scope, query)
+        if may_be_kept and not self._plan.guards_take_arguments:
+            hit = self._remembered_hit(query, known)
+            if hit is not None:
+                return hit
+        bundle = await self._fetched(query, identity, scope, receive)
+        if not may_be_kept:
+            bundle = private(bundle)
+        return bundle_reply(bundle, query=bundle.canonical_query, canonical_url=True, if_none_match=known)
+
+    def _query_of(self, params: Mapping[str, object], identity: Identity) -> BundleRequest:
+        """The bundle request for values of the server's, remembered or validated. Raises as `respond` does."""
+        given = tuple(params.items())
+        key = self._key(given, identity) if _PLAIN.issuperset(map(type, params.values())) else None
+        query = None if key is None else self._remembered_query(key)
+        if query is None:
+            query = self._service.engine.query(self._plan, complete(self._plan, params), identity)
+            if key is not None and query.may_be_remembered:
+                self._service.queries.put(key, query, query.size + 4 * sum(map(sys.getsizeof, params.values())))
+        return query
+
     async def _asked(self, headers: SentHeaders, scope: Scope, receive: Receive) -> tuple[Identity, BundleRequest]:
         """The caller, whom the guards have let through, and the bundle request. Raises as `fetch` does."""
         service = self._service
@@ -189,8 +222,10 @@ class BundleEndpoint:
             self._service.queries.put(key, query, query.size + 2 * len(raw))
         return query
 
-    def _key(self, raw: bytes, identity: Identity) -> _Key | None:
+    def _key(self, raw: bytes | tuple[object, ...], identity: Identity) -> _Key | None:
         """All that a bundle request depends on: the context, its query, and what the identity adds to it.
+
+        `raw`: the query as it was sent, or the parameters as the host's code gave them.
 
         A bundle for everyone has no more than the first two. None if the identity adds a value that cannot be compared
         by equality alone.

@@ -5,7 +5,7 @@ path, behind proxies that strip a prefix or leave it (`paths` reads all of these
 together with their endpoints and looked up as they were sent.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 from urllib.parse import unquote
 
@@ -34,7 +34,10 @@ class Routing:
 
     def __init__(self, service: Service, more: Iterable[Endpoint] = ()) -> None:
         self._service = service
-        self._endpoints = _endpoints(service) | {endpoint.place: endpoint for endpoint in more}
+        self.bundles = {
+            name: BundleEndpoint(service, plan) for name, plan in service.engine.graph.contexts.items() if plan.readers
+        }
+        self._endpoints = _endpoints(service, self.bundles) | {endpoint.place: endpoint for endpoint in more}
         self.routes: list[Route] = routes_of(service)
         self.router = Router(self.routes, redirect_slashes=False)
         self.canonical: dict[PathKey, Endpoint] = {}  # the endpoints of paths found to be canonical, by `path_key`
@@ -75,10 +78,9 @@ def path_key(scope: Scope) -> PathKey:
     return scope["path"], scope.get("raw_path"), scope.get("root_path"), scope.get("app_root_path")
 
 
-def _endpoints(service: Service) -> dict[str, Endpoint]:
+def _endpoints(service: Service, bundles: Mapping[str, BundleEndpoint]) -> dict[str, Endpoint]:
     """All endpoints, by the canonical spelling of their paths below the mount point."""
     graph = service.engine.graph
-    bundles = {name: BundleEndpoint(service, plan) for name, plan in graph.contexts.items() if plan.readers}
     found: list[Endpoint] = [*bundles.values(), *(ScriptEndpoint(name, script) for name, script in SCRIPTS.items())]
     found += [CallEndpoint(service, name, bundles) for name in (None, *graph.functions)]
     return {endpoint.place: endpoint for endpoint in found}

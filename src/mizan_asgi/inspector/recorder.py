@@ -153,7 +153,7 @@ class Recorder(Observer):
     def fetched(self, event: Fetched) -> None:
         self._contexts.setdefault(event.context, ContextRate()).note(event)
         fetch = {
-            "bundle": _bundle(event.context, event.params),
+            "bundle": _bundle(event.asked.plan.label, event.params),
             "context": event.context,
             "status": event.status,
             "reason": _reason(event.detail),
@@ -270,7 +270,7 @@ class Recorder(Observer):
             if began - made.at > FOLLOWING_SECONDS:
                 return None
             if made.at <= began and event.is_touched(made.invalidations):
-                key = event.context, event.identity.user_id, *event.params.items()
+                key = event.asked.plan.label, event.identity.user_id, *event.params.items()
                 if key in made.seen or len(made.seen) >= MAXIMUM_RECORDS:
                     return None
                 made.seen.add(key)

@@ -6,14 +6,17 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
+from typing import Any
 from uuid import UUID
 
+from ..cache.outcomes import Computed
 from ..cache.slots import Slot
 from ..errors import InvalidValue
 from ..graph.inputs import Validator
 from ..graph.model import ContextPlan, Function
 from ..graph.types.round_trip import read_back
 from ..graph.types.snapshots import copied
+from ..protocol.bodies import encode_json
 from ..protocol.urls import canonical_query
 from ..protocol.values import canonical
 
@@ -63,7 +66,7 @@ class BundleRequest:
     def __post_init__(self) -> None:
         sent, slot = self.spelling.sent, self.slot
         self.calls = [(reader, _own(reader, _share(reader, sent))) for reader in self.plan.readers]
-        self.name = slot.key if slot else (self.plan.name, frozenset(self.spelling.texts.items()))
+        self.name = slot.key if slot else (self.plan.label, frozenset(self.spelling.texts.items()))
 
     @property
     def texts(self) -> dict[str, str | None]:
@@ -77,6 +80,11 @@ class BundleRequest:
             return False
         return all(isinstance(value, _IMMUTABLE) for value in self.spelling.sent.values())
 
+    def computed(self, results: Sequence[Any], *, personal: bool, declined: bool) -> Computed:
+        """The answer of the readers' results, in their order, as plain JSON types."""
+        named = {reader.name: result for reader, result in zip(self.plan.readers, results, strict=True)}
+        return Computed(encode_json(named), personal, declined)
+
     @property
     def size(self) -> int:
         """About how many bytes it takes."""
@@ -84,6 +92,13 @@ class BundleRequest:
         calls = _CALL_BYTES * len(self.calls) + _SHARE_BYTES * len(own)
         tags = 0 if self.slot is None else _TAG_BYTES * len(self.slot.tags)
         return _QUERY_BYTES + tags + calls + 4 * sys.getsizeof(self.spelling.query)
+
+
+class ReaderRequest(BundleRequest):
+    """A valid request for one reader's value by itself."""
+
+    def computed(self, results: Sequence[Any], *, personal: bool, declined: bool) -> Computed:
+        return Computed(encode_json(results[0]), personal, declined)
 
 
 def spell(plan: ContextPlan, sent: Mapping[str, object]) -> Spelling:

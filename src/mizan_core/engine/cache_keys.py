@@ -11,7 +11,7 @@ from ..protocol.cache_policy import Never, Per
 from ..protocol.identity import Identity, claims_key, permission_key
 from ..protocol.invalidation import Invalidation
 from ..protocol.keys import KeyMaker
-from .bundle_requests import BundleRequest, spell
+from .bundle_requests import BundleRequest, ReaderRequest, spell
 
 # Enough for the scopes that mutations of a few thousand users name.
 _REMEMBERED_SCOPES_BYTES = 2 * 1024 * 1024
@@ -26,16 +26,18 @@ class CacheKeys:
         self._graph = graph
         self._keys = keys
         self._wholes = {name: keys.tag(name, {}) for name in graph.contexts}
-        self._scopes: Memo[tuple[object, ...], PurgeScope] = Memo(_REMEMBERED_SCOPES_BYTES)
+        self._any = {name: keys.any_tag(name) for name, plan in graph.contexts.items() if plan.loose}
+        self._scopes: Memo[tuple[object, ...], tuple[PurgeScope, ...]] = Memo(_REMEMBERED_SCOPES_BYTES)
 
     def query(self, plan: ContextPlan, sent: Mapping[str, object], identity: Identity) -> BundleRequest:
         """The request for these values, with the slot of its answer for this identity. Raises as `spell` does."""
         spelling = spell(plan, sent)
+        kind = BundleRequest if plan.alone is None else ReaderRequest
         if spelling.query is None:  # its texts belong to other values too, and would find their answers
-            return BundleRequest(plan, spelling, None, None)
+            return kind(plan, spelling, None, None)
         is_stored = not isinstance(plan.policy.lifetime, Never)
         slot = self.slot(plan, spelling.texts, identity) if is_stored else None
-        return BundleRequest(plan, spelling, spelling.query.encode("ascii"), slot)
+        return kind(plan, spelling, spelling.query.encode("ascii"), slot)
 
     def slot(self, plan: ContextPlan, texts: Mapping[str, str], identity: Identity) -> Slot:
         """The slot of the bundle with these parameters, for this identity."""
@@ -49,30 +51,39 @@ class CacheKeys:
             claims=claims_key(identity) if per_user else None,
             of_visitors=per_user and not identity.is_authenticated,
             rev=policy.rev,
+            reader=plan.alone,
         )
         return self.page(plan, texts, key)
 
     def page(self, plan: ContextPlan, texts: Mapping[str, str], key: str = "") -> Slot:
         """A slot with the tags of all known scopes of these parameters. A parameter without a text is null."""
         tags = [self._tag(plan, shape, texts) for shape in plan.shapes]
+        if plan.alone is not None and plan.loose:
+            tags.append(self._any[plan.name])
         return Slot(key, tuple(tags), plan.fingerprint)
 
     def purged(self, invalidations: Sequence[Invalidation]) -> tuple[PurgeScope, ...]:
-        """The scopes to purge: for each invalidation the narrowest known scope that contains it."""
-        if len(invalidations) == 1:
-            return (self._scope(invalidations[0]),)
-        return tuple(dict.fromkeys([self._scope(one) for one in invalidations]))
+        """The scopes to purge: for each invalidation the narrowest known scope that contains it comes first.
 
-    def _scope(self, invalidation: Invalidation) -> PurgeScope:
+        Answers of readers alone that lack a parameter of that scope follow, as one scope of the context.
+        """
+        if len(invalidations) == 1:
+            return self._scopes_of(invalidations[0])
+        return tuple(dict.fromkeys([scope for one in invalidations for scope in self._scopes_of(one)]))
+
+    def _scopes_of(self, invalidation: Invalidation) -> tuple[PurgeScope, ...]:
         texts = invalidation.scope
         named = invalidation.context, *texts.items()
-        scope = self._scopes.get(named)
-        if scope is None:
+        scopes = self._scopes.get(named)
+        if scopes is None:
             plan = self._graph.contexts[invalidation.context]
-            tag = self._tag(plan, plan.known_shape(texts.keys()), texts)
-            scope = PurgeScope(tag, self._wholes[plan.name], plan.fingerprint)
-            self._scopes.put(named, scope, _SCOPE_BYTES + 2 * sum(map(sys.getsizeof, texts.values())))
-        return scope
+            shape = plan.known_shape(texts.keys())
+            tags = [self._tag(plan, shape, texts)]
+            if shape in plan.loose:
+                tags.append(self._any[plan.name])
+            scopes = tuple(PurgeScope(tag, self._wholes[plan.name], plan.fingerprint) for tag in tags)
+            self._scopes.put(named, scopes, _SCOPE_BYTES + 2 * sum(map(sys.getsizeof, texts.values())))
+        return scopes
 
     def _tag(self, plan: ContextPlan, shape: tuple[str, ...], texts: Mapping[str, str | None]) -> str:
         """The tag of the scope of this shape that contains these parameters."""

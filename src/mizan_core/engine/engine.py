@@ -32,7 +32,6 @@ from ..graph.narrowing import named
 from ..graph.provide import NOTHING_PROVIDED, Provided
 from ..graph.types.round_trip import read_back
 from ..graph.wrapper import current
-from ..protocol.bodies import encode_json
 from ..protocol.cache_headers import etag_of
 from ..protocol.cache_policy import CachePolicy, Never, Per
 from ..protocol.identity import ANONYMOUS, Identity, permission_key
@@ -544,7 +543,7 @@ class Engine:
 
     async def tags_of(self, invalidations: Sequence[Invalidation]) -> tuple[TagOfScope, ...]:
         """The tags that these invalidations purge. Raises `CacheUnavailable`."""
-        scopes = [scope for one in invalidations for scope in self._cache_keys.purged([one])]
+        scopes = [self._cache_keys.purged([one])[0] for one in invalidations]
         states = await self._cache.states(scopes)
         return tuple(
             TagOfScope(one, scope.tag, state) for one, scope, state in zip(invalidations, scopes, states, strict=True)
@@ -810,8 +809,7 @@ class Engine:
             concurrent=plan.concurrent,
             reports=plan.is_shared,
         )
-        results = {reader.name: result for reader, result in zip(plan.readers, ran.results, strict=True)}
-        return Computed(encode_json(results), ran.personal, ran.declined)
+        return query.computed(ran.results, personal=ran.personal, declined=ran.declined)
 
 
 def check_graph(graph: object) -> Graph:

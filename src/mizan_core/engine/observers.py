@@ -51,8 +51,9 @@ OutcomeName: TypeAlias = Literal["returned", "refused", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A bundle was answered. `seconds` until it was; `detail` as in `Cache-Status`, why it was no hit.
+    """A bundle, or a reader alone, was answered.
 
+    `seconds` until it was; `detail` as in `Cache-Status`, why it was no hit.
     `params` are the canonical texts of all parameters. `asked` and `identity` are enough to compute the bundle again.
     """
 
@@ -70,6 +71,11 @@ class Fetched:
     @property
     def bytes(self) -> int:
         return len(self.body)
+
+    @property
+    def reader(self) -> str | None:
+        """The reader whose value alone is the body; None for a bundle."""
+        return self.asked.plan.alone
 
     def is_touched(self, invalidations: Iterable[Invalidation]) -> bool:
         """Whether one of these makes the bundle stale."""
@@ -278,7 +284,7 @@ class DebugLog(Observer):
 
     def fetched(self, event: Fetched) -> None:
         why = "" if event.status == "hit" else f" ({event.detail})"
-        bundle = spelled(Invalidation(event.context, event.params))
+        bundle = spelled(Invalidation(event.context, event.params, event.reader))
         logger.debug("%s %s%s: %d bytes in %s", event.status, bundle, why, event.bytes, _ms(event.seconds))
 
     def fetch_failed(self, event: FetchFailed) -> None:

@@ -209,6 +209,11 @@ class ContextPlan:
     fingerprint: bytes  # of readers, parameters and shapes: processes with another fingerprint do not share entries
     concurrent: bool
     identity_params: tuple[IdentityParam, ...] = ()  # the parameters that the caller's identity fills in
+    # Shapes with a parameter that some reader lacks. Each purge of one deletes the tag on which the answers of such
+    # readers alone depend. Of the plan of a reader alone: those with a parameter that it lacks itself.
+    loose: tuple[tuple[str, ...], ...] = ()
+    alone: str | None = None  # the reader whose value by itself is the answer; None for a bundle
+    readers_alone: "Mapping[str, ContextPlan]" = field(default_factory=dict)  # by the name of the reader
     # Where a context has no bundle for clients: the bundle of its private readers, for the server itself.
     private_bundle: "ContextPlan | None" = None
 
@@ -235,7 +240,8 @@ class ContextPlan:
                 reader.takes_request or (reader.may_read_request and isinstance(lifetime, Never))
                 for reader in self.readers
             ),
-            "runs_directly": all(reader.runs_directly for reader in self.readers) and not self.concurrent,
+            "runs_directly": all(reader.runs_directly for reader in self.readers)
+            and not (self.concurrent or self.alone),
             "is_shared": self.policy.per is not Per.USER,
             "policy_of_visitors": replace(self.policy, per=Per.ALL) if self.policy.per is Per.USER else self.policy,
             "seconds": lifetime.seconds if isinstance(lifetime, Seconds) else None,
@@ -249,6 +255,11 @@ class ContextPlan:
         }
         for name, fact in facts.items():
             object.__setattr__(self, name, fact)
+
+    @property
+    def label(self) -> str:
+        """The context, or the context and the reader that answers alone: `user`, `user/user_profile`."""
+        return self.name if self.alone is None else f"{self.name}/{self.alone}"
 
     def known_shape(self, names: Set[str]) -> tuple[str, ...]:
         """The largest known shape inside a set of names: the origin purges a scope with these names by that shape."""

@@ -48,7 +48,7 @@ class Recorder(Observer):
         self._left_out: set[str] = set()
 
     def fetched(self, event: Fetched) -> None:
-        if not event.inside:
+        if not event.inside and event.reader is None:
             filled = {one.name for one in event.asked.plan.identity_params}
             self._record("fetch", event.context, event.asked.spelling.sent, filled, event.identity)
 

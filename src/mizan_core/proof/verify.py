@@ -247,7 +247,7 @@ class _Comparing(_Verifier):
             return
         identity = event.identity
         caller = identity.user_id, permission_key(identity), claims_key(identity)
-        key = plan.name, frozenset(event.params.items()), *caller
+        key = plan.label, frozenset(event.params.items()), *caller
         self._forget(key)
         self._bundles[key] = event
         self._bytes += event.bytes

@@ -41,10 +41,12 @@ class KeyMaker:
         claims: str | None = None,
         of_visitors: bool = False,
         rev: int = 0,
+        reader: str | None = None,
     ) -> str:
         """The key of a bundle's entry. Null parameters are left out of `texts`; `claims` are canonical JSON.
 
-        `of_visitors`: a bundle that is kept per user, for those that are not signed in.
+        `of_visitors`: a bundle that is kept per user, for those that are not signed in. `reader`: the entry is that of
+        this reader alone.
         """
         permissions = "" if permission_key is None else f'"k":{canonical_string(permission_key)},'
         claimed = "" if claims is None else f'"cl":{canonical_string(claims)},'
@@ -52,12 +54,18 @@ class KeyMaker:
         if of_visitors:
             user = ',"u":null'
         name = canonical_string(context)
-        message = f'{{"c":{name},{claimed}{permissions}"p":{canonical_object(texts)},"r":{rev}{user}}}'
+        alone = "" if reader is None else f'"f":{canonical_string(reader)},'
+        message = f'{{"c":{name},{claimed}{alone}{permissions}"p":{canonical_object(texts)},"r":{rev}{user}}}'
         return f"ctx:{context}:{self._hex(message)}"
 
     def tag(self, context: str, texts: Mapping[str, str | None]) -> str:
         """The tag of a scope. None is a parameter that is null in all of the scope."""
         message = f'{{"c":{canonical_string(context)},"s":{canonical_object(texts)}}}'
+        return f"tag:{context}:{self._hex(message)}"
+
+    def any_tag(self, context: str) -> str:
+        """The tag that is deleted with each scope by a parameter that one of the context's readers lacks."""
+        message = f'{{"any":true,"c":{canonical_string(context)}}}'
         return f"tag:{context}:{self._hex(message)}"
 
     def _hex(self, message: str) -> str:
@@ -75,10 +83,13 @@ def entry_key(
     user_id: object | None = None,
     permission_key: str | None = None,
     rev: int = 0,
+    reader: str | None = None,
 ) -> str:
-    """The key under which one bundle is stored: `ctx:{context}:` and 64 hex digits."""
+    """The key under which one bundle is stored, or `reader`'s value alone: `ctx:{context}:` and 64 hex digits."""
     user = None if user_id is None else canonical(user_id)
-    return KeyMaker(secret).entry(context, texts_of(params), user_id=user, permission_key=permission_key, rev=rev)
+    return KeyMaker(secret).entry(
+        context, texts_of(params), user_id=user, permission_key=permission_key, rev=rev, reader=reader
+    )
 
 
 def scope_tag(secret: str | bytes, context: str, params: Mapping[str, object]) -> str:

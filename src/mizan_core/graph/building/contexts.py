@@ -49,7 +49,7 @@ def check_context(settings: Context, members: Sequence[Function], defects: list[
     for parameter in sorted(inputs):
         if defect := _unspellable(inputs[parameter]):
             defects.append(f"{owner_of[parameter].name}: parameter {parameter!r} of context {name!r} {defect}")
-        parameters[parameter] = _parameter(
+        parameters[parameter] = parameter_of(
             inputs[parameter], is_identifying=all(_names_a_thing(one, parameter) for one in members)
         )
     checked = CheckedContext(settings, members, parameters, {one: inputs[one] for one in parameters})
@@ -139,8 +139,11 @@ def _names_a_thing(reader: Function, name: str) -> bool:
     return compiled.input.required and not compiled.kinds.nullable
 
 
-def _parameter(compiled: Compiled, *, is_identifying: bool) -> Parameter:
-    """A nullable parameter without a default has the default null here: a URL spells null by leaving it out."""
+def parameter_of(compiled: Compiled, *, is_identifying: bool) -> Parameter:
+    """A context's parameter of an input.
+
+    A nullable parameter without a default has the default null here: a URL spells null by leaving it out.
+    """
     one = compiled.input
     return Parameter(
         name=one.name,

@@ -14,7 +14,7 @@ from ..identity_params import identity_params_of
 from ..inputs import Compiled, Parameter, compile_validator
 from ..model import Affect, ContextPlan, Function
 from ..types.result_shapes import result_shape
-from .contexts import CheckedContext
+from .contexts import CheckedContext, parameter_of
 
 # An entry depends on one tag for each shape of its context, so shapes are few (protocol, section 7).
 MAXIMUM_SHAPES = 16
@@ -29,6 +29,7 @@ def plan_of(context: CheckedContext, functions: Iterable[Function]) -> ContextPl
     readers = tuple(function for function in members if function.in_bundle)
     pages = tuple(function for function in members if not function.in_bundle)
     shapes = _shapes(context, functions)
+    loose = tuple(shape for shape in shapes if any(not one.inputs.keys() >= set(shape) for one in members))
     plan = ContextPlan(
         name=context.name,
         readers=readers,
@@ -48,16 +49,38 @@ def plan_of(context: CheckedContext, functions: Iterable[Function]) -> ContextPl
             }
         ),
         shapes=shapes,
-        fingerprint=_fingerprint(readers, context.parameters, shapes),
+        fingerprint=_fingerprint(readers, pages, context.parameters, shapes, loose),
         concurrent=context.settings.concurrent,
         identity_params=identity_params_of(context.inputs),
+        loose=loose,
     )
+    plan = replace(plan, readers_alone=MappingProxyType({one.name: _alone(plan, one) for one in members}))
     private = tuple(function for function in pages if not function.is_view)
     if readers or not private:
         return plan
-    fingerprint = _fingerprint(private, context.parameters, shapes)
-    bundle = replace(plan, readers=private, pages=(), policy=_policy(private), fingerprint=fingerprint)
-    return replace(plan, private_bundle=bundle)
+    return replace(plan, private_bundle=replace(plan, readers=private, pages=(), policy=_policy(private)))
+
+
+def _alone(plan: ContextPlan, reader: Function) -> ContextPlan:
+    """The plan of one reader by itself. Behind a route of its own it has the policy of its context's pages."""
+    known = plan.parameters if reader.in_bundle else {}
+    return replace(
+        plan,
+        readers=(reader,),
+        pages=(),
+        parameters=MappingProxyType(
+            {
+                name: known.get(name) or parameter_of(reader.inputs[name], is_identifying=False)
+                for name in sorted(reader.inputs)
+            }
+        ),
+        validator=reader.validator,
+        policy=plan.page_policies.get(reader.name) or _policy((reader,)),
+        shapes=tuple(shape for shape in plan.shapes if reader.inputs.keys() >= set(shape)),
+        identity_params=reader.identity_params,
+        loose=tuple(shape for shape in plan.shapes if not reader.inputs.keys() >= set(shape)),
+        alone=reader.name,
+    )
 
 
 def _policy(readers: Sequence[Function]) -> CachePolicy:
@@ -110,9 +133,13 @@ def _always_narrows(argument: Compiled, parameter: Compiled) -> bool:
 
 
 def _fingerprint(
-    readers: Sequence[Function], parameters: Mapping[str, Parameter], shapes: Sequence[tuple[str, ...]]
+    readers: Sequence[Function],
+    pages: Sequence[Function],
+    parameters: Mapping[str, Parameter],
+    shapes: Sequence[tuple[str, ...]],
+    loose: Sequence[tuple[str, ...]],
 ) -> bytes:
-    message = {
+    message: dict[str, object] = {
         "readers": sorted(reader.name for reader in readers),
         "parameters": {
             name: [
@@ -124,4 +151,8 @@ def _fingerprint(
         "shapes": shapes,
         "results": {reader.name: result_shape(reader.result) for reader in readers if reader.result is not None},
     }
+    if loose:
+        message["loose"] = loose
+    if pages:
+        message["pages"] = {page.name: None if page.result is None else result_shape(page.result) for page in pages}
     return hashlib.sha256(canonical_json(message).encode()).digest()[:FINGERPRINT_BYTES]

@@ -23,7 +23,7 @@ from mizan_core.graph.narrowing import named
 from mizan_core.protocol.headers import decode_header, encode_header
 from mizan_core.protocol.invalidation import Invalidation, merge
 
-from .responses import INVALIDATE_HEADER
+from ..responses import INVALIDATE_HEADER
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -1,0 +1,152 @@
+"""`mizan.respond(...)`: what a function or a context answers, as the response of a route of the host's."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, TypeAlias
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Message, Receive
+
+from mizan_core.engine.answers import Answer, Failure
+from mizan_core.engine.engine import Via
+from mizan_core.errors import CallError, DeclarationError
+from mizan_core.graph.declare import Context, declaration_of
+from mizan_core.graph.defects import nearest
+from mizan_core.graph.model import Function
+from mizan_core.protocol.headers import encode_header
+
+from ..bundles import BundleEndpoint
+from ..cross_site import check_same_site
+from ..host_request import HostRequest
+from ..responses import INVALIDATE_HEADER, RawResponse, data_reply, error_reply, failure_reply
+from ..sent_headers import SentHeaders
+from ..service import Service
+from .own_urls import complete
+
+# A context, its name, or a function that is marked with `@client`.
+Answerable: TypeAlias = Context | str | Callable[..., Any]
+
+_Answering: TypeAlias = Callable[[Request, Mapping[str, object]], Awaitable[RawResponse]]
+
+_SAFE_METHODS = frozenset({"GET", "HEAD"})
+
+
+class ReadyResponse(Response):
+    """A response whose headers are made: Starlette adds none, and the host may."""
+
+    def __init__(self, raw: RawResponse, *, head: bool) -> None:
+        status, headers, body = raw
+        self.status_code = status
+        self.raw_headers = headers.copy()  # it may belong to a kept response
+        self.body = b"" if head else body
+        self.background = None
+
+
+class Responding:
+    """Answers requests of the host's routes over one service."""
+
+    def __init__(self, service: Service, bundles: Mapping[str, BundleEndpoint]) -> None:
+        self._service = service
+        self._bundles = bundles
+        self._known: dict[Answerable, _Answering] = {}
+
+    async def respond(self, request: Request, what: Answerable, params: Mapping[str, object]) -> Response:
+        """As `Mizan.respond`."""
+        answering = self._known.get(what)
+        if answering is None:
+            answering = self._known[what] = self._answering(what)
+        try:
+            raw = await answering(request, params)
+        except (ClientDisconnect, DeclarationError):
+            raise
+        except Exception as error:  # noqa: BLE001  # a guard or function of the host's may raise anything
+            told = self._service.engine.errors.told(error)
+            if isinstance(told, HTTPException) or not isinstance(told, CallError):
+                raise told from told.__cause__
+            raw = error_reply(told).raw()
+        return ReadyResponse(raw, head=request.method == "HEAD")
+
+    def _answering(self, what: Answerable) -> _Answering:
+        """How this is answered. Raises `DeclarationError` for what is not of the graph."""
+        graph = self._service.engine.graph
+        name = what.name if isinstance(what, Context) else what
+        if isinstance(name, str):
+            if name in self._bundles:
+                return partial(_bundle, self._bundles[name])
+            hint = nearest(name, self._bundles) or "."
+            raise DeclarationError(f"There is no context {name!r} that has a bundle to respond with{hint}")
+        declaration = declaration_of(what)
+        if declaration is None:
+            raise DeclarationError(
+                f"{what!r} is neither a Context, a context's name nor a function marked with @client."
+            )
+        function = graph.functions.get(declaration.name)
+        if function is None or function.declaration is not declaration:
+            raise DeclarationError(f"{declaration.name} is not in this graph; give it to build([...]).")
+        if function.is_view:
+            raise DeclarationError(f"{function.name} makes its own response; serve it at its route, by mizan.routes.")
+        if function.context is None:
+            return partial(self._call, function)
+        plan = graph.contexts[function.context].readers_alone[function.name]
+        return partial(_bundle, BundleEndpoint(self._service, plan))
+
+    async def _call(self, function: Function, request: Request, params: Mapping[str, object]) -> RawResponse:
+        """The answer of a function that is no reader: its result alone."""
+        service, scope = self._service, request.scope
+        is_safe = scope["method"] in _SAFE_METHODS
+        if function.affects:
+            service.check_lifespan()
+            if is_safe:
+                raise DeclarationError(
+                    f"{function.name} changes something, and a {scope['method']} must not; let the route be a POST."
+                )
+        headers, receive = SentHeaders(scope), _receiving(request)
+        caller = await service.authenticator.identify(headers, scope, receive)
+        if not caller.by_header and not is_safe:
+            check_same_site(headers, service.trusted_origins)
+        admitted, identity = await service.engine.admit(function.name, identity=caller.identity, via=Via.ROUTE)
+        ended = await service.engine.call_admitted(
+            admitted,
+            complete(function, params),
+            identity=identity,
+            request=HostRequest(scope, receive, identity),
+            may_change=not is_safe,
+        )
+        if isinstance(ended, Answer):
+            return data_reply(ended.result_json, ended.invalidations)
+        return _failed(ended)
+
+
+async def _bundle(endpoint: BundleEndpoint, request: Request, params: Mapping[str, object]) -> RawResponse:
+    return await endpoint.respond(request.scope, request.receive, params)
+
+
+def _failed(failure: Failure) -> RawResponse:
+    """The problem document of a call. Raises an error that is the host's to answer, unless something may be stale.
+
+    An `HTTPException` is the host's, and its headers tell what is stale.
+    """
+    error, stale = failure.error, failure.invalidations
+    if isinstance(error, HTTPException):
+        if stale:
+            error.headers = {**(error.headers or {}), INVALIDATE_HEADER.decode(): encode_header(stale)}
+        raise error
+    if not isinstance(error, CallError) and not stale:
+        raise error
+    return failure_reply(failure).raw()
+
+
+def _receiving(request: Request) -> Receive:
+    """A `receive` that gives the body which the host may have read already, then what follows it."""
+    begun = False
+
+    async def receive() -> Message:
+        nonlocal begun
+        if begun:
+            return await request.receive()
+        begun = True
+        return {"type": "http.request", "body": await request.body(), "more_body": False}
+
+    return receive
