@@ -222,21 +222,23 @@ class Mizan:
         # `routing.path_key`, written out: every request passes here, and a call costs.
         key = scope["path"], scope.get("raw_path"), scope.get("root_path"), scope.get("app_root_path")
         endpoint = self._routing.canonical.get(key)
-        response = None if endpoint is None else endpoint.fast_path(scope)
-        if not isinstance(response, tuple):
-            if endpoint is None and self._routing.serves_route(scope):
-                await self._routing.router(scope, receive, send)
-                return
-            canonical = endpoint is not None
-            try:
+        if endpoint is None and self._routing.serves_route(scope):
+            await self._routing.router(scope, receive, send)
+            return
+        try:
+            response = None if endpoint is None else endpoint.fast_path(scope)
+            if not isinstance(response, tuple):
+                canonical = endpoint is not None
                 if endpoint is None:
                     check_asyncio()
                     endpoint, canonical = self._routing.find(scope)
                 response = await (response or endpoint.answer(scope, receive, canonical_path=canonical))
-            except ClientDisconnect:
-                return
-            except Exception as error:  # noqa: BLE001  # a guard or function of the host's may raise anything
-                response = error_reply(self.engine.errors.told(error)).raw()
+                if scope["method"] == "HEAD":
+                    response = (*response[:2], b"")
+        except ClientDisconnect:
+            return
+        except Exception as error:  # noqa: BLE001  # a guard or function of the host's may raise anything
+            response = error_reply(self.engine.errors.told(error)).raw()
             if scope["method"] == "HEAD":
                 response = (*response[:2], b"")
         status, headers, body = response

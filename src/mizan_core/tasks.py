@@ -117,6 +117,13 @@ class EagerRunner:
         suspends()
         return rest_of(work, awaited)
 
+    def eager(self, kind: Hashable) -> Callable[[], None] | None:
+        """For work of this kind that a caller begins in place: the function to call if it suspends.
+
+        None where such work has to be given to `run`.
+        """
+        return self._eager.get(kind)
+
     def mark_suspending(self, kind: Hashable) -> None:
         """Run work of this kind in tasks from now on."""
         self._suspending.add(kind)

@@ -29,10 +29,17 @@ def parse_pairs(raw: bytes) -> Pairs:
     """The names and values of a query string or an urlencoded form. Raises `BadRequest` for what is not UTF-8."""
     if raw.count(b"&") > MAXIMUM_FIELDS:  # counted before splitting, whose cost grows with the fields
         raise _too_many_fields()
-    pieces = [piece for piece in raw.split(b"&") if piece]
-    if len(pieces) > MAXIMUM_FIELDS:
+    pairs: list[tuple[str, str]] = []
+    if b"%" in raw or b"+" in raw:
+        pairs += [_pair(piece) for piece in raw.split(b"&") if piece]
+    else:
+        for piece in _from_utf8(raw).split("&"):
+            if piece:
+                name, _, value = piece.partition("=")
+                pairs.append((name, value))
+    if len(pairs) > MAXIMUM_FIELDS:
         raise _too_many_fields()
-    return Pairs(_pair(piece) for piece in pieces)
+    return Pairs(pairs)
 
 
 class BodyLimit:

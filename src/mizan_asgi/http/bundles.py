@@ -9,7 +9,7 @@ caller.
 
 import math
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -193,16 +193,15 @@ class BundleEndpoint:
         request = HostRequest(scope, receive, identity, body=b"") if self._takes_request else None
         return await self._service.engine.answer(query, identity=identity, request=request)
 
-    async def _answer_at_once(
+    def _answer_at_once(
         self, query: BundleRequest | None, raw: bytes, key: _Key, identity: Identity, etag: bytes | None
-    ) -> RawResponse:
+    ) -> RawResponse | Coroutine[Any, Any, RawResponse]:
         """The response to a GET whose caller is known, from the engine. `query`: None where it is to be parsed."""
         query = query or self._parsed(raw, key, identity)
-        bundle = await self._service.engine.answer(query, identity=identity)
-        is_canonical = query.canonical == raw
-        text = bundle.canonical_query if is_canonical else raw.decode("latin-1")
-        known = () if etag is None else (etag.decode("latin-1"),)
-        return bundle_reply(bundle, query=text, canonical_url=is_canonical, if_none_match=known)
+        bundle = self._service.engine.begin_answer(query, identity)
+        if isinstance(bundle, Bundle):
+            return _reply(bundle, query, raw, etag)
+        return _reply_later(bundle, query, raw, etag)
 
     def _query(self, raw: bytes, identity: Identity) -> BundleRequest:
         """The bundle request of a query string, remembered or parsed. Raises `CallError`."""
@@ -275,6 +274,18 @@ class BundleEndpoint:
 
     def _now(self) -> float:
         return self._service.engine.clock()
+
+
+def _reply(bundle: Bundle, query: BundleRequest, raw: bytes, etag: bytes | None) -> RawResponse:
+    """The response to a GET of this query, by a client that has `etag`."""
+    is_canonical = query.canonical == raw
+    text = bundle.canonical_query if is_canonical else raw.decode("latin-1")
+    known = () if etag is None else (etag.decode("latin-1"),)
+    return bundle_reply(bundle, query=text, canonical_url=is_canonical, if_none_match=known)
+
+
+async def _reply_later(bundle: Awaitable[Bundle], query: BundleRequest, raw: bytes, etag: bytes | None) -> RawResponse:
+    return _reply(await bundle, query, raw, etag)
 
 
 class MissingBundle:

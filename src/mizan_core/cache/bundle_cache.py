@@ -1,24 +1,25 @@
 """A bundle is stored, joined or computed: the one path of every request for a bundle, over either store."""
 
 import asyncio
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import replace
-from typing import TypeAlias
+from functools import partial
+from typing import Any, TypeAlias
 
 from ..protocol.cache_headers import etag_of
-from ..tasks import EagerRunner, Tasks
+from ..tasks import EagerRunner, Tasks, rest_of
 from .backends.backend import CacheBackend
 from .backends.memory import MemoryCache
 from .holds import DEFAULT_HOLD_SECONDS
 from .in_process.store import InProcessStore
 from .inspection import Inspected, TagState, inspected, state_of
-from .outcomes import Compute, Computed, Fetched, Fresh, Hit, Passing
+from .outcomes import FETCHED, Compute, Computed, Fetched, Fresh, Hit, Passing
 from .shared.breaker import DEFAULT_DEADLINE_SECONDS
 from .shared.near import DEFAULT_NEAR_BYTES
 from .shared.store import SharedStore
 from .single_flight import Flight
 from .slots import Slot
-from .store import KEPT, LOOKED_UP, Bypassed, Stamped, Store
+from .store import KEPT, LOOKED_UP, Bypassed, LookedUp, Stamped, Store
 from .tags import PurgeScope
 from .turns import Turns
 
@@ -80,9 +81,42 @@ class BundleCache:
         computation: a kind that never suspended so far runs without a task, any other in a task that outlives its
         caller. Where nothing may be stored, requests share the next computation (`turns`), unless `alone`.
         """
+        fetched = self.begin(slot, seconds, compute, readers, alone=alone)
+        return fetched if isinstance(fetched, FETCHED) else await fetched
+
+    def begin(
+        self, slot: Slot, seconds: float | None, compute: Compute, readers: Hashable = None, *, alone: bool = False
+    ) -> Fetched | Awaitable[Fetched]:
+        """As `fetch`: at once where nothing has to wait, else an awaitable that has to be awaited at once."""
         found = self._look_up(slot)
-        if not isinstance(found, LOOKED_UP):
-            found = await found
+        if isinstance(found, Hit):
+            return found
+        suspends = self._runner.eager(readers)
+        if suspends is None or not isinstance(found, Stamped) or slot.key in self._flights:
+            return self._fetch(slot, found, seconds, compute, readers, alone=alone)
+        work: Any = compute()  # a coroutine
+        try:
+            awaited = work.send(None)
+        except StopIteration as ended:
+            return self._kept(slot, found, seconds, ended.value)
+        suspends()
+        flight = Flight()
+        rest = self._compute(flight, slot, found, seconds, partial(rest_of, work, awaited))
+        flight.register(self._flights, slot.key, found.stamps)
+        return _flown(flight, rest)
+
+    async def _fetch(
+        self,
+        slot: Slot,
+        looked_up: LookedUp | Awaitable[LookedUp],
+        seconds: float | None,
+        compute: Compute,
+        readers: Hashable,
+        *,
+        alone: bool,
+    ) -> Fetched:
+        """The rest of `begin`, where it has to wait."""
+        found = looked_up if isinstance(looked_up, LOOKED_UP) else await looked_up
         if isinstance(found, Hit):
             return found
         if isinstance(found, Bypassed):
@@ -100,11 +134,7 @@ class BundleCache:
         if isinstance(ended, KEPT):
             return ended
         flight.register(self._flights, slot.key, stamps)
-        try:
-            return await ended
-        except asyncio.CancelledError:
-            flight.is_abandoned = True
-            raise
+        return await _flown(flight, ended)
 
     async def inspect(self, slot: Slot, shapes: Sequence[tuple[str, ...]], seconds: float | None) -> Inspected:
         """What is stored of a bundle, whose entries are kept for `seconds`. Raises `CacheUnavailable`."""
@@ -141,12 +171,8 @@ class BundleCache:
     ) -> Fresh | Passing:
         """Run the readers, store their answer, and pass it to the requests that have joined."""
         try:
-            computed = await compute()
-            if computed.personal or computed.declined:
-                answer: Fresh | Passing = _passing(computed, DECLINED)
-            else:
-                kept = self._keep(slot, stamped, self._lifetime(seconds), computed.body)
-                answer = kept if isinstance(kept, KEPT) else await kept
+            kept = self._kept(slot, stamped, seconds, await compute())
+            answer = kept if isinstance(kept, KEPT) else await kept
         except BaseException as error:
             if flight.is_registered:
                 flight.fail(error)
@@ -154,6 +180,23 @@ class BundleCache:
         if flight.is_registered:
             flight.succeed(answer)
         return answer
+
+    def _kept(
+        self, slot: Slot, stamped: Stamped, seconds: float | None, computed: Computed
+    ) -> Fresh | Passing | Awaitable[Fresh | Passing]:
+        """Store the readers' answer, if caches may keep it."""
+        if computed.personal or computed.declined:
+            return _passing(computed, DECLINED)
+        return self._keep(slot, stamped, self._lifetime(seconds), computed.body)
+
+
+async def _flown(flight: Flight, ended: Awaitable[Fresh | Passing]) -> Fresh | Passing:
+    """Wait for a flight as the request that began it."""
+    try:
+        return await ended
+    except asyncio.CancelledError:
+        flight.is_abandoned = True
+        raise
 
 
 def _passing(computed: Computed, detail: str) -> Passing:

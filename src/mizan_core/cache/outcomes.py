@@ -59,4 +59,5 @@ class PersonalFailure(Exception):
 
 
 Fetched: TypeAlias = Hit | Fresh | Passing
+FETCHED = (Hit, Fresh, Passing)
 Compute: TypeAlias = Callable[[], Awaitable[Computed]]

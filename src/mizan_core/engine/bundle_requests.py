@@ -11,7 +11,7 @@ from uuid import UUID
 
 from ..cache.outcomes import Computed
 from ..cache.slots import Slot
-from ..errors import InvalidValue
+from ..errors import InvalidInput, InvalidValue
 from ..graph.inputs import Validator
 from ..graph.model import ContextPlan, Function
 from ..graph.types.round_trip import read_back
@@ -65,8 +65,12 @@ class BundleRequest:
 
     def __post_init__(self) -> None:
         sent, slot = self.spelling.sent, self.slot
-        self.calls = [(reader, _own(reader, _share(reader, sent))) for reader in self.plan.readers]
-        self.name = slot.key if slot else (self.plan.label, frozenset(self.spelling.texts.items()))
+        plan = self.plan
+        if plan.readers_share_parameters and len(sent) == len(plan.parameters):
+            self.calls = [(reader, sent) for reader in plan.readers]
+        else:
+            self.calls = [(reader, _own(reader, _share(reader, sent))) for reader in plan.readers]
+        self.name = slot.key if slot else (plan.label, frozenset(self.spelling.texts.items()))
 
     @property
     def texts(self) -> dict[str, str | None]:
@@ -78,7 +82,10 @@ class BundleRequest:
         """Whether this may stand for later requests with the same query, without validating them."""
         if self.canonical is None or not self.plan.is_pure:
             return False
-        return all(isinstance(value, _IMMUTABLE) for value in self.spelling.sent.values())
+        for value in self.spelling.sent.values():  # noqa: SIM110  # takes half the time that a generator does
+            if not isinstance(value, _IMMUTABLE):
+                return False
+        return True
 
     def computed(self, results: Sequence[Any], *, personal: bool, declined: bool) -> Computed:
         """The answer of the readers' results, in their order, as plain JSON types."""
@@ -88,8 +95,9 @@ class BundleRequest:
     @property
     def size(self) -> int:
         """About how many bytes it takes."""
-        own = [share for _, share in self.calls if share is not self.spelling.sent]
-        calls = _CALL_BYTES * len(self.calls) + _SHARE_BYTES * len(own)
+        sent = self.spelling.sent
+        own = 0 if self.plan.readers_share_parameters else sum(share is not sent for _, share in self.calls)
+        calls = _CALL_BYTES * len(self.calls) + _SHARE_BYTES * own
         tags = 0 if self.slot is None else _TAG_BYTES * len(self.slot.tags)
         return _QUERY_BYTES + tags + calls + 4 * sys.getsizeof(self.spelling.query)
 
@@ -105,11 +113,18 @@ def spell(plan: ContextPlan, sent: Mapping[str, object]) -> Spelling:
     """The canonical texts, defaults filled in and nulls left out. Raises `InvalidInput` for a value without one."""
     texts: dict[str, str] = {}
     for name, parameter in plan.parameters.items():
-        text = _text(plan.validator, name, sent[name]) if name in sent else parameter.default_text
-        if text is None:
+        if name not in sent:
+            if parameter.default_text is not None:
+                texts[name] = parameter.default_text
             continue
-        texts[name] = text
-        if name in sent and text == parameter.default_text:  # readers get the default, as by the canonical URL
+        value = sent[name]
+        if value is None:
+            continue
+        try:
+            text = texts[name] = canonical(value)
+        except InvalidValue:
+            raise _refused(plan.validator, name) from None
+        if text == parameter.default_text:  # readers get the default, as by the canonical URL
             sent = {key: value for key, value in sent.items() if key != name}
     if plan.round_trips:
         again = read_back(plan.round_trips, sent)
@@ -150,4 +165,8 @@ def _text(validator: Validator, name: str, value: object) -> str | None:
     try:
         return None if value is None else canonical(value)
     except InvalidValue:
-        raise validator.refuse(name, "Has no canonical spelling", "canonical") from None
+        raise _refused(validator, name) from None
+
+
+def _refused(validator: Validator, name: str) -> InvalidInput:
+    return validator.refuse(name, "Has no canonical spelling", "canonical")

@@ -10,7 +10,8 @@ from ..memo import Memo
 from ..protocol.cache_policy import Never, Per
 from ..protocol.identity import Identity, claims_key, permission_key
 from ..protocol.invalidation import Invalidation
-from ..protocol.keys import KeyMaker
+from ..protocol.keys import ContextKeys, KeyMaker
+from ..protocol.values import canonical_string, utf16_order
 from .bundle_requests import BundleRequest, ReaderRequest, spell
 
 # Enough for the scopes that mutations of a few thousand users name.
@@ -28,6 +29,7 @@ class CacheKeys:
         self._wholes = {name: keys.tag(name, {}) for name in graph.contexts}
         self._any = {name: keys.any_tag(name) for name, plan in graph.contexts.items() if plan.loose}
         self._scopes: Memo[tuple[object, ...], tuple[PurgeScope, ...]] = Memo(_REMEMBERED_SCOPES_BYTES)
+        self._slots: dict[ContextPlan, _Slots] = {}
 
     def query(self, plan: ContextPlan, sent: Mapping[str, object], identity: Identity) -> BundleRequest:
         """The request for these values, with the slot of its answer for this identity. Raises as `spell` does."""
@@ -41,26 +43,19 @@ class CacheKeys:
 
     def slot(self, plan: ContextPlan, texts: Mapping[str, str], identity: Identity) -> Slot:
         """The slot of the bundle with these parameters, for this identity."""
-        policy = plan.policy
-        per_user = policy.per is Per.USER
-        key = self._keys.entry(
-            plan.name,
-            texts,
-            user_id=identity.user_id if per_user else None,
-            permission_key=None if policy.per is Per.ALL else permission_key(identity),
-            claims=claims_key(identity) if per_user else None,
-            of_visitors=per_user and not identity.is_authenticated,
-            rev=policy.rev,
-            reader=plan.alone,
-        )
-        return self.page(plan, texts, key)
+        return self._slots_of(plan).slot(texts, identity)
 
-    def page(self, plan: ContextPlan, texts: Mapping[str, str], key: str = "") -> Slot:
-        """A slot with the tags of all known scopes of these parameters. A parameter without a text is null."""
-        tags = [self._tag(plan, shape, texts) for shape in plan.shapes]
-        if plan.alone is not None and plan.loose:
-            tags.append(self._any[plan.name])
-        return Slot(key, tuple(tags), plan.fingerprint)
+    def page(self, plan: ContextPlan, texts: Mapping[str, str]) -> Slot:
+        """A slot with the tags of all known scopes of these parameters, and no key."""
+        return self._slots_of(plan).page(texts)
+
+    def _slots_of(self, plan: ContextPlan) -> "_Slots":
+        slots = self._slots.get(plan)
+        if slots is None:
+            keys = self._keys.of_context(plan.name, plan.policy.rev, plan.alone)
+            last = (self._any[plan.name],) if plan.alone is not None and plan.loose else ()
+            slots = self._slots[plan] = _Slots(plan, keys, self._wholes[plan.name], last)
+        return slots
 
     def purged(self, invalidations: Sequence[Invalidation]) -> tuple[PurgeScope, ...]:
         """The scopes to purge: for each invalidation the narrowest known scope that contains it comes first.
@@ -90,3 +85,48 @@ class CacheKeys:
         if not shape:
             return self._wholes[plan.name]
         return self._keys.tag(plan.name, {name: texts.get(name) for name in shape})
+
+
+class _Slots:
+    """Makes the slots of one context's bundles. All that does not depend on a request is derived once."""
+
+    def __init__(self, plan: ContextPlan, keys: ContextKeys, whole: str, last: tuple[str, ...]) -> None:
+        """`whole`: the tag of the whole context; `last`: tags that come after those of the shapes."""
+        self._keys = keys
+        self._per = plan.policy.per
+        self._whole = whole
+        self._last = last
+        self._fingerprint = plan.fingerprint
+        # Each parameter as canonical objects have it, in their order: its name, and how a member begins.
+        self._members = [(name, f"{canonical_string(name)}:") for name in sorted(plan.parameters, key=utf16_order)]
+        self._shapes = [sorted(shape, key=utf16_order) for shape in plan.shapes if shape]
+
+    def slot(self, texts: Mapping[str, str], identity: Identity) -> Slot:
+        """The slot for these parameters and this identity."""
+        written = {name: begin + canonical_string(texts[name]) for name, begin in self._members if name in texts}
+        params = f"{{{','.join(written.values())}}}"
+        if self._per is Per.ALL:
+            key = self._keys.entry_for_all(params)
+        else:
+            per_user = self._per is Per.USER
+            key = self._keys.entry(
+                params,
+                user_id=identity.user_id if per_user else None,
+                permission_key=permission_key(identity),
+                claims=claims_key(identity) if per_user else None,
+                of_visitors=per_user and not identity.is_authenticated,
+            )
+        return Slot(key, self._tags(written), self._fingerprint)
+
+    def page(self, texts: Mapping[str, str]) -> Slot:
+        """A slot without a key."""
+        written = {name: begin + canonical_string(texts[name]) for name, begin in self._members if name in texts}
+        return Slot("", self._tags(written), self._fingerprint)
+
+    def _tags(self, written: dict[str, str]) -> tuple[str, ...]:
+        """The tags of all known scopes that contain these members. A parameter without a text is null."""
+        if len(written) < len(self._members):
+            written = {name: written.get(name) or f"{begin}null" for name, begin in self._members}
+        tag = self._keys.tag
+        tags = [tag(f"{{{','.join([written[name] for name in shape])}}}") for shape in self._shapes]
+        return (self._whole, *tags, *self._last)

@@ -15,11 +15,12 @@ from types import MappingProxyType
 from typing import Any, Literal, Protocol, Self, TypedDict, TypeVar
 
 from .. import forks
+from ..cache import outcomes
 from ..cache.backends.backend import CacheBackend
 from ..cache.backends.memory import MemoryCache
 from ..cache.bundle_cache import DECLINED, DEFAULT_MAX_AGE_SECONDS, BundleCache, Clock, Random
 from ..cache.holds import DEFAULT_HOLD_SECONDS
-from ..cache.outcomes import Computed, Hit, Passing, PersonalFailure
+from ..cache.outcomes import FETCHED, Computed, Hit, Passing, PersonalFailure
 from ..cache.shared.breaker import DEFAULT_DEADLINE_SECONDS
 from ..cache.shared.near import DEFAULT_NEAR_BYTES
 from ..cache.store import LOOKED_UP
@@ -39,7 +40,7 @@ from ..protocol.invalidation import Invalidation
 from ..protocol.keys import MINIMUM_SECRET_BYTES, KeyMaker, check_secret
 from ..protocol.problems import no_such_context, no_such_function
 from ..protocol.urls import page_url
-from ..tasks import check_asyncio
+from ..tasks import check_asyncio, rest_of
 from .answers import (
     Answer,
     Bundle,
@@ -447,6 +448,43 @@ class Engine:
             sent = filled(plan.identity_params, sent, identity)
         return self._cache_keys.query(plan, sent, identity)
 
+    def begin_answer(self, query: BundleRequest, identity: Identity) -> Bundle | Awaitable[Bundle]:
+        """As `answer`, for a caller without a request: at once where nothing has to wait. It has to be awaited at once.
+
+        Most misses pass here, so the common case of `answer` is written out.
+        """
+        plan, slot = query.plan, query.slot
+        if not plan.runs_directly or plan.guards_take_arguments or self._observers.all or current.get() is not None:
+            return self.answer(query, identity=identity)
+        loop = asyncio.get_running_loop()
+        if loop is not self.home:
+            self._come_home(loop)
+        if slot is None:
+            work: Any = self._run((query.name, identity.user_id), None, False, read_directly, query.calls)
+            try:
+                awaited = work.send(None)
+            except StopIteration as ended:
+                return self._uncached(query, ended.value)
+            return self._uncached_later(query, rest_of(work, awaited))
+        compute = partial(self._run, slot.key, None, True, read_directly, query.calls)
+        fetched = self._cache.begin(slot, plan.seconds, compute, plan)
+        if isinstance(fetched, FETCHED):
+            return as_bundle(fetched, plan.policy, query.spelling.query, identity)
+        return self._fetched_later(query, fetched, identity)
+
+    async def _fetched_later(
+        self, query: BundleRequest, fetched: Awaitable[outcomes.Fetched], identity: Identity
+    ) -> Bundle:
+        return as_bundle(await fetched, query.plan.policy, query.spelling.query, identity)
+
+    async def _uncached_later(self, query: BundleRequest, computed: Awaitable[Computed]) -> Bundle:
+        return self._uncached(query, await computed)
+
+    def _uncached(self, query: BundleRequest, computed: Computed, why: str | None = None) -> Bundle:
+        """The answer of a bundle that is not looked up; `why`, unless the request itself is the reason."""
+        why = DECLINED if computed.declined else why or _why_uncached(query)
+        return as_bundle(Passing(computed.body, etag_of(computed.body), why), query.plan.policy, query.spelling.query)
+
     async def answer(
         self,
         query: BundleRequest,
@@ -484,10 +522,7 @@ class Engine:
         else:
             compute = partial(self._compute, query, identity, request, key, asked_by, kept=kept)
         if slot is None or not kept:
-            computed = await compute()
-            why = _why_uncached(query) if slot is None else "unwatched-request"
-            why = DECLINED if computed.declined else why
-            return as_bundle(Passing(computed.body, etag_of(computed.body), why), plan.policy, query.spelling.query)
+            return self._uncached(query, await compute(), None if slot is None else "unwatched-request")
         try:
             fetched = await self._cache.fetch(slot, plan.seconds, compute, plan, alone=in_mutation)
         except PersonalFailure as failure:

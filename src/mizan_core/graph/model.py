@@ -229,6 +229,7 @@ class ContextPlan:
     round_trips: RoundTrips = field(init=False)  # parameters with values that a URL may not give back
     client_parameters: Mapping[str, Parameter] = field(init=False)  # those that clients send
     is_pure: bool = field(init=False)  # validation gives the same result for the same values at any time
+    readers_share_parameters: bool = field(init=False)  # each takes all of them, and can change none in place
 
     def __post_init__(self) -> None:
         lifetime = self.policy.lifetime
@@ -252,6 +253,9 @@ class ContextPlan:
             "client_parameters": {name: one for name, one in self.parameters.items() if one.source is None},
             "is_pure": self.validator.is_pure
             and all(self.parameters[one.name].is_pure for one in self.identity_params),
+            "readers_share_parameters": all(
+                reader.inputs.keys() == self.parameters.keys() and not reader.mutable_inputs for reader in self.readers
+            ),
         }
         for name, fact in facts.items():
             object.__setattr__(self, name, fact)

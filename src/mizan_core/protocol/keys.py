@@ -48,28 +48,78 @@ class KeyMaker:
         `of_visitors`: a bundle that is kept per user, for those that are not signed in. `reader`: the entry is that of
         this reader alone.
         """
+        return self.of_context(context, rev, reader).entry(
+            canonical_object(texts),
+            user_id=user_id,
+            permission_key=permission_key,
+            claims=claims,
+            of_visitors=of_visitors,
+        )
+
+    def tag(self, context: str, texts: Mapping[str, str | None]) -> str:
+        """The tag of a scope. None is a parameter that is null in all of the scope."""
+        return self.of_context(context).tag(canonical_object(texts))
+
+    def any_tag(self, context: str) -> str:
+        """The tag that is deleted with each scope by a parameter that one of the context's readers lacks."""
+        return self.of_context(context).any_tag()
+
+    def of_context(self, context: str, rev: int = 0, reader: str | None = None) -> "ContextKeys":
+        """Makes the keys of this context alone; `rev` and `reader` are those of its entries."""
+        return ContextKeys(self._mac, context, rev, reader)
+
+
+class ContextKeys:
+    """Makes the keys of one context. What their messages have in common is written once.
+
+    Messages are canonical JSON: the methods write members in sorted order.
+    """
+
+    __slots__ = ("_alone", "_key", "_key_of_tag", "_mac", "_name", "_params", "_rev", "_scope")
+
+    def __init__(self, mac: hmac.HMAC, context: str, rev: int, reader: str | None) -> None:
+        self._mac = mac
+        self._name = f'"c":{canonical_string(context)}'
+        self._alone = "" if reader is None else f'"f":{canonical_string(reader)},'
+        self._params = f'{{{self._name},{self._alone}"p":'
+        self._scope = f'{{{self._name},"s":'
+        self._rev = f',"r":{rev}'
+        self._key = f"ctx:{context}:"
+        self._key_of_tag = f"tag:{context}:"
+
+    def entry(
+        self,
+        params: str,
+        *,
+        user_id: str | None = None,
+        permission_key: str | None = None,
+        claims: str | None = None,
+        of_visitors: bool = False,
+    ) -> str:
+        """As `KeyMaker.entry`. `params`: the canonical object of the texts."""
         permissions = "" if permission_key is None else f'"k":{canonical_string(permission_key)},'
         claimed = "" if claims is None else f'"cl":{canonical_string(claims)},'
         user = "" if user_id is None else f',"u":{canonical_string(user_id)}'
         if of_visitors:
             user = ',"u":null'
-        name = canonical_string(context)
-        alone = "" if reader is None else f'"f":{canonical_string(reader)},'
-        message = f'{{"c":{name},{claimed}{alone}{permissions}"p":{canonical_object(texts)},"r":{rev}{user}}}'
-        return f"ctx:{context}:{self._hex(message)}"
+        return self._key + self._hex(
+            f'{{{self._name},{claimed}{self._alone}{permissions}"p":{params}{self._rev}{user}}}'
+        )
 
-    def tag(self, context: str, texts: Mapping[str, str | None]) -> str:
-        """The tag of a scope. None is a parameter that is null in all of the scope."""
-        message = f'{{"c":{canonical_string(context)},"s":{canonical_object(texts)}}}'
-        return f"tag:{context}:{self._hex(message)}"
+    def entry_for_all(self, params: str) -> str:
+        """As `entry`, of a bundle that is the same for everyone."""
+        return self._key + self._hex(f"{self._params}{params}{self._rev}}}")
 
-    def any_tag(self, context: str) -> str:
-        """The tag that is deleted with each scope by a parameter that one of the context's readers lacks."""
-        message = f'{{"any":true,"c":{canonical_string(context)}}}'
-        return f"tag:{context}:{self._hex(message)}"
+    def tag(self, params: str) -> str:
+        """As `KeyMaker.tag`. `params`: the canonical object of the texts."""
+        return self._key_of_tag + self._hex(f"{self._scope}{params}}}")
+
+    def any_tag(self) -> str:
+        """As `KeyMaker.any_tag`."""
+        return self._key_of_tag + self._hex(f'{{"any":true,{self._name}}}')
 
     def _hex(self, message: str) -> str:
-        """The HMAC of a message. Messages are canonical JSON: the methods above write members in sorted order."""
+        """The HMAC of a message."""
         mac = self._mac.copy()
         mac.update(message.encode())
         return mac.hexdigest()

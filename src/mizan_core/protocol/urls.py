@@ -26,7 +26,7 @@ class Pairs(tuple[tuple[str, object], ...]):
 
 def encode_text(text: str) -> str:
     """Percent-encoded UTF-8 with only RFC 3986's unreserved characters left as they are."""
-    return text if _UNRESERVED(text) else quote(text, safe="")
+    return text if (text.isascii() and text.isalnum()) or _UNRESERVED(text) else quote(text, safe="")
 
 
 def decode_text(encoded: bytes) -> str:
@@ -56,7 +56,7 @@ def canonical_query(texts: Mapping[str, str], values: Mapping[str, object], defa
         text = texts[name]
         if text != defaults.get(name):
             prefix = f"{encode_text(name)}="
-            members = jsonable(values[name]) if text.startswith("[") else text
+            members = jsonable(values[name]) if text[:1] == "[" else None
             if isinstance(members, list):
                 pairs += [prefix + encode_text(canonical(member)) for member in members]
             else:
