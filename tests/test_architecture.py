@@ -32,6 +32,7 @@ FORBIDDEN = [
         "mizan_core.edge",
         tuple(f"mizan_core.{room}" for room in ("graph", "cache", "engine", "tasks", "memo", "proof", "testing")),
     ),
+    ("mizan_core.telling", ("mizan_core.graph", "mizan_core.engine")),
     ("mizan_core", ("mizan_asgi",)),
 ]
 

@@ -1,16 +1,22 @@
 """Scopes as holds and purges see them, and the values of their tags."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from ..protocol.invalidation import Invalidation
 
 
 @dataclass(frozen=True, slots=True)
 class PurgeScope:
-    """A scope to hold or purge: its tag, its context's whole tag, and the fingerprint of that context's shapes."""
+    """A scope to hold or purge: its tag, its context's whole tag, and the fingerprint of that context's shapes.
+
+    `named`: the same scope by its names and canonical texts, as edges are told it.
+    """
 
     tag: str
     whole: str
     fingerprint: bytes
+    named: Invalidation | None = field(default=None, compare=False)
 
 
 class TagValues:

@@ -161,12 +161,15 @@ class Health:
     """The state of an engine.
 
     `cache`: "up", "down", or "settling" after an outage. `owed_purges`: mutations whose purge has not succeeded yet.
-    `running`: mutations and purges under way.
+    `running`: mutations and purges under way. `owed_to_edges`: mutations whose scopes some edge has yet to be told.
+    `failing_edges`: the names of the edges that could not be told at the last attempt.
     """
 
     cache: str
     owed_purges: int
     running: int
+    owed_to_edges: int = 0
+    failing_edges: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

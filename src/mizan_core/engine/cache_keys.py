@@ -76,9 +76,18 @@ class CacheKeys:
             tags = [self._tag(plan, shape, texts)]
             if shape in plan.loose:
                 tags.append(self._any[plan.name])
-            scopes = tuple(PurgeScope(tag, self._wholes[plan.name], plan.fingerprint) for tag in tags)
+            whole, fingerprint = self._wholes[plan.name], plan.fingerprint
+            first, *others = tags
+            scopes = (
+                PurgeScope(first, whole, fingerprint, _named(plan, shape, texts)),
+                *(PurgeScope(tag, whole, fingerprint) for tag in others),
+            )
             self._scopes.put(named, scopes, _SCOPE_BYTES + 2 * sum(map(sys.getsizeof, texts.values())))
         return scopes
+
+    def whole(self, context: str) -> PurgeScope:
+        """The scope of a whole context."""
+        return self._scopes_of(Invalidation(context))[0]
 
     def _tag(self, plan: ContextPlan, shape: tuple[str, ...], texts: Mapping[str, str | None]) -> str:
         """The tag of the scope of this shape that contains these parameters."""
@@ -130,3 +139,8 @@ class _Slots:
         tag = self._keys.tag
         tags = [tag(f"{{{','.join([written[name] for name in shape])}}}") for shape in self._shapes]
         return (self._whole, *tags, *self._last)
+
+
+def _named(plan: ContextPlan, shape: tuple[str, ...], texts: Mapping[str, str | None]) -> Invalidation:
+    params = {name: text for name in shape if (text := texts[name]) is not None}
+    return Invalidation(plan.name, params, nulls=frozenset(shape) - params.keys())

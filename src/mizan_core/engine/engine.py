@@ -41,6 +41,9 @@ from ..protocol.keys import MINIMUM_SECRET_BYTES, KeyMaker, check_secret
 from ..protocol.problems import no_such_context, no_such_function
 from ..protocol.urls import page_url
 from ..tasks import check_asyncio, rest_of
+from ..telling.edge import Edge
+from ..telling.edges import Edges
+from ..telling.journal import Journal
 from .answers import (
     Answer,
     Bundle,
@@ -136,7 +139,8 @@ class Engine:
     readers of one answer may take together, in seconds, or None. `carry`: the context variables that readers of stored
     answers see; they see no other variable that was set for one request. `provide`: factories of resources that replace
     those of the graph, by type or by the factory of a `Provide`, as for tests. `dependencies`: what solves the
-    `Depends(...)` of functions; `Mizan(graph, fastapi=app)` sets it.
+    `Depends(...)` of functions; `Mizan(graph, fastapi=app)` sets it. `edges`: the caches in front of this process that
+    are told what is stale, after every purge and before its caller hears of it.
 
     Raises `DeclarationError` for settings that cannot work.
     """
@@ -160,6 +164,7 @@ class Engine:
         carry: Iterable[ContextVar[Any]] = (),
         provide: Provided = NOTHING_PROVIDED,
         dependencies: HostDependencies | None = None,
+        edges: Sequence[Edge] = (),
         observers: Iterable[Observer] = (),
         verify: Attached | None = None,
         clock: Clock = time.time,
@@ -205,6 +210,8 @@ class Engine:
         self._make_computations = partial(Computations, reader_timeout, check_carry(carry), reading=READING)
         self._shutdown = shutdown
         self._refuses = on_cache_failure == "refuse"
+        self._told_edges = tuple(edges)
+        self._make_journal = partial(Journal, self._backend, deadline=deadline, lease=hold)
         self._assemble()
         forks.listen(self)
         if logger.isEnabledFor(logging.DEBUG):
@@ -222,9 +229,20 @@ class Engine:
         self._computations = self._make_computations()
         self._run = self._computations.run
         self.peek = store.peek  # the stored entry of a request's slot, at once, where it is in this process's memory
+        self._edges = self._make_edges() if self._told_edges else None
         self._mutations = Mutations(
-            self.graph, self._cache_keys, store, self._runner, self.errors, self._observers, refuses=self._refuses
+            self.graph,
+            self._cache_keys,
+            store,
+            self._runner,
+            self.errors,
+            self._observers,
+            refuses=self._refuses,
+            edges=self._edges,
         )
+
+    def _make_edges(self) -> Edges:
+        return Edges(self._told_edges, self._make_journal(), self._store, self.graph.contexts)
 
     def observe(self, observer: Observer) -> None:
         """Tell this observer of everything from now on."""
@@ -258,10 +276,12 @@ class Engine:
         """Note the loop that the engine is used on. One that is running stays, unless it is that of `blocking`."""
         if self.home is None or not self.home.is_running() or self.blocking.owns(self.home):
             self.home = loop
+        if self._edges is not None and self.home is loop:
+            self._edges.begin(self._mutations.purge, self.graph.contexts)
 
     def begin_anew(self) -> None:
         """As `forks.BeginsAnew`: the parent's loops, threads and computations are not the child's."""
-        forks.keep(self.home, self._cache, self._runner, self._computations, self._mutations)
+        forks.keep(self.home, self._cache, self._runner, self._computations, self._mutations, self._edges)
         self.home = None
         self._assemble()
         self._let_observe()
@@ -270,6 +290,8 @@ class Engine:
         """Wait, within bounds, for mutations that have begun. The engine opens itself again when it is used."""
         deadline = asyncio.get_running_loop().time() + self._shutdown
         await self._mutations.aclose(self._shutdown)
+        if self._edges is not None:
+            await self._edges.aclose(max(0.0, deadline - asyncio.get_running_loop().time()))
         await self._store.aclose(max(0.0, deadline - asyncio.get_running_loop().time()))
         self._runner.close()
         close = getattr(self._backend, "aclose", None)
@@ -278,7 +300,14 @@ class Engine:
 
     def health(self) -> Health:
         """The state of the cache, the owed purges, and the mutations under way."""
-        return Health(cache=self._store.state.value, owed_purges=self._store.owed, running=len(self._mutations))
+        edges = self._edges
+        return Health(
+            cache=self._store.state.value,
+            owed_purges=self._store.owed,
+            running=len(self._mutations),
+            owed_to_edges=0 if edges is None else edges.owed,
+            failing_edges=() if edges is None else edges.failing,
+        )
 
     async def call(self, name: str, args: Given, *, identity: Identity = ANONYMOUS, request: object = None) -> Answer:
         """Answer a client's call: guarded, and neither private functions nor views.

@@ -36,6 +36,7 @@ from ..graph.wrapper import current
 from ..protocol.identity import Identity
 from ..protocol.invalidation import Invalidation, merge
 from ..tasks import EagerRunner, Tasks
+from ..telling.edges import Edges
 from .answers import ENDED, Ended, Failure, answered, ended_of, failure_of
 from .cache_keys import CacheKeys
 from .current_call import CurrentCall
@@ -83,6 +84,7 @@ class Mutations:
         observers: Observers,
         *,
         refuses: bool,
+        edges: Edges | None = None,
     ) -> None:
         self.graph = graph
         self._cache_keys = cache_keys
@@ -91,6 +93,7 @@ class Mutations:
         self._runner = runner
         self._errors = errors
         self._refuses = refuses
+        self._edges = edges
         self._plans = PurgePlans(graph, cache_keys)
         self._tasks = Tasks()
         self._eager = EagerRunner(self._tasks, unheard=_unheard)
@@ -260,7 +263,7 @@ class Mutations:
         now = asyncio.get_running_loop().time
         call.began = now()
         scopes = self._cache_keys.purged(call.named)
-        call.hold = hold = self._store.hold(scopes) if call.calling is None else self._timed_hold(scopes)
+        call.hold = hold = self._holding(scopes) if call.calling is None else self._timed_hold(scopes)
         try:
             await hold.run(_nothing, insist=self._refuses)
             await hold.make_visible()
@@ -396,9 +399,9 @@ class Mutations:
         plan = self._plans.determined(function, sent, caller.identity)
         if call is None:
             call = CurrentCall(self, asyncio.get_running_loop(), caller.identity)
-            hold = self._store.hold(plan.scopes)
+            hold = self._holding(plan.scopes, function)
         else:
-            hold = self._timed_hold(plan.scopes)
+            hold = self._timed_hold(plan.scopes, function)
         call.hold = hold
         current.set(call)
         ended: Ended
@@ -452,7 +455,7 @@ class Mutations:
 
     async def _settle(self, hold: Hold | None, plan: PurgePlan) -> Failure | None:
         """End the hold and purge. With `refuses`, a failure if the purge has not succeeded within bounds."""
-        late = await (hold or self._store.hold(())).end(plan.scopes, insist=self._refuses)
+        late = await (hold or self._holding(())).end(plan.scopes, insist=self._refuses)
         if late is not None:
             return Failure(late)
         for context in plan.whole:
@@ -532,11 +535,18 @@ class Mutations:
 
     def _hold(self) -> Hold:
         """A hold without scopes, to be extended."""
-        return self._timed_hold(()) if self._observers.all else self._store.hold(())
+        return self._timed_hold(()) if self._observers.all else self._holding(())
 
-    def _timed_hold(self, scopes: Sequence[PurgeScope]) -> Hold:
+    def _timed_hold(self, scopes: Sequence[PurgeScope], function: Function | None = None) -> Hold:
         now = asyncio.get_running_loop().time
-        return TimedHold(self._store.hold(scopes), now, is_empty=not scopes)
+        return TimedHold(self._holding(scopes, function), now, is_empty=not scopes)
+
+    def _holding(self, scopes: Sequence[PurgeScope], function: Function | None = None) -> Hold:
+        """A hold on these scopes, around a function if there is one, after whose purge the edges are told."""
+        hold = self._store.hold(scopes)
+        if self._edges is None:
+            return hold
+        return self._edges.around(hold, scopes, () if function is None else self._plans.undetermined(function))
 
 
 class OpenCall(CurrentCall):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from ..cache.tags import PurgeScope
-from ..graph.declare import Binding
+from ..graph.declare import Binding, ByBody, Result
 from ..graph.model import Function, Graph
 from ..graph.narrowing import Running, resolve
 from ..graph.types.identity_sources import IdentitySource, is_source
@@ -64,6 +64,14 @@ class PurgePlans:
             plan = self._determined(function, sent, identity)
             self._memo.put(values, plan, _size(values, plan))
         return plan
+
+    def undetermined(self, function: Function) -> tuple[PurgeScope, ...]:
+        """The contexts, as wholes, of which only the function's result or body says what is stale."""
+        return tuple(
+            self._cache_keys.whole(affect.context)
+            for affect in function.affects
+            if isinstance(affect.narrowing, ByBody) or any(isinstance(one, Result) for _, one in affect.bindings)
+        )
 
     def of(self, invalidations: Sequence[Invalidation]) -> PurgePlan:
         """The plan of exactly these invalidations."""

@@ -95,6 +95,23 @@ class ClaimingBackend(RestoringBackend, Protocol):
         ...
 
 
+@runtime_checkable
+class JournalBackend(Protocol):
+    """A backend that keeps a journal, which every process may read: byte strings, each with a lease."""
+
+    def journal_write(self, notes: Sequence[bytes], lease: float) -> Awaitable[None]:
+        """Add notes, with a lease of so many seconds from now. A note that is there gets a new lease."""
+        ...
+
+    def journal_strike(self, notes: Sequence[bytes]) -> Awaitable[None]:
+        """Remove these notes, if they are there."""
+        ...
+
+    def journal_claim(self, at_most: int, lease: float) -> Awaitable[list[bytes]]:
+        """Notes whose lease has ended, with new leases, atomically: no other claim returns them until these end."""
+        ...
+
+
 async def hold_and_claim(
     holds: HoldingBackend,
     backend: CacheBackend,

@@ -40,6 +40,8 @@ _GRACE_SECONDS = 0.05
 _SCAN_COUNT = 1000
 # The largest share of a server's time that a scan takes. A step is timed with its round trip, so the share is smaller.
 _SCAN_SHARE = 0.03
+# The key of the journal, a sorted set: each note by the moment at which its lease ends, in milliseconds.
+_JOURNAL = "journal"
 # Keys that are deleted at once in a cluster, by one command each: other commands wait that long.
 _CLUSTER_PART = 100
 _GLOB = str.maketrans({character: f"\\{character}" for character in "*?[]^-\\"})
@@ -153,6 +155,15 @@ class RedisCache:
             return release_and_get(self, self, tags, holder, keys)
         return self._run(redis_scripts.RELEASE, [*tags, *keys], (holder, HELD, len(keys)), _as_it_is)
 
+    def journal_write(self, notes: Sequence[bytes], lease: float) -> Awaitable[None]:
+        return self._journal(redis_scripts.JOURNAL_WRITE, int(lease * 1000), *notes)
+
+    def journal_strike(self, notes: Sequence[bytes]) -> Awaitable[None]:
+        return self._call(("ZREM", self._key(_JOURNAL), *notes), _nothing)
+
+    def journal_claim(self, at_most: int, lease: float) -> Awaitable[list[bytes]]:
+        return self._journal(redis_scripts.JOURNAL_CLAIM, int(lease * 1000), at_most, read=_as_it_is)
+
     async def delete_by_prefix(self, prefix: str) -> int:
         """Deletes in small steps with pauses, which never block the server and take a bounded share of its time."""
         return await self._delete_by_prefix(prefix, pause=_pause_after)
@@ -254,6 +265,9 @@ class RedisCache:
         self, script: str, keys: Sequence[str], arguments: Sequence[object], read: Callable[[Any], Any]
     ) -> "asyncio.Future[Any]":
         return self._call(("EVAL", script, len(keys), *[self._prefix + key for key in keys], *arguments), read)
+
+    def _journal(self, script: str, *arguments: object, read: "Callable[[Any], Any] | None" = None) -> Awaitable[Any]:
+        return self._run(script, [_JOURNAL], arguments, read or _nothing)
 
     def _unlinked(self, keys: Sequence[Any]) -> Awaitable[int]:
         return self._with_keys(keys, lambda some: ("UNLINK", *some), sum)

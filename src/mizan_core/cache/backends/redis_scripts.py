@@ -101,3 +101,24 @@ for _, key in ipairs(KEYS) do
   end
 end
 """
+
+_NOW = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+
+# KEYS: the journal. ARGV: the lease in milliseconds, and notes, whose number is bounded by what a mutation names.
+JOURNAL_WRITE = f"""{_NOW}
+for place = 2, #ARGV do
+  redis.call('ZADD', KEYS[1], now + tonumber(ARGV[1]), ARGV[place])
+end
+"""
+
+# KEYS: the journal. ARGV: the lease in milliseconds, and the maximum of notes. Returns notes whose lease has ended.
+JOURNAL_CLAIM = f"""{_NOW}
+local notes = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[2])
+for _, note in ipairs(notes) do
+  redis.call('ZADD', KEYS[1], now + tonumber(ARGV[1]), note)
+end
+return notes
+"""

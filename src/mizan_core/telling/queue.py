@@ -1,0 +1,146 @@
+"""The scopes that one edge has yet to be told: sent in batches, again after failures, and wider when they are many."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from ..protocol.invalidation import Invalidation
+from .edge import Edge, EdgeBusy
+
+logger = logging.getLogger("mizan")
+
+# Seconds between two attempts while an edge fails, growing from the first to the last.
+FIRST_RETRY_SECONDS = 0.1
+LAST_RETRY_SECONDS = 1.0
+
+
+class _Ticket:
+    """Scopes that were added together: the future is done once all of them are through."""
+
+    __slots__ = ("left", "through")
+
+    def __init__(self, left: int, through: "asyncio.Future[None]") -> None:
+        self.left = left
+        self.through = through
+
+    def count(self) -> None:
+        self.left -= 1
+        if not self.left and not self.through.done():
+            self.through.set_result(None)
+
+
+class EdgeQueue:
+    """Tells one edge. Scopes that are added while a batch is under way share the next one.
+
+    `is_failing`: the last attempt failed.
+    """
+
+    def __init__(self, edge: Edge, on_change: Callable[[], object]) -> None:
+        self.edge = edge
+        self.is_failing = False
+        self._on_change = on_change
+        self._pending: dict[Invalidation, list[_Ticket]] = {}
+        self._under_way: dict[Invalidation, list[_Ticket]] = {}
+        self._telling: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._pending) + len(self._under_way)
+
+    def add(self, scopes: Iterable[Invalidation]) -> "asyncio.Future[None]":
+        """Tell the edge of these scopes, which are distinct. The future is done once it has forgotten all of them."""
+        through: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        listed = list(scopes)
+        ticket = _Ticket(len(listed), through)
+        if not listed:
+            through.set_result(None)
+            return through
+        for scope in listed:
+            self._wait_for(scope, [ticket])
+        self._widen()
+        self.go_on()
+        return through
+
+    def go_on(self) -> None:
+        """Begin to send, if something is pending and no task is sending on this loop."""
+        if not self._pending and not self._under_way:
+            return
+        telling = self._telling
+        if telling is None or telling.done() or telling.get_loop() is not asyncio.get_running_loop():
+            self._put_back()  # of a loop that has ended
+            self._telling = asyncio.create_task(self._tell())
+
+    async def aclose(self, seconds: float) -> None:
+        """Go on sending for at most so many seconds, then stop."""
+        telling = self._telling
+        if telling is not None and not telling.done():
+            await asyncio.wait([telling], timeout=seconds)
+            telling.cancel()
+            await asyncio.wait([telling])
+        self._put_back()
+        await self.edge.aclose()
+
+    def _wait_for(self, scope: Invalidation, tickets: list[_Ticket]) -> None:
+        """Let a scope be pending, as part of its whole context if that is pending."""
+        whole = Invalidation(scope.context)
+        self._pending.setdefault(whole if whole in self._pending else scope, []).extend(tickets)
+
+    def _widen(self) -> None:
+        """Let whole contexts be pending in place of scopes, where these are too many."""
+        while len(self._pending) > self.edge.pending:
+            narrow = Counter(scope.context for scope in self._pending if not scope.is_whole)
+            if not narrow:
+                return
+            ((context, _),) = narrow.most_common(1)
+            tickets = [
+                ticket
+                for scope in list(self._pending)
+                if scope.context == context
+                for ticket in self._pending.pop(scope)
+            ]
+            self._pending[Invalidation(context)] = tickets
+
+    async def _tell(self) -> None:
+        pause = FIRST_RETRY_SECONDS
+        while self._pending:
+            self._under_way = {scope: self._pending.pop(scope) for scope in list(self._pending)[: self.edge.batch]}
+            try:
+                async with asyncio.timeout(self.edge.timeout):
+                    await self.edge.purge(tuple(self._under_way))
+            except EdgeBusy as busy:
+                self._failed(busy)
+                await asyncio.sleep(max(busy.after, pause))
+            except Exception as error:  # noqa: BLE001  # an edge may fail in any way; it is told again
+                self._failed(error)
+                await asyncio.sleep(pause)
+            else:
+                self._through()
+                pause = FIRST_RETRY_SECONDS
+                continue
+            pause = min(2 * pause, LAST_RETRY_SECONDS)
+
+    def _failed(self, error: Exception) -> None:
+        self._put_back()
+        if not self.is_failing:
+            self.is_failing = True
+            why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            logger.error("The edge %s could not be told what is stale, and is told again: %s", self.edge.name, why)
+            self._on_change()
+
+    def _through(self) -> None:
+        told, self._under_way = self._under_way, {}
+        for tickets in told.values():
+            for ticket in tickets:
+                ticket.count()
+        if self.is_failing:
+            self.is_failing = False
+            logger.warning("The edge %s is told again.", self.edge.name)
+        self._on_change()
+
+    def _put_back(self) -> None:
+        """Let what was under way be pending again."""
+        again, self._under_way = self._under_way, {}
+        for scope, tickets in again.items():
+            self._wait_for(scope, tickets)
+        if again:
+            self._widen()
