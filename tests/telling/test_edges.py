@@ -363,6 +363,71 @@ class TestTheSecondPurge:
         run(story)
 
 
+def test_a_new_loop_goes_on_with_what_an_ended_one_left() -> None:
+    shop = Shop(shutdown=0.0)
+
+    async def begun() -> None:
+        engine = await shop.opened()
+        shop.edge.error = ConnectionError()
+        await engine.call("rename", {"user_id": 5})
+        assert engine.health().owed_to_edges == 1  # the loop ends without any shutdown
+
+    async def gone_on() -> None:
+        shop.edge.error = None
+        async with shop.engine as engine:
+            while engine.health().owed_to_edges:
+                await asyncio.sleep(0.01)
+            assert shop.edge.heard == [["user;user_id=5"]]
+            await engine.call("rename", {"user_id": 6})
+
+    run(begun)
+    run(gone_on)
+    assert shop.edge.all_heard == ["user;user_id=5", "user;user_id=6"]
+
+
+def test_an_engine_that_is_opened_again_tells_what_it_owes() -> None:
+    async def story() -> None:
+        shop = Shop(shutdown=0.0)
+        engine = await shop.opened()
+        shop.edge.error = ConnectionError()
+        await engine.call("rename", {"user_id": 5})
+        await engine.aclose()
+        shop.edge.error = None
+        async with engine:
+            while engine.health().owed_to_edges:
+                await asyncio.sleep(0.01)
+        assert shop.edge.heard == [["user;user_id=5"]]
+
+    run(story)
+
+
+def test_an_engine_is_opened_and_closed_any_number_of_times() -> None:
+    async def story() -> None:
+        shop = Shop()
+        await shop.engine.aclose()  # it was never used
+        engine = await shop.opened()
+        async with engine:
+            await engine.invalidate(Report)
+        assert shop.edge.heard == [["report"]]
+        assert shop.edge.closed == 2
+
+    run(story)
+
+
+def test_a_scope_that_is_named_twice_is_told_once() -> None:
+    async def story() -> None:
+        shop = Shop()
+        engine = await shop.opened()
+        async with engine.changing(User.of(user_id=5)) as change:
+            await change.also(User.of(user_id=5))
+            await change.also(User)
+            await change.also(User.of(user_id=6))
+        assert shop.edge.heard == [["user"]]
+        await engine.aclose()
+
+    run(story)
+
+
 def test_closing_says_what_was_never_told(caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         shop = Shop(shutdown=2.0)

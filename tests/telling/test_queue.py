@@ -156,7 +156,6 @@ def test_nothing_is_through_at_once() -> None:
         edge = StubbornEdge()
         queue = queue_of(edge)
         assert queue.add([]).done()
-        queue.go_on()
         await asyncio.sleep(1)
         assert edge.tried == 0
 
@@ -181,26 +180,6 @@ def test_a_batch_that_failed_is_widened_with_the_rest() -> None:
     run(story)
 
 
-def test_a_new_loop_goes_on_with_what_an_ended_one_left() -> None:
-    edge = StubbornEdge(error=ConnectionError())
-    queue = queue_of(edge)
-
-    async def begun() -> None:
-        queue.add([user(1)])
-        await asyncio.sleep(0)
-
-    asyncio.run(begun())
-    edge.error = None
-
-    async def gone_on() -> None:
-        queue.go_on()
-        while len(queue):
-            await asyncio.sleep(0)
-        assert edge.heard == [["user;user_id=1"]]
-
-    asyncio.run(gone_on())
-
-
 @pytest.fixture
 def closing() -> Iterator[StubbornEdge]:
     edge = StubbornEdge()
@@ -209,7 +188,7 @@ def closing() -> Iterator[StubbornEdge]:
     assert edge.closed == 1
 
 
-def test_closing_waits_within_its_bound_and_loses_nothing(closing: StubbornEdge) -> None:
+def test_closing_waits_within_its_bound(closing: StubbornEdge) -> None:
     async def story() -> None:
         queue = queue_of(closing)
         through = queue.add([user(1)])
@@ -219,10 +198,7 @@ def test_closing_waits_within_its_bound_and_loses_nothing(closing: StubbornEdge)
         assert asyncio.get_running_loop().time() - began == pytest.approx(3.0)
         assert len(queue) == 1
         assert not through.done()
-        closing.open.set()
-        queue.go_on()
-        await through
-        assert closing.heard == [["user;user_id=1"]]
+        assert closing.heard == []
 
     run(story)
 

@@ -85,7 +85,9 @@ class Edges:
         if sweeping is None and not self._journal.is_durable:
             self._owe(Entry(self), [Invalidation(context) for context in contexts])
         for queue in self._queues:
-            queue.go_on()
+            queue.begin_anew()
+        for entry in tuple(self._owed):
+            self._owe(entry, entry.owed)
         self._sweeping = loop.create_task(self._sweep(purge))
 
     def around(self, hold: Hold, scopes: Sequence[PurgeScope], possible: Sequence[PurgeScope] = ()) -> "TellingHold":
@@ -99,11 +101,15 @@ class Edges:
 
     async def aclose(self, seconds: float) -> None:
         """Go on telling for at most so many seconds, then stop. What is noted is left to other processes."""
+        now = asyncio.get_running_loop().time
+        until = now() + seconds
         if self._sweeping is not None:
             self._sweeping.cancel()
             await asyncio.wait([self._sweeping])
         await asyncio.gather(*(queue.aclose(seconds) for queue in self._queues))
-        await self._tasks.wait(seconds)
+        await self._tasks.wait(max(0.0, until - now()))
+        for entry in self._owed:  # its lease ends
+            self._renewals.discard(entry)
         if self._owed:
             left = "left in the journal" if self._journal.is_durable else "lost"
             logger.error("Closed. Mutations whose edges were never told, and that are %s: %d.", left, len(self._owed))
@@ -141,8 +147,9 @@ class Edges:
         if entry.notes:
             self._tasks.start(self._struck(tuple(entry.notes)))
 
-    def owe(self, entry: "Entry", scopes: Sequence[Invalidation], through: "asyncio.Future[Any] | None") -> None:
+    def owe(self, entry: "Entry", scopes: Sequence[Invalidation], through: "asyncio.Future[Any]") -> None:
         """Keep an entry until the edges have been told for the last time; note what of it is not noted yet."""
+        entry.owed = scopes
         self._owed.add(entry)
         self._tell_of_change()
         self._tasks.start(self._ended(entry, scopes, through))
@@ -150,13 +157,10 @@ class Edges:
     def _owe(self, entry: "Entry", scopes: Sequence[Invalidation]) -> None:
         self.owe(entry, scopes, self.tell(scopes))
 
-    async def _ended(
-        self, entry: "Entry", scopes: Sequence[Invalidation], through: "asyncio.Future[Any] | None"
-    ) -> None:
+    async def _ended(self, entry: "Entry", scopes: Sequence[Invalidation], through: "asyncio.Future[Any]") -> None:
         with contextlib.suppress(CacheUnavailable):
             await entry.note(scopes)
-        if through is not None:
-            await through
+        await through
         await asyncio.gather(*self.tell_again(scopes))
         self.end(entry)
 
@@ -182,11 +186,13 @@ class Edges:
 
 
 class Entry:
-    """What the journal has of one mutation."""
+    """What the journal has of one mutation. `owed`: the scopes that some edge has yet to be told."""
 
     def __init__(self, edges: Edges) -> None:
+        self.owed: Sequence[Invalidation] = ()
         self._edges = edges
         self._writing: set[asyncio.Future[None]] = set()
+        self._has_failed = False  # of the last write; a renewal writes all notes
         self.notes: dict[bytes, Invalidation] = {}
 
     async def note(self, scopes: Iterable[Invalidation]) -> None:
@@ -206,11 +212,10 @@ class Entry:
         self._write(tuple(self.notes))
 
     async def written(self) -> bool:
-        """Wait for what is being written; whether all of it was."""
-        if not self._writing:
-            return True
-        done, _ = await asyncio.wait(self._writing)
-        return not any(one.exception() for one in done)
+        """Wait for what is being written; whether everything is noted."""
+        if self._writing:
+            await asyncio.wait(self._writing)
+        return not self._has_failed
 
     async def tell(self, scopes: Sequence[Invalidation]) -> CacheUnavailable | None:
         """Tell the edges, and wait for them within the box. Returns an error if they are not all told by then."""
@@ -241,7 +246,11 @@ class Entry:
     def _write(self, notes: Sequence[bytes]) -> None:
         writing = self._edges.begin_writing(self, notes)
         self._writing.add(writing)
-        writing.add_done_callback(self._writing.discard)
+        writing.add_done_callback(self._written)
+
+    def _written(self, writing: "asyncio.Future[None]") -> None:
+        self._writing.discard(writing)
+        self._has_failed = writing.cancelled() or writing.exception() is not None
 
 
 class TellingHold:

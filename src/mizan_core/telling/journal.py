@@ -60,8 +60,6 @@ class Journal:
         try:
             async with asyncio.timeout(self._deadline):
                 return await operation
-        except CacheUnavailable:
-            raise
         except Exception as error:
             raise CacheUnavailable("The journal of what edges have to be told cannot be reached.") from error
 

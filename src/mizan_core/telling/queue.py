@@ -58,17 +58,13 @@ class EdgeQueue:
         for scope in listed:
             self._wait_for(scope, [ticket])
         self._widen()
-        self.go_on()
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.create_task(self._tell())
         return through
 
-    def go_on(self) -> None:
-        """Begin to send, if something is pending and no task is sending on this loop."""
-        if not self._pending and not self._under_way:
-            return
-        telling = self._telling
-        if telling is None or telling.done() or telling.get_loop() is not asyncio.get_running_loop():
-            self._put_back()  # of a loop that has ended
-            self._telling = asyncio.create_task(self._tell())
+    def begin_anew(self) -> None:
+        """Forget what is pending: it is added again on another loop, or after `aclose`."""
+        self._pending, self._under_way, self._telling = {}, {}, None
 
     async def aclose(self, seconds: float) -> None:
         """Go on sending for at most so many seconds, then stop."""
@@ -77,7 +73,6 @@ class EdgeQueue:
             await asyncio.wait([telling], timeout=seconds)
             telling.cancel()
             await asyncio.wait([telling])
-        self._put_back()
         await self.edge.aclose()
 
     def _wait_for(self, scope: Invalidation, tickets: list[_Ticket]) -> None:
@@ -142,5 +137,4 @@ class EdgeQueue:
         again, self._under_way = self._under_way, {}
         for scope, tickets in again.items():
             self._wait_for(scope, tickets)
-        if again:
-            self._widen()
+        self._widen()
