@@ -29,7 +29,8 @@ from pydantic import BaseModel
 from starlette.requests import HTTPConnection
 
 from mizan_asgi import Mizan
-from mizan_core import Context, DeclarationError, Identity, build, client
+from mizan_asgi.integrations.fastapi import FastAPIDependencies
+from mizan_core import Context, DeclarationError, Engine, Identity, MemoryCache, build, client
 
 Notes = Context("notes")
 bearer = OAuth2PasswordBearer(tokenUrl="token")
@@ -121,6 +122,47 @@ class TestKept:
             with pytest.raises(DeclarationError, match="note_list takes 'value'"):
                 serving(*functions)
 
+    def test_a_reader_that_is_kept_alone_is_refused(self) -> None:
+        @client(context=Notes)
+        async def note_list(value: Annotated[str, Depends(by_header)]) -> list[str]:
+            return []
+
+        @client(context=Notes, cache=False)
+        async def note_time() -> int:
+            return 0
+
+        with pytest.raises(DeclarationError, match="note_list takes 'value'"):
+            serving(note_list, note_time)
+
+    @pytest.mark.asyncio
+    async def test_no_request_is_handed_to_a_kept_answer(self) -> None:
+        handed = []
+
+        class Noting(FastAPIDependencies):
+            async def within(self, functions: Any, request: object, work: Any) -> Any:
+                handed.append(request)
+                return await super().within(functions, request, work)
+
+        @client(context=Notes)
+        async def note_list(value: Annotated[int, Depends(lambda: 5)]) -> int:
+            return value
+
+        @client(context="now", cache=False)
+        async def now(value: Annotated[int, Depends(lambda: 5)]) -> int:
+            return value
+
+        @client(affects=Notes)
+        async def add_note(value: Annotated[int, Depends(lambda: 5)]) -> int:
+            return value
+
+        request = Request({"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []})
+        graph = build([note_list, now, add_note])
+        async with Engine(graph, cache=MemoryCache(), dependencies=Noting(FastAPI())) as engine:
+            for name in ("notes", "now"):
+                await engine.fetch(name, {}, request=request)
+            await engine.call("add_note", {}, request=request)
+        assert handed == [None, request, request]
+
     @pytest.mark.asyncio
     async def test_an_override_that_reads_it_is_refused(self) -> None:
         def one() -> str:
@@ -133,7 +175,7 @@ class TestKept:
         app = FastAPI()
         mizan = serving(note_list, app=app)
         app.dependency_overrides[one] = below
-        with pytest.raises(DeclarationError, match=r"note_list .*below → by_header\), which reads the header"):
+        with pytest.raises(DeclarationError, match=r"below → by_header\), which reads the header .*are kept"):
             await mizan.engine.fetch("notes", {})
         app.dependency_overrides[by_header] = lambda: "none"
         assert (await mizan.engine.fetch("notes", {})).body == b'{"note_list":["none"]}'
@@ -151,6 +193,8 @@ class TestKept:
         app.dependency_overrides[below] = by_header
         with pytest.raises(DeclarationError, match=r"by_header\), which reads the header 'x-user', and this call has"):
             await mizan.engine.run("whoami", {})
+        async with asking(mizan) as web:
+            assert (await web.post("/call/whoami/", json={}, headers={"x-user": "Ada"})).json()["result"] == "Ada"
 
 
 class TestNotKept:
@@ -272,6 +316,34 @@ class TestNotKept:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as web:
             answer = await web.post("/notes", headers={"x-user": "Ada"})
         assert (answer.status_code, answer.text) == (418, "handled Ada")
+
+    @pytest.mark.asyncio
+    async def test_an_own_url_hands_its_request_on(self) -> None:
+        @client(affects=Notes)
+        async def add_note(text: str, user: Annotated[str, Depends(below)]) -> str:
+            return f"{user}: {text}"
+
+        @client(context="seen", cache=False)
+        async def seen(user: Annotated[str, Depends(by_request)]) -> str:
+            return user
+
+        app = FastAPI()
+        mizan = serving(add_note, noted, seen, app=app)
+
+        @app.post("/notes")
+        async def post(request: Request, item: Item) -> Response:
+            return await mizan.respond(request, add_note, text=item.name)
+
+        @app.get("/seen")
+        async def get(request: Request) -> Response:
+            return await mizan.respond(request, seen)
+
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://test", headers={"x-user": "Ada"}
+        ) as web:
+            answer = await web.post("/notes", json={"name": "hello"})
+            assert (answer.json(), answer.headers["x-mizan-invalidate"]) == ("Ada: hello", "notes")
+            assert (await web.get("/seen")).json() == "Ada"
 
 
 @client(context=Notes)

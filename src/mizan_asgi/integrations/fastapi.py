@@ -25,9 +25,8 @@ from mizan_core.protocol.cache_policy import Never
 
 T = TypeVar("T")
 
-# The key in the scope of the work that the endpoint does. A prefix of FastAPI's own keys, which a copy leaves out.
+# The key in the scope of the work that the endpoint does.
 _WORK = "mizan.work"
-_OWN_KEYS = "fastapi"
 
 # FastAPI's names for what it would fill in by itself, and the reason why that cannot be done in any function.
 _NEVER = {
@@ -59,7 +58,7 @@ class FastAPIDependencies:
         Raises `DeclarationError` with a sentence for each.
         """
         depending = [function for function in graph.functions.values() if function.dependencies]
-        self._kept = frozenset(function.name for function in depending if _is_kept(graph, function))
+        self._kept = frozenset(function.name for function in depending if _is_kept(function))
         defects: list[str] = []
         for function in depending:
             try:
@@ -125,7 +124,7 @@ class _Solver:
         scope, receive = _asked(self._app, asking)
         scope[_WORK] = doing
         try:
-            await self._answer(scope, receive, _send_nothing)
+            await self._answer(scope, receive, _nothing)
         except RequestValidationError as error:
             if doing.has_begun:
                 raise
@@ -206,15 +205,12 @@ def _route(app: FastAPI, keys: Mapping[str, HostDependency]) -> APIRoute:
     return APIRoute("/", endpoint, dependency_overrides_provider=app, response_model=None, include_in_schema=False)
 
 
-def _is_kept(graph: Graph, function: Function) -> bool:
-    """Whether an answer with this function's result may be kept, so that requests to come are served it too."""
-    if function.context is None:
-        return False
-    plan = graph.contexts[function.context]
-    bundles = [one for one in (plan, plan.private_bundle) if one is not None and function in one.readers]
-    own = plan.page_policies.get(function.name)
-    policies = [*(bundle.policy for bundle in bundles), *([] if own is None else [own])] or [plan.policy]
-    return any(not isinstance(policy.lifetime, Never) for policy in policies)
+def _is_kept(function: Function) -> bool:
+    """Whether an answer with this function's result may be kept, so that requests to come are served it too.
+
+    What its own declaration says counts: a bundle is kept no longer than each of its readers alone.
+    """
+    return function.context is not None and not isinstance(function.declaration.lifetime, Never)
 
 
 def _reads(dependant: Any) -> Iterator[str]:
@@ -249,21 +245,17 @@ def _shown(call: Any) -> str:
 def _asked(app: FastAPI, request: Request | None) -> tuple[Scope, Callable[[], Awaitable[Message]]]:
     """The scope to solve dependencies with: a copy of the request's, or one that tells nothing."""
     if request is not None:
-        scope = {key: value for key, value in request.scope.items() if not key.startswith(_OWN_KEYS)}
+        scope = dict(request.scope)
         receive = request.receive
     else:
         scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": [], "app": app}
-        receive = _receive_nothing
+        receive = _nothing
     # Without the application's handlers, which would answer for an exception.
     scope["starlette.exception_handlers"] = ({}, {})
     return scope, receive
 
 
-async def _receive_nothing() -> Message:
-    return {"type": "http.request", "body": b"", "more_body": False}
-
-
-async def _send_nothing(_: Message) -> None: ...
+async def _nothing(*_: Message) -> Any: ...
 
 
 def _invalid(error: RequestValidationError) -> InvalidInput:
