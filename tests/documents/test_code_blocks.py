@@ -66,6 +66,34 @@ async def test_sessions_of_the_databases_page_end_in_time(tmp_path: Path, monkey
 
 
 @pytest.mark.asyncio
+async def test_the_fastapi_page_is_at_home_in_its_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with page_run(DOCS / "how-to" / "fastapi.md", tmp_path) as page:
+        async with page.lifespan(page.app), asgi(page.app) as http:
+            ada, bo = ({"authorization": f"Bearer token-of-{name}"} for name in ("ada", "bo"))
+            added = await http.post("/notes", params={"text": "Buy milk"}, headers=ada)
+            assert (added.json(), added.headers["x-mizan-invalidate"]) == (1, "notes;user_id=5")
+            for is_hit in (False, True):
+                listed = await http.get("/notes", headers=ada)
+                assert (listed.json(), listed.headers["cache-status"] == "mizan; hit") == (["Buy milk"], is_hit)
+            assert (await http.get("/notes", headers=bo)).json() == []
+            refused = await http.post("/notes", params={"text": "Buy milk"}, headers=bo)
+            assert (refused.status_code, refused.json()) == (409, {"detail": "There is such a note."})
+            assert (await http.post("/notes", params={"text": "Mine"})).status_code == 401
+            await page.test_a_note_is_listed()
+            assert (await http.get("/notes", headers=ada)).json() == ["Buy milk"]
+            await page.forget_daily()
+            assert (await http.get("/notes", headers=ada)).json() == []
+        mizan = Mizan(build([page.whoami]), fastapi=page.app, authenticate=page.authenticate)
+        async with asgi(mizan) as http:
+            assert (await http.post("/call/whoami/", json={}, headers=bo)).json()["result"] == 6
+            for headers, told in (({}, "Not authenticated"), ({"authorization": "Bearer of-eve"}, "The token")):
+                asked = await http.post("/call/whoami/", json={}, headers=headers)
+                assert (asked.status_code, told in asked.json()["detail"]) == (401, True)
+                assert asked.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.asyncio
 async def test_the_identity_page_narrows_to_who_asks(tmp_path: Path) -> None:
     def at(tenant: str, user: int | None = None) -> httpx.AsyncClient:
         transport = asgi_of(SessionMiddleware(page.mizan, secret_key=SECRET))

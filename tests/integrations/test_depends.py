@@ -5,9 +5,11 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
+import fastapi
 import httpx
 import pytest
 import pytest_asyncio
@@ -15,6 +17,8 @@ import typing_extensions
 from fastapi import Depends, FastAPI, Header, HTTPException, Response, Security
 from fastapi.exceptions import FastAPIError, RequestValidationError
 from fastapi.security import SecurityScopes
+from packaging.requirements import Requirement
+from packaging.version import Version
 from sqlalchemy import AsyncAdaptedQueuePool, func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
@@ -583,3 +587,9 @@ class TestSessions:
                 return answer.json()["result"]
 
             assert await asyncio.gather(*map(one, range(callers))) == [*range(1, callers + 1)]
+
+
+def test_this_fastapi_is_one_that_the_extra_allows() -> None:
+    extra = [one for one in map(Requirement, metadata.requires("mizan-asgi") or ()) if one.name == "fastapi"]
+    assert {str(one.specifier) for one in extra} == {">=0.135"}
+    assert Version(fastapi.__version__) in extra[0].specifier
