@@ -28,6 +28,7 @@ EXPORTS = [
         "invalidate",
         "no_store",
         "Provide",
+        "File",
         "Account",
         "build",
         "discover",

@@ -37,7 +37,7 @@ from mizan_core.protocol.tokens import DEFAULT_TTL_SECONDS, Keys, check_keys
 from mizan_core.tasks import check_asyncio
 
 from .accounts import AccountAuthenticator
-from .http.bodies import BodyLimit
+from .http.bodies.limits import BodyLimit
 from .http.cross_site import read_origins
 from .http.host_errors import as_call_error
 from .http.hosts.changes import By, F, changing_route

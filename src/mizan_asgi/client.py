@@ -24,6 +24,7 @@ except ImportError as error:
 from mizan_core.errors import BadRequest, HeaderError
 from mizan_core.protocol.bodies import encode_json, parse_json, read_invalidations
 from mizan_core.protocol.cache_headers import etag_of
+from mizan_core.protocol.files import JSON_ARGUMENTS, File
 from mizan_core.protocol.headers import MAXIMUM_HEADER_BYTES, decode_header
 from mizan_core.protocol.invalidation import Invalidation, touches
 from mizan_core.protocol.problems import read_problem
@@ -199,6 +200,8 @@ class Client:
     async def call(self, name: str, args: Params | None = None, /, **named: object) -> Any:
         """Call a function, forget the bundles that it made stale, and return its result.
 
+        An argument that is a `File`, or a list of them, is sent as files; who made them closes them.
+
         A caller that is cancelled stops waiting, but the call goes on and its stale bundles are forgotten.
         """
         calling = asyncio.create_task(self._call(name, {**(args or {}), **named}))
@@ -313,13 +316,13 @@ class Client:
         return await self.http.get(bundle.url, headers=headers)
 
     async def _call(self, name: str, args: Params) -> Any:
-        body = encode_json(jsonable(args))
-        headers = {"content-type": "application/json", **await self._headers(name)}
+        body, media = _body_of(args)
+        headers = {**media, **await self._headers(name)}
         mounted = {bundle: bundle.events for bundle in self._mounted()}
         if mounted:
             headers["x-mizan-mounted"] = ", ".join(bundle.mounted for bundle in mounted)
         try:
-            response = await self.http.post(f"{self.base_url}/call/{encode_text(name)}/", content=body, headers=headers)
+            response = await self.http.post(f"{self.base_url}/call/{encode_text(name)}/", headers=headers, **body)
         except httpx.ConnectError:
             raise  # the call was not sent, so nothing can be stale
         except httpx.TransportError:
@@ -400,6 +403,25 @@ async def _renew(ask: Callable[[], str | Awaitable[str | None] | None]) -> str |
     _renewing.set(_renewing.get() | {asyncio.current_task()})
     token = ask()
     return await token if inspect.isawaitable(token) else token
+
+
+def _body_of(args: Params) -> tuple[dict[str, Any], dict[str, str]]:
+    """What httpx is given for a call's body, and its headers: JSON, or a form where there are files (section 16)."""
+    files = [(name, one) for name, value in args.items() for one in _files_in(value)]
+    if not files:
+        return {"content": encode_json(jsonable(args))}, {"content-type": "application/json"}
+    rest = encode_json(jsonable({name: value for name, value in args.items() if not _files_in(value)}))
+    for _, one in files:
+        one.file.seek(0)
+    parts = [(name, (one.name or "file", one.file, one.content_type)) for name, one in files]
+    return {"data": {JSON_ARGUMENTS: rest.decode()}, "files": parts}, {}
+
+
+def _files_in(value: object) -> list[File]:
+    """The files of an argument; none if it is something else."""
+    listed = value if isinstance(value, list | tuple) else [value]
+    files = [one for one in listed if isinstance(one, File)]
+    return files if len(files) == len(listed) else []
 
 
 def _touches(invalidation: Invalidation, bundle: _Bundle) -> bool:

@@ -34,6 +34,7 @@ from .graph.manifest import build_manifest, manifest_json, urls_to_purge
 from .graph.model import Graph
 from .graph.provide import Provide
 from .graph.types.identity_sources import Claim, Me
+from .protocol.files import File
 from .protocol.headers import decode_header, encode_header
 from .protocol.identity import ANONYMOUS, Account, Identity, permission_key
 from .protocol.invalidation import Invalidation
@@ -58,6 +59,7 @@ __all__ = [
     "Context",
     "DeclarationError",
     "Engine",
+    "File",
     "Forbidden",
     "Graph",
     "GraphError",

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
+from typing import Any
 
 import httpx
 import pytest
 
 from mizan_asgi import Mizan
 from mizan_asgi.client import Client
-from mizan_core import CallError, Invalidation, InvalidInput, NotFound, Unauthorized, build, client
+from mizan_core import CallError, File, Invalidation, InvalidInput, NotFound, Unauthorized, build, client
 from tests.client.transport import ADA, BASE, Wire, never
 from tests.http.site import Site
 
@@ -25,6 +26,26 @@ class TestCalling:
         assert await mizan.call("update_profile", {"user_id": 5}, name="Eve") == {"user_id": 5, "name": "Eve"}
         assert await mizan.call("echo", values=["a", "ä"]) == ["a", "ä"]
         assert wire.sent == ["POST /call/update_profile/", "POST /call/echo/"]
+
+    @pytest.mark.asyncio
+    async def test_files_are_sent_beside_the_other_arguments(self, site: Site) -> None:
+        @client(affects="user")
+        async def upload(user_id: int, picture: File, more: list[File], crop: dict[str, int] | None) -> list[Any]:
+            return [(one.name, one.content_type, await one.read()) for one in (picture, *more)] + [crop]
+
+        wire = Wire(Mizan(build([*site.functions, upload])))
+        async with Client(BASE, transport=wire) as mizan, aclosing(mizan.subscribe("user", user_id=5)) as user:
+            await anext(user)
+            picture, other = File.of(b"1", name="a.png"), File.of(b"2")
+            for _ in range(2):  # a file may be sent again
+                sent = await mizan.call("upload", user_id=5, picture=picture, more=[picture, other], crop={"x": 1})
+                assert sent == [
+                    *[["a.png", "image/png", "1"]] * 2,
+                    ["file", "application/octet-stream", "2"],
+                    {"x": 1},
+                ]
+            assert not picture.file.closed
+            assert await mizan.call("echo", values=[]) == []
 
     @pytest.mark.asyncio
     async def test_a_refusal_is_the_error_that_the_server_told_of(self, mizan: Client) -> None:

@@ -29,7 +29,7 @@ from starlette.responses import HTMLResponse
 from typing_extensions import TypeAliasType, TypedDict
 
 from mizan_asgi import Mizan
-from mizan_core import Context, Identity, build, client
+from mizan_core import Context, File, Identity, build, client
 
 from . import stock
 
@@ -368,6 +368,22 @@ async def standard(
 async def results(callback: bool = False) -> Serialized: ...
 
 
+@client(affects=Odd, max_upload_bytes=5_000_000)
+async def attach(
+    user_id: int,
+    picture: File,
+    more: Annotated[list[File], Field(max_length=5, description="The others.")] = [],  # noqa: B006
+    thumbnail: File | None = None,
+    account: Account | None = None,
+    tags: tuple[str, ...] = (),
+) -> bytes:
+    """Files and other arguments."""
+
+
+@client(affects=Odd)
+async def attach_if_any(note: str, thumbnail: File | None = None) -> None: ...
+
+
 @client
 async def many(
     account: Account | None = None,
@@ -383,7 +399,7 @@ Handler = Callable[[int], int]
 
 FUNCTIONS = [
     *(scalars, second_reader, reserved, inbox, inbox_params, page_view, save_account, dotted, delete_it, private_one),
-    *(hides_a_helper, thenable, proto, inbox_, unions, shapes, standard, results, many),
+    *(hides_a_helper, thenable, proto, inbox_, unions, shapes, standard, results, many, attach, attach_if_any),
 ]
 
 graph = build(FUNCTIONS)

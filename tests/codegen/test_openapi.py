@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from mizan_asgi.cli import cli
 from mizan_asgi.codegen.openapi import openapi
-from mizan_core import Context, Identity, build, client
+from mizan_core import Context, File, Identity, build, client
 
 from . import awkward
 
@@ -66,7 +66,7 @@ def test_every_call_and_bundle_is_there_and_nothing_private() -> None:
 def test_no_two_operations_have_one_identifier() -> None:
     found = openapi(awkward.graph, base_url="", title="", version="")
     identifiers = [operation["operationId"] for path in found["paths"].values() for operation in path.values()]
-    assert len(set(identifiers)) == len(identifiers) == 21
+    assert len(set(identifiers)) == len(identifiers) == 23
     assert found["servers"] == [{"url": "/"}]
 
 
@@ -125,3 +125,33 @@ def test_the_command_prints_it_or_writes_it_to_a_file(tmp_path: Path) -> None:
     file = tmp_path / "api" / "openapi.json"
     assert CliRunner().invoke(cli, [*words, "--out", str(file)]).exit_code == 0
     assert file.read_bytes() == printed
+
+
+class TestFiles:
+    def test_a_call_with_files_is_a_form(self) -> None:
+        @client(affects=User)
+        async def upload(
+            user_id: int,
+            picture: File,
+            crop: dict[str, int] | None = None,
+            more: list[File] = [],  # noqa: B006
+            tags: list[str] = [],  # noqa: B006
+        ) -> None: ...
+
+        @client(affects=User)
+        async def comment(user_id: int, text: str, attachment: File | None = None) -> None: ...
+
+        document = openapi(build([user_profile, upload, comment]), base_url="/m", title="Users", version="2")
+        OpenAPIV31SpecValidator(document).validate()
+        binary = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+        required = document["paths"]["/call/upload/"]["post"]["requestBody"]
+        assert list(required["content"]) == ["multipart/form-data"]
+        form = required["content"]["multipart/form-data"]
+        assert form["schema"]["properties"]["picture"] == binary
+        assert form["schema"]["properties"]["more"]["items"] == binary
+        assert form["schema"]["required"] == ["user_id", "picture"]
+        assert form["encoding"] == {"crop": {"contentType": "application/json"}}
+        optional = document["paths"]["/call/comment/"]["post"]["requestBody"]["content"]
+        assert list(optional) == ["application/json", "multipart/form-data"]
+        assert "attachment" not in optional["application/json"]["schema"]["properties"]
+        assert "attachment" in optional["multipart/form-data"]["schema"]["properties"]

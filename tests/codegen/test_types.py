@@ -38,7 +38,7 @@ from mizan_asgi.codegen.api import Api, api_of
 from mizan_asgi.codegen.names import Names, literal, member, type_name
 from mizan_asgi.codegen.openapi import openapi
 from mizan_asgi.codegen.types import Types, tsdoc
-from mizan_core import build, client
+from mizan_core import File, build, client
 
 
 def described(annotation: Any, name: str = "f") -> Api:
@@ -351,3 +351,17 @@ def test_comments() -> None:
     assert tsdoc("") == ""
     assert tsdoc("one */ line") == "/** one *\\/ line */\n"
     assert tsdoc("two\n\nlines") == "/**\n * two\n *\n * lines\n */\n"
+
+
+def test_a_file_is_a_blob_and_bytes_are_a_text() -> None:
+    def takes(annotation: Any) -> str:
+        @client
+        async def f(value: annotation) -> None: ...
+
+        api = api_of(build([f]), base_url="")
+        return Types(api.definitions).of(api.calls[0].arguments[0].schema)
+
+    assert takes(File) == "Blob | File"
+    assert takes(File | None) == "Blob | File | null"
+    assert takes(list[File]) == "(Blob | File)[]"
+    assert takes(bytes) == "string"

@@ -29,6 +29,12 @@ export async function calls(): Promise<void> {
   // @ts-expect-error  a field that is not sent back
   console.log(account.secret);
 
+  await mizan.attach({ user_id: 5, picture: new Blob([]), more: [new File([], "a.png")], thumbnail: null, tags: ["a"] });
+  // @ts-expect-error  a text is no file
+  await mizan.attach({ user_id: 5, picture: "a.png" });
+  // @ts-expect-error  a file is missing
+  await mizan.attach({ user_id: 5 });
+  await mizan.attach_if_any({ note: "" });
   await mizan.contexts_({ then: true });
   await mizan.delete({ item: { shelf: "a" }, other: { id: 1, price: "1.50" } });
   // @ts-expect-error  two models of one name

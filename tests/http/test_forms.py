@@ -6,7 +6,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 
 from mizan_asgi import Mizan
-from mizan_asgi.http.bodies import parse_multipart, parse_pairs
+from mizan_asgi.http.bodies.forms import parse_multipart, parse_pairs
 from mizan_core import Identity, build, client
 from mizan_core.errors import BadRequest
 from tests.counting import calls

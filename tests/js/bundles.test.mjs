@@ -70,6 +70,30 @@ describe("asking", () => {
   });
 });
 
+describe("files", () => {
+  test("are sent beside the other arguments, and what the call made stale is shown anew", async () => {
+    const mizan = await connect();
+    const id = somebody();
+    const shown = show(mizan, "user", { user_id: id });
+    await shown.loaded();
+    const picture = new File(["1"], "a.png", { type: "image/png" });
+    const args = { user_id: id, picture, more: [new Blob(["2"])], note: { deep: [1.5, "x"] } };
+    assert.deepEqual(await mizan.call("upload", args), [
+      ["a.png", "image/png", "1"],
+      ["blob", "application/octet-stream", "2"],
+      { deep: [1.5, "x"] },
+    ]);
+    assert.equal(namesOf(shown).at(-1), "a.png");
+  });
+
+  test("that the server takes none of are refused", async () => {
+    const mizan = await connect();
+    await assert.rejects(mizan.call("echo", { value: new Blob(["1"]) }), { code: "unsupported_media_type" });
+    await assert.rejects(mizan.call("upload", { user_id: 5 }), { code: "invalid_input" });
+    await assert.rejects(mizan.call("echo", { value: { deep: new Blob(["1"]) } }), TypeError);
+  });
+});
+
 describe("a token function", () => {
   test("is asked once by all requests that wait for it", async () => {
     let asked = 0;

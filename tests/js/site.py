@@ -24,7 +24,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mizan_asgi import Mizan
-from mizan_core import Arg, Conflict, Context, Identity, Me, build, client, invalidate, issue_mwt
+from mizan_core import Arg, Conflict, Context, File, Identity, Me, build, client, invalidate, issue_mwt
 
 KEYS = {"k1": "a-secret-of-the-tests-and-of-nothing-else"}
 BASE = "/api/mizan"
@@ -163,6 +163,13 @@ async def cart_page(user_id: UserId) -> HTMLResponse:
 @client
 async def echo(value: Any) -> Any:
     return value
+
+
+@client(affects=User)
+async def upload(user_id: int, picture: File, more: list[File] = [], note: dict[str, Any] | None = None) -> list[Any]:  # noqa: B006
+    """Say what has arrived, and let the user have the name of the file."""
+    names[user_id] = picture.name
+    return [[one.name, one.content_type, (await one.read()).decode()] for one in (picture, *more)] + [note]
 
 
 @client(context=User, route="/profile/{user_id}/")

@@ -18,7 +18,7 @@ from mizan_core.protocol.identity import Identity
 from mizan_core.protocol.invalidation import Invalidation, spelled
 from mizan_core.protocol.urls import Pairs
 
-from ..http.bodies import parse_pairs
+from ..http.bodies.forms import parse_pairs
 from .describe import describe_affect, describe_passed_over, describe_policy
 from .targets import Found, base_url_of, engine_of, graph_of
 

@@ -11,7 +11,7 @@ from .types import EMPTY, Types, block, indented, tsdoc
 # Types that every module declares, and global types that it uses: no type of the graph gets these names.
 TYPE_NAMES = frozenset(
     {"CallOptions", "Client", "ClientOptions", "ContextClient", "Contexts", "Defaults", "Functions", "Invalidation"}
-    | {"Mizan", "MizanError", "Nothing", "ParamsOf", "State", "AbortSignal", "Partial", "Promise"}
+    | {"Mizan", "MizanError", "Nothing", "ParamsOf", "State", "AbortSignal", "Blob", "File", "Partial", "Promise"}
 )
 
 # Members that are no functions of the graph. The last four are called by JavaScript itself, and awaiting the client,

@@ -2,11 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mizan_core.graph.manifest import build_manifest
 from mizan_core.graph.model import Graph
+from mizan_core.protocol.files import is_file_schema
 
 from .api import Api, Bundle, Call, Field, Schema, api_of, with_references
 from .names import Names
@@ -18,7 +19,8 @@ SCHEMA_NAMES = frozenset({"FieldError", "Invalidation", "Problem", "Refreshed"})
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
 
-_JSON = "application/json"
+_JSON, _FORM = "application/json", "multipart/form-data"
+_SCALARS = frozenset({"string", "integer", "number", "boolean"})
 _TEXT: Schema = {"type": "string"}
 _VALUES: Schema = {"type": "object", "additionalProperties": True}
 
@@ -153,7 +155,7 @@ class _Schemas:
         return operation | {
             "requestBody": {
                 "required": any(field.required for field in call.arguments),
-                **self._json(_arguments(call.arguments)),
+                "content": self._bodies(call.arguments),
             },
             "responses": {
                 "200": {
@@ -182,6 +184,21 @@ class _Schemas:
             **_security(bundle),
             "x-mizan-scopes": scopes,
         }
+
+    def _bodies(self, fields: Sequence[Field]) -> dict[str, Any]:
+        """The body by its media type: JSON, unless files are required, and a form if there are files."""
+        files = [field for field in fields if _is_file(field)]
+        schema: Schema = self._placed(_arguments(fields))
+        bodies: dict[str, Any] = {}
+        if not any(field.required for field in files):
+            rest = [field for field in fields if field not in files]
+            bodies[_JSON] = {"schema": self._placed(_arguments(rest))}
+        if files:
+            bodies[_FORM] = {"schema": schema}
+            as_json = [field.name for field in fields if field not in files and not _is_text(field.schema)]
+            if as_json:
+                bodies[_FORM]["encoding"] = {name: {"contentType": _JSON} for name in as_json}
+        return bodies
 
     def _parameter(self, field: Field) -> dict[str, Any]:
         schema = self._placed(_with_default(_without_null(field.schema), field))
@@ -217,6 +234,33 @@ def _arguments(fields: Iterable[Field]) -> Schema:
         **({"required": required} if required else {}),
         "additionalProperties": False,
     }
+
+
+def _is_file(field: Field) -> bool:
+    return any(
+        is_file_schema(one) or (isinstance(one, Mapping) and is_file_schema(one.get("items")))
+        for one in _alternatives(field.schema)
+    )
+
+
+def _is_text(schema: Schema) -> bool:
+    """Whether texts in a form spell each value: it is a scalar, or, as a field given several times, a list of them."""
+    return all(
+        isinstance(one, Mapping)
+        and (one.get("type") in _SCALARS or (one.get("type") == "array" and _is_scalar(one.get("items", True))))
+        for one in _alternatives(schema)
+    )
+
+
+def _is_scalar(schema: Schema) -> bool:
+    return isinstance(schema, Mapping) and schema.get("type") in _SCALARS
+
+
+def _alternatives(schema: Schema) -> list[Schema]:
+    """The alternatives of a schema but null."""
+    if isinstance(schema, bool):
+        return [schema]
+    return [one for one in schema.get("anyOf", [schema]) if one != {"type": "null"}]
 
 
 def _with_default(schema: Schema, field: Field) -> Schema:

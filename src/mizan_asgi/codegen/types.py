@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mizan_core.protocol.files import is_file_schema
+
 from .api import Field, Schema
 from .names import literal, member
 
@@ -86,6 +88,8 @@ class Types:
     def _of_kind(self, kind: str, schema: Mapping[str, Any]) -> Type:
         if kind == "array":
             return self._array(schema)
+        if is_file_schema(schema):
+            return Type("Blob | File", compound=True)
         if kind == "object":
             return Type(self._object(schema) if schema.get("properties") else self._mapping(schema))
         return Type(_SCALARS.get(kind, "unknown"))

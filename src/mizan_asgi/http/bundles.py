@@ -24,7 +24,7 @@ from mizan_core.protocol.cache_policy import Per, Seconds
 from mizan_core.protocol.identity import ANONYMOUS, Identity, claims_key
 from mizan_core.protocol.problems import no_such_context
 
-from .bodies import parse_pairs
+from .bodies.forms import parse_pairs
 from .host_request import HostRequest
 from .hosts.own_urls import complete, private, tells_all
 from .identity import TOKEN_HEADERS, needs_session

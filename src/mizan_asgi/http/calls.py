@@ -9,14 +9,17 @@ from functools import partial
 
 from starlette.types import Receive, Scope
 
-from mizan_core.engine.answers import ENDED, Answer, Failure
+from mizan_core.engine.answers import ENDED, Answer, Ended
 from mizan_core.engine.refresh import Stale, refresh
 from mizan_core.errors import Forbidden, MethodNotAllowed, UnsupportedMediaType
+from mizan_core.graph.model import Function
 from mizan_core.protocol.bodies import parse_call
 from mizan_core.protocol.identity import Identity
 from mizan_core.protocol.mounted import Mounted, read_mounted
 
-from .bodies import is_json, media_type, read_arguments, read_rest
+from .bodies.forms import is_json, media_type, read_arguments
+from .bodies.limits import BodyLimit, read_body, read_rest
+from .bodies.uploads import is_multipart, read_form, upload_limit
 from .bundles import BundleEndpoint
 from .cross_site import check_same_site
 from .host_request import HostRequest
@@ -44,8 +47,9 @@ class CallEndpoint:
         self._name = name
         self._bundles = bundles
         functions = service.engine.graph.functions
-        called = functions.values() if name is None else [functions[name]] if name in functions else []
+        called = [*functions.values()] if name is None else [functions[name]] if name in functions else []
         self.may_affect = any(function.affects for function in called)
+        self._upload_limit = upload_limit(service.body_limit, called[0]) if name is not None and called else None
 
     def fast_path(self, scope: Scope) -> None:
         """Always None: a call has to run."""
@@ -60,32 +64,52 @@ class CallEndpoint:
             identity = service.authenticator.in_scope(scope) or await service.authenticator.session(scope, receive)
         else:
             identity, mounted = await self._identify(SentHeaders(scope), scope, receive)
-        limit = service.body_limit
-        limit.check(announced)
+        limit, uploads = service.body_limit, None if is_plain else self._upload_limit
+        (limit if uploads is None else uploads).check(announced)
         function = None
+        ended: Ended
         if self._name is not None:
             function, identity = await service.engine.admit(self._name, identity=identity)
-        message = await receive()
-        body = message.get("body", b"")
-        if message.get("more_body") or message["type"] == "http.disconnect" or len(body) > limit.bytes:
-            body = await read_rest(message, receive, limit)
-        ended: Answer | Failure
-        if function is None:
-            if not is_plain:
-                _check_json(SentHeaders(scope), body)
-            called, args = parse_call(body)
-            request = HostRequest(scope, receive, identity, body=body) if called in service.taking_request else None
-            begun = service.engine.begin(called, args, identity=identity, request=request)
-            ended = begun if isinstance(begun, ENDED) else await begun
+        if uploads is not None and function is not None:
+            ended = await self._call_with_files(function, identity, scope, receive, uploads)
         else:
-            sent = read_arguments(SentHeaders(scope), body, function)
-            request = HostRequest(scope, receive, identity, body=body) if function.may_read_request else None
-            ended = await service.engine.call_admitted(function, sent, identity=identity, request=request)
+            message = await receive()
+            body = message.get("body", b"")
+            if message.get("more_body") or message["type"] == "http.disconnect" or len(body) > limit.bytes:
+                body = await read_rest(message, receive, limit)
+            if function is None:
+                if not is_plain:
+                    _check_json(SentHeaders(scope), body)
+                called, args = parse_call(body)
+                request = HostRequest(scope, receive, identity, body=body) if called in service.taking_request else None
+                begun = service.engine.begin(called, args, identity=identity, request=request)
+                ended = begun if isinstance(begun, ENDED) else await begun
+            else:
+                sent = read_arguments(SentHeaders(scope), body, function)
+                request = HostRequest(scope, receive, identity, body=body) if function.takes_request else None
+                ended = await service.engine.call_admitted(function, sent, identity=identity, request=request)
         if not isinstance(ended, Answer):
             return failure_reply(ended).raw()
         if mounted is not None:
             ended = await refresh(service.engine.graph, ended, mounted, partial(self._stale_data, scope, receive))
         return data_reply(ended.body, ended.invalidations)
+
+    async def _call_with_files(
+        self, function: Function, identity: Identity, scope: Scope, receive: Receive, limit: BodyLimit
+    ) -> Ended:
+        """Call a function that takes files, with a form that may have some, or with any other body."""
+        engine, headers = self._service.engine, SentHeaders(scope)
+        if is_multipart(headers):
+            form = await read_form(headers, receive, function, limit, self._service.body_limit)
+            request = HostRequest(scope, receive, identity, body=b"") if function.takes_request else None
+            return await engine.call_with_files(
+                function, form.arguments, form.files, identity=identity, request=request
+            )
+        body = await read_body(headers.last(b"content-length"), receive, self._service.body_limit)
+        request = HostRequest(scope, receive, identity, body=body) if function.takes_request else None
+        return await engine.call_admitted(
+            function, read_arguments(headers, body, function), identity=identity, request=request
+        )
 
     async def _identify(self, headers: SentHeaders, scope: Scope, receive: Receive) -> tuple[Identity, Mounted | None]:
         """The caller, and the bundles that its page has mounted. Raises `Forbidden` for a cross-site request."""

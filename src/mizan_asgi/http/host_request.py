@@ -14,7 +14,7 @@ from starlette.types import Message, Receive, Scope
 from mizan_core.engine.privacy import Notice
 from mizan_core.protocol.identity import Identity
 
-from .bodies import replaying
+from .bodies.limits import replaying
 
 # Keys whose values are the same in every request of an application.
 _SAME_FOR_ALL = frozenset({"type", "app", "router"})

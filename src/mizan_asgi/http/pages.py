@@ -5,9 +5,10 @@ caches are never allowed more than the policy says, and a response to a mutation
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from starlette.requests import ClientDisconnect
@@ -20,10 +21,13 @@ from mizan_core.errors import MethodNotAllowed
 from mizan_core.graph.inputs import Given, Mixed
 from mizan_core.graph.model import Function
 from mizan_core.protocol.cache_headers import NO_STORE, PRIVATE_NO_STORE, VARY
+from mizan_core.protocol.files import File
 from mizan_core.protocol.invalidation import Invalidation
 from mizan_core.protocol.urls import Pairs
 
-from .bodies import limited, parse_pairs, read_arguments, read_body, replaying
+from .bodies.forms import parse_pairs, read_arguments
+from .bodies.limits import limited, read_body, replaying
+from .bodies.uploads import is_multipart, read_form, upload_limit
 from .cross_site import check_same_site
 from .host_request import HostRequest
 from .identity import needs_session
@@ -94,6 +98,7 @@ class FunctionEndpoint:
     def __init__(self, service: Service, function: Function) -> None:
         self._service = service
         self._function = function
+        self._upload_limit = upload_limit(service.body_limit, function)
         plan = service.engine.graph.contexts.get(function.context or "")
         self._needs_session = plan is None or needs_session(plan.page_policies[function.name], [function])
 
@@ -121,7 +126,7 @@ class FunctionEndpoint:
         headers = SentHeaders(scope)
         caller = await service.authenticator.identify(headers, scope, receive, ask_session=self._needs_session)
         function, identity = await service.engine.admit(self._function.name, identity=caller.identity, via=Via.ROUTE)
-        args, receive = await self._arguments(headers, scope, receive)
+        args, receive, _ = await self._arguments(headers, scope, receive)
         request = HostRequest(scope, receive, identity, own=function.client_inputs.keys())
         page = await service.engine.page_admitted(function, args, identity=identity, request=request)
         before = before_path(scope, page.path)
@@ -148,15 +153,17 @@ class FunctionEndpoint:
         if not caller.by_header and (self._function.affects or scope["method"] not in _SAFE_METHODS):
             check_same_site(headers, service.trusted_origins)
         function, identity = await service.engine.admit(self._function.name, identity=caller.identity, via=Via.ROUTE)
-        args, receive = await self._arguments(headers, scope, receive)
+        args, receive, files = await self._arguments(headers, scope, receive)
         request = HostRequest(scope, receive, identity)
-        ended = await service.engine.call_admitted(
-            function,
-            args,
-            identity=identity,
-            request=request,
-            may_change=scope["method"] not in _SAFE_METHODS,
-        )
+        may_change = scope["method"] not in _SAFE_METHODS
+        if files:
+            ended = await service.engine.call_with_files(
+                function, args, files, identity=identity, request=request, may_change=may_change
+            )
+        else:
+            ended = await service.engine.call_admitted(
+                function, args, identity=identity, request=request, may_change=may_change
+            )
         if not isinstance(ended, Answer):
             return failure_reply(ended)
         invalidate = invalidate_headers(ended.invalidations)
@@ -165,8 +172,10 @@ class FunctionEndpoint:
         reply = kept_reply(ended.result_json, NO_STORE, varies=False)
         return Reply(reply.status, [*reply.headers, *invalidate], reply.body)
 
-    async def _arguments(self, headers: SentHeaders, scope: Scope, receive: Receive) -> tuple[Given, Receive]:
-        """The arguments from the path, the query and, if the function takes more, the body; a `receive` for it.
+    async def _arguments(
+        self, headers: SentHeaders, scope: Scope, receive: Receive
+    ) -> tuple[Given, Receive, Sequence[File]]:
+        """The arguments from the path, the query and, if the function takes more, the body; a `receive` for it; files.
 
         Path parameters that are not inputs of the function are the mount's. Query parameters that are not inputs are
         ignored: pages get some from links and trackers.
@@ -174,25 +183,35 @@ class FunctionEndpoint:
         inputs = self._function.client_inputs
         path = {name: value for name, value in scope["path_params"].items() if name in inputs}
         query = [pair for pair in parse_pairs(scope.get("query_string", b"")) if pair[0] in inputs]
-        limit = self._service.body_limit
-        sent: Mapping[str, object] | Pairs = {}
-        if scope["method"] in _SAFE_METHODS:
-            again = replaying(b"", receive)  # a GET's body is no part of its URL, so no answer may depend on it
-        elif inputs.keys() - path.keys():
-            body = await read_body(headers.last(b"content-length"), receive, limit)
-            sent = read_arguments(headers, body, self._function)
-            again = replaying(body, receive)
-        else:
-            again = limited(receive, limit)
-        validator = self._function.validator
-        places = Counter([*path, *{name for name, _ in query}])
-        places.update({name for name, _ in sent} if isinstance(sent, Pairs) else sent.keys())
-        for name, count in places.items():
-            if count > 1:
-                raise validator.refuse(name, "Given in more than one place", "repeated")
+        limit, uploads = self._service.body_limit, self._upload_limit
+        announced = headers.last(b"content-length")
+        if scope["method"] in _SAFE_METHODS:  # a GET's body is no part of its URL, so no answer may depend on it
+            return self._together(path.items(), query), replaying(b"", receive), ()
+        if uploads is not None and is_multipart(headers):
+            uploads.check(announced)
+            form = await read_form(headers, receive, self._function, uploads, limit)
+            with form.closed_on_error():
+                args = self._together(path.items(), query, form.texts, values=form.values)
+            return args, replaying(b"", receive), form.files
+        if not inputs.keys() - path.keys():
+            return self._together(path.items(), query), limited(receive, limit), ()
+        body = await read_body(announced, receive, limit)
+        sent = read_arguments(headers, body, self._function)
+        again = replaying(body, receive)
         if isinstance(sent, Pairs):
-            return Pairs([*path.items(), *query, *sent]), again
-        return Mixed(Pairs([*path.items(), *query]), sent), again
+            return self._together(path.items(), query, sent), again, ()
+        return self._together(path.items(), query, values=sent), again, ()
+
+    def _together(
+        self, *places: Iterable[tuple[str, object]], values: Mapping[str, object] = MappingProxyType({})
+    ) -> Given:
+        """The arguments, as texts from these places and as JSON values. Raises `InvalidInput` for one given twice."""
+        counts = Counter(name for place in (*places, values.items()) for name in dict(place))
+        for name, count in counts.items():
+            if count > 1:
+                raise self._function.validator.refuse(name, "Given in more than one place", "repeated")
+        pairs = Pairs(pair for place in places for pair in place)
+        return Mixed(pairs, values) if values else pairs
 
 
 def routes_of(service: Service) -> list[Route]:

@@ -12,7 +12,7 @@ from mizan_core.engine.engine import Engine
 from mizan_core.errors import MethodNotAllowed
 from mizan_core.memo import Memo
 
-from .bodies import BodyLimit
+from .bodies.limits import BodyLimit
 from .identity import Authenticator
 from .path_rules import PathRules
 from .responses import RawResponse

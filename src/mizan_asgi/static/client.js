@@ -127,7 +127,7 @@ class Client {
   async call(name, args, { optimistic = [], signal } = {}) {
     throwIfAborted(signal);
     this.#throwIfClosed();
-    const body = canonicalJson(args ?? {}, "args");
+    const body = bodyOf(args ?? {});
     const layers = [optimistic].flat().map(({ context, params, update }) => {
       return { bundle: this.#bundle(context, params), update, answered: false };
     });
@@ -277,7 +277,7 @@ class Client {
       this.#withdraw(layers);
       throw error;
     });
-    headers["Content-Type"] = "application/json";
+    if (typeof body === "string") headers["Content-Type"] = "application/json"; // a form names its boundary itself
     headers["X-Mizan-Mounted"] = this.#mounted();
     // `mizan` is for `elements.js`, which sees the same answer and can then ignore the message about it.
     const mizan = { channel: this.#channel?.name, call: Math.random() };
@@ -659,6 +659,29 @@ function canonicalJson(value, place) {
   if (Array.isArray(plain)) return `[${Array.from(plain, (one, index) => canonicalJson(one, `${place}[${index}]`))}]`;
   const names = Object.keys(plain).filter((name) => plain[name] !== undefined);
   return `{${names.sort().map((name) => `${JSON.stringify(name)}:${canonicalJson(plain[name], `${place}.${name}`)}`)}}`;
+}
+
+/** The body of a call: JSON, or a form where arguments are files or lists of files (protocol, section 16). */
+function bodyOf(args) {
+  const names = Object.keys(args).filter((name) => filesIn(args[name]).length > 0);
+  if (names.length === 0) return canonicalJson(args, "args");
+  const form = new FormData();
+  const rest = Object.entries(args).filter(([name]) => !names.includes(name));
+  form.append(":args", canonicalJson(Object.fromEntries(rest), "args"));
+  for (const name of names) {
+    for (const file of filesIn(args[name])) form.append(name, file);
+  }
+  return form;
+}
+
+function filesIn(value) {
+  const listed = Array.isArray(value) ? value : [value];
+  return listed.every(isFile) ? listed : [];
+}
+
+/** Whether this is a Blob or a File, of any window. */
+function isFile(value) {
+  return /^\[object (Blob|File)\]$/.test(Object.prototype.toString.call(value));
 }
 
 const JSON_HOLDS =

@@ -35,6 +35,7 @@ from ..graph.types.round_trip import read_back
 from ..graph.wrapper import current
 from ..protocol.cache_headers import etag_of
 from ..protocol.cache_policy import CachePolicy, Never, Per
+from ..protocol.files import File
 from ..protocol.identity import ANONYMOUS, Identity, permission_key
 from ..protocol.invalidation import Invalidation
 from ..protocol.keys import MINIMUM_SECRET_BYTES, KeyMaker, check_secret
@@ -418,6 +419,20 @@ class Engine:
             return self._refusal(error, function.name, identity)
         return await self._ended(function, sent, caller, may_change=may_change)
 
+    def call_with_files(
+        self,
+        function: Function,
+        args: Given,
+        files: Iterable[File],
+        *,
+        identity: Identity = ANONYMOUS,
+        request: object = None,
+        may_change: bool = True,
+    ) -> Awaitable[Ended]:
+        """As `call_admitted`. Once the function has ended, though its caller may be gone, the files are closed."""
+        work = self.call_admitted(function, args, identity=identity, request=request, may_change=may_change)
+        return self._mutations.with_files(work, files)
+
     async def fetch(
         self, context: str, params: Given, *, identity: Identity = ANONYMOUS, request: object = None
     ) -> Bundle:
@@ -756,16 +771,6 @@ class Engine:
         else:
             await self._mutations.purge(invalidations)
         return invalidations
-
-    async def purge(
-        self, invalidations: Sequence[Invalidation], *, insist: bool = True, origin: str | None = None
-    ) -> None:
-        """Purge what the graph was asked for before: for what delivers invalidations, such as an outbox.
-
-        With `insist`, raises `CacheUnavailable` unless the purge is through within half a minute; it is retried all the
-        same. `origin`: where it comes from, as observers are told.
-        """
-        await self._mutations.purge(invalidations, insist=insist, origin=origin)
 
     @functools.cached_property
     def blocking(self) -> Blocking:

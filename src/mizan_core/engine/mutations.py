@@ -21,7 +21,7 @@ What to know before changing a mutation's path:
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -33,6 +33,7 @@ from ..graph.model import Function, Graph
 from ..graph.narrowing import Outcome, Refused, Returned, Unknown, resolve, told_to
 from ..graph.types.snapshots import snapshot
 from ..graph.wrapper import current
+from ..protocol.files import File
 from ..protocol.identity import Identity
 from ..protocol.invalidation import Invalidation, merge
 from ..tasks import EagerRunner, Tasks
@@ -96,6 +97,7 @@ class Mutations:
         self._edges = edges
         self._plans = PurgePlans(graph, cache_keys)
         self._tasks = Tasks()
+        self._with_files = Tasks()  # those that close files once a function has ended
         self._eager = EagerRunner(self._tasks, unheard=_unheard)
 
     def __len__(self) -> int:
@@ -104,9 +106,11 @@ class Mutations:
 
     async def aclose(self, seconds: float) -> None:
         """Wait so long for what is under way."""
+        deadline = asyncio.get_running_loop().time() + seconds
         late = await self._tasks.wait(seconds)
         if late:
             logger.error("Closed while %d mutations were still running.", late)
+        await self._with_files.wait(max(0.0, deadline - asyncio.get_running_loop().time()))
 
     def begin(
         self,
@@ -136,6 +140,10 @@ class Mutations:
         if function.affects:
             return self._tasks.start(self._mutate(function, sent, caller), _unheard)
         return self._eager.run(function, self._act(function, sent, caller, may_change))
+
+    def with_files(self, work: Awaitable[Ended], files: Iterable[File]) -> "asyncio.Future[Ended]":
+        """Do this work to its end, though the caller may go away; then close the files."""
+        return self._with_files.start(_closing(files, work), _unheard)
 
     def _begin_in_a_thread(
         self, function: Function, sent: Mapping[str, object], caller: Caller, may_change: bool
@@ -329,15 +337,14 @@ class Mutations:
         proof: StaleProof | None = None,
         function: str | None = None,
         origin: str | None = None,
-        insist: bool = False,
     ) -> None:
-        """Purge after a write made elsewhere. With `refuses` or `insist`, raises `CacheUnavailable` if it is late.
+        """Purge after a write made elsewhere. With `refuses`, raises `CacheUnavailable` if it takes too long.
 
         `proof`, `function`, `origin`: the cause that observers are told (`Purged`).
         """
         now = asyncio.get_running_loop().time
         began = now()
-        late = await self._tasks.start(self._settle(None, self._plans.of(invalidations), insist=insist))
+        late = await self._tasks.start(self._settle(None, self._plans.of(invalidations)))
         if self._observers.all:
             self._observers.tell(Purged(tuple(invalidations), now() - began, proof, function, origin))
         if late is not None:
@@ -454,9 +461,9 @@ class Mutations:
             return function.call(**sent)  # type: ignore[no-any-return]  # it is a coroutine
         return self._runner.to_the_end(function, sent, caller, answered, wanted)
 
-    async def _settle(self, hold: Hold | None, plan: PurgePlan, *, insist: bool = False) -> Failure | None:
-        """End the hold and purge. With `refuses` or `insist`, a failure if the purge is not through within bounds."""
-        late = await (hold or self._holding(())).end(plan.scopes, insist=insist or self._refuses)
+    async def _settle(self, hold: Hold | None, plan: PurgePlan) -> Failure | None:
+        """End the hold and purge. With `refuses`, a failure if the purge has not succeeded within bounds."""
+        late = await (hold or self._holding(())).end(plan.scopes, insist=self._refuses)
         if late is not None:
             return Failure(late)
         for context in plan.whole:
@@ -591,6 +598,14 @@ class OpenCall(CurrentCall):
 
 async def _nothing() -> None:
     """The body runs elsewhere."""
+
+
+async def _closing(files: Iterable[File], work: Awaitable[Ended]) -> Ended:
+    try:
+        return await work
+    finally:
+        for one in files:
+            one.close()
 
 
 def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:

@@ -18,6 +18,7 @@ from ..protocol.values import check_name
 from .access import AuthCheck, Check, Guard, bind_check, read_guard
 from .callables import name_of, names_stale, plain_function, standing_for
 from .signature import Signature, check_parameters, read_signature
+from .types.file_params import mentions_file
 from .types.identity_sources import IdentitySource
 from .wrapper import joining
 
@@ -153,6 +154,7 @@ class Declaration:
     rev: int
     lifetime: Lifetime
     per: Per | None
+    max_upload_bytes: int | None  # of a request with files
     signature: Signature | None  # None if an annotation cannot be resolved yet
 
     @property
@@ -179,6 +181,7 @@ def client(
     per: str | None = None,
     name: str | None = None,
     spares: Spared | Sequence[Spared] | None = None,
+    max_upload_bytes: int | None = None,
 ) -> Callable[[F], F]: ...
 
 
@@ -197,6 +200,7 @@ def client(
     per: str | None = None,
     name: str | None = None,
     spares: Spared | Sequence[Spared] | None = None,
+    max_upload_bytes: int | None = None,
 ) -> F | Callable[[F], F]:
     """Mark a function that clients may call: a reader (`context`), a mutation (`affects`), or neither.
 
@@ -209,6 +213,7 @@ def client(
     `auth`: True, "staff", "superuser", or a callable that is given the `Identity` and, by name, arguments. `private`:
     not for clients. `route` and `methods`: the function's own URL. `rev`, `cache` (True, False, or seconds) and `per`
     ("all", "user", "permissions"): a reader's cache policy (protocol, section 6). `name`: what clients call it.
+    `max_upload_bytes`: how large a request with files may be, where the limit of all bodies is too small.
 
     Raises `DeclarationError` with the name, the reason and the remedy.
     """
@@ -232,6 +237,7 @@ def client(
                 rev=_read_rev(rev),
                 lifetime=read_lifetime(cache),
                 per=read_per(per),
+                max_upload_bytes=_read_limit(max_upload_bytes),
                 # A function that is defined inside another one finds the names in its annotations in that one's frame.
                 local_names=sys._getframe(1 if called_with_options else 2).f_locals,  # noqa: SLF001
             )
@@ -263,9 +269,34 @@ def check_signature(declaration: Declaration, signature: Signature) -> Iterable[
     filled = [name for name in declaration.route_parameters if name in signature.inputs_of_identity]
     if filled:
         yield f"its route has {', '.join(f'{{{name}}}' for name in filled)}, which the caller's identity fills in"
+    yield from _file_defects(declaration, signature)
     missing = [name for name in declaration.route_parameters if name not in signature.inputs]
     if missing:
         yield f"its route has {', '.join(f'{{{name}}}' for name in missing)}, which the function does not take"
+
+
+def _file_defects(declaration: Declaration, signature: Signature) -> Iterable[str]:
+    """The defects of a declaration's files, a sentence each."""
+    if mentions_file(signature.returns):
+        yield "it returns a File, which has no JSON; answer with a response from a view, or with a URL of the file"
+    if not signature.files:
+        if declaration.max_upload_bytes is not None:
+            yield "max_upload_bytes limits requests with files, and it takes none; give it a File or drop the limit"
+        return
+    name = signature.files[0]
+    arguments = declaration.guard.arguments if isinstance(declaration.guard, Check) else ()
+    if declaration.context is not None:
+        yield f"it takes {name!r}, a file, and a reader is asked by parameters in a URL; let a mutation take it"
+    if "GET" in declaration.methods:
+        yield f"it takes {name!r}, a file, and a GET has no body to bring one; use methods=['POST']"
+    for file in signature.files:
+        one = signature.inputs[file]
+        if one.source is not None:
+            yield f"parameter {file!r} is a file, and no identity has one; drop {one.source!r}"
+        if file in declaration.route_parameters:
+            yield f"its route has {{{file}}}, which is a file; take it out"
+        if (one.argument or file) in arguments:
+            yield f"its guard takes {file!r}, a file; let the function look into it, and raise Forbidden"
 
 
 def _marked(function: Callable[..., Any], *, changes: bool) -> Callable[..., Any]:
@@ -292,6 +323,7 @@ def _declare(
     rev: int,
     lifetime: Lifetime,
     per: Per | None,
+    max_upload_bytes: int | None,
     local_names: dict[str, Any],
 ) -> Declaration:
     check_name("function", name)
@@ -327,6 +359,7 @@ def _declare(
         rev=rev,
         lifetime=lifetime,
         per=per,
+        max_upload_bytes=max_upload_bytes,
         signature=_signature_so_far(function, local_names),
     )
     if declaration.signature is not None:
@@ -416,6 +449,12 @@ def _read_rev(rev: object) -> int:
     if not isinstance(rev, int) or isinstance(rev, bool) or rev < 0:
         raise DeclarationError(f"rev={rev!r} is not a whole number from 0.")
     return rev
+
+
+def _read_limit(limit: object) -> int | None:
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+        raise DeclarationError(f"max_upload_bytes={limit!r} is not a number of bytes above 0.")
+    return limit
 
 
 def _read_route(route: object) -> str | None:

@@ -187,6 +187,8 @@ class Validator:
                 SchemaValidator(partial(spelled)).validate_python,
                 _validating(partial(schema), changed and validator_of(partial(values))),
             )
+        elif changed is None and needs_json(schema):  # beside a file, which is no JSON, the rest is read as JSON still
+            facts["_partly"] = (_validating(partial(schema)), _validating(partial(schema)))
         for name, fact in facts.items():
             object.__setattr__(self, name, fact)
 

@@ -177,6 +177,8 @@ def _mutation(function: Function) -> dict[str, Any]:
     }
     if automatic:
         entry["auto_scoped_params"] = automatic
+    if function.files:
+        entry["files"] = list(function.files)
     return entry | _access_members(function)
 
 

@@ -22,6 +22,7 @@ from .identity_params import IdentityParam, identity_params_of
 from .inputs import Compiled, Parameter, Validator
 from .provide import HostDependency, Provided
 from .signature import Signature
+from .types.file_params import most_files
 from .types.round_trip import RoundTrips
 from .types.snapshots import may_change
 
@@ -88,6 +89,7 @@ class Function:
     runs_directly: bool = field(init=False)  # `call(**inputs)` is all of a call: async, and takes nothing else
     depends_on_caller: bool = field(init=False)  # it takes the request or of the identity, or may narrow by that
     client_inputs: Mapping[str, Compiled] = field(init=False)  # those that clients send
+    files: Mapping[str, int] = field(init=False)  # inputs that take files, and how many of them at most
     identity_params: tuple[IdentityParam, ...] = field(init=False)  # those that the caller's identity fills in
     required: frozenset[str] = field(init=False)  # inputs without a default
     is_determined: bool = field(init=False)  # the values that narrow are known before it runs
@@ -122,6 +124,7 @@ class Function:
             "runs_directly": signature.is_async and takes_only_inputs and not self.resources,
             "depends_on_caller": not takes_only_inputs or bool(self.affects or identity_params or dependencies),
             "client_inputs": {name: one for name, one in self.inputs.items() if one.input.source is None},
+            "files": {name: most_files(one.adapter) for name, one in self.inputs.items() if one.input.is_file},
             "identity_params": identity_params,
             "required": frozenset(name for name, compiled in self.inputs.items() if compiled.input.required),
             "is_determined": all(affect.is_determined for affect in self.affects),

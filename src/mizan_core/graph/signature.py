@@ -5,7 +5,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel
@@ -17,6 +17,7 @@ from ..protocol.values import check_name
 from .callables import is_coroutine_function, plain_function
 from .types.aliases import TYPE_ALIASES, take_alias
 from .types.field_defaults import MakeDefault, take_default
+from .types.file_params import takes_file
 from .types.host_parameters import check_host_parameter, dependency_in
 from .types.identity_sources import IdentitySource, take_source
 
@@ -37,7 +38,7 @@ class Input:
     `name`: its name for clients, which is its alias if it has one. `argument`: its name in the function's signature if
     it has an alias. `make_default`: makes the default that only the annotation gives; the function is passed its value.
     `source`: the part of the caller's identity that fills it in; None if clients send it. `is_dependency`: the host's
-    framework fills it in.
+    framework fills it in. `is_file`: it takes files.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Input:
     make_default: MakeDefault | None = None
     source: IdentitySource | None = None
     is_dependency: bool = False
+    is_file: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,11 @@ class Signature:
     def inputs_of_identity(self) -> frozenset[str]:
         """The inputs that the caller's identity fills in."""
         return frozenset(name for name, one in self.inputs.items() if one.source is not None)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The inputs that take files."""
+        return tuple(name for name, one in self.inputs.items() if one.is_file)
 
 
 def check_parameters(function: Callable[..., Any]) -> None:
@@ -202,11 +209,18 @@ def _input(parameter: inspect.Parameter, annotation: Any) -> Input:
     source, annotation = take_source(parameter.name, annotation, parameter.default)
     alias, annotation = take_alias(parameter.name, annotation)
     make_default, annotation = take_default(parameter.name, annotation)
-    argument = None if alias == parameter.name else parameter.name
+    read = Input(
+        alias,
+        annotation,
+        required=make_default is None,
+        argument=None if alias == parameter.name else parameter.name,
+        make_default=make_default,
+        source=source,
+        is_file=takes_file(parameter.name, annotation),
+    )
     if parameter.default is inspect.Parameter.empty:
-        required = make_default is None
-        return Input(alias, annotation, required, argument=argument, make_default=make_default, source=source)
-    return Input(alias, annotation, required=False, default=parameter.default, argument=argument, source=source)
+        return read
+    return replace(read, required=False, default=parameter.default, make_default=None)
 
 
 def union_members(annotation: Any) -> tuple[Any, ...]:

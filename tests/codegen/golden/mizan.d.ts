@@ -18,6 +18,9 @@ export interface Mizan {
   };
   ["__proto__"](args?: Nothing, options?: CallOptions<Contexts>): Promise<NothingModel>;
   "a.b-c"(args: ABCArgs, options?: CallOptions<Contexts>): Promise<Nested>;
+  /** Files and other arguments. */
+  attach(args: AttachArgs, options?: CallOptions<Contexts>): Promise<string>;
+  attach_if_any(args: AttachIfAnyArgs, options?: CallOptions<Contexts>): Promise<null>;
   contexts_(args: ContextsArgs, options?: CallOptions<Contexts>): Promise<null>;
   delete(args: DeleteArgs, options?: CallOptions<Contexts>): Promise<[StockItem, AwkwardItem]>;
   inbox(args?: Nothing, options?: CallOptions<Contexts>): Promise<[number, string] | null>;
@@ -68,6 +71,8 @@ export type Contexts = {
 export type Functions = {
   ["__proto__"]: { args: Nothing; result: NothingModel };
   "a.b-c": { args: ABCArgs; result: Nested };
+  attach: { args: AttachArgs; result: string };
+  attach_if_any: { args: AttachIfAnyArgs; result: null };
   contexts: { args: ContextsArgs; result: null };
   delete: { args: DeleteArgs; result: [StockItem, AwkwardItem] };
   inbox: { args: Nothing; result: [number, string] | null };
@@ -142,6 +147,27 @@ export interface OddContext1Bundle {
 export interface ABCArgs {
   models: NestedInput;
   dashed?: DashedInput | null;
+}
+
+/** Arguments of `attach`. */
+export interface AttachArgs {
+  user_id: number;
+  picture: Blob | File;
+  /**
+   * The others.
+   * @defaultValue []
+   */
+  more?: (Blob | File)[];
+  thumbnail?: Blob | File | null;
+  account?: AccountInput | null;
+  /** @defaultValue [] */
+  tags?: string[];
+}
+
+/** Arguments of `attach_if_any`. */
+export interface AttachIfAnyArgs {
+  note: string;
+  thumbnail?: Blob | File | null;
 }
 
 /** Arguments of `contexts`. */

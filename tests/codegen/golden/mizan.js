@@ -32,6 +32,8 @@ export function createMizan(options = {}) {
     },
     ["__proto__"]: (args, options) => client.call("__proto__", args, options),
     "a.b-c": (args, options) => client.call("a.b-c", args, options),
+    attach: (args, options) => client.call("attach", args, options),
+    attach_if_any: (args, options) => client.call("attach_if_any", args, options),
     contexts_: (args, options) => client.call("contexts", args, options),
     delete: (args, options) => client.call("delete", args, options),
     inbox: (args, options) => client.call("inbox", args, options),

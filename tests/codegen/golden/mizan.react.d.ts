@@ -41,6 +41,12 @@ export declare function useProto(): Mutation<"__proto__">;
 /** Call `a.b-c`, and show the progress. */
 export declare function useABC(): Mutation<"a.b-c">;
 
+/** Files and other arguments. */
+export declare function useAttach(): Mutation<"attach">;
+
+/** Call `attach_if_any`, and show the progress. */
+export declare function useAttachIfAny(): Mutation<"attach_if_any">;
+
 /** Call `contexts`, and show the progress. */
 export declare function useContexts(): Mutation<"contexts">;
 

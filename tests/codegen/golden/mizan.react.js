@@ -59,6 +59,14 @@ export function useABC() {
   return useMizanMutation("a.b-c");
 }
 
+export function useAttach() {
+  return useMizanMutation("attach");
+}
+
+export function useAttachIfAny() {
+  return useMizanMutation("attach_if_any");
+}
+
 export function useContexts() {
   return useMizanMutation("contexts");
 }

@@ -73,6 +73,16 @@ export function useABC(): Mutation<"a.b-c"> {
   return useMizanMutation("a.b-c");
 }
 
+/** Files and other arguments. */
+export function useAttach(): Mutation<"attach"> {
+  return useMizanMutation("attach");
+}
+
+/** Call `attach_if_any`, and show the progress. */
+export function useAttachIfAny(): Mutation<"attach_if_any"> {
+  return useMizanMutation("attach_if_any");
+}
+
 /** Call `contexts`, and show the progress. */
 export function useContexts(): Mutation<"contexts"> {
   return useMizanMutation("contexts");

@@ -107,6 +107,9 @@ class Resolver:
                         f"{where}, and the function has no argument {argument!r}{nearest(argument, function.inputs)}"
                     )
                     return
+                if function.inputs[argument].input.is_file:
+                    self.defects.append(f"{where}, which is a file; bind it to an argument that names the thing")
+                    return
                 kinds = function.inputs[argument].kinds
             case _:
                 kinds = self._result_kinds(where, function, binding.field)

@@ -129,7 +129,11 @@ def _input(declaration: Declaration, one: Input, defects: list[str]) -> Compiled
 
 def _check_sendable(declaration: Declaration, compiled: Compiled, defects: list[str]) -> None:
     """A private function without a route is exempt: only the server calls it, with any Python object."""
-    if compiled.input.source is not None or (declaration.private and declaration.route is None):
+    if (
+        compiled.input.source is not None
+        or compiled.input.is_file
+        or (declaration.private and declaration.route is None)
+    ):
         return
     found = unsendable(compiled.adapter.core_schema)
     if found is not None:

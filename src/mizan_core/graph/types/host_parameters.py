@@ -41,7 +41,7 @@ _REMEDIES = {
     "Response": "return a response from a view, which has a route",
     "BackgroundTasks": "nothing would run them; do the work in the function, or hand it to a queue of your own",
     "BackgroundTask": "nothing would run it; do the work in the function, or hand it to a queue of your own",
-    "UploadFile": "read files from the form of `request`, in a view",
+    "UploadFile": "take `picture: File` of mizan_core",
     "SecurityScopes": _CALLER,
 }
 _TAKE_REQUEST = "take all of the request as `request`"

@@ -1,0 +1,1 @@
+"""Request bodies: read within limits, parsed to arguments, and forms with files streamed to disk."""
