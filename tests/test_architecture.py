@@ -57,6 +57,7 @@ OPTIONAL = {
     "mizan_core.integrations.opentelemetry": {"opentelemetry"},
     "mizan_asgi.integrations.fastapi": {"fastapi"},
     **{f"mizan_core.integrations.sqlalchemy.{one}": {"sqlalchemy"} for one in ("columns", "statements", "suspicions")},
+    **{f"mizan_core.integrations.postgresql.{one}": {"psycopg"} for one in ("connections", "listener", "outbox")},
 }
 
 

@@ -29,6 +29,7 @@ from ..codegen.openapi import openapi_json
 from .describe import describe_audit, describe_context, describe_mutation
 from .explain import bundle_explained, call_explained
 from .files import out_of_date, write
+from .scripts import script_of
 from .targets import base_url_of, engine_of, find, graph_of
 from .watching import noting_sources
 from .watching import watch as watch_sources
@@ -192,6 +193,16 @@ def purge(
     known = build_manifest(engine.graph, base_url=base_url_of(found))
     for url in urls_to_purge(known, invalidations):
         typer.echo(url)
+
+
+@cli.command()
+def triggers(
+    target: Annotated[str, typer.Argument(help="module:attribute of a Triggers, or of an Outbox.", show_default=False)],
+    drop: Annotated[bool, typer.Option("--drop", help="Print what drops them.")] = False,
+) -> None:
+    """Print the SQL of PostgreSQL's triggers, in place of those made before; of an outbox, its table."""
+    for line in script_of(target, drop=drop):
+        typer.echo(line)
 
 
 @cli.command()

@@ -772,6 +772,16 @@ class Engine:
             await self._mutations.purge(invalidations)
         return invalidations
 
+    async def purge(
+        self, invalidations: Sequence[Invalidation], *, insist: bool = True, origin: str | None = None
+    ) -> None:
+        """Purge what the graph was asked for before: for what delivers invalidations, such as an outbox.
+
+        With `insist`, raises `CacheUnavailable` unless the purge is through within half a minute; it is retried all the
+        same. `origin`: where it comes from, as observers are told.
+        """
+        await self._mutations.purge(invalidations, insist=insist, origin=origin)
+
     @functools.cached_property
     def blocking(self) -> Blocking:
         """The same methods for code without an event loop, such as scripts, workers, notebooks and threads."""

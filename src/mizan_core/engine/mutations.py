@@ -337,14 +337,15 @@ class Mutations:
         proof: StaleProof | None = None,
         function: str | None = None,
         origin: str | None = None,
+        insist: bool = False,
     ) -> None:
-        """Purge after a write made elsewhere. With `refuses`, raises `CacheUnavailable` if it takes too long.
+        """Purge after a write made elsewhere. With `refuses` or `insist`, raises `CacheUnavailable` if it is late.
 
         `proof`, `function`, `origin`: the cause that observers are told (`Purged`).
         """
         now = asyncio.get_running_loop().time
         began = now()
-        late = await self._tasks.start(self._settle(None, self._plans.of(invalidations)))
+        late = await self._tasks.start(self._settle(None, self._plans.of(invalidations), insist=insist))
         if self._observers.all:
             self._observers.tell(Purged(tuple(invalidations), now() - began, proof, function, origin))
         if late is not None:
@@ -461,9 +462,9 @@ class Mutations:
             return function.call(**sent)  # type: ignore[no-any-return]  # it is a coroutine
         return self._runner.to_the_end(function, sent, caller, answered, wanted)
 
-    async def _settle(self, hold: Hold | None, plan: PurgePlan) -> Failure | None:
-        """End the hold and purge. With `refuses`, a failure if the purge has not succeeded within bounds."""
-        late = await (hold or self._holding(())).end(plan.scopes, insist=self._refuses)
+    async def _settle(self, hold: Hold | None, plan: PurgePlan, *, insist: bool = False) -> Failure | None:
+        """End the hold and purge. With `refuses` or `insist`, a failure if the purge is not through within bounds."""
+        late = await (hold or self._holding(())).end(plan.scopes, insist=insist or self._refuses)
         if late is not None:
             return Failure(late)
         for context in plan.whole:

@@ -1,0 +1,21 @@
+"""SQL for the database: of `Triggers` and `Outbox`."""
+
+from collections.abc import Iterator
+
+from mizan_core.errors import DeclarationError
+
+from .targets import import_target
+
+
+def script_of(target: str, *, drop: bool) -> Iterator[str]:
+    """One transaction that makes the triggers or the outbox of a target, or drops them. Raises `DeclarationError`."""
+    try:
+        from mizan_core.integrations.postgresql import Triggers  # noqa: PLC0415  # an optional extra
+    except ImportError:
+        raise DeclarationError("mizan triggers needs the extra: pip install 'mizan-asgi[postgresql]'.") from None
+    found = import_target(target)
+    if not isinstance(found, Triggers):
+        raise DeclarationError(f"{target} is a {type(found).__name__}, and no Triggers.")
+    yield "BEGIN;"
+    yield from found.drop() if drop else found.create()
+    yield "COMMIT;"
