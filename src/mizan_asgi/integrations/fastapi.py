@@ -38,7 +38,7 @@ _NEVER_SENT = {
     "path_params": "the path",
     "body_params": "the body, which has the arguments of the function",
 }
-_OF_REQUEST = {"request_param_name": "takes the request", "http_connection_param_name": "takes the request"}
+_OF_REQUEST = ("request_param_name", "http_connection_param_name")
 _SENT = {"header_params": "the header", "cookie_params": "the cookie", "query_params": "the query parameter"}
 
 
@@ -108,11 +108,13 @@ class _Solver:
         self._keys: dict[str, HostDependency] = {}
         for function in functions:
             for name, key in function.dependencies.items():
-                self._keys[f"{name}_{len(self._keys)}" if name in self._keys else name] = key
-        self._route = _route(app, self._keys)
+                while name in self._keys:
+                    name += "_"  # noqa: PLW2901  # two functions may call theirs the same
+                self._keys[name] = key
+        self._name = ", ".join(function.name for function in functions)
+        self._route = _route(app, self._keys, self._name)
         self._answer = AsyncExitStackMiddleware(self._route.app)
         self._reads = self._first_read()
-        self._of_override: dict[Any, Any] = {}
 
     async def run(self, request: object, work: Callable[[Opened], Awaitable[T]]) -> T:
         asking = request if isinstance(request, Request) else None
@@ -176,24 +178,22 @@ class _Solver:
     def _below(self, dependant: Any, above: tuple[str, ...], overrides: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
         override = overrides.get(dependant.call)
         if override is not None:
-            dependant = self._overriding(override)
+            key = HostDependency(Any, Depends(override))
+            dependant = _route(self._app, {"value": key}, self._name).dependant.dependencies[0]
         chain = (*above, _shown(dependant.call))
         yield " → ".join(chain), dependant
         for one in dependant.dependencies:
             yield from self._below(one, chain, overrides)
 
-    def _overriding(self, override: Callable[..., Any]) -> Any:
-        if override not in self._of_override:
-            key = HostDependency(Any, Depends(override))
-            self._of_override[override] = _route(self._app, {"value": key}).dependant.dependencies[0]
-        return self._of_override[override]
 
+def _route(app: FastAPI, keys: Mapping[str, HostDependency], name: str) -> APIRoute:
+    """`name`: of the functions, for FastAPI's spans and errors."""
 
-def _route(app: FastAPI, keys: Mapping[str, HostDependency]) -> APIRoute:
     async def endpoint(request: Request, **solved: Any) -> Response:
         work: _Work = request.scope[_WORK]
         return await work.run(solved)
 
+    endpoint.__name__ = endpoint.__qualname__ = name
     empty = inspect.Parameter.empty
     parameters = {"request": (Request, empty), **{name: (key.annotation, key.default) for name, key in keys.items()}}
     endpoint.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # as `inspect.signature` reads it
@@ -215,9 +215,8 @@ def _is_kept(function: Function) -> bool:
 
 def _reads(dependant: Any) -> Iterator[str]:
     """What a dependency reads of the request, without those that it depends on."""
-    for name, what in _OF_REQUEST.items():
-        if getattr(dependant, name, None) is not None:
-            yield what
+    if any(getattr(dependant, name, None) is not None for name in _OF_REQUEST):
+        yield "takes the request"
     for name, what in _SENT.items():
         for field in getattr(dependant, name):
             yield f"reads {what} {field.alias!r}"
@@ -226,8 +225,8 @@ def _reads(dependant: Any) -> Iterator[str]:
 def _refusal(function: Function, where: str, read: str) -> str:
     return (
         f"{where} {read}, and the answers of {function.name} are kept for requests to come. Take the caller as "
-        "`me: Identity`, which authenticate= finds out, or a value of the request as a parameter; or give "
-        f"{function.name} cache=False."
+        "`me: Identity`, which authenticate= finds out, a value of the request as a parameter, what request.app has "
+        f"from a module; or give {function.name} cache=False."
     )
 
 
