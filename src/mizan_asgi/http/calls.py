@@ -86,7 +86,7 @@ class CallEndpoint:
                 ended = begun if isinstance(begun, ENDED) else await begun
             else:
                 sent = read_arguments(SentHeaders(scope), body, function)
-                request = HostRequest(scope, receive, identity, body=body) if function.takes_request else None
+                request = HostRequest(scope, receive, identity, body=body) if function.may_read_request else None
                 ended = await service.engine.call_admitted(function, sent, identity=identity, request=request)
         if not isinstance(ended, Answer):
             return failure_reply(ended).raw()
@@ -101,12 +101,12 @@ class CallEndpoint:
         engine, headers = self._service.engine, SentHeaders(scope)
         if is_multipart(headers):
             form = await read_form(headers, receive, function, limit, self._service.body_limit)
-            request = HostRequest(scope, receive, identity, body=b"") if function.takes_request else None
+            request = HostRequest(scope, receive, identity, body=b"") if function.may_read_request else None
             return await engine.call_with_files(
                 function, form.arguments, form.files, identity=identity, request=request
             )
         body = await read_body(headers.last(b"content-length"), receive, self._service.body_limit)
-        request = HostRequest(scope, receive, identity, body=body) if function.takes_request else None
+        request = HostRequest(scope, receive, identity, body=body) if function.may_read_request else None
         return await engine.call_admitted(
             function, read_arguments(headers, body, function), identity=identity, request=request
         )
