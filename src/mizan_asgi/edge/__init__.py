@@ -1,0 +1,9 @@
+"""The caches in front of the application, as `Mizan(graph, edge=...)` takes them: told after every purge."""
+
+from .cloudflare import Cloudflare
+from .cloudfront import CloudFront
+from .fastly import Fastly
+from .front import HeaderOnly
+from .nodes import Nodes
+
+__all__ = ["CloudFront", "Cloudflare", "Fastly", "HeaderOnly", "Nodes"]

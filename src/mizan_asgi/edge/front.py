@@ -1,0 +1,90 @@
+"""What Mizan has to know of a cache in front of it: whom to tell, how long it may keep answers, how they are tagged."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mizan_core.edge.profiles import Profile
+from mizan_core.edge.surfaces import EdgeMap
+from mizan_core.errors import DeclarationError
+from mizan_core.protocol.cache_headers import YEAR_SECONDS
+from mizan_core.telling.edge import Edge
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """How public answers are sent to the cache in front.
+
+    `lifetime`: for how many seconds it may keep an answer without asking again; it bounds how long an edge that cannot
+    be reached serves old data. `profiles`: the headers that carry tags. `targeted`: the name of a field of RFC 9213,
+    such as `CDN-Cache-Control`, that carries the lifetime in place of `s-maxage`. `groups`: whether the tags are sent
+    as `Cache-Groups` (RFC 9875) as well.
+    """
+
+    lifetime: int = YEAR_SECONDS
+    profiles: tuple[Profile, ...] = ()
+    targeted: str | None = None
+    groups: bool = False
+
+    def __post_init__(self) -> None:
+        if type(self.lifetime) is not int or self.lifetime <= 0:
+            raise DeclarationError(f"lifetime={self.lifetime!r} is no whole number of seconds above 0.")
+        if self.targeted is not None and not self.targeted.lower().endswith("-cache-control"):
+            raise DeclarationError(
+                f"targeted={self.targeted!r} is no field such as 'CDN-Cache-Control' (RFC 9213), whose name ends in "
+                "'-Cache-Control'."
+            )
+
+
+class InFront(Protocol):
+    """A cache in front of the application, or several of one kind."""
+
+    @property
+    def front(self) -> Front: ...
+
+    def edges(self, tables: EdgeMap) -> Sequence[Edge]:
+        """Those that have to be told what is stale. `tables`: of the application's manifest."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderOnly:
+    """An edge that acts on `X-Mizan-Invalidate` by itself, as one node does that every write passes through.
+
+    It hears of no write that goes past it. `lifetime`: as of `Front`.
+    """
+
+    lifetime: int = YEAR_SECONDS
+    targeted: str | None = None
+    front: Front = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "front", Front(self.lifetime, targeted=self.targeted))
+
+    def edges(self, tables: EdgeMap) -> Sequence[Edge]:  # noqa: ARG002  # it hears by the answers alone
+        """None: nothing is sent to it."""
+        return ()
+
+
+def check_seconds(name: str, value: float | None) -> None:
+    """Raise `DeclarationError` for a number of seconds that is not above 0."""
+    if value is not None and not 0 < value < float("inf"):
+        raise DeclarationError(f"{name}={value!r} is no number of seconds above 0.")
+
+
+def joined(fronts: Sequence[Front]) -> Front | None:
+    """How answers are sent through several caches: with the tags of all, for the shortest lifetime."""
+    if not fronts:
+        return None
+    targeted = {front.targeted for front in fronts}
+    if len(targeted) > 1:
+        raise DeclarationError(
+            "The caches in front differ in targeted=: a cache that does not read the field would keep an answer for "
+            "ever, or never. Give all of them the same."
+        )
+    return Front(
+        lifetime=min(front.lifetime for front in fronts),
+        profiles=tuple(dict.fromkeys(profile for front in fronts for profile in front.profiles)),
+        targeted=fronts[0].targeted,
+        groups=any(front.groups for front in fronts),
+    )
