@@ -54,6 +54,8 @@ OPTIONAL = {
     "mizan_core.cache.backends.redis": {"redis", "hiredis"},
     "mizan_core.cache.backends.redis_url": {"redis"},
     "mizan_asgi.client": {"httpx"},
+    "mizan_asgi.edge.requests": {"httpx"},
+    "mizan_asgi.edge.cloudfront": {"botocore"},
     "mizan_core.integrations.opentelemetry": {"opentelemetry"},
     "mizan_asgi.integrations.fastapi": {"fastapi"},
     **{f"mizan_core.integrations.sqlalchemy.{one}": {"sqlalchemy"} for one in ("columns", "statements", "suspicions")},

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -37,6 +37,8 @@ from mizan_core.protocol.tokens import DEFAULT_TTL_SECONDS, Keys, check_keys
 from mizan_core.tasks import check_asyncio
 
 from .accounts import AccountAuthenticator
+from .edge.front import InFront
+from .edge.fronting import in_front
 from .http.bodies.limits import BodyLimit
 from .http.cross_site import read_origins
 from .http.host_errors import as_call_error
@@ -65,7 +67,8 @@ class Mizan:
     permissions. `errors`: the errors to report in place of exceptions, as `Engine` takes it; an `HTTPException` is
     reported as it is. `refresh`: whether stale bundles are sent with the answers to calls (protocol, section 14).
     `carry`: context variables that the readers of kept answers see. `fastapi`: the application that solves the
-    `Depends(...)` of functions. `observers` are told of every event of the engine;
+    `Depends(...)` of functions. `edge`: the caches in front, of `mizan_asgi.edge`, which are told what is stale and
+    may keep public answers until then. `observers` are told of every event of the engine;
     `verify`: a `mizan_core.proof.Verify`, which proves that bundles were stale. `inspector`: whether to serve a page
     for development at `/inspector/`, or a `mizan_asgi.inspector.Inspector`, which says to whom. `limits`: the bounds
     that `Engine` takes, such as `deadline` and `hold`.
@@ -93,6 +96,7 @@ class Mizan:
         carry: Iterable[ContextVar[Any]] = (),
         provide: Provided = NOTHING_PROVIDED,
         fastapi: object = None,
+        edge: InFront | Sequence[InFront] = (),
         observers: Iterable[Observer] = (),
         verify: Attached | None = None,
         inspector: bool | Inspector = False,
@@ -116,6 +120,7 @@ class Mizan:
         self.mwt_keys = keys
         self.mwt_ttl = mwt_ttl
         self.audience = audience
+        fronting, edges = in_front(graph, self.base_url, edge)
         self.engine = Engine(
             graph,
             cache=cache,
@@ -126,6 +131,7 @@ class Mizan:
             carry=carry,
             provide=provide,
             dependencies=None if fastapi is None else _dependencies_of(fastapi),
+            edges=edges,
             observers=observers,
             verify=verify,
             clock=clock,
@@ -140,6 +146,7 @@ class Mizan:
             base_url=self.base_url,
             body_limit=BodyLimit(max_body_bytes),
             refreshes=refresh,
+            fronting=fronting,
         )
         self._routing = Routing(self._service, self._inspecting(inspector, verify, several=several))
         self.routes: list[Route] = self._routing.routes

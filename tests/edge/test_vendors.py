@@ -215,7 +215,7 @@ def test_the_fake_of_cloudfront_refuses_another_signature() -> None:
     asyncio.run(story())
 
 
-def test_cloudfront_takes_credentials_from_a_function_or_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cloudfront_takes_credentials_as_programs_of_aws_do(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(settings: Callable[[str], CloudFront]) -> None:
         api = CloudFrontApi()
         async with listening(api.app) as (host, port):

@@ -9,8 +9,9 @@ caller.
 
 import math
 import sys
-from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 from starlette.types import Receive, Scope
@@ -24,12 +25,13 @@ from mizan_core.protocol.cache_policy import Per, Seconds
 from mizan_core.protocol.identity import ANONYMOUS, Identity, claims_key
 from mizan_core.protocol.problems import no_such_context
 
+from ..edge.fronting import Fronting
 from .bodies.forms import parse_pairs
 from .host_request import HostRequest
 from .hosts.own_urls import complete, private, tells_all
 from .identity import TOKEN_HEADERS, needs_session
 from .path_rules import LET_THROUGH, PROBE, Probe
-from .responses import RawResponse, bundle_replies, bundle_reply
+from .responses import RawHeaders, RawResponse, bundle_replies, bundle_reply, for_any_cache
 from .sent_headers import SentHeaders
 from .service import Service, check_gets
 
@@ -78,6 +80,10 @@ class BundleEndpoint:
         self._user_in_scope = service.authenticator.in_scope
         self._remembered_query = service.queries.get
         self._peek = service.engine.peek
+        self._for_caches: Callable[[Bundle], RawHeaders] = for_any_cache
+        if service.fronting is not None:
+            path = f"{service.base_url}/ctx/{plan.name}/"
+            self._for_caches = partial(_fronted, service.fronting, path)
 
     def fast_path(  # noqa: C901  # one function, for each call would cost a hit more than its steps do
         self, scope: Scope
@@ -144,6 +150,7 @@ class BundleEndpoint:
             query=query,
             canonical_url=canonical_path and query == bundle.canonical_query,
             if_none_match=known,
+            for_caches=self._for_caches,
         )
 
     async def fetch(self, headers: SentHeaders, scope: Scope, receive: Receive) -> Bundle:
@@ -169,7 +176,13 @@ class BundleEndpoint:
         bundle = await self._fetched(query, identity, scope, receive)
         if not may_be_kept:
             bundle = private(bundle)
-        return bundle_reply(bundle, query=bundle.canonical_query, canonical_url=True, if_none_match=known)
+        return bundle_reply(
+            bundle,
+            query=bundle.canonical_query,
+            canonical_url=True,
+            if_none_match=known,
+            for_caches=self._for_caches,
+        )
 
     def _query_of(self, params: Mapping[str, object], identity: Identity) -> BundleRequest:
         """The bundle request for values of the server's, remembered or validated. Raises as `respond` does."""
@@ -200,8 +213,8 @@ class BundleEndpoint:
         query = query or self._parsed(raw, key, identity)
         bundle = self._service.engine.begin_answer(query, identity)
         if isinstance(bundle, Bundle):
-            return _reply(bundle, query, raw, etag)
-        return _reply_later(bundle, query, raw, etag)
+            return self._reply(bundle, query, raw, etag)
+        return self._reply_later(bundle, query, raw, etag)
 
     def _query(self, raw: bytes, identity: Identity) -> BundleRequest:
         """The bundle request of a query string, remembered or parsed. Raises `CallError`."""
@@ -267,7 +280,7 @@ class BundleEndpoint:
     def _write(self, entry: StoredBundle, query: BundleRequest) -> _RawHit:
         remaining = entry.expires - self._now()
         bundle = hit_of(entry, remaining, self._plan.policy, query.spelling.query)
-        whole, unchanged = bundle_replies(bundle)
+        whole, unchanged = bundle_replies(bundle, for_caches=self._for_caches)
         until = entry.expires - math.floor(remaining)  # the headers give the lifetime in whole seconds
         etag = bundle.etag.encode()
         return _RawHit(self, until, etag, etag.removeprefix(b"W/"), whole, unchanged)
@@ -275,17 +288,29 @@ class BundleEndpoint:
     def _now(self) -> float:
         return self._service.engine.clock()
 
+    def _reply(self, bundle: Bundle, query: BundleRequest, raw: bytes, etag: bytes | None) -> RawResponse:
+        """The response to a GET of this query, by a client that has `etag`."""
+        is_canonical = query.canonical == raw
+        text = bundle.canonical_query if is_canonical else raw.decode("latin-1")
+        known = () if etag is None else (etag.decode("latin-1"),)
+        return bundle_reply(
+            bundle,
+            query=text,
+            canonical_url=is_canonical,
+            if_none_match=known,
+            for_caches=self._for_caches,
+        )
 
-def _reply(bundle: Bundle, query: BundleRequest, raw: bytes, etag: bytes | None) -> RawResponse:
-    """The response to a GET of this query, by a client that has `etag`."""
-    is_canonical = query.canonical == raw
-    text = bundle.canonical_query if is_canonical else raw.decode("latin-1")
-    known = () if etag is None else (etag.decode("latin-1"),)
-    return bundle_reply(bundle, query=text, canonical_url=is_canonical, if_none_match=known)
+    async def _reply_later(
+        self, bundle: Awaitable[Bundle], query: BundleRequest, raw: bytes, etag: bytes | None
+    ) -> RawResponse:
+        return self._reply(await bundle, query, raw, etag)
 
 
-async def _reply_later(bundle: Awaitable[Bundle], query: BundleRequest, raw: bytes, etag: bytes | None) -> RawResponse:
-    return _reply(await bundle, query, raw, etag)
+def _fronted(fronting: Fronting, path: str, bundle: Bundle) -> RawHeaders:
+    """What the caches in front read of an answer at the canonical URL of this bundle."""
+    query = f"?{bundle.canonical_query}" if bundle.canonical_query else ""
+    return fronting.headers(bundle.policy, f"{path}{query}")
 
 
 class MissingBundle:

@@ -101,21 +101,27 @@ def kept_reply(body: bytes, cache_control: str, *, varies: bool) -> Reply:
 
 
 def bundle_reply(
-    bundle: Bundle, *, query: str | None, canonical_url: bool, if_none_match: Sequence[str]
+    bundle: Bundle,
+    *,
+    query: str | None,
+    canonical_url: bool,
+    if_none_match: Sequence[str],
+    for_caches: Callable[[Bundle], RawHeaders],
 ) -> RawResponse:
     """A bundle, or 304 for a client that has it. Caches may keep it only if it was asked for by its canonical URL.
 
     `Content-Location` tells a client whose `query` is spelled otherwise the canonical query, which invalidations name.
+    `for_caches` gives `Cache-Control` and all else that caches read.
     """
-    headers = _bundle_headers(bundle, query=query, canonical_url=canonical_url)
+    headers = _bundle_headers(bundle, query=query, canonical_url=canonical_url, for_caches=for_caches)
     if if_none_match and _matches(if_none_match, bundle.etag):
         return 304, headers, b""
     return 200, [*headers, _JSON_TYPE, _length(bundle.body)], bundle.body
 
 
-def bundle_replies(bundle: Bundle) -> tuple[RawResponse, RawResponse]:
-    """The two responses to a GET of a bundle's canonical URL: 200 and 304."""
-    headers = _bundle_headers(bundle, query=bundle.canonical_query, canonical_url=True)
+def bundle_replies(bundle: Bundle, *, for_caches: Callable[[Bundle], RawHeaders]) -> tuple[RawResponse, RawResponse]:
+    """The two responses to a GET of a bundle's canonical URL, 200 and 304. `for_caches`: as of `bundle_reply`."""
+    headers = _bundle_headers(bundle, query=bundle.canonical_query, canonical_url=True, for_caches=for_caches)
     return (200, [*headers, _JSON_TYPE, _length(bundle.body)], bundle.body), (304, headers, b"")
 
 
@@ -173,9 +179,16 @@ def with_headers(send: Send, change: Callable[[int, RawHeaders], RawHeaders], *,
     return changing
 
 
-def _bundle_headers(bundle: Bundle, *, query: str | None, canonical_url: bool) -> RawHeaders:
+def for_any_cache(bundle: Bundle) -> RawHeaders:
+    """`Cache-Control` of a bundle as section 8 of the protocol has it, in front of which no cache is known."""
+    return [_shared(b"cache-control", bundle.policy)]
+
+
+def _bundle_headers(
+    bundle: Bundle, *, query: str | None, canonical_url: bool, for_caches: Callable[[Bundle], RawHeaders]
+) -> RawHeaders:
     headers = [
-        _shared(b"cache-control", bundle.policy) if canonical_url else _NO_STORE,
+        *(for_caches(bundle) if canonical_url else (_NO_STORE,)),
         (b"etag", bundle.etag.encode()),
         _shared(b"cache-status", bundle.cache_status),
         _NOSNIFF,

@@ -12,6 +12,7 @@ from mizan_core.engine.engine import Engine
 from mizan_core.errors import MethodNotAllowed
 from mizan_core.memo import Memo
 
+from ..edge.fronting import Fronting
 from .bodies.limits import BodyLimit
 from .identity import Authenticator
 from .path_rules import PathRules
@@ -64,6 +65,7 @@ class Service:
     base_url: str
     body_limit: BodyLimit
     refreshes: bool
+    fronting: Fronting | None = None  # what the caches in front read, where any are known
     path_rules: PathRules = field(default_factory=PathRules)
     lifespan: Lifespan = field(default_factory=Lifespan)
     queries: Memo[_QueryKey, BundleRequest] = field(default_factory=lambda: Memo(REMEMBERED_QUERIES_BYTES))
