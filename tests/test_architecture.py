@@ -58,7 +58,10 @@ OPTIONAL = {
     "mizan_asgi.edge.cloudfront": {"botocore"},
     "mizan_core.integrations.opentelemetry": {"opentelemetry"},
     "mizan_asgi.integrations.fastapi": {"fastapi"},
-    **{f"mizan_core.integrations.sqlalchemy.{one}": {"sqlalchemy"} for one in ("columns", "statements", "suspicions")},
+    **{
+        f"mizan_core.integrations.sqlalchemy.{one}": {"sqlalchemy"}
+        for one in ("changes", "columns", "holding", "rows", "rules", "statements", "suspicions", "writes")
+    },
     **{f"mizan_core.integrations.postgresql.{one}": {"psycopg"} for one in ("connections", "listener", "outbox")},
 }
 

@@ -28,7 +28,13 @@ from sqlalchemy.orm import Session, aliased, joinedload, load_only, selectinload
 from sqlalchemy.sql.expression import ClauseElement, Executable
 
 from mizan_core.integrations.sqlalchemy.columns import ROWS, TableColumn
-from mizan_core.integrations.sqlalchemy.statements import MAXIMUM_TEXT, Effects, Statements, effects_of_text
+from mizan_core.integrations.sqlalchemy.statements import (
+    MAXIMUM_TEXT,
+    Effects,
+    Statements,
+    changes_something,
+    effects_of_text,
+)
 
 from .shop import Base, Customer, Diary, Line, Order
 
@@ -254,3 +260,18 @@ def _compile_once(element: Once, compiler: Any, **kw: Any) -> str:
         raise CompileError
     element.has_compiled = True
     return "VACUUM once"
+
+
+@pytest.mark.parametrize(
+    ("statement", "may_change"),
+    [
+        ("UPDATE orders SET status = 'new'", True),
+        ('WITH gone AS (DELETE FROM shop."orders" RETURNING id) SELECT * FROM gone', True),
+        ("CALL close_month()", True),
+        ("UPDATE reorders SET status = 'new'", False),
+        ("SELECT * FROM orders FOR UPDATE", False),
+        ("SELECT * FROM orders FOR NO KEY UPDATE", False),
+    ],
+)
+def test_texts_that_may_write_a_table_are_told_apart(statement: str, may_change: bool) -> None:
+    assert changes_something(statement, ["shop.orders"]) is may_change

@@ -210,7 +210,7 @@ class Engine:
         self._make_runner = partial(Runner, threads, resources=resources)
         self._make_computations = partial(Computations, reader_timeout, check_carry(carry), reading=READING)
         self._shutdown = shutdown
-        self._refuses = on_cache_failure == "refuse"
+        self.refuses = on_cache_failure == "refuse"
         self._told_edges = tuple(edges)
         self._make_journal = partial(Journal, self._backend, deadline=deadline, lease=hold)
         self._assemble()
@@ -238,7 +238,7 @@ class Engine:
             self._runner,
             self.errors,
             self._observers,
-            refuses=self._refuses,
+            refuses=self.refuses,
             edges=self._edges,
         )
 

@@ -290,6 +290,13 @@ class Mutations:
         if call.calling is not None:
             await self._tell_of(call, call.calling, Refused(), error)
 
+    async def withdraw(self, call: "OpenCall") -> None:
+        """End a call whose body has written nothing."""
+        if call.outer is None:
+            await self._tasks.start(self._undo(call))
+        else:
+            call.settle(())
+
     async def close(self, call: "OpenCall", error: BaseException | None) -> None:
         """Purge what a call has named, in a task. `error`: of its body.
 

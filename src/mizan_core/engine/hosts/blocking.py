@@ -18,6 +18,7 @@ from ...protocol.identity import ANONYMOUS, Identity
 from ...protocol.invalidation import Invalidation
 from ..answers import Answer, Bundle
 from .changing import Affected, Change, Changing
+from .entry import Entry
 from .own_loop import OwnLoop
 
 T = TypeVar("T")
@@ -107,7 +108,7 @@ class Blocking:
     ) -> Iterator[BlockingChange]:
         """As `Engine.changing`, by `with`."""
         loop = self._loop("changing")
-        entry = _Entry(self._engine.changing(*affected, name=name, identity=identity))
+        entry = Entry(self._engine.changing(*affected, name=name, identity=identity))
         adopted: Sequence[tuple[contextvars.ContextVar[Any], contextvars.Token[Any]]] = ()
         raised: BaseException | None = None
         try:
@@ -128,9 +129,14 @@ class Blocking:
         """
         self._own.close()
 
-    def wait_for(self, work: Callable[[], Coroutine[Any, Any, T]], method: str = "...") -> T:
-        """The result of a coroutine that runs on the engine's loop."""
-        loop = self._loop(method)
+    def wait_for(
+        self,
+        work: Callable[[], Coroutine[Any, Any, T]],
+        method: str = "...",
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> T:
+        """The result of a coroutine that runs on the engine's loop, or on `loop`. Raises `Unavailable` if that ends."""
+        loop = loop or self._loop(method)
         future = _submit(work, loop)
         try:
             return _result(future, loop)
@@ -138,7 +144,7 @@ class Blocking:
             future.cancel()  # nothing waits for it any more, as after a KeyboardInterrupt
             raise
 
-    def _leave(self, entry: "_Entry", loop: asyncio.AbstractEventLoop, raised: BaseException | None) -> None:
+    def _leave(self, entry: "Entry", loop: asyncio.AbstractEventLoop, raised: BaseException | None) -> None:
         """Purge. Where the loop has ended meanwhile, as in a shutdown, on another one."""
         if not loop.is_closed():
             _result(_submit(lambda: entry.leave(raised), loop), loop)
@@ -168,40 +174,6 @@ _ASYNC_FORMS = {
     **{method: f"await engine.{method}(...)" for method in ("run", "call", "fetch", "invalidate")},
     "changing": "async with engine.changing(...)",
 }
-
-
-class _Entry:
-    """A `Changing` that is entered and left in one context, on the loop, around a body in a thread."""
-
-    def __init__(self, changing: Changing) -> None:
-        self._changing = changing
-        self._entering: asyncio.Task[Change] | None = None
-        self.context = contextvars.copy_context()
-
-    async def enter(self) -> Change:
-        self._entering = self._task(self._changing.__aenter__())
-        return await self._entering
-
-    async def leave(self, raised: BaseException | None) -> None:
-        """Purge, if it was entered. Where its thread was interrupted, it may just be about to be entered."""
-        entering = self._entering
-        if entering is not None and not entering.done():
-            entering.cancel()
-            await asyncio.wait([entering])
-        if self.change is not None:
-            told = (None, None, None) if raised is None else (type(raised), raised, raised.__traceback__)
-            await self._task(self._changing.__aexit__(*told))
-
-    @property
-    def change(self) -> Change | None:
-        """What it gives, if it was entered."""
-        done = self._entering
-        if done is None or not done.done() or done.cancelled() or done.exception() is not None:
-            return None
-        return done.result()
-
-    def _task(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-        return asyncio.get_running_loop().create_task(work, context=self.context)
 
 
 def _adopt(context: contextvars.Context) -> list[tuple[contextvars.ContextVar[Any], contextvars.Token[Any]]]:

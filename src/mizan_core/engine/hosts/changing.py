@@ -112,21 +112,39 @@ class Changing(AbstractAsyncContextManager[Change]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        call = self._ended()
+        try:
+            await self._mutations.close(call, error)
+        finally:
+            self._leave_around(kind, error, trace)
+        if isinstance(error, Exception):
+            told = carrying(error, call.stale)
+            if told is not error:
+                raise told
+
+    async def withdraw(self) -> None:
+        """End it without a purge, for nothing was written. What an outer call holds for it, that call still purges."""
+        call = self._ended()
+        try:
+            await self._mutations.withdraw(call)
+        finally:
+            self._leave_around(None, None, None)
+
+    def _ended(self) -> OpenCall:
+        """The call, which is not the current one any more."""
         call = self._call
         if call is None:
             raise DeclarationError(f"{self._name} was not entered.")
         if current.get() is call:  # an exit in another context, as of a fixture, has nothing to put back
             current.set(self._outer)
-        try:
-            await self._mutations.close(call, error)
-        finally:
-            if self._around is not None:
-                self._around.__exit__(kind, error, trace)
-                called.set(self._called)
-        if isinstance(error, Exception):
-            told = carrying(error, call.stale)
-            if told is not error:
-                raise told
+        return call
+
+    def _leave_around(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._around is not None:
+            self._around.__exit__(kind, error, trace)
+            called.set(self._called)
 
     def _joins(self, outer: CurrentCall | None) -> CurrentCall | None:
         """The call that holds and purges for this one, if there is one."""

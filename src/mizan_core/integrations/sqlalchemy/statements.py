@@ -33,6 +33,21 @@ _WITHOUT_ROWS = re.compile(
 _WITHOUT_COLUMNS = re.compile(r"\s*([-+]?[\d.]+|'[^']*'|null|true|false)?\s*", re.IGNORECASE)
 
 
+# Statements in text that may write. What a function of the database writes cannot be told from its call.
+_CHANGING = re.compile(r"\b(insert|update|delete|merge|replace|truncate|copy)\b", re.IGNORECASE)
+_LOCKING = re.compile(r"\bfor\s+(no\s+key\s+)?update\b", re.IGNORECASE)
+_CALLING = re.compile(r"\s*(call|do|exec|execute)\b", re.IGNORECASE)
+
+
+def changes_something(statement: str, tables: Iterable[str]) -> bool:
+    """Whether a text may write one of these tables."""
+    if _CALLING.match(statement):
+        return True
+    if not _CHANGING.search(_LOCKING.sub("", statement)):
+        return False
+    return any(re.search(rf"\b{re.escape(one.rpartition('.')[2])}\b", statement, re.IGNORECASE) for one in tables)
+
+
 @dataclass(frozen=True, slots=True)
 class Effects:
     """The columns that a statement reads and writes, and texts in it that SQLAlchemy passes on without reading them.
