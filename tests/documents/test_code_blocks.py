@@ -80,8 +80,14 @@ async def test_the_fastapi_page_is_at_home_in_its_host(tmp_path: Path, monkeypat
             refused = await http.post("/notes", params={"text": "Buy milk"}, headers=bo)
             assert (refused.status_code, refused.json()) == (409, {"detail": "There is such a note."})
             assert (await http.post("/notes", params={"text": "Mine"})).status_code == 401
+            for headers, note_id, status in ((bo, 1, 404), (ada, 2, 404), (ada, 1, 200)):
+                edited = await http.post(
+                    "/api/mizan/call/edit_note/", json={"note_id": note_id, "text": "Buy oat milk"}, headers=headers
+                )
+                assert (edited.status_code, "x-mizan-invalidate" in edited.headers) == (status, status == 200)
+            assert (await http.get("/notes", headers=ada)).json() == ["Buy oat milk"]
             await page.test_a_note_is_listed()
-            assert (await http.get("/notes", headers=ada)).json() == ["Buy milk"]
+            assert (await http.get("/notes", headers=ada)).json() == ["Buy oat milk"]
             await page.forget_daily()
             assert (await http.get("/notes", headers=ada)).json() == []
         mizan = Mizan(build([page.whoami]), fastapi=page.app, authenticate=page.authenticate)

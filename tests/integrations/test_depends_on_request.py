@@ -31,6 +31,7 @@ from starlette.requests import HTTPConnection
 from mizan_asgi import Mizan
 from mizan_asgi.integrations.fastapi import FastAPIDependencies
 from mizan_core import Context, DeclarationError, Engine, Identity, MemoryCache, build, client
+from mizan_core import File as Upload
 
 Notes = Context("notes")
 bearer = OAuth2PasswordBearer(tokenUrl="token")
@@ -139,9 +140,9 @@ class TestKept:
         handed = []
 
         class Noting(FastAPIDependencies):
-            async def within(self, functions: Any, request: object, work: Any) -> Any:
+            async def within(self, calls: Any, request: object, work: Any) -> Any:
                 handed.append(request)
-                return await super().within(functions, request, work)
+                return await super().within(calls, request, work)
 
         @client(context=Notes)
         async def note_list(value: Annotated[int, Depends(lambda: 5)]) -> int:
@@ -276,6 +277,17 @@ class TestNotKept:
                 "/call/measured/", content=b'{"text":"12"}', headers={"content-type": "application/json"}
             )
         assert answer.json()["result"] == 13
+
+    @pytest.mark.asyncio
+    async def test_a_call_with_a_file_hands_its_request_on(self) -> None:
+        @client(affects=Notes)
+        async def add_note(user: Annotated[str, Depends(below)], scan: Upload | None = None) -> str:
+            return user if scan is None else f"{user}: {len(await scan.read())}"
+
+        async with asking(serving(add_note, noted), headers={"x-user": "Ada"}) as web:
+            answer = await web.post("/call/add_note/", files={"scan": b"bytes"})
+            assert answer.json()["result"] == "Ada: 5"
+            assert (await web.post("/call/add_note/", json={})).json()["result"] == "Ada"
 
     @pytest.mark.asyncio
     async def test_without_a_request_nothing_is_opened(self) -> None:

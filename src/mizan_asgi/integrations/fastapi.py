@@ -6,8 +6,9 @@ are FastAPI's own, in the task of the functions; and when the route has answered
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence, Set
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlencode
 
 from fastapi import FastAPI, Response
 from fastapi.exceptions import FastAPIError, RequestValidationError
@@ -17,11 +18,12 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.types import Message, Scope
 
-from mizan_core.engine.hosts.resources import Opened
+from mizan_core.engine.hosts.resources import Calls, Opened
 from mizan_core.errors import DeclarationError, InvalidInput
 from mizan_core.graph.model import Function, Graph
 from mizan_core.graph.provide import HostDependency
 from mizan_core.protocol.cache_policy import Never
+from mizan_core.protocol.values import canonical, jsonable
 
 T = TypeVar("T")
 
@@ -68,9 +70,10 @@ class FastAPIDependencies:
         if defects:
             raise DeclarationError("\n".join(dict.fromkeys(defects)))
 
-    async def within(self, functions: Sequence[Function], request: object, work: Callable[[Opened], Awaitable[T]]) -> T:
-        """Do the work with the dependencies of these functions, which are closed when this returns or raises."""
-        return await self._solver(functions).run(request, work)
+    async def within(self, calls: Calls, request: object, work: Callable[[Opened], Awaitable[T]]) -> T:
+        """Do the work with the dependencies of these calls, which are closed when this returns or raises."""
+        solver = self._solver([function for function, _ in calls])
+        return await solver.run(request, [arguments for _, arguments in calls], work)
 
     def _solver(self, functions: Sequence[Function]) -> "_Solver":
         names = tuple(function.name for function in functions)
@@ -115,22 +118,30 @@ class _Solver:
         self._route = _route(app, self._keys, self._name)
         self._answer = AsyncExitStackMiddleware(self._route.app)
         self._reads = self._first_read()
+        self._names = self._names_of_arguments({})
 
-    async def run(self, request: object, work: Callable[[Opened], Awaitable[T]]) -> T:
+    async def run(
+        self, request: object, arguments: Sequence[Mapping[str, Any]], work: Callable[[Opened], Awaitable[T]]
+    ) -> T:
+        """Do the work with the dependencies of the functions, for their arguments in the same order."""
         asking = request if isinstance(request, Request) else None
+        names = self._names
         if self._app.dependency_overrides:
             self._check_overriding(asking)
+            names = self._names_of_arguments(self._app.dependency_overrides)
         elif asking is None and self._reads is not None:
             raise _no_request(self._reads)
         doing = _Work(lambda solved: work({key: solved[name] for name, key in self._keys.items()}))
         scope, receive = _asked(self._app, asking)
         scope[_WORK] = doing
+        if names:
+            scope["query_string"] = _query(scope["query_string"], self._functions, arguments, names)
         try:
             await self._answer(scope, receive, _nothing)
         except RequestValidationError as error:
             if doing.has_begun:
                 raise
-            raise _invalid(error) from None
+            raise _invalid(error, names) from None
         except (FastAPIError, UnboundLocalError):  # FastAPI misses the response if a dependency's `except` swallowed it
             if doing.error is None:
                 raise
@@ -152,12 +163,12 @@ class _Solver:
                         "call what needs it."
                     )
             if function.name in self._kept:
-                yield from (_refusal(function, where, read) for read in _reads(dependant))
+                yield from (_refusal(function, where, read) for read in _reads(function, dependant))
 
     def _check_overriding(self, request: Request | None) -> None:
         """Overrides may read the request where the dependencies that they replace do not."""
         for function, where, dependant in self._dependants(self._app.dependency_overrides):
-            for read in _reads(dependant):
+            for read in _reads(function, dependant):
                 if function.name in self._kept:
                     raise DeclarationError(_refusal(function, where, read))
                 if request is None:
@@ -165,7 +176,17 @@ class _Solver:
 
     def _first_read(self) -> str | None:
         """The first read of the request that a dependency makes."""
-        return next((f"{where} {read}" for _, where, one in self._dependants({}) for read in _reads(one)), None)
+        found = (f"{where} {read}" for of, where, one in self._dependants({}) for read in _reads(of, one))
+        return next(found, None)
+
+    def _names_of_arguments(self, overrides: Mapping[Any, Any]) -> frozenset[str]:
+        """The arguments of the functions that dependencies take by name."""
+        return frozenset(
+            field.alias
+            for function, _, dependant in self._dependants(overrides)
+            for field in dependant.query_params
+            if field.alias in function.inputs
+        )
 
     def _dependants(self, overrides: Mapping[Any, Any]) -> Iterator[tuple[Function, str, Any]]:
         """Every dependency at any depth: the function that takes it, and the words for the way to it."""
@@ -213,13 +234,14 @@ def _is_kept(function: Function) -> bool:
     return function.context is not None and not isinstance(function.declaration.lifetime, Never)
 
 
-def _reads(dependant: Any) -> Iterator[str]:
-    """What a dependency reads of the request, without those that it depends on."""
+def _reads(function: Function, dependant: Any) -> Iterator[str]:
+    """What a dependency of this function reads of the request, without those that it depends on."""
     if any(getattr(dependant, name, None) is not None for name in _OF_REQUEST):
         yield "takes the request"
     for name, what in _SENT.items():
         for field in getattr(dependant, name):
-            yield f"reads {what} {field.alias!r}"
+            if name != "query_params" or field.alias not in function.inputs:
+                yield f"reads {what} {field.alias!r}"
 
 
 def _refusal(function: Function, where: str, read: str) -> str:
@@ -257,8 +279,21 @@ def _asked(app: FastAPI, request: Request | None) -> tuple[Scope, Callable[[], A
 async def _nothing(*_: Message) -> Any: ...
 
 
-def _invalid(error: RequestValidationError) -> InvalidInput:
-    """The refusal of a request that dependencies could not read, without its values."""
-    return InvalidInput(
-        errors=[{name: one[name] for name in ("loc", "msg", "type") if name in one} for one in error.errors()]
-    )
+def _query(sent: bytes, functions: Sequence[Function], given: Sequence[Mapping[str, Any]], names: Set[str]) -> bytes:
+    """The query that FastAPI reads dependencies' parameters from: what was sent, with the arguments of these names."""
+    pairs = [pair for pair in parse_qsl(sent.decode("latin-1"), keep_blank_values=True) if pair[0] not in names]
+    for name in sorted(names):
+        place = next(place for place, function in enumerate(functions) if name in function.inputs)
+        value = jsonable(given[place].get(name, functions[place].inputs[name].input.default))
+        members = value if isinstance(value, list) else [value]
+        pairs += [(name, canonical(one)) for one in members if one is not None]
+    return urlencode(pairs).encode("ascii")
+
+
+def _invalid(error: RequestValidationError, names: Set[str]) -> InvalidInput:
+    """The refusal of a request or of arguments that dependencies could not read, without the values."""
+    found = [{name: one[name] for name in ("loc", "msg", "type") if name in one} for one in error.errors()]
+    for one in found:
+        if one["loc"][0] == "query" and one["loc"][1] in names:
+            one["loc"] = ("args", *one["loc"][1:])
+    return InvalidInput(errors=found)

@@ -182,7 +182,7 @@ class Runner:
                 results = await self._side_by_side(works, computation, finish, _asking(caller, shared))
             elif any(function.resources for function, _ in calls):
                 results = await self._resources.within(
-                    [function for function, _ in calls],
+                    works,
                     _asking(caller, shared),
                     lambda opened: self._in_turn([_with(opened, *work) for work in works], computation, finish),
                 )
@@ -229,7 +229,7 @@ class Runner:
             return self._to_the_end(*_with(opened, function, given), finish, wanted)
 
         try:
-            return await self._resources.within([function], request, begin)
+            return await self._resources.within([(function, given)], request, begin)
         except Exception as error:
             if not has_begun:
                 raise NotOpened(error) from error
@@ -301,7 +301,7 @@ class Runner:
             return await _from_thread(function, answer, finish)
 
         try:
-            return await self._resources.within([function], request, work)
+            return await self._resources.within([(function, given)], request, work)
         except Exception:
             computation.running = function.name
             raise

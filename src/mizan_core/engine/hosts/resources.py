@@ -18,6 +18,9 @@ T = TypeVar("T")
 # The opened values, by the keys of `Function.resources`.
 Opened: TypeAlias = Mapping[Any, Any]
 
+# Functions that run together, each with its arguments by the names that clients use.
+Calls: TypeAlias = Sequence[tuple[Function, Mapping[str, Any]]]
+
 
 class HostDependencies(Protocol):
     """Solves the dependencies of functions as the host's framework does, such as FastAPI's `Depends(...)`."""
@@ -26,10 +29,8 @@ class HostDependencies(Protocol):
         """Raise `DeclarationError` for dependencies that cannot work here. Called once, at start-up."""
         ...
 
-    async def within(
-        self, functions: Sequence[Function], request: object, work: Callable[[Opened], Awaitable[T]], /
-    ) -> T:
-        """Solve the dependencies of these functions together, do the work with them, and close them.
+    async def within(self, calls: Calls, request: object, work: Callable[[Opened], Awaitable[T]], /) -> T:
+        """Solve the dependencies of these calls together, do the work with them, and close them.
 
         `request`: the host's, or None where there is none or the answer is kept. An error of the work is thrown into
         the dependencies, which may raise another one, and cannot hide it.
@@ -50,14 +51,14 @@ class Resources:
         else:
             host.check(graph)
 
-    async def within(self, functions: Sequence[Function], request: object, work: Callable[[Opened], Awaitable[T]]) -> T:
+    async def within(self, calls: Calls, request: object, work: Callable[[Opened], Awaitable[T]]) -> T:
         """Do the work with what these functions take, closed when this returns or raises."""
         async with AsyncExitStack() as stack:
             resources: dict[Any, Any] = {}
-            for key in dict.fromkeys(key for function in functions for key in function.resources.values()):
+            for key in dict.fromkeys(key for function, _ in calls for key in function.resources.values()):
                 if not isinstance(key, HostDependency):
                     resources[key] = await stack.enter_async_context(opened(self._factories[key], self._in_thread))
-            depending = [function for function in functions if function.dependencies]
+            depending = [call for call in calls if call[0].dependencies]
             if self._host is None or not depending:
                 return await work(resources)
             return await self._host.within(depending, request, lambda solved: work({**resources, **solved}))
