@@ -22,7 +22,7 @@ def users(*numbers: int) -> list[Invalidation]:
 
 
 def queue_of(edge: StubbornEdge) -> EdgeQueue:
-    return EdgeQueue(edge, lambda: None)
+    return EdgeQueue(edge)
 
 
 def test_a_scope_is_through_when_the_edge_has_forgotten_it() -> None:

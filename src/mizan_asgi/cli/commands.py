@@ -26,6 +26,7 @@ from ..app import Mizan
 from ..codegen.client import client_files
 from ..codegen.modules import Language
 from ..codegen.openapi import openapi_json
+from .deployments import purged_since
 from .describe import describe_audit, describe_context, describe_mutation
 from .explain import bundle_explained, call_explained
 from .files import out_of_date, write
@@ -173,22 +174,36 @@ def explain(
 @cli.command()
 def purge(
     target: Target,
-    context: Annotated[str, typer.Argument(help="The context, or a reader, to purge.", show_default=False)],
+    context: Annotated[
+        str | None, typer.Argument(help="The context, or a reader, to purge.", show_default=False)
+    ] = None,
     scope: Annotated[
         list[str] | None,
         typer.Argument(help="name=value; repeat it for more. Without it, all is purged."),
     ] = None,
+    since: Annotated[
+        Path | None, typer.Option(help="The manifest of before: purge the contexts that mean something else since.")
+    ] = None,
 ) -> None:
-    """Purge a context from the shared cache. Prints `X-Mizan-Invalidate` and the URLs to purge at an edge."""
+    """Purge a context from the shared cache and its edges. Prints `X-Mizan-Invalidate` and the URLs to purge elsewhere.
+
+    With --since, after a deployment: the contexts whose rev, readers, parameters, scopes or results have changed.
+    """
     found = find(target)
     engine = engine_of(found)
+    if (context is None) is (since is None):
+        raise DeclarationError("Name a context to purge, or the manifest of before with --since, and not both.")
+    if since is not None:
+        for line in asyncio.run(purged_since(engine, base_url_of(found), since)):
+            typer.echo(line)
+        return
     if not engine.cache_is_shared:
         raise DeclarationError(
             f"The cache of {target} is in the memory of each server process, which no other process can purge. "
             "Restart the servers, or share a cache between them (MIZAN_CACHE_REDIS_URL)."
         )
     params: dict[str, object] = dict(_assignment(one) for one in scope or ())
-    invalidations = asyncio.run(_purged(engine, context, params))
+    invalidations = asyncio.run(_purged(engine, context or "", params))
     typer.echo(f"X-Mizan-Invalidate: {encode_header(invalidations)}")
     known = build_manifest(engine.graph, base_url=base_url_of(found))
     for url in urls_to_purge(known, invalidations):

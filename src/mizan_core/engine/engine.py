@@ -230,7 +230,7 @@ class Engine:
         self._computations = self._make_computations()
         self._run = self._computations.run
         self.peek = store.peek  # the stored entry of a request's slot, at once, where it is in this process's memory
-        self._edges = self._make_edges() if self._told_edges else None
+        self.edges = self._make_edges() if self._told_edges else None  # those that are told, if there are any
         self._mutations = Mutations(
             self.graph,
             self._cache_keys,
@@ -239,7 +239,7 @@ class Engine:
             self.errors,
             self._observers,
             refuses=self.refuses,
-            edges=self._edges,
+            edges=self.edges,
         )
 
     def _make_edges(self) -> Edges:
@@ -277,12 +277,12 @@ class Engine:
         """Note the loop that the engine is used on. One that is running stays, unless it is that of `blocking`."""
         if self.home is None or not self.home.is_running() or self.blocking.owns(self.home):
             self.home = loop
-        if self._edges is not None and self.home is loop:
-            self._edges.begin(self._mutations.purge, self.graph.contexts)
+        if self.edges is not None and self.home is loop:
+            self.edges.begin(self._mutations.purge, self.graph.contexts)
 
     def begin_anew(self) -> None:
         """As `forks.BeginsAnew`: the parent's loops, threads and computations are not the child's."""
-        forks.keep(self.home, self._cache, self._runner, self._computations, self._mutations, self._edges)
+        forks.keep(self.home, self._cache, self._runner, self._computations, self._mutations, self.edges)
         self.home = None
         self._assemble()
         self._let_observe()
@@ -291,8 +291,8 @@ class Engine:
         """Wait, within bounds, for mutations that have begun. The engine opens itself again when it is used."""
         deadline = asyncio.get_running_loop().time() + self._shutdown
         await self._mutations.aclose(self._shutdown)
-        if self._edges is not None:
-            await self._edges.aclose(max(0.0, deadline - asyncio.get_running_loop().time()))
+        if self.edges is not None:
+            await self.edges.aclose(max(0.0, deadline - asyncio.get_running_loop().time()))
         await self._store.aclose(max(0.0, deadline - asyncio.get_running_loop().time()))
         self._runner.close()
         close = getattr(self._backend, "aclose", None)
@@ -301,7 +301,7 @@ class Engine:
 
     def health(self) -> Health:
         """The state of the cache, the owed purges, and the mutations under way."""
-        edges = self._edges
+        edges = self.edges
         return Health(
             cache=self._store.state.value,
             owed_purges=self._store.owed,

@@ -55,13 +55,13 @@ class Edges:
         self._journal = journal
         self._store = store
         self._contexts = contexts
-        self._queues = [EdgeQueue(edge, self._tell_of_change) for edge in edges]
+        self._queues = [EdgeQueue(edge) for edge in edges]
         self._renewals = Renewals(journal.lease)
         self._owed: set[Entry] = set()
         self._behind_origin: dict[Invalidation, None] = {}
         self._tasks = Tasks()
         self._sweeping: asyncio.Task[None] | None = None
-        self.on_change: Callable[[], object] = lambda: None
+        self.is_short_lived = False  # a command that keeps nothing, so that nothing was lost before it began
 
     @property
     def owed(self) -> int:
@@ -82,7 +82,7 @@ class Edges:
         sweeping = self._sweeping
         if sweeping is not None and sweeping.get_loop() is loop and not sweeping.done():
             return
-        if sweeping is None and not self._journal.is_durable:
+        if sweeping is None and not self._journal.is_durable and not self.is_short_lived:
             self._owe(Entry(self), [Invalidation(context) for context in contexts])
         for queue in self._queues:
             queue.begin_anew()
@@ -129,6 +129,12 @@ class Edges:
         """The second purges, each of which waits for its time."""
         return [_after(one.edge.again, one, scopes) for one in self._queues if one.edge.again is not None]
 
+    async def tell_at_once(self, scopes: Sequence[Invalidation]) -> bool:
+        """Tell every edge of scopes that the origin need not purge. Whether all have forgotten them within the box."""
+        through = self.tell(scopes)
+        await asyncio.wait([through], timeout=self.box)
+        return through.done()
+
     async def write(self, entry: "Entry", notes: Sequence[bytes]) -> None:
         """Note something. Raises `CacheUnavailable`."""
         self._renewals.add(entry)
@@ -141,9 +147,7 @@ class Edges:
     def end(self, entry: "Entry") -> None:
         """Begin to strike the notes of an entry whose edges have been told, or have nothing to hear."""
         self._renewals.discard(entry)
-        if entry in self._owed:
-            self._owed.discard(entry)
-            self._tell_of_change()
+        self._owed.discard(entry)
         if entry.notes:
             self._tasks.start(self._struck(tuple(entry.notes)))
 
@@ -151,7 +155,6 @@ class Edges:
         """Keep an entry until the edges have been told for the last time; note what of it is not noted yet."""
         entry.owed = scopes
         self._owed.add(entry)
-        self._tell_of_change()
         self._tasks.start(self._ended(entry, scopes, through))
 
     def _owe(self, entry: "Entry", scopes: Sequence[Invalidation]) -> None:
@@ -180,9 +183,6 @@ class Edges:
                     logger.warning("A process died before it had told the edges of %d scopes.", len(claimed))
                     await purge(tuple(dict.fromkeys(claimed.values())))
                     await self._struck(tuple(claimed))
-
-    def _tell_of_change(self) -> None:
-        self.on_change()
 
 
 class Entry:

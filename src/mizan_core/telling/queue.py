@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from ..protocol.invalidation import Invalidation
 from .edge import Edge, EdgeBusy
@@ -36,10 +36,9 @@ class EdgeQueue:
     `is_failing`: the last attempt failed.
     """
 
-    def __init__(self, edge: Edge, on_change: Callable[[], object]) -> None:
+    def __init__(self, edge: Edge) -> None:
         self.edge = edge
         self.is_failing = False
-        self._on_change = on_change
         self._pending: dict[Invalidation, list[_Ticket]] = {}
         self._under_way: dict[Invalidation, list[_Ticket]] = {}
         self._telling: asyncio.Task[None] | None = None
@@ -120,7 +119,6 @@ class EdgeQueue:
             self.is_failing = True
             why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             logger.error("The edge %s could not be told what is stale, and is told again: %s", self.edge.name, why)
-            self._on_change()
 
     def _through(self) -> None:
         told, self._under_way = self._under_way, {}
@@ -130,7 +128,6 @@ class EdgeQueue:
         if self.is_failing:
             self.is_failing = False
             logger.warning("The edge %s is told again.", self.edge.name)
-        self._on_change()
 
     def _put_back(self) -> None:
         """Let what was under way be pending again."""
