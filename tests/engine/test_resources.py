@@ -204,6 +204,25 @@ class TestFailures:
         assert [stale.params for stale in failed.value.invalidations] == [{"customer_id": 5}]  # type: ignore[attr-defined]  # the engine notes them
 
     @pytest.mark.asyncio
+    @pytest.mark.parametrize("name", ["add", "add_in_thread"])
+    async def test_a_commit_that_fails_is_no_refusal(self, name: str) -> None:
+        @contextlib.asynccontextmanager
+        async def failing() -> AsyncIterator[Session]:
+            yield Session()
+            if fails:
+                raise ConnectionError("it may have been committed")
+
+        one = engine(failing, errors={ConnectionError: Conflict})
+        fails = False
+        await one.fetch("orders", {"customer_id": 5})
+        fails = True
+        with pytest.raises(Conflict) as failed:
+            await one.call(name, {"customer_id": 5})
+        fails = False
+        assert [stale.params for stale in failed.value.invalidations] == [{"customer_id": 5}]
+        assert (await one.fetch("orders", {"customer_id": 5})).status == "miss"
+
+    @pytest.mark.asyncio
     @pytest.mark.parametrize("name", ["add", "add_in_thread", "look"])
     async def test_one_that_cannot_be_opened_changes_nothing(self, name: str) -> None:
         @contextlib.asynccontextmanager

@@ -56,7 +56,7 @@ from .observers import (
     running,
 )
 from .purge_plans import PurgePlan, PurgePlans
-from .runner import Caller, NotBegun, NotOpened, Runner, Wanted
+from .runner import Caller, NotBegun, NotClosed, NotOpened, ResourceFailed, Runner, Wanted
 
 logger = logging.getLogger("mizan")
 
@@ -436,9 +436,8 @@ class Mutations:
             ended, result = answered(function, await work) if function.runs_directly else await work
             outcome = _outcome_of_result(function, result)
         except Exception as error:  # noqa: BLE001  # a function may raise anything; its effects are told all the same
-            is_refused = not has_begun or isinstance(error, NotBegun | NotOpened)
             ended = failure_of(self._errors, function.name, _cause(error))
-            outcome = Refused() if is_refused else _outcome_of_error(ended.error)
+            outcome = _outcome_of_failure(error, ended.error) if has_begun else Refused()
         except asyncio.CancelledError as error:
             if is_cancelled():
                 raise
@@ -647,9 +646,17 @@ def _outcome_of_error(error: Exception) -> Outcome:
     return Refused() if refused else Unknown()
 
 
+def _outcome_of_failure(error: Exception, told: Exception) -> Outcome:
+    """The outcome of a function that was begun, by the error and the one that the caller is told."""
+    if isinstance(error, NotBegun | NotOpened):
+        return Refused()
+    # A commit that failed may have been made, even if the caller is told a refusal.
+    return Unknown() if isinstance(error, NotClosed) else _outcome_of_error(told)
+
+
 def _cause(error: Exception) -> Exception:
-    """The error of a resource that could not be opened, or the error itself."""
-    return error.error if isinstance(error, NotOpened) else error
+    """The error of a resource that failed, or the error itself."""
+    return error.error if isinstance(error, ResourceFailed) else error
 
 
 def _outcome_of_answer(function: Function, ended: Ended) -> Outcome:

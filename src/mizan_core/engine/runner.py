@@ -118,12 +118,20 @@ class NotBegun(Unavailable):
     DETAIL = "The request had gone away before this could begin."
 
 
-class NotOpened(Exception):
-    """A resource could not be opened, so that its function did not begin."""
+class ResourceFailed(Exception):
+    """A resource failed, and not its function."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
         self.error = error
+
+
+class NotOpened(ResourceFailed):
+    """A resource could not be opened, so that its function did not begin."""
+
+
+class NotClosed(ResourceFailed):
+    """A resource could not be closed after its function had returned, so that it is unknown what was committed."""
 
 
 class Wanted:
@@ -221,18 +229,22 @@ class Runner:
         self, function: Function, given: Mapping[str, Any], request: object, finish: Finish, wanted: Wanted
     ) -> Any:
         """As `_to_the_end`. The resources are closed, and so committed, before this returns or raises."""
-        has_begun = False
+        has_begun = has_returned = False
 
-        def begin(opened: Opened) -> Awaitable[Any]:
-            nonlocal has_begun
+        async def work(opened: Opened) -> Any:
+            nonlocal has_begun, has_returned
             has_begun = True
-            return self._to_the_end(*_with(opened, function, given), finish, wanted)
+            result = await self._to_the_end(*_with(opened, function, given), finish, wanted)
+            has_returned = True
+            return result
 
         try:
-            return await self._resources.within([(function, given)], request, begin)
+            return await self._resources.within([(function, given)], request, work)
         except Exception as error:
             if not has_begun:
                 raise NotOpened(error) from error
+            if has_returned:
+                raise NotClosed(error) from error
             raise
 
     def _to_the_end(
