@@ -250,7 +250,7 @@ def test_check_shows_how_every_context_is_kept_and_narrowed() -> None:
         "context shop_orders(customer_id, page=1, tag=null)",
         "kept     60 s, for each permission set, behind a guard, rev 2",
         "bundle   customer_orders, orders_page",
-        "page     private_orders (no route)  (at no edge: it lacks tag, by which the context is narrowed)",
+        "page     private_orders (no route)  (it lacks tag, so every scope by tag purges it)",
         "scopes   whole, customer_id, customer_id+tag",
     ]
     assert paragraph("context user", result.stdout) == [

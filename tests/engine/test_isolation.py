@@ -73,7 +73,7 @@ def test_concurrent_readers_see_no_request_context_variables() -> None:
     run(story)
 
 
-def test_a_shared_page_sees_no_request_context_variables() -> None:
+def test_a_page_that_is_kept_sees_no_request_context_variables() -> None:
     @client(context="front", route="/front/")
     async def front() -> str:
         return current_user.get()
@@ -82,11 +82,16 @@ def test_a_shared_page_sees_no_request_context_variables() -> None:
     async def mine() -> str:
         return current_user.get()
 
+    @client(context="now", route="/now/", cache=False)
+    async def now() -> str:
+        return current_user.get()
+
     async def story() -> None:
-        engine = engine_of(front, mine)
+        engine = engine_of(front, mine, now)
         current_user.set("Ada")
         assert (await engine.page("front", {})).result == b'"nobody"'
-        assert (await engine.page("mine", {}, identity=Identity("1"))).result == b'"Ada"'
+        assert (await engine.page("mine", {}, identity=Identity("1"))).result == b'"nobody"'
+        assert (await engine.page("now", {})).result == b'"Ada"'
 
     run(story)
 

@@ -253,6 +253,11 @@ async def test_nothing_is_told_after_the_observer_has_left() -> None:
     assert "answer" not in vars(site.engine)
 
 
+def asks_about(me: Identity, number: int) -> bool:
+    """A guard that takes an argument: pages and bundles are fetched by then."""
+    return me.is_authenticated
+
+
 class TestRefused:
     """Requests that ended before anything ran for them."""
 
@@ -271,7 +276,7 @@ class TestRefused:
 
         return Engine(build([row, write, page]), observers=[seen])
 
-    @pytest.mark.parametrize("guard", [True, lambda me: me.is_authenticated, lambda me, number: me.is_authenticated])
+    @pytest.mark.parametrize("guard", [True, lambda me: me.is_authenticated, asks_about])
     @pytest.mark.asyncio
     async def test_what_a_guard_refuses_is_told(self, guard: Any) -> None:
         seen = Seen()
@@ -282,7 +287,9 @@ class TestRefused:
                 await work(name, {"number": 1})
         with pytest.raises(Unauthorized):
             await engine.admit("write") if guard is True else await engine.call("row", {"number": 1})
-        assert [one.name for one in seen.of(Refused)] == ["write", "page", "write" if guard is True else "row"]
+        at_a_page = [] if guard is asks_about else ["page"]
+        assert [one.name for one in seen.of(Refused)] == ["write", *at_a_page, "write" if guard is True else "row"]
+        assert [one.context for one in seen.of(FetchFailed)] == ["page"] * (guard is asks_about)
         assert {type(one.error) for one in seen.of(Refused)} == {Unauthorized}
         assert not seen.of(Calling)
 

@@ -47,6 +47,7 @@ class HtmlPage:
     def __init__(self, text: str, status_code: int = 200) -> None:
         self.body = text.encode()
         self.status_code = status_code
+        self.raw_headers = [(b"content-type", b"text/html")]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         raise NotImplementedError
@@ -204,7 +205,7 @@ class TestPages:
 
         run(story)
 
-    def test_a_page_narrowed_less_than_its_context_may_not_be_kept(self) -> None:
+    def test_a_page_narrowed_less_than_its_context_may_be_kept(self) -> None:
         @client(context=self.user)
         async def activity(user_id: int, page: int = 1) -> int:
             return page
@@ -223,12 +224,18 @@ class TestPages:
 
         async def story() -> None:
             assert (await engine_of(activity, profile, rename).page("profile", {"user_id": 5})).keepable
-            assert not (await engine_of(activity, profile, turn).page("profile", {"user_id": 5})).keepable
+            engine = engine_of(activity, profile, turn)
+            for _ in range(2):
+                page = await engine.page("profile", {"user_id": 5})
+                assert page.keepable
+            assert page.cache_status == "mizan; hit"
+            await engine.call("turn", {"user_id": 7, "page": 2})
+            assert (await engine.page("profile", {"user_id": 5})).cache_status != "mizan; hit"
             assert (await engine_of(activity, profile).page("profile", {"user_id": 5})).keepable
 
         run(story)
 
-    def test_a_per_user_page_is_not_kept_for_a_visitor(self) -> None:
+    def test_a_per_user_page_that_looks_is_a_visitors_own(self) -> None:
         async def story() -> None:
             engine = engine_of(self.page(per="user"))
             page = await engine.page("profile", {"user_id": 5}, identity=ANONYMOUS, request=Visit("Ann"))

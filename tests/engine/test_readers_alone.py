@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from mizan_core import ANONYMOUS, Context, Engine, Identity, MemoryCache, RedisCache, build, client
-from mizan_core.engine.answers import Bundle
+from mizan_core.engine.answers import Bundle, Page
 from mizan_core.proof import Verify
+from mizan_core.protocol.kept_pages import KeptPage
 from mizan_core.testing import interleave
 from mizan_core.testing.redis_server import RedisServer
 from tests.engine.engines import Elsewhere
@@ -20,8 +21,21 @@ Users = Context("users")
 SECRET = "s" * 32
 
 
+class Html:
+    """A response that can be kept."""
+
+    status_code = 200
+    raw_headers = ((b"content-type", b"text/html"),)
+
+    def __init__(self, text: str) -> None:
+        self.body = text.encode()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        raise NotImplementedError
+
+
 class Team:
-    """Names, a reader of one of them, and one of their number and sum, which lacks the parameter."""
+    """Names, a reader of one of them, and a reader and a page of all, which lack the parameter."""
 
     def __init__(self, **declared: Any) -> None:
         self.names = {1: "a", 2: "b"}
@@ -41,6 +55,13 @@ class Team:
             await asyncio.sleep(0)
             return found
 
+        @client(context=Users, route="/board/", **declared)
+        async def board() -> Html:
+            self.ran["board"] += 1
+            found = sorted(self.names.values())
+            await asyncio.sleep(0)
+            return Html(" ".join(found))
+
         @client(affects=Users)
         async def rename(user_id: int, name: str) -> None:
             await asyncio.sleep(0)
@@ -49,14 +70,13 @@ class Team:
 
         @client(affects=Users.whole())
         async def rename_all(name: str) -> None:
-            await asyncio.sleep(0)
             self.names = dict.fromkeys(self.names, name)
 
         @client
         async def write_past(user_id: int, name: str) -> None:
             self.names[user_id] = name
 
-        self.functions: list[Callable[..., Any]] = [name_of, everyone, rename, rename_all, write_past]
+        self.functions: list[Callable[..., Any]] = [name_of, everyone, board, rename, rename_all, write_past]
 
     def engine(self, cache: Any = None, **options: Any) -> Engine:
         cache = MemoryCache() if cache is None else cache
@@ -66,6 +86,11 @@ class Team:
 async def alone(engine: Engine, reader: str, *, identity: Identity = ANONYMOUS, **params: object) -> Bundle:
     plan = engine.graph.contexts["users"].readers_alone[reader]
     return await engine.answer(engine.query(plan, params, identity), identity=identity)
+
+
+def shown(page: Page) -> list[str]:
+    assert isinstance(page.result, KeptPage)
+    return page.result.body.decode().split()
 
 
 async def told(engine: Engine, reader: str, **params: object) -> tuple[str, Any]:
@@ -111,7 +136,10 @@ def test_a_purge_reaches_what_it_may_concern(cache: type[MemoryCache]) -> None:
 
 @pytest.mark.parametrize("cache", [MemoryCache, Elsewhere])
 @pytest.mark.parametrize("call", [("rename", {"user_id": 1, "name": "new"}), ("rename_all", {"name": "new"})])
-def test_in_no_order_is_an_old_value_kept(cache: type[MemoryCache], call: tuple[str, dict[str, Any]]) -> None:
+@pytest.mark.parametrize("page", [False, True])
+def test_in_no_order_is_an_old_value_kept(
+    cache: type[MemoryCache], call: tuple[str, dict[str, Any]], page: bool
+) -> None:
     name, arguments = call
     team = Team()
     engines: list[Engine] = []
@@ -126,9 +154,10 @@ def test_in_no_order_is_an_old_value_kept(cache: type[MemoryCache], call: tuple[
         for engine in engines:
             assert (await told(engine, "everyone"))[1] == everyone
             assert (await told(engine, "name_of", user_id=1))[1] == team.names[1]
+            assert shown(await engine.page("board", {})) == everyone
 
     async def read() -> None:
-        await told(engines[-1], "everyone")
+        await (engines[-1].page("board", {}) if page else told(engines[-1], "everyone"))
 
     async def write() -> None:
         await engines[0].call(name, arguments)
@@ -234,11 +263,14 @@ def test_a_write_past_it_is_proved_and_healed() -> None:
         engine = Team().engine(verify=verify)
         await told(engine, "everyone")
         await engine.fetch("users", {"user_id": 2})
+        await engine.page("board", {})
         await engine.call("write_past", {"user_id": 1, "name": "c"})
         assert {(proof.mutation, proof.path) for proof in verify.proved} == {
             ("write_past", "$[0]"),
             ("write_past", "$.everyone[0]"),
+            ("write_past", "$"),
         }
+        assert shown(await engine.page("board", {})) == ["b", "c"]
         assert await told(engine, "everyone") == ("miss", ["b", "c"])
 
     run(story)

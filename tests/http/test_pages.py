@@ -64,8 +64,8 @@ async def test_a_page_has_the_policy_of_its_context(declared: dict[str, Any], co
 
 
 @pytest.mark.asyncio
-async def test_a_per_user_page_is_not_kept_for_a_visitor() -> None:
-    assert await control_of(page(lambda: HTMLResponse("x"), per="user")) == "no-store"
+async def test_a_per_user_page_is_private_for_a_visitor_too() -> None:
+    assert await control_of(page(lambda: HTMLResponse("x"), per="user")) == "private, no-cache"
 
 
 @pytest.mark.asyncio
@@ -203,7 +203,7 @@ async def test_a_page_held_or_purged_meanwhile_is_not_kept() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_page_broader_than_its_contexts_scopes_is_not_kept() -> None:
+async def test_a_page_broader_than_a_scope_is_purged_with_it() -> None:
     @client(context=user)
     async def name(user_id: int) -> str:
         return ""
@@ -216,8 +216,12 @@ async def test_a_page_broader_than_its_contexts_scopes_is_not_kept() -> None:
     async def rename(user_id: int) -> None:
         pass
 
-    assert await control_of(hosting(Mizan(build([name, everybody, rename]))), "/everybody/") == "no-store"
-    assert await control_of(hosting(Mizan(build([name, everybody]))), "/everybody/") == PUBLIC
+    async with http(hosting(Mizan(build([name, everybody, rename])))) as web:
+        for told in ("fwd=uri-miss; stored", "hit"):
+            answer = await web.get("/everybody/")
+            assert (answer.headers["cache-status"], answer.headers["cache-control"]) == (f"mizan; {told}", PUBLIC)
+        await web.post("/api/mizan/call/", json={"fn": "rename", "args": {"user_id": 5}})
+        assert "hit" not in (await web.get("/everybody/")).headers["cache-status"]
 
 
 @pytest.mark.asyncio
@@ -460,7 +464,8 @@ async def test_a_readers_route_answers_json_with_its_contexts_policy(site: Site)
     assert answer.content == b'{"age":7,"user_id":5}'
     assert (answer.headers["content-type"], answer.headers["cache-control"]) == ("application/json", PUBLIC)
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert (head.headers, head.content) == (answer.headers, b"")
+    assert (head.headers["cache-status"], head.content) == ("mizan; hit", b"")
+    assert {**head.headers, "cache-status": answer.headers["cache-status"]} == dict(answer.headers)
     assert other.headers["cache-control"] == "no-store"
     assert bundle.json() == {"data": {"user_id": 5, "age": 7}}
 

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
 from mizan_asgi import Mizan
+from mizan_asgi.edge import HeaderOnly
 from mizan_core import (
     Claim,
     Conflict,
@@ -411,6 +412,15 @@ async def test_a_post_is_neither_kept_nor_conditional() -> None:
             found = await site.post("/", headers={"If-None-Match": "*"})
             assert (found.status_code, found.headers["cache-control"]) == (200, PRIVATE)
         assert found.headers["cache-status"] == "mizan; hit"
+
+
+async def test_known_edges_keep_no_url_that_they_are_not_told_of() -> None:
+    blog = Blog(edge=HeaderOnly())
+    async with blog.mizan.engine, http(blog.app()) as site:
+        assert (await site.get("/api/mizan/ctx/articles/?code=1")).headers["cache-control"] != PRIVATE
+        for _ in range(2):
+            for url in ("/articles/1", "/alone/1"):
+                assert (await site.get(url)).headers["cache-control"] == PRIVATE
 
 
 async def test_a_hosts_user_is_who_asks() -> None:

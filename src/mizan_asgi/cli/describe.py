@@ -58,7 +58,8 @@ def describe_policy(plan: ContextPlan) -> str:
 
 def _describe_page(plan: ContextPlan, page: Function) -> str:
     missing = sorted({name for shape in plan.shapes for name in shape if name not in page.inputs})
-    note = f"  (at no edge: it lacks {', '.join(missing)}, by which the context is narrowed)" if missing else ""
+    lacks = ", ".join(missing)
+    note = f"  (it lacks {lacks}, so every scope by {lacks} purges it)" if missing else ""
     return f"{page.name} {page.declaration.route or '(no route)'}{note}"
 
 

@@ -168,7 +168,7 @@ class BundleEndpoint:
         identity = await self._service.engine.authorise(self._plan, caller.identity)
         query = self._query_of(params, identity)
         known = headers.all(b"if-none-match") if scope["method"] in ("GET", "HEAD") else []
-        may_be_kept = not self._for_everyone or tells_all(scope, query)
+        may_be_kept = not self._for_everyone or tells_all(self._service, scope, query)
         if may_be_kept and not self._plan.guards_take_arguments:
             hit = self._remembered_hit(query, known)
             if hit is not None:

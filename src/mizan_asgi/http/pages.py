@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
@@ -23,6 +23,7 @@ from mizan_core.graph.model import Function
 from mizan_core.protocol.cache_headers import NO_STORE, PRIVATE_NO_STORE, VARY
 from mizan_core.protocol.files import File
 from mizan_core.protocol.invalidation import Invalidation
+from mizan_core.protocol.kept_pages import KeptPage
 from mizan_core.protocol.urls import Pairs
 
 from .bodies.forms import parse_pairs, read_arguments
@@ -39,13 +40,20 @@ from .responses import (
     failure_reply,
     invalidate_headers,
     kept_reply,
+    matches,
     speaks_to_caches,
     with_headers,
 )
 from .sent_headers import SentHeaders
 from .service import Service
 
+# Makes the problem document of a response that raised before it has begun to send.
+Failed: TypeAlias = Callable[[Exception, Sequence[Invalidation]], Reply]
+
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
+
+# Headers that a 304 does not have.
+_OF_CONTENT = frozenset({b"content-type", b"content-length", b"content-language", b"content-encoding"})
 
 
 class FunctionRoute(Route):
@@ -72,7 +80,7 @@ class ViewResponse:
 
     response: Any
     change: Callable[[int, RawHeaders], RawHeaders]
-    failed: Callable[[Exception, Sequence[Invalidation]], Reply]
+    failed: Failed
     invalidations: tuple[Invalidation, ...] = ()
 
     async def send(self, scope: Scope, receive: Receive, send: Send, *, head: bool) -> None:
@@ -100,6 +108,7 @@ class FunctionEndpoint:
         self._function = function
         self._upload_limit = upload_limit(service.body_limit, function)
         plan = service.engine.graph.contexts.get(function.context or "")
+        self._failed = failing(service, function)
         self._needs_session = plan is None or needs_session(plan.page_policies[function.name], [function])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,15 +120,11 @@ class FunctionEndpoint:
         except ClientDisconnect:
             return
         except Exception as error:  # noqa: BLE001  # a guard or function of the host's may raise anything
-            answered = self._failed(error)
+            answered = self._failed(error, ())
         if isinstance(answered, Reply):
             await answered.send(send, head=head)
         else:
             await answered.send(scope, receive, send, head=head)
-
-    def _failed(self, error: Exception, invalidations: Sequence[Invalidation] = ()) -> Reply:
-        ended = failure_of(self._service.engine.errors, self._function.name, error)
-        return error_reply(ended.error, invalidations)
 
     async def _answer_page(self, scope: Scope, receive: Receive) -> Reply | ViewResponse:
         service = self._service
@@ -138,11 +143,8 @@ class FunctionEndpoint:
                 *(function.name, before),
             )
         canonical = before == "" and scope["method"] in _SAFE_METHODS and not scope.get("query_string")
-        if isinstance(page.result, bytes):
-            control = page.cache_control(200, canonical_url=canonical)
-            return kept_reply(page.result, control, varies=not page.policy.for_everyone)
-        complete = isinstance(getattr(page.result, "body", None), bytes)
-        return ViewResponse(page.result, partial(_page_headers, page, canonical and complete), self._failed)
+        known = headers.all(b"if-none-match") if scope["method"] in _SAFE_METHODS else []
+        return page_reply(page, canonical_url=canonical, if_none_match=known, failed=self._failed)
 
     async def _answer_call(self, scope: Scope, receive: Receive) -> Reply | ViewResponse:
         service = self._service
@@ -166,11 +168,7 @@ class FunctionEndpoint:
             )
         if not isinstance(ended, Answer):
             return failure_reply(ended)
-        invalidate = invalidate_headers(ended.invalidations)
-        if self._function.is_view:
-            return ViewResponse(ended.result, partial(_mutation_headers, invalidate), self._failed, ended.invalidations)
-        reply = kept_reply(ended.result_json, NO_STORE, varies=False)
-        return Reply(reply.status, [*reply.headers, *invalidate], reply.body)
+        return call_reply(self._function, ended, self._failed)
 
     async def _arguments(
         self, headers: SentHeaders, scope: Scope, receive: Receive
@@ -212,6 +210,46 @@ class FunctionEndpoint:
                 raise self._function.validator.refuse(name, "Given in more than one place", "repeated")
         pairs = Pairs(pair for place in places for pair in place)
         return Mixed(pairs, values) if values else pairs
+
+
+def failing(service: Service, function: Function) -> Failed:
+    """The problem document of a function's response that fails."""
+
+    def failed(error: Exception, invalidations: Sequence[Invalidation]) -> Reply:
+        ended = failure_of(service.engine.errors, function.name, error)
+        return error_reply(ended.error, invalidations)
+
+    return failed
+
+
+def call_reply(function: Function, ended: Answer, failed: Failed) -> Reply | ViewResponse:
+    """The response of a function that is no reader: its own, or its result as JSON, with what is stale."""
+    invalidate = invalidate_headers(ended.invalidations)
+    if function.is_view:
+        return ViewResponse(ended.result, partial(_mutation_headers, invalidate), failed, ended.invalidations)
+    reply = kept_reply(ended.result_json, NO_STORE, varies=False)
+    return Reply(reply.status, [*reply.headers, *invalidate], reply.body)
+
+
+def page_reply(
+    page: Page, *, canonical_url: bool, if_none_match: Sequence[str], failed: Failed
+) -> Reply | ViewResponse:
+    """The response of a page, or 304 for a client that has it."""
+    if not isinstance(page.result, bytes | KeptPage):
+        complete = isinstance(getattr(page.result, "body", None), bytes)
+        return ViewResponse(page.result, partial(_page_headers, page, canonical_url and complete), failed)
+    if isinstance(page.result, KeptPage):
+        headers, body = _page_headers(page, canonical_url, 200, page.result.headers), page.result.body
+        reply = Reply(200, headers, body, content_type=None)
+    else:
+        control = page.cache_control(200, canonical_url=canonical_url)
+        reply = kept_reply(page.result, control, varies=not page.policy.for_everyone)
+        reply.headers += _validators(page)
+    etag = next((value.decode("latin-1") for name, value in reply.headers if name == b"etag"), page.etag)
+    if matches(if_none_match, etag):
+        kept = [(name, value) for name, value in reply.headers if name not in _OF_CONTENT]
+        return Reply(304, kept, content_type=None)
+    return reply
 
 
 def routes_of(service: Service) -> list[Route]:
@@ -261,7 +299,12 @@ def _page_headers(page: Page, canonical_url: bool, status: int, headers: RawHead
     kept.append((b"cache-control", control.encode("latin-1")))
     if not page.policy.for_everyone and control not in (NO_STORE, PRIVATE_NO_STORE):
         kept.append((b"vary", VARY.encode()))
-    return kept
+    return kept + [pair for pair in _validators(page) if pair[0] not in names]
+
+
+def _validators(page: Page) -> RawHeaders:
+    etag = [(b"etag", page.etag.encode())] if page.etag else []
+    return [*etag, (b"cache-status", page.cache_status.encode())]
 
 
 def _mutation_headers(invalidate: RawHeaders, status: int, headers: RawHeaders) -> RawHeaders:  # noqa: ARG001

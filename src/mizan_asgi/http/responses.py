@@ -114,7 +114,7 @@ def bundle_reply(
     `for_caches` gives `Cache-Control` and all else that caches read.
     """
     headers = _bundle_headers(bundle, query=query, canonical_url=canonical_url, for_caches=for_caches)
-    if if_none_match and _matches(if_none_match, bundle.etag):
+    if if_none_match and matches(if_none_match, bundle.etag):
         return 304, headers, b""
     return 200, [*headers, _JSON_TYPE, _length(bundle.body)], bundle.body
 
@@ -128,7 +128,7 @@ def bundle_replies(bundle: Bundle, *, for_caches: Callable[[Bundle], RawHeaders]
 def script_reply(body: bytes, etag: str, *, if_none_match: Iterable[str]) -> Reply:
     """A script, or 304 for a client that has it. Its URL is the same for each version, so caches revalidate it."""
     headers = [(b"cache-control", b"public, no-cache"), (b"etag", etag.encode()), _NOSNIFF]
-    if _matches(if_none_match, etag):
+    if matches(if_none_match, etag):
         return Reply(304, headers, content_type=None)
     return Reply(200, headers, body, b"text/javascript; charset=utf-8")
 
@@ -222,7 +222,7 @@ def _own_headers(error: CallError) -> Iterator[tuple[bytes, bytes]]:
             yield raw
 
 
-def _matches(if_none_match: Iterable[str], etag: str) -> bool:
+def matches(if_none_match: Iterable[str], etag: str) -> bool:
     """Whether `If-None-Match` names this entity tag, compared weakly (RFC 9110, 8.8.3.2 and 13.1.2)."""
     if not if_none_match:
         return False

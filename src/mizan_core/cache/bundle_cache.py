@@ -187,7 +187,10 @@ class BundleCache:
         """Store the readers' answer, if caches may keep it."""
         if computed.personal or computed.declined:
             return _passing(computed, DECLINED)
-        return self._keep(slot, stamped, self._lifetime(seconds), computed.body)
+        lifetime = self._lifetime(seconds)
+        if computed.seconds is not None:
+            lifetime = min(computed.seconds, lifetime)
+        return self._keep(slot, stamped, lifetime, computed.body)
 
 
 async def _flown(flight: Flight, ended: Awaitable[Fresh | Passing]) -> Fresh | Passing:

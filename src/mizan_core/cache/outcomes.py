@@ -10,11 +10,13 @@ class Computed:
     """A bundle as the readers made it. `personal`: it depends on its caller, and may answer that request alone.
 
     `declined`: a reader said that no cache may keep it (`no_store`). It may answer the requests that have joined.
+    `seconds`: the longest that it may be kept, if it says so itself.
     """
 
     body: bytes
     personal: bool = False
     declined: bool = False
+    seconds: float | None = None
 
 
 @dataclass(slots=True)

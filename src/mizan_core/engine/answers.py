@@ -90,7 +90,7 @@ class Bundle:
     """A bundle's JSON, with its caching headers.
 
     `policy`: its `Cache-Control`. `cache_status`: its `Cache-Status`. `canonical_query`: the only query under which an
-    edge may keep it, or None. `varies`: it depends on its caller.
+    edge may keep it, or None. `varies`: it depends on its caller. `remaining`: the seconds until a hit expires.
     """
 
     body: bytes
@@ -100,6 +100,12 @@ class Bundle:
     cache_status: str
     canonical_query: str | None
     varies: bool
+    remaining: float | None = None
+
+    @property
+    def is_personal(self) -> bool:
+        """Whether a reader looked at its caller, although the declaration shares the answer."""
+        return self.policy == PRIVATE_NO_STORE
 
     @property
     def declined(self) -> bool:
@@ -124,15 +130,20 @@ class StoredBundle(Protocol):
 class Page:
     """The answer of a reader's own route.
 
+    `result`: the JSON of what the function returned; a `KeptPage`; or the response itself, which is not kept.
     `keepable`: caches may keep it as the policy says, since nothing was purged or held while it was made. `personal`:
     it depends on its caller, although its declaration shares it with other callers. `path`: its canonical path.
+    `etag`: empty for a response that is not kept. `remaining`: the seconds until a hit expires.
     """
 
-    result: object  # the response, or the JSON of what the function returned
+    result: object
     policy: CachePolicy
     keepable: bool
     personal: bool
     path: str
+    etag: str = ""
+    cache_status: str = ""
+    remaining: float | None = None
 
     def cache_control(
         self,
@@ -153,6 +164,7 @@ class Page:
             own=own,
             sets_cookie=sets_cookie,
             varies=varies,
+            remaining=self.remaining,
         )
 
 
@@ -193,11 +205,6 @@ def plain_result(function: Function, result: object) -> Any:
     return function.dump_result(validated, mode="json", by_alias=True)
 
 
-def page_result(function: Function, result: object) -> object:
-    """The answer of a page: the response of a view as it is, or the JSON of data."""
-    return result if function.is_view else encode_json(plain_result(function, result))
-
-
 def answered(function: Function, result: object) -> tuple[Answer, Any]:
     """The answer to a call, and the validated result. Raises Pydantic's error for a misfit."""
     if function.is_view:
@@ -224,8 +231,10 @@ def as_bundle(
 ) -> Bundle:
     """The answer of a fetched bundle for this identity, with its headers."""
     status: Status
+    remaining = None
     if isinstance(fetched, Hit):
-        left = fetched.remaining if isinstance(policy.lifetime, Seconds) else None
+        remaining = fetched.remaining
+        left = remaining if isinstance(policy.lifetime, Seconds) else None
         status, control, told = "hit", cache_control(policy, left), CACHE_STATUS_OF_A_HIT
     elif isinstance(fetched, Fresh):
         status, control = "miss", cache_control(policy)
@@ -234,4 +243,6 @@ def as_bundle(
         is_own = policy.per is Per.USER and not identity.is_authenticated  # as a visitor's is that shows the visitor
         status, control = "bypass", PRIVATE_NO_STORE if fetched.personal and not is_own else NO_STORE
         told = cache_status_of_a_bypass(fetched.detail)
-    return Bundle(fetched.body, fetched.etag, status, control, told, canonical_query, not policy.for_everyone)
+    return Bundle(
+        fetched.body, fetched.etag, status, control, told, canonical_query, not policy.for_everyone, remaining
+    )

@@ -17,8 +17,10 @@ from ..graph.model import ContextPlan, Function
 from ..graph.types.round_trip import read_back
 from ..graph.types.snapshots import copied
 from ..protocol.bodies import encode_json
+from ..protocol.kept_pages import kept_form
 from ..protocol.urls import canonical_query
 from ..protocol.values import canonical
+from .answers import plain_result
 
 
 @dataclass(slots=True)
@@ -87,8 +89,10 @@ class BundleRequest:
                 return False
         return True
 
+    finish = staticmethod(plain_result)  # makes what `computed` takes of a reader's result
+
     def computed(self, results: Sequence[Any], *, personal: bool, declined: bool) -> Computed:
-        """The answer of the readers' results, in their order, as plain JSON types."""
+        """The answer of the readers' results, in their order, as `finish` makes them."""
         named = {reader.name: result for reader, result in zip(self.plan.readers, results, strict=True)}
         return Computed(encode_json(named), personal, declined)
 
@@ -105,8 +109,38 @@ class BundleRequest:
 class ReaderRequest(BundleRequest):
     """A valid request for one reader's value by itself."""
 
+    __slots__ = ()
+
     def computed(self, results: Sequence[Any], *, personal: bool, declined: bool) -> Computed:
         return Computed(encode_json(results[0]), personal, declined)
+
+
+class PageRequest(ReaderRequest):
+    """A valid request for the response of a view, for one caller.
+
+    `own`: empty, or the response that was made for this caller and cannot be kept, whether it looked at its caller, and
+    whether it declined to be kept.
+    """
+
+    __slots__ = ("own",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.own: list[tuple[Any, bool, bool]] = []
+
+    @staticmethod
+    def finish(function: Function, result: object) -> Any:  # noqa: ARG004  # as `plain_result`
+        """The response as it is."""
+        return result
+
+    def computed(self, results: Sequence[Any], *, personal: bool, declined: bool) -> Computed:
+        (response,) = results
+        kept = kept_form(response)
+        if kept is None:
+            self.own[:] = [(response, personal, declined)]
+            return Computed(b"", personal=True, declined=declined)
+        body, seconds = kept
+        return Computed(body, personal, declined, seconds)
 
 
 def spell(plan: ContextPlan, sent: Mapping[str, object]) -> Spelling:
@@ -137,15 +171,6 @@ def spell(plan: ContextPlan, sent: Mapping[str, object]) -> Spelling:
         else texts
     )
     return Spelling(texts, canonical_query(in_url, sent, plan.defaults), sent)
-
-
-def page_texts(function: Function, sent: Mapping[str, object]) -> dict[str, str]:
-    """The texts of a page's inputs, as `spell` has those of a bundle."""
-    texts = {
-        name: _text(function.validator, name, sent[name]) if name in sent else compiled.default_text
-        for name, compiled in function.inputs.items()
-    }
-    return {name: text for name, text in texts.items() if text is not None}
 
 
 def _own(reader: Function, share: Mapping[str, object]) -> Mapping[str, object]:

@@ -12,7 +12,7 @@ from ..protocol.identity import Identity, claims_key, permission_key
 from ..protocol.invalidation import Invalidation
 from ..protocol.keys import ContextKeys, KeyMaker
 from ..protocol.values import canonical_string, utf16_order
-from .bundle_requests import BundleRequest, ReaderRequest, spell
+from .bundle_requests import BundleRequest, PageRequest, ReaderRequest, spell
 
 # Enough for the scopes that mutations of a few thousand users name.
 _REMEMBERED_SCOPES_BYTES = 2 * 1024 * 1024
@@ -34,12 +34,19 @@ class CacheKeys:
     def query(self, plan: ContextPlan, sent: Mapping[str, object], identity: Identity) -> BundleRequest:
         """The request for these values, with the slot of its answer for this identity. Raises as `spell` does."""
         spelling = spell(plan, sent)
-        kind = BundleRequest if plan.alone is None else ReaderRequest
+        kind = BundleRequest if plan.alone is None else PageRequest if plan.readers[0].is_view else ReaderRequest
         if spelling.query is None:  # its texts belong to other values too, and would find their answers
             return kind(plan, spelling, None, None)
         is_stored = not isinstance(plan.policy.lifetime, Never)
         slot = self.slot(plan, spelling.texts, identity) if is_stored else None
         return kind(plan, spelling, spelling.query.encode("ascii"), slot)
+
+    def known_as(self, asked: BundleRequest, identity: Identity) -> BundleRequest:
+        """The same request for an identity that is known better by now."""
+        again = self.query(asked.plan, asked.spelling.sent, identity)
+        if isinstance(again, PageRequest) and isinstance(asked, PageRequest):
+            again.own = asked.own
+        return again
 
     def slot(self, plan: ContextPlan, texts: Mapping[str, str], identity: Identity) -> Slot:
         """The slot of the bundle with these parameters, for this identity."""

@@ -34,13 +34,12 @@ from ..graph.provide import NOTHING_PROVIDED, Provided
 from ..graph.types.round_trip import read_back
 from ..graph.wrapper import current
 from ..protocol.cache_headers import etag_of
-from ..protocol.cache_policy import CachePolicy, Never, Per
+from ..protocol.cache_policy import Never, Per
 from ..protocol.files import File
 from ..protocol.identity import ANONYMOUS, Identity, permission_key
 from ..protocol.invalidation import Invalidation
 from ..protocol.keys import MINIMUM_SECRET_BYTES, KeyMaker, check_secret
 from ..protocol.problems import no_such_context, no_such_function
-from ..protocol.urls import page_url
 from ..tasks import check_asyncio, rest_of
 from ..telling.edge import Edge
 from ..telling.edges import Edges
@@ -58,16 +57,15 @@ from .answers import (
     as_bundle,
     ended_of,
     failure_of,
-    page_result,
-    plain_result,
 )
 from .authorisation import PermissionsOf, authorise, checked_arguments, load_permissions
-from .bundle_requests import BundleRequest, page_texts
+from .bundle_requests import BundleRequest
 from .cache_keys import CacheKeys
 from .computations import DEFAULT_READER_TIMEOUT_SECONDS, NOT_COMPUTING, Computation, Computations, computing
 from .failures import ErrorMapping, Errors, carrying, log_unheard
 from .hosts.blocking import Blocking
 from .hosts.changing import Affected, Changing, named_all
+from .hosts.pages import page_of
 from .hosts.resources import HostDependencies, Resources
 from .inner_calls import READING
 from .mutations import Mutations, held
@@ -86,7 +84,7 @@ from .observers import (
     running,
 )
 from .privacy import Watchable, by_identity, lacks_permissions
-from .runner import NOBODY, Caller, Finish, Ran, Runner, read_directly
+from .runner import NOBODY, Caller, Runner, read_directly
 
 logger = logging.getLogger("mizan")
 
@@ -556,7 +554,7 @@ class Engine:
                     caller = await self._checked(reader, share, caller)
             if caller.identity is not identity:  # stored where a session with these permissions finds it
                 identity, request = caller.identity, caller.request
-                query = self._cache_keys.query(plan, query.spelling.sent, identity)
+                query = self._cache_keys.known_as(query, identity)
                 slot = query.slot
         kept = slot is not None and (request is None or _is_watched(plan, request, identity))
         key = _key(query, identity) if slot is None else slot.key
@@ -717,44 +715,13 @@ class Engine:
         self, function: Function, args: Given, *, identity: Identity = ANONYMOUS, request: object = None
     ) -> Page:
         """As `page`, for a caller that `admit` has let through."""
-        plan = self.graph.contexts[function.context or ""]
-        policy = plan.page_policies[function.name]
+        plan = self.graph.contexts[function.context or ""].readers_alone[function.name]
         try:
-            given = filled(function.identity_params, function.validator.validate(args), identity)
-            texts = page_texts(function, given)
-            sent = read_back(function.round_trips, given)
-            caller = await self._admitted(function, given if sent is None else sent, Caller(identity, request))
+            asked = self.query(plan, args, identity)
         except Exception as error:
             self._tell_of_refusal(error, function.name, identity)
             raise
-        slot = self._cache_keys.page(plan, texts)
-        # A page that lacks a parameter of some scope would miss purges of that scope.
-        may_be_kept = (
-            sent is not None
-            and all(set(shape) <= set(function.inputs) for shape in plan.shapes)
-            and (policy.per is not Per.USER or identity.is_authenticated)
-        )
-        call = current.get()
-        if call is not None:
-            await held(call)
-        stamps = await self._store.stamps(slot)
-        shared = policy.per is not Per.USER and not isinstance(policy.lifetime, Never)
-        try:
-            ran = await self._alone(
-                function, given if sent is None else sent, caller, page_result, policy if shared else None
-            )
-        except PersonalFailure as failure:
-            raise failure.error from None
-        return Page(
-            result=ran.results[0],
-            policy=policy,
-            keepable=may_be_kept and not ran.declined and await self._store.unchanged(slot, stamps),
-            personal=ran.personal,
-            path=page_url(
-                function.declaration.route or "",
-                {name: texts[name] for name in function.client_inputs if name in texts},
-            ),
-        )
+        return page_of(asked, await self.answer(asked, identity=identity, request=request))
 
     async def invalidate(
         self, affected: Context | Invalidation | str | Callable[..., Any], /, **params: object
@@ -842,26 +809,12 @@ class Engine:
         if function.round_trips:
             sent = read_back(function.round_trips, sent) or sent
         try:
-            ran = await self._alone(function, sent, caller, answered)
+            key, calls = (function.name, caller.identity.user_id), [(function, sent)]
+            ran = await self._run(key, computing.get(), False, self._runner.run, calls, caller, answered, None)
             answer: Answer = ran.results[0][0]
         except Exception as error:  # noqa: BLE001  # returned as a `Failure`
             return self._failure(error, function.name)
         return answer
-
-    async def _alone(
-        self,
-        function: Function,
-        sent: Mapping[str, object],
-        caller: Caller,
-        finish: Finish,
-        shared: CachePolicy | None = None,
-    ) -> Ran:
-        """Run a reader outside of its bundle."""
-        key = function.name, caller.identity.user_id
-        calls = [(function, sent)]
-        return await self._run(
-            key, computing.get(), shared is not None, self._runner.run, calls, caller, finish, shared
-        )
 
     async def _compute_with_permissions(
         self,
@@ -893,7 +846,7 @@ class Engine:
             computation,
             query.calls,
             caller,
-            plain_result,
+            query.finish,
             policy,
             concurrent=plan.concurrent,
             reports=plan.is_shared,

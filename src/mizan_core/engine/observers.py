@@ -142,7 +142,7 @@ class Refused:
     """A request ended before anything ran for it: its guard refused or failed, or its arguments are invalid.
 
     `function`: the one that was called; None for a bundle, of which `context` is the name. A guard that takes arguments
-    refuses a bundle by `FetchFailed`. Requests for what is not in the graph are not told.
+    refuses a bundle or a page by `FetchFailed`. Requests for what is not in the graph are not told.
     """
 
     function: str | None

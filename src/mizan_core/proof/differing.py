@@ -2,14 +2,18 @@
 
 from typing import Any
 
+from ..errors import BadRequest
 from ..protocol.bodies import parse_json
 
 _MISSING = object()
 
 
 def difference(before: bytes, after: bytes) -> str:
-    """The path of the first difference; "$" where all of it differs, or where the texts alone do."""
-    return _first(parse_json(before), parse_json(after), "$") or "$"
+    """The path of the first difference; "$" where all of it differs, where the texts alone do, and for HTML."""
+    try:
+        return _first(parse_json(before), parse_json(after), "$") or "$"
+    except BadRequest:
+        return "$"
 
 
 def _first(before: Any, after: Any, path: str) -> str | None:

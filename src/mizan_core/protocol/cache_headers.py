@@ -72,16 +72,18 @@ def page_cache_control(
     own: str | None = None,
     sets_cookie: bool = False,
     varies: bool = False,
+    remaining: float | None = None,
 ) -> str:
     """`Cache-Control` of a page: the response of a reader's own route (protocol, section 9).
 
     `keepable`: nothing was purged or held while the page was made. `personal`: the page shows its caller although its
     policy lets it serve other callers too. `canonical_url`: the page was asked for at its canonical path. `own`: the
-    `Cache-Control` that the route gave its response; `varies`: the route gave it a `Vary` as well.
+    `Cache-Control` that the route gave its response; `varies`: the route gave it a `Vary` as well. `remaining`: for how
+    many seconds more the origin keeps it.
     """
     if personal:
         return PRIVATE_NO_STORE
-    if own is not None and not _may_be_shared(own):
+    if own is not None and not may_be_shared(own):
         return own
     if status != 200 or not keepable or not canonical_url:
         return NO_STORE
@@ -89,15 +91,19 @@ def page_cache_control(
     if control.startswith("public"):
         if sets_cookie or varies:
             return PRIVATE
-        return cache_control(policy, _shared_seconds(own)) if own is not None else control
+        seconds = None if own is None else shared_seconds(own)
+        if remaining is not None and (seconds is not None or isinstance(policy.lifetime, Seconds)):
+            seconds = remaining if seconds is None else min(seconds, remaining)
+        return cache_control(policy, seconds)
     return control
 
 
-def _may_be_shared(control: str) -> bool:
+def may_be_shared(control: str) -> bool:
+    """Whether a response with this `Cache-Control` lets shared caches keep it."""
     return not {"no-store", "no-cache", "private"}.intersection(_directives(control))
 
 
-def _shared_seconds(control: str) -> float | None:
+def shared_seconds(control: str) -> float | None:
     """How long a response lets shared caches keep it, if it says so."""
     directives = _directives(control)
     seconds = directives.get("s-maxage") or directives.get("max-age") or ""

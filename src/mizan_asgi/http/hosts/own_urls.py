@@ -14,7 +14,10 @@ from mizan_core.engine.bundle_requests import BundleRequest
 from mizan_core.errors import DeclarationError
 from mizan_core.graph.defects import nearest
 from mizan_core.graph.model import ContextPlan, Function
-from mizan_core.protocol.cache_headers import PRIVATE
+from mizan_core.protocol.cache_headers import PRIVATE, VARY
+
+from ..responses import RawHeaders
+from ..service import Service
 
 
 def complete(what: ContextPlan | Function, params: Mapping[str, object]) -> Mapping[str, object]:
@@ -41,12 +44,13 @@ def complete(what: ContextPlan | Function, params: Mapping[str, object]) -> Mapp
     return {**params, **dict.fromkeys(missing)}
 
 
-def tells_all(scope: Scope, query: BundleRequest) -> bool:
+def tells_all(service: Service, scope: Scope, query: BundleRequest) -> bool:
     """Whether the URL of this GET spells every parameter that is not at its default, canonically, and nothing else.
 
-    Its path has a parameter by its name, and its query those that its path does not have.
+    Its path has a parameter by its name, and its query those that its path does not have. False where caches in front
+    are known (`edge=`): they are told of the URLs and tags of the manifest, which has no URLs of the host's.
     """
-    if query.canonical is None or scope["method"] not in ("GET", "HEAD"):
+    if service.fronting is not None or query.canonical is None or scope["method"] not in ("GET", "HEAD"):
         return False
     plan = query.plan
     texts = query.spelling.texts
@@ -58,6 +62,15 @@ def tells_all(scope: Scope, query: BundleRequest) -> bool:
     pairs = [pair for pair in query.canonical.split(b"&") if pair.partition(b"=")[0].decode("ascii") not in in_path]
     sent: bytes = scope.get("query_string", b"")
     return b"&".join(pairs) == sent
+
+
+def privately(headers: RawHeaders) -> RawHeaders:
+    """The headers of a response that no cache but the caller's own may keep."""
+    control = next((value for name, value in headers if name == b"cache-control"), b"")
+    if not control.startswith(b"public"):
+        return headers
+    others = [pair for pair in headers if pair[0] != b"cache-control"]
+    return [*others, (b"cache-control", PRIVATE.encode()), (b"vary", VARY.encode())]
 
 
 def private(bundle: Bundle) -> Bundle:

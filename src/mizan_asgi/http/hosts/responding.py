@@ -11,24 +11,27 @@ from starlette.types import Message, Receive
 
 from mizan_core.engine.answers import Answer, Failure
 from mizan_core.engine.engine import Via
+from mizan_core.engine.hosts.pages import page_of
 from mizan_core.errors import CallError, DeclarationError
 from mizan_core.graph.declare import Context, declaration_of
 from mizan_core.graph.defects import nearest
-from mizan_core.graph.model import Function
+from mizan_core.graph.model import ContextPlan, Function
 from mizan_core.protocol.headers import encode_header
 
 from ..bundles import BundleEndpoint
 from ..cross_site import check_same_site
 from ..host_request import HostRequest
-from ..responses import INVALIDATE_HEADER, RawResponse, data_reply, error_reply, failure_reply
+from ..identity import needs_session
+from ..pages import ViewResponse, call_reply, failing, page_reply
+from ..responses import INVALIDATE_HEADER, RawResponse, Reply, error_reply, failure_reply
 from ..sent_headers import SentHeaders
 from ..service import Service
-from .own_urls import complete
+from .own_urls import complete, privately, tells_all
 
 # A context, its name, or a function that is marked with `@client`.
 Answerable: TypeAlias = Context | str | Callable[..., Any]
 
-_Answering: TypeAlias = Callable[[Request, Mapping[str, object]], Awaitable[RawResponse]]
+_Answering: TypeAlias = Callable[[Request, Mapping[str, object]], Awaitable[RawResponse | Response]]
 
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
@@ -66,7 +69,7 @@ class Responding:
             if isinstance(told, HTTPException) or not isinstance(told, CallError):
                 raise told from told.__cause__
             raw = error_reply(told).raw()
-        return ReadyResponse(raw, head=request.method == "HEAD")
+        return raw if isinstance(raw, Response) else ReadyResponse(raw, head=request.method == "HEAD")
 
     def _answering(self, what: Answerable) -> _Answering:
         """How this is answered. Raises `DeclarationError` for what is not of the graph."""
@@ -85,14 +88,36 @@ class Responding:
         function = graph.functions.get(declaration.name)
         if function is None or function.declaration is not declaration:
             raise DeclarationError(f"{declaration.name} is not in this graph; give it to build([...]).")
-        if function.is_view:
-            raise DeclarationError(f"{function.name} makes its own response; serve it at its route, by mizan.routes.")
         if function.context is None:
             return partial(self._call, function)
         plan = graph.contexts[function.context].readers_alone[function.name]
+        if function.is_view:
+            return partial(self._page, function, plan)
         return partial(_bundle, BundleEndpoint(self._service, plan))
 
-    async def _call(self, function: Function, request: Request, params: Mapping[str, object]) -> RawResponse:
+    async def _page(
+        self, function: Function, plan: ContextPlan, request: Request, params: Mapping[str, object]
+    ) -> RawResponse | Response:
+        """The response of a view, from the cache where it is kept."""
+        service, scope = self._service, request.scope
+        headers = SentHeaders(scope)
+        asks_session = needs_session(plan.policy, plan.readers)
+        caller = await service.authenticator.identify(headers, scope, request.receive, ask_session=asks_session)
+        identity = await service.engine.authorise(plan, caller.identity)
+        asked = service.engine.query(plan, complete(plan, params), identity)
+        host_request = HostRequest(scope, request.receive, identity, body=b"")
+        page = page_of(asked, await service.engine.answer(asked, identity=identity, request=host_request))
+        known = headers.all(b"if-none-match") if scope["method"] in _SAFE_METHODS else []
+        replied = page_reply(page, canonical_url=True, if_none_match=known, failed=failing(service, function))
+        response = _ready(function, replied)
+        if tells_all(service, scope, asked):
+            return response
+        if isinstance(response, Response):
+            response.raw_headers = privately(response.raw_headers)
+            return response
+        return response[0], privately(response[1]), response[2]
+
+    async def _call(self, function: Function, request: Request, params: Mapping[str, object]) -> RawResponse | Response:
         """The answer of a function that is no reader: its result alone."""
         service, scope = self._service, request.scope
         is_safe = scope["method"] in _SAFE_METHODS
@@ -115,12 +140,24 @@ class Responding:
             may_change=not is_safe,
         )
         if isinstance(ended, Answer):
-            return data_reply(ended.result_json, ended.invalidations)
+            return _ready(function, call_reply(function, ended, failing(service, function)))
         return _failed(ended)
 
 
 async def _bundle(endpoint: BundleEndpoint, request: Request, params: Mapping[str, object]) -> RawResponse:
     return await endpoint.respond(request.scope, request.receive, params)
+
+
+def _ready(function: Function, replied: Reply | ViewResponse) -> RawResponse | Response:
+    """A reply as it is sent; a response of the function's own, with its headers changed."""
+    if isinstance(replied, Reply):
+        return replied.raw()
+    response = replied.response
+    if not isinstance(response, Response):
+        shown = type(response).__name__
+        raise DeclarationError(f"{function.name} answered a {shown}, which is no Response; serve it by mizan.routes.")
+    response.raw_headers = replied.change(response.status_code, response.raw_headers)
+    return response
 
 
 def _failed(failure: Failure) -> RawResponse:
