@@ -217,6 +217,18 @@ class Mizan:
         """
         return await self._responding.respond(request, what, params)
 
+    def add_openapi(self, app: Any) -> None:
+        """Let the calls and bundles of clients appear in the OpenAPI document of a FastAPI application, and in `/docs`.
+
+        Their paths are those where Mizan is mounted in it. Private functions are left out. Names that the application
+        has stay its own. Call it after the application's own `app.openapi = ...`, if it has one.
+
+        Raises `DeclarationError` for another kind of application, or one that writes OpenAPI 3.0.
+        """
+        from .integrations.openapi import add_openapi  # noqa: PLC0415  # for applications of FastAPI only
+
+        add_openapi(app, self, self.graph, self.base_url)
+
     @property
     def blocking(self) -> Blocking:
         """As `Engine.blocking`: `mizan.blocking.invalidate(...)` in a sync route or a script."""

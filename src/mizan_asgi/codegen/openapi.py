@@ -67,12 +67,6 @@ _SCHEMAS: Mapping[str, Schema] = {
     },
 }
 
-_RESPONSES = {
-    "Problem": {
-        "description": "The request was refused, or failed.",
-        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    }
-}
 _PROBLEM = {"$ref": "#/components/responses/Problem"}
 
 _SECURITY_SCHEMES = {
@@ -102,11 +96,13 @@ def openapi_json(graph: Graph, *, base_url: str, title: str, version: str) -> by
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
 
-def openapi(graph: Graph, *, base_url: str, title: str, version: str) -> dict[str, Any]:
-    """The document. `title` and `version` are those of the API, not of OpenAPI."""
-    api = api_of(graph, base_url=base_url, reserved=SCHEMA_NAMES)
+def openapi(
+    graph: Graph, *, base_url: str, title: str, version: str, taken: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """The document. `title` and `version` are those of the API, not of OpenAPI. No schema gets a name of `taken`."""
+    api = api_of(graph, base_url=base_url, reserved=SCHEMA_NAMES | taken)
     manifest = build_manifest(graph, base_url=base_url)
-    written = _Schemas(api)
+    written = _Schemas(api, taken)
     calls = {
         f"/call/{one.name}/": {"post": written.call(one, manifest["mutations"].get(one.name))} for one in api.calls
     }
@@ -121,7 +117,7 @@ def openapi(graph: Graph, *, base_url: str, title: str, version: str) -> dict[st
         "paths": {**calls, **bundles},
         "components": {
             "schemas": written.definitions(),
-            "responses": _RESPONSES,
+            "responses": written.responses(),
             "securitySchemes": _SECURITY_SCHEMES,
         },
     }
@@ -130,10 +126,10 @@ def openapi(graph: Graph, *, base_url: str, title: str, version: str) -> dict[st
 class _Schemas:
     """Writes operations and schemas, whose references are paths within the document."""
 
-    def __init__(self, api: Api) -> None:
-        names = Names(SCHEMA_NAMES)
-        self._components = {name: names.take(_NOT_IN_NAMES.sub("_", name)) for name in api.definitions}
-        self._components |= {name: name for name in SCHEMA_NAMES}
+    def __init__(self, api: Api, taken: frozenset[str]) -> None:
+        names = Names(taken)
+        own = {name: names.take(name, f"Mizan{name}") for name in sorted(SCHEMA_NAMES)}
+        self._components = {name: names.take(_NOT_IN_NAMES.sub("_", name)) for name in api.definitions} | own
         self._places = {name: f"#/components/schemas/{place}" for name, place in self._components.items()}
         self._definitions = {**_SCHEMAS, **api.definitions}
 
@@ -141,6 +137,11 @@ class _Schemas:
         """The document's `components.schemas`."""
         placed = {self._components[name]: self._placed(schema) for name, schema in self._definitions.items()}
         return dict(sorted(placed.items()))
+
+    def responses(self) -> dict[str, Any]:
+        """The document's `components.responses`."""
+        problem = {"application/problem+json": {"schema": self._placed({"$ref": "Problem"})}}
+        return {"Problem": {"description": "The request was refused, or failed.", "content": problem}}
 
     def call(self, call: Call, mutation: Mapping[str, Any] | None) -> dict[str, Any]:
         """`POST /call/{name}/`; `mutation` is its entry in the manifest, if it has one."""
