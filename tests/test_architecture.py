@@ -62,7 +62,8 @@ OPTIONAL = {
         f"mizan_core.integrations.sqlalchemy.{one}": {"sqlalchemy"}
         for one in ("changes", "columns", "holding", "rows", "rules", "statements", "suspicions", "writes")
     },
-    **{f"mizan_core.integrations.postgresql.{one}": {"psycopg"} for one in ("connections", "listener", "outbox")},
+    **{f"mizan_core.integrations.postgresql.{one}": {"psycopg"} for one in ("connections", "listener")},
+    "mizan_core.integrations.postgresql.outbox": {"psycopg", "sqlalchemy"},
 }
 
 

@@ -10,12 +10,12 @@ from .targets import import_target
 def script_of(target: str, *, drop: bool) -> Iterator[str]:
     """One transaction that makes the triggers or the outbox of a target, or drops them. Raises `DeclarationError`."""
     try:
-        from mizan_core.integrations.postgresql import Triggers  # noqa: PLC0415  # an optional extra
+        from mizan_core.integrations.postgresql import Outbox, Triggers  # noqa: PLC0415  # an optional extra
     except ImportError:
         raise DeclarationError("mizan triggers needs the extra: pip install 'mizan-asgi[postgresql]'.") from None
     found = import_target(target)
-    if not isinstance(found, Triggers):
-        raise DeclarationError(f"{target} is a {type(found).__name__}, and no Triggers.")
+    if not isinstance(found, Triggers | Outbox):
+        raise DeclarationError(f"{target} is a {type(found).__name__}, and neither Triggers nor an Outbox.")
     yield "BEGIN;"
     yield from found.drop() if drop else found.create()
     yield "COMMIT;"

@@ -10,81 +10,18 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from mizan_core import Context, Engine, MemoryCache, build, client
-from mizan_core.engine.observers import Observer, Purged
+from mizan_core import MemoryCache
 from mizan_core.errors import DeclarationError
-from mizan_core.integrations.postgresql import Purge, Table, Triggers, connections
+from mizan_core.integrations.postgresql import Triggers, connections
 from mizan_core.integrations.postgresql import listener as module
-from mizan_core.protocol.invalidation import spelled
 from mizan_core.testing.postgres_server import PostgresServer
-
-Order, Report, Other = Context("order", scopes=[("order_id",)]), Context("report"), Context("other")
-
-
-@client(context=Order)
-async def order(order_id: int) -> int:
-    return order_id
-
-
-@client(context=Report)
-async def report() -> int:
-    return 0
-
-
-@client(context=Other)
-async def other() -> int:
-    return 0
-
-
-GRAPH = build([order, report, other])
-TABLES = (Table("orders", Purge(Order, by={"order_id": "id"}), Purge(Report, columns="total")),)
-
-
-class Purges(Observer):
-    """What was purged, in order; `next` waits for one more."""
-
-    def __init__(self) -> None:
-        self.queue: asyncio.Queue[Purged] = asyncio.Queue()
-
-    def purged(self, event: Purged) -> None:
-        self.queue.put_nowait(event)
-
-    async def next(self) -> set[str]:
-        return {spelled(one) for one in (await self.queue.get()).invalidations}
-
-
-class World:
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.purges = Purges()
-        self.engine = Engine(GRAPH, cache=MemoryCache(), observers=[self.purges])
-        self.triggers = Triggers(self.engine, *TABLES)
-
-    def write(self, *statements: str) -> None:
-        with psycopg.connect(self.url) as connection:
-            for statement in statements:
-                connection.execute(statement)
-
-    async def status(self, context: str, **params: object) -> str:
-        return (await self.engine.fetch(context, params)).status
-
-    async def fill(self) -> None:
-        for context, params in (("order", {"order_id": 1}), ("order", {"order_id": 2}), ("report", {}), ("other", {})):
-            await self.engine.fetch(context, params)
-
-    async def statuses(self) -> list[str]:
-        return [
-            await self.status("order", order_id=1),
-            await self.status("order", order_id=2),
-            await self.status("report"),
-            await self.status("other"),
-        ]
+from tests.integrations.postgresql.shop import ORDERS, TABLES, World
 
 
 @pytest_asyncio.fixture
 async def world(postgres_url: str) -> AsyncIterator[World]:
-    world = World(postgres_url)
-    world.write("CREATE TABLE orders (id int PRIMARY KEY, total int)", *world.triggers.create())
+    world = World(postgres_url, MemoryCache())
+    world.write(ORDERS, *world.triggers.create())
     async with world.engine:
         yield world
 
@@ -146,6 +83,19 @@ async def test_a_server_that_is_away_is_tried_until_it_is_back(
         await tried.wait()
         assert await world.purges.next() == {"order", "report"}
     assert caplog.text.count("Listener cannot connect to PostgreSQL: connection failed") == 2
+
+
+@pytest.mark.asyncio
+async def test_what_fails_on_entry_leaves_no_connection(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def failing(*arguments: object, **options: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(world.engine, "purge", failing)
+    with pytest.raises(RuntimeError, match="a defect"):
+        await world.triggers.listener(world.url).__aenter__()
+    listening = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+    while world.rows(listening) != [0]:  # the server notices a moment later
+        await asyncio.sleep(0)
 
 
 @pytest.mark.asyncio

@@ -4,7 +4,8 @@ Needs the extra: `pip install 'mizan-asgi[postgresql]'`.
 """
 
 from .listener import Listener
+from .outbox import Delivery, Outbox
 from .tables import Purge, Table
 from .triggers import Triggers
 
-__all__ = ["Listener", "Purge", "Table", "Triggers"]
+__all__ = ["Delivery", "Listener", "Outbox", "Purge", "Table", "Triggers"]

@@ -50,6 +50,11 @@ def graph_of(mizan: Mizan | Graph) -> Graph:
     return mizan if isinstance(mizan, Graph) else engine_of(mizan).graph
 
 
+async def heard(connection: AsyncConnection, seconds: float) -> list[str]:
+    """The payload of the next notification, with those of the same packet. None after so many seconds without one."""
+    return [one.payload async for one in connection.notifies(timeout=seconds, stop_after=1)]
+
+
 class Background(ABC):
     """An async context manager around a task that is connected to PostgreSQL.
 

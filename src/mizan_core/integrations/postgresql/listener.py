@@ -10,7 +10,7 @@ from ...errors import CacheUnavailable, DeclarationError
 from ...graph.model import Graph
 from ...graph.narrowing import MAXIMUM_ENTRIES
 from ...protocol.invalidation import Invalidation, merge
-from .connections import Background, Conninfo
+from .connections import Background, Conninfo, heard
 from .payloads import read_payload
 
 logger = logging.getLogger("mizan")
@@ -37,10 +37,8 @@ class Listener(Background):
 
     async def _work(self, connection: AsyncConnection) -> None:
         while True:
-            # It stops after the first, with all that came in the same packet.
-            heard = [one.payload async for one in connection.notifies(timeout=PROBE_SECONDS, stop_after=1)]
-            if heard:
-                await self._purge(understood(self._engine.graph, heard))
+            if payloads := await heard(connection, PROBE_SECONDS):
+                await self._purge(understood(self._engine.graph, payloads))
             else:
                 await connection.execute("SELECT 1")
 

@@ -7,6 +7,7 @@ from ...graph.model import Graph
 from .connections import Conninfo, Mizan, engine_of, graph_of
 from .identifiers import MAXIMUM_BYTES
 from .listener import Listener
+from .outbox import Outbox
 from .sql import Delivery, Notification, drop_statement, table_statements
 from .tables import Table, check_table
 
@@ -14,17 +15,21 @@ from .tables import Table, check_table
 class Triggers:
     """Triggers that tell of every write to these tables, whichever program makes it.
 
-    `channel`: of `NOTIFY`; applications that share a database need different ones.
+    `channel`: of `NOTIFY`; applications that share a database need different ones. `outbox`: the triggers write to it,
+    in the transaction itself, in place of a notification; its table has to be there before.
     """
 
-    def __init__(self, mizan: Mizan | Graph, *tables: Table, channel: str = "mizan") -> None:
+    def __init__(
+        self, mizan: Mizan | Graph, *tables: Table, channel: str = "mizan", outbox: Outbox | None = None
+    ) -> None:
         if not 0 < len(channel.encode()) <= MAXIMUM_BYTES:
             raise DeclarationError(f"channel={channel!r} has to have 1 to {MAXIMUM_BYTES} bytes.")
         self._mizan = mizan
         graph = graph_of(mizan)
         self._tables = tuple(check_table(graph, one) for one in tables)
         self._channel = channel
-        self._delivery: Delivery = Notification(channel)
+        self._outbox = outbox
+        self._delivery: Delivery = Notification(channel) if outbox is None else outbox.rows
 
     @property
     def contexts(self) -> tuple[str, ...]:
@@ -46,6 +51,8 @@ class Triggers:
         """
         if isinstance(self._mizan, Graph):
             raise DeclarationError("A listener purges: give Triggers a Mizan or an Engine in place of a graph.")
+        if self._outbox is not None:
+            raise DeclarationError("These triggers write to an outbox and notify nobody; use outbox.delivery(url).")
         return Listener(engine_of(self._mizan), self.contexts, conninfo, self._channel)
 
     def _create(self) -> Iterator[str]:
