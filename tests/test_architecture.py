@@ -52,6 +52,7 @@ FOREIGN = {
 OPTIONAL = {
     "mizan_core.testing.plugin": {"pytest"},
     "mizan_core.cache.backends.redis": {"redis", "hiredis"},
+    "mizan_core.cache.backends.redis_lines": {"redis", "hiredis"},
     "mizan_core.cache.backends.redis_url": {"redis"},
     "mizan_asgi.client": {"httpx"},
     "mizan_asgi.edge.requests": {"httpx"},

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mizan_core.memo import Memo
+from mizan_core.memo import Memo, Seen
 
 
 def test_a_memo_knows_exactly_what_was_put() -> None:
@@ -47,3 +47,17 @@ def test_a_value_larger_than_a_part_is_not_remembered(size: int) -> None:
     memo.put("large", 1, size)
     assert memo.get("large") is None
     assert len(memo) == 0
+
+
+def test_seen_tells_keys_that_came_before() -> None:
+    seen = Seen(100)
+    assert [seen.again(key) for key in ("a", "b", "a", ("a", b"b"), ("a", b"b"))] == [False, False, True, False, True]
+
+
+def test_seen_forgets_what_came_long_ago_and_nothing_sooner() -> None:
+    seen = Seen(100)
+    assert not seen.again("early")
+    assert not any(seen.again(number) for number in range(100))
+    assert seen.again("early")
+    assert not any(seen.again(number) for number in range(100, 200))
+    assert not seen.again("early")

@@ -7,6 +7,28 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
+class Seen:
+    """Tells keys that came up before from new ones: the hashes of at least the last `most` different keys.
+
+    Two keys of one hash count as one.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._now: set[int] = set()
+        self._before: set[int] = set()
+
+    def again(self, key: Hashable) -> bool:
+        """Whether the key came up before. It has, from now on."""
+        mark = hash(key)
+        if mark in self._now or mark in self._before:
+            return True
+        if len(self._now) >= self._most:
+            self._before, self._now = self._now, set()
+        self._now.add(mark)
+        return False
+
+
 class Memo(Generic[K, V]):
     """Remembers values by key, at most `max_bytes` altogether, by the sizes that `put` is told.
 

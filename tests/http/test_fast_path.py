@@ -205,16 +205,27 @@ async def test_remembered_queries_are_bounded_in_memory(
     site: Site, routings: list[routing.Routing], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "REMEMBERED_QUERIES_BYTES", 300_000)
-    mizan = site.mizan(cache=MemoryCache(max_bytes=300_000))
+    mizan = site.mizan(cache=MemoryCache())
     remembered = []
     async with http(mizan) as web:
         await hits(web)
         for number in range(300):
-            await web.get(f"/api/mizan/ctx/user/?user_id={number}&page={number}")
+            for _ in range(2):
+                await web.get(f"/api/mizan/ctx/user/?user_id={number}&page={number}")
             assert (await web.get(f"/api/mizan/ctx/user/?user_id=5&made_up={number}")).status_code == 422
             assert (await web.get(USER)).headers["cache-status"] == "mizan; hit"
             remembered.append(len(routings[0]._service.queries))
     assert 10 < max(remembered) < 200
+
+
+@pytest.mark.asyncio
+async def test_a_query_is_remembered_when_it_comes_again(site: Site, routings: list[routing.Routing]) -> None:
+    async with http(site.mizan()) as web:
+        remembered = []
+        for _ in range(3):
+            assert (await web.get(USER)).status_code == 200
+            remembered.append(len(routings[0]._service.queries))
+    assert remembered == [0, 1, 1]
 
 
 @pytest.mark.asyncio

@@ -230,7 +230,7 @@ class BundleEndpoint:
         except Exception as error:
             engine.tell_refused(self._plan, error, identity)
             raise
-        if key is not None and query.may_be_remembered:
+        if key is not None and self._service.seen_queries.again(key) and query.may_be_remembered:
             self._service.queries.put(key, query, query.size + 2 * len(raw))
         return query
 

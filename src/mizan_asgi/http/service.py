@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope
 from mizan_core.engine.bundle_requests import BundleRequest
 from mizan_core.engine.engine import Engine
 from mizan_core.errors import MethodNotAllowed
-from mizan_core.memo import Memo
+from mizan_core.memo import Memo, Seen
 
 from ..edge.fronting import Fronting
 from .bodies.limits import BodyLimit
@@ -20,6 +20,8 @@ from .responses import RawResponse
 
 # Senders can make up query strings without end. The queries of several thousand bundles fit.
 REMEMBERED_QUERIES_BYTES = 8 * 1024 * 1024
+# A query is remembered when it comes up again; hashes of so many are kept, in less than a megabyte.
+SEEN_QUERIES = 4_096
 
 # The source of a bundle request: the context, the query as it was sent, and the user id and permission key if the
 # answer depends on them.
@@ -69,6 +71,7 @@ class Service:
     path_rules: PathRules = field(default_factory=PathRules)
     lifespan: Lifespan = field(default_factory=Lifespan)
     queries: Memo[_QueryKey, BundleRequest] = field(default_factory=lambda: Memo(REMEMBERED_QUERIES_BYTES))
+    seen_queries: Seen = field(default_factory=lambda: Seen(SEEN_QUERIES))
     logged_warnings: set[str] = field(default_factory=set)
     taking_request: frozenset[str] = field(init=False)  # functions that are handed the host's request
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, Protocol, TypeAlias
 
 from ..cache.bundle_cache import DECLINED
@@ -18,6 +19,7 @@ from ..protocol.cache_headers import (
     PRIVATE_NO_STORE,
     cache_control,
     cache_status_of_a_bypass,
+    etag_of,
     page_cache_control,
 )
 from ..protocol.cache_policy import CachePolicy, Per, Seconds
@@ -25,7 +27,8 @@ from ..protocol.identity import ANONYMOUS, Identity
 from ..protocol.invalidation import Invalidation
 from .failures import ErrorMapping, blame
 
-_DECLINED = cache_status_of_a_bypass(DECLINED)
+_bypass = cache(cache_status_of_a_bypass)  # the reasons are few
+_DECLINED = _bypass(DECLINED)
 
 Status: TypeAlias = Literal["hit", "miss", "bypass"]
 
@@ -226,6 +229,12 @@ def hit_of(stored: StoredBundle, remaining: float, policy: CachePolicy, canonica
     return as_bundle(Hit(stored.body, stored.etag, remaining), policy, canonical_query)
 
 
+def passing(body: bytes, detail: str, policy: CachePolicy, canonical_query: str | None) -> Bundle:
+    """The answer of a bundle that was not looked up. `as_bundle`, written out: each answer with cache=False passes."""
+    varies = not policy.for_everyone
+    return Bundle(body, etag_of(body), "bypass", NO_STORE, _bypass(detail), canonical_query, varies)
+
+
 def as_bundle(
     fetched: Fetched, policy: CachePolicy, canonical_query: str | None, identity: Identity = ANONYMOUS
 ) -> Bundle:
@@ -242,7 +251,7 @@ def as_bundle(
     else:
         is_own = policy.per is Per.USER and not identity.is_authenticated  # as a visitor's is that shows the visitor
         status, control = "bypass", PRIVATE_NO_STORE if fetched.personal and not is_own else NO_STORE
-        told = cache_status_of_a_bypass(fetched.detail)
+        told = _bypass(fetched.detail)
     return Bundle(
         fetched.body, fetched.etag, status, control, told, canonical_query, not policy.for_everyone, remaining
     )

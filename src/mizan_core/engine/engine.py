@@ -20,7 +20,7 @@ from ..cache.backends.backend import CacheBackend
 from ..cache.backends.memory import MemoryCache
 from ..cache.bundle_cache import DECLINED, DEFAULT_MAX_AGE_SECONDS, BundleCache, Clock, Random
 from ..cache.holds import DEFAULT_HOLD_SECONDS
-from ..cache.outcomes import FETCHED, Computed, Hit, Passing, PersonalFailure
+from ..cache.outcomes import FETCHED, Computed, Hit, PersonalFailure
 from ..cache.shared.breaker import DEFAULT_DEADLINE_SECONDS
 from ..cache.shared.near import DEFAULT_NEAR_BYTES
 from ..cache.store import LOOKED_UP
@@ -33,7 +33,6 @@ from ..graph.narrowing import named
 from ..graph.provide import NOTHING_PROVIDED, Provided
 from ..graph.types.round_trip import read_back
 from ..graph.wrapper import current
-from ..protocol.cache_headers import etag_of
 from ..protocol.cache_policy import Never, Per
 from ..protocol.files import File
 from ..protocol.identity import ANONYMOUS, Identity, permission_key
@@ -57,6 +56,7 @@ from .answers import (
     as_bundle,
     ended_of,
     failure_of,
+    passing,
 )
 from .authorisation import PermissionsOf, authorise, checked_arguments, load_permissions
 from .bundle_requests import BundleRequest
@@ -524,8 +524,8 @@ class Engine:
 
     def _uncached(self, query: BundleRequest, computed: Computed, why: str | None = None) -> Bundle:
         """The answer of a bundle that is not looked up; `why`, unless the request itself is the reason."""
-        why = DECLINED if computed.declined else why or _why_uncached(query)
-        return as_bundle(Passing(computed.body, etag_of(computed.body), why), query.plan.policy, query.spelling.query)
+        detail = DECLINED if computed.declined else why or _why_uncached(query)
+        return passing(computed.body, detail, query.plan.policy, query.spelling.query)
 
     async def answer(
         self,

@@ -15,8 +15,8 @@ import pytest
 from redis.exceptions import RedisError
 
 from mizan_core import DeclarationError, Engine, build, client
-from mizan_core.cache.backends import redis as module
 from mizan_core.cache.backends.redis import RedisCache
+from mizan_core.cache.backends.redis_lines import GivingUp
 from mizan_core.testing.redis_server import RedisServer, redis_server
 from tests import virtual_time
 from tests.cache.redis.caches import SECRET, patient, run
@@ -196,7 +196,7 @@ def test_the_timeout_has_a_grace_after_a_stalled_loop() -> None:
     async def story() -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        module._GivingUp(0.1, lambda: ended.append(round(loop.time() - began, 3)))
+        GivingUp(0.1, lambda: ended.append(round(loop.time() - began, 3)))
         await asyncio.sleep(0.11)
         virtual_time.stall(3.0)  # within the grace, which begins again
         await asyncio.sleep(1.0)

@@ -5,6 +5,7 @@ import signal
 
 from mizan_core import Engine
 from mizan_core.cache.backends.redis import RedisCache
+from mizan_core.cache.backends.redis_lines import Ended, Words
 from mizan_core.testing.redis_server import RedisServer, redis_server
 from tests.cache.redis.caches import SECRET, patient, run
 from tests.world import World
@@ -17,9 +18,9 @@ class Wire:
         self.trips = 0
         exchange = cache._exchange
 
-        async def counted(words: list[tuple[object, ...]]) -> list[object]:
+        def counted(words: Words, ended: Ended) -> None:
             self.trips += 1
-            return await exchange(words)
+            exchange(words, ended)
 
         cache._exchange = counted  # type: ignore[method-assign]
 
@@ -50,9 +51,9 @@ def test_a_purge_of_one_scope_is_two_commands_with_its_hold(cache: RedisCache, w
         said: list[list[str]] = []
         exchange = cache._exchange
 
-        async def heard(words: list[tuple[object, ...]]) -> list[object]:
+        def heard(words: Words, ended: Ended) -> None:
             said.append([str(one[0]) for one in words])
-            return await exchange(words)
+            exchange(words, ended)
 
         cache._exchange = heard  # type: ignore[method-assign]
         async with Engine(world.graph, cache=cache, cache_secret=SECRET, deadline=10.0) as engine:
@@ -67,9 +68,9 @@ def test_purging_a_whole_context_is_one_command(cache: RedisCache, world: World)
         said: list[list[str]] = []
         exchange = cache._exchange
 
-        async def heard(words: list[tuple[object, ...]]) -> list[object]:
+        def heard(words: Words, ended: Ended) -> None:
             said.append([str(one[0]) for one in words])
-            return await exchange(words)
+            exchange(words, ended)
 
         cache._exchange = heard  # type: ignore[method-assign]
         async with Engine(world.graph, cache=cache, cache_secret=SECRET, deadline=10.0) as engine:

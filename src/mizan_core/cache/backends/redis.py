@@ -5,13 +5,12 @@ value that arrived again after a purge would make dead entries valid again.
 """
 
 import asyncio
-import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
-from hiredis import pack_command
 from redis.asyncio import Connection, Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
@@ -22,6 +21,7 @@ from ... import forks
 from ...errors import CacheUnavailable
 from . import redis_scripts
 from .backend import HELD, hold_and_claim, release_and_get
+from .redis_lines import Ended, GivingUp, Line, Words
 from .redis_url import RedisUrl
 
 # Twice the engine's default deadline for a command. A connection without a reply for this long is closed.
@@ -33,9 +33,6 @@ DEFAULT_MAX_CONNECTIONS = 16
 
 # A connection that was idle for longer is checked before use: servers close idle connections.
 _LOOKED_AT_AFTER_SECONDS = 1.0
-
-# A reply that arrived while the event loop was stalled is read within this many seconds once it runs again.
-_GRACE_SECONDS = 0.05
 
 _SCAN_COUNT = 1000
 # The largest share of a server's time that a scan takes. A step is timed with its round trip, so the share is smaller.
@@ -56,7 +53,7 @@ class _Command:
     answer: "asyncio.Future[Any]"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Batch:
     """The operations that were called in one turn of an event loop. All look-ups become one command, after the others.
 
@@ -68,6 +65,10 @@ class _Batch:
     keys: list[str] = field(default_factory=list)
     lookups: list[tuple[int, "asyncio.Future[list[bytes | None]]"]] = field(default_factory=list)
     is_due: bool = False
+
+    def answers(self) -> "list[asyncio.Future[Any]]":
+        """What its callers wait for."""
+        return [*(command.answer for command in self.commands), *(answer for _, answer in self.lookups)]
 
 
 class RedisCache:
@@ -103,13 +104,16 @@ class RedisCache:
         self._max_connections = max_connections
         self._options: dict[str, Any] = {"socket_connect_timeout": connect_timeout}
         self._client: Any = None  # a `Redis` or a `RedisCluster`
-        self._idle: list[tuple[Connection, float]] = []  # free connections, and since when they are free
+        self._idle: list[Line] = []  # free connections
+        self._speaking: dict[Line, None] = {}  # those with a batch under way, the earliest first
+        self._timer: asyncio.TimerHandle | None = None  # looks for connections without a reply for too long
         self._loop: asyncio.AbstractEventLoop | None = None
         self._initializing = asyncio.Lock()
         self._places = asyncio.Semaphore(max_connections)  # in a cluster, where each command takes a connection
         self._batch = _Batch()
-        self._sending: set[asyncio.Task[None]] = set()
-        self._closing: set[asyncio.Task[None]] = set()
+        self._sending: set[_Batch] = set()
+        self._closing: set[Line] = set()  # they are closed, and given back to the pool after that
+        self._tasks: set[asyncio.Task[Any]] = set()
         forks.listen(self)
 
     def get(self, *keys: str) -> Awaitable[list[bytes | None]]:
@@ -185,8 +189,14 @@ class RedisCache:
     async def aclose(self) -> None:
         """Close every connection."""
         self._running()
-        if self._sending:
-            await asyncio.wait(self._sending, timeout=self._timeout)
+        answers = [answer for batch in self._sending for answer in batch.answers()]
+        if answers:
+            await asyncio.wait(answers, timeout=self._timeout)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._timeout)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         client, self._client = self._client, None
         self._idle.clear()
         if client is not None:
@@ -204,14 +214,16 @@ class RedisCache:
             self._loop, self._client = loop, None
             self._initializing = asyncio.Lock()
             self._places = asyncio.Semaphore(self._max_connections)
-            self._sending = set()
+            self._timer = None
+            self._sending, self._closing, self._speaking, self._tasks = set(), set(), {}, set()
         return loop
 
     def begin_anew(self) -> None:
         """As `forks.BeginsAnew`: the parent's connections are not used and, above all, not closed."""
-        forks.keep(self._loop, self._client, self._idle, self._batch, self._sending, self._closing)
-        self._loop, self._client, self._idle = None, None, []
-        self._batch, self._sending, self._closing = _Batch(), set(), set()
+        forks.keep(self._loop, self._client, self._idle, self._batch, self._sending, self._closing, self._tasks)
+        forks.keep(self._speaking, self._timer)
+        self._loop, self._client, self._idle, self._batch, self._timer = None, None, [], _Batch(), None
+        self._sending, self._closing, self._speaking, self._tasks = set(), set(), {}, set()
 
     def _connected(self) -> Any:
         """The client of the running loop. It neither retries nor waits."""
@@ -227,7 +239,7 @@ class RedisCache:
                     max_connections=self._max_connections + 1,
                     **self._options,
                 )
-            else:  # reads are timed by `_GivingUp`, once for a whole batch
+            else:  # replies are timed by `_look`, once for a whole batch
                 pool = self._url.pool(
                     timeout=self._timeout,
                     retry=never,
@@ -281,8 +293,8 @@ class RedisCache:
         return _total([self._call(words([key]), _as_it_is) for key in keys], total)
 
     def _send_batch(self) -> None:
-        """Send the batch. If every connection is taken it is due, and `_sent` sends it once one is free."""
-        if len(self._sending) >= self._max_connections:
+        """Send the batch. If every connection is taken it is due, and `_send_due` sends it once one is free."""
+        if len(self._sending) + len(self._closing) >= self._max_connections:
             self._batch.is_due = True
             return
         batch, self._batch = self._batch, _Batch()
@@ -290,94 +302,132 @@ class RedisCache:
             batch.commands = [command for command in batch.commands if not command.answer.done()]
             if not batch.commands and not batch.keys:
                 return
-        task = asyncio.create_task(self._send(batch))
-        self._sending.add(task)
-        task.add_done_callback(self._sent)
-
-    def _sent(self, task: asyncio.Task[None]) -> None:
-        self._sending.discard(task)
-        if self._batch.is_due:
-            self._send_batch()
-
-    async def _send(self, batch: _Batch) -> None:
         words = [command.words for command in batch.commands]
         if self._cluster:
             words += [("GET", key) for key in batch.keys]
         elif batch.keys:
             words.append(("MGET", *batch.keys))
-        try:
-            replies = await self._exchange(words)
-        except Exception as error:  # noqa: BLE001  # every waiting caller gets the error
-            replies = [error] * len(words)
+        self._sending.add(batch)
+        self._exchange(words, partial(self._answer_batch, batch))
+
+    def _send_due(self) -> None:
+        if self._batch.is_due:
+            self._send_batch()
+
+    def _answer_batch(self, batch: _Batch, replies: list[Any] | Exception) -> None:
+        """Answer every caller. `replies`: an error is for all of them."""
+        if isinstance(replies, Exception):
+            replies = [replies] * (len(batch.commands) + max(len(batch.keys), 1))
         for command, reply in zip(batch.commands, replies, strict=False):
             _answer(command.answer, _read(command.read, reply))
         values = replies[len(batch.commands) :]
         if self._cluster:  # GET, unlike MGET, fails for a key of another type
             values = [None if _is_of_another_type(value) else value for value in values]
         self._answer_lookups(batch, values if self._cluster or not values else values[0])
+        self._sending.discard(batch)
+        self._send_due()
 
-    async def _exchange(self, words: list[tuple[Any, ...]]) -> list[Any]:
-        """The reply to every command, in order; an error reply is returned as an exception."""
-        client = self._connected()
+    def _exchange(self, words: Words, ended: Ended) -> None:
+        """Send the commands. `ended` is called with the reply to each of them, or with the error that ended them all.
+
+        An error reply to one of them is an exception among the replies.
+        """
         if self._cluster:
+            self._begin(self._exchange_in_cluster(words, ended))
+            return
+        line = self._idle.pop() if self._idle else None
+        now = asyncio.get_running_loop().time()
+        if line is None or line.is_lost or now - line.free_since >= _LOOKED_AT_AFTER_SECONDS:
+            self._begin(self._exchange_connected(line, words, ended))
+        else:
+            self._say(line, words, ended)
+
+    async def _exchange_connected(self, line: Line | None, words: Words, ended: Ended) -> None:
+        """As `_exchange`, on a connection of the pool, which checks that it is open. `line` was idle for too long."""
+        try:
+            pool = self._connected().connection_pool
+            if line is not None:
+                await line.hand_back()
+            connection = await pool.get_connection()
+        except Exception as error:  # noqa: BLE001  # every waiting caller gets the error
+            ended(error)
+        else:
+            self._say(Line(pool, connection, self._freed, self._pushed), words, ended)
+
+    async def _exchange_in_cluster(self, words: Words, ended: Ended) -> None:
+        client = self._connected()
+        try:
             async with self._initializing:  # two initialisations at once make redis-py drop connections in use
                 await client.initialize()
-            return await asyncio.gather(*(self._executed(client, one) for one in words), return_exceptions=True)
-        pool = client.connection_pool
-        connection = await self._connection(pool)
-        try:
-            replies = await self._asked(connection, words)
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            await pool.release(connection)
-            raise
-        self._idle.append((connection, asyncio.get_running_loop().time()))
-        return replies
+        except Exception as error:  # noqa: BLE001  # every waiting caller gets the error
+            ended(error)
+        else:
+            ended(await asyncio.gather(*(self._executed(client, one) for one in words), return_exceptions=True))
 
     async def _executed(self, client: Any, words: tuple[Any, ...]) -> Any:
         async with self._places:  # redis-py fails a command if no connection is free
             return await client.execute_command(*words)
 
-    async def _connection(self, pool: Any) -> Connection:
-        """A free connection. After a long idle time it goes through the pool, which checks that it is open."""
-        if self._idle:
-            connection, since = self._idle.pop()
-            if asyncio.get_running_loop().time() - since < _LOOKED_AT_AFTER_SECONDS:
-                return connection
-            await pool.release(connection)
-        return cast(Connection, await pool.get_connection())
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
-    async def _asked(self, connection: Connection, words: list[tuple[Any, ...]]) -> list[Any]:
-        """Send the commands and read every reply. After `timeout` the connection is closed, which ends it."""
-        giving_up = self._giving_up(connection)
+    def _say(self, line: Line, words: Words, ended: Ended) -> None:
+        """Send commands on a line. If a reply is missing after `timeout`, the line is given up."""
+        loop = asyncio.get_running_loop()
+        line.began = loop.time()
+        self._speaking[line] = None
+        if self._timer is None:
+            self._timer = loop.call_later(self._timeout, self._look, context=Context())
+        line.say(words, ended)
+
+    def _look(self) -> None:
+        """Give up lines without a reply for too long. One timer serves all, which are due in their order."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._timer = None
+        for line in self._speaking:
+            due = line.began + self._timeout
+            if due > now:
+                self._timer = loop.call_at(due, self._look, context=Context())
+                return
+            if line.giving_up is None:
+                line.giving_up = GivingUp(0.0, partial(line.fail, TimeoutError("Redis did not reply.")))
+
+    def _freed(self, line: Line, error: Exception | None) -> None:
+        """A line's batch has ended: it is free, or, after an error, closed."""
+        del self._speaking[line]
+        if line.giving_up is not None:
+            line.giving_up.cancel()
+            line.giving_up = None
+        if error is None:
+            line.free_since = asyncio.get_running_loop().time()
+            self._idle.append(line)
+        else:
+            self._closing.add(line)
+            self._begin(self._close(line))
+
+    async def _close(self, line: Line) -> None:
         try:
-            # Packed by hiredis, since redis-py's own packing takes ten times as long.
-            await connection.send_packed_command(map(pack_command, words), check_health=False)
-            replies: list[Any] = []
-            for _ in words:
-                try:
-                    replies.append(await connection.read_response())
-                except ResponseError as error:
-                    replies.append(error)
-            return replies
+            await line.hand_back(close=True)
         finally:
-            giving_up.cancel()
+            self._closing.discard(line)
+        self._send_due()
+
+    def _pushed(self, connection: Connection, message: Any) -> None:
+        """A message of the server's that answers no command, such as of its maintenance, is redis-py's."""
+        private: Any = connection
+        self._begin(private._parser.handle_push_response(message))  # noqa: SLF001  # as its own reader does
 
     async def _greeted(self, connection: Connection) -> None:
         """Send the first commands on a connection, also with a timeout: a server may accept it and never reply."""
-        giving_up = self._giving_up(connection)
+        giving_up = GivingUp(self._timeout, lambda: self._begin(connection.disconnect(nowait=True)))
         try:
             await connection.on_connect()
         finally:
             giving_up.cancel()
-
-    def _giving_up(self, connection: Connection) -> "_GivingUp":
-        return _GivingUp(self._timeout, partial(self._give_up, connection))
-
-    def _give_up(self, connection: Connection) -> None:
-        task = asyncio.create_task(connection.disconnect(nowait=True))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
 
     def _answer_lookups(self, batch: _Batch, values: Any) -> None:
         failed = values if isinstance(values, Exception) else _first_error(values) if self._cluster else None
@@ -403,35 +453,6 @@ class RedisCache:
             yield keys
             if cursor == b"0":
                 return
-
-
-class _GivingUp:
-    """Calls `act` if `cancel` is not called within `seconds` and a short grace.
-
-    In the grace the event loop reads replies that had arrived. A grace that ends late was spent in a stalled loop,
-    which read nothing, so it begins again.
-    """
-
-    __slots__ = ("_act", "_due", "_timer")
-
-    def __init__(self, seconds: float, act: Callable[[], object]) -> None:
-        self._act = act
-        self._due = math.inf
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._wait)
-
-    def cancel(self) -> None:
-        self._timer.cancel()
-
-    def _wait(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._due = loop.time() + _GRACE_SECONDS
-        self._timer = loop.call_at(self._due, self._end)
-
-    def _end(self) -> None:
-        if asyncio.get_running_loop().time() > self._due + _GRACE_SECONDS:
-            self._wait()
-        else:
-            self._act()
 
 
 def _pause_after(seconds: float) -> float:
