@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # What the tests need of npm, where Node is present.
 NODE_PACKAGES := $(if $(shell command -v npm),tests/js/node_modules/.installed)
 
-.PHONY: demo test core docs bench lint types tests coverage javascript browser screenshots exhaustive consistency format clean
+.PHONY: demo test core docs bench lint types tests coverage javascript browser screenshots exhaustive consistency differential format clean
 
 demo: .venv/.demo
 	$(BIN)/python -m examples.tracker
@@ -62,6 +62,11 @@ consistency: .venv/.dev
 		if $(BIN)/python -m mizan_core.testing.consistency --seconds 60 --without $$one; then \
 			echo "No read was stale in this minute without $$one."; fi; \
 	done
+
+# Random writes by routes, functions, sqladmin, jobs and a script, on two workers, Redis and PostgreSQL; 5,000 reads, of
+# which none may be stale. `make test` has 300 of them.
+differential: .venv/.dev
+	$(BIN)/python -m tests.conduit.differential --reads 5000
 
 # Every order of readers, mutations and purges, where the cache forgets any key as often as it likes: 15 million states.
 # Three quarters of an hour beside other work, and 6.4 GB. `make test` enumerates the orders in which it forgets nothing.

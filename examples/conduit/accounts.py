@@ -15,7 +15,7 @@ from . import settings
 from .database import Session
 from .errors import refused
 from .models import User
-from .schemas import OfUser, SignedIn
+from .schemas import Account, OfUser
 
 _ALGORITHM = "HS256"
 
@@ -31,10 +31,10 @@ async def matches(password: str, stored: str) -> bool:
     return hmac.compare_digest(await hashed(password, salt), stored)
 
 
-def told_to(user: User) -> OfUser[SignedIn]:
+def told_to(user: User) -> OfUser[Account]:
     """The account as its owner sees it, with a token."""
     token = jwt.encode({"sub": str(user.id)}, settings.secret(), _ALGORITHM)
-    account = SignedIn(email=user.email, token=token, username=user.username, bio=user.bio, image=user.image)
+    account = Account(email=user.email, token=token, username=user.username, bio=user.bio, image=user.image)
     return OfUser(user=account)
 
 
@@ -64,4 +64,11 @@ async def current_user(request: Request, session: Session) -> User:
     return user
 
 
+def signed_in(request: Request) -> None:
+    """Refuse visitors, without a look at the database."""
+    if _id_of_caller(request) is None:
+        raise refused(401, "token", "is missing")
+
+
+MEMBERS = [Depends(signed_in)]
 CurrentUser = Annotated[User, Depends(current_user)]

@@ -5,12 +5,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from mizan_asgi import Mizan
-from mizan_core import discover
+from mizan_core import Unavailable, discover
 
-from . import database, errors, settings
+from . import database, errors, freshness, settings
 from .accounts import authenticate
 from .routes import router
 
@@ -23,7 +24,14 @@ def create_app(url: str | None = None, **options: Any) -> FastAPI:
     sessions = async_sessionmaker(engine, expire_on_commit=False)
     if not settings.caching():
         options["cache"] = None
-    mizan = Mizan.from_env(GRAPH, authenticate=authenticate, provide={AsyncSession: sessions.begin}, **options)
+    mizan = Mizan.from_env(
+        GRAPH,
+        authenticate=authenticate,
+        provide={AsyncSession: sessions.begin},
+        errors={OperationalError: Unavailable},
+        **options,
+    )
+    freshness.attach(mizan, sessions)
 
     @asynccontextmanager
     async def lifespan(host: FastAPI) -> AsyncIterator[None]:

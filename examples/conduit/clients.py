@@ -16,7 +16,7 @@ from mizan_core import Arg, Context, Me, client
 
 from . import queries
 from .errors import missing
-from .models import Article, Favorite, Follow, User
+from .models import Favorite, Follow, User
 from .schemas import OfArticle, OfProfile, Page, Profile, Said, Shown
 
 Viewer: TypeAlias = Annotated[int | None, Me]
@@ -30,9 +30,6 @@ ProfileContext = Context("profile", scopes=[("username",), ("viewer",)])
 ArticlesContext = Context("articles", scopes=[("viewer",)])
 FeedContext = Context("feed", scopes=[("viewer",)])
 TagsContext = Context("tags")
-
-# What shows articles or their authors.
-WHOLE = (ArticleContext, CommentsContext, ProfileContext, ArticlesContext, FeedContext, TagsContext)
 
 
 @client(context=ArticleContext)
@@ -84,14 +81,14 @@ FOLLOWED = tuple(
 
 @client(affects=LIKED)
 async def favorite(session: AsyncSession, slug: str, viewer: Caller) -> OfArticle[Shown]:
-    row = {"user_id": viewer, "article_id": await _article_id(session, slug)}
+    row = {"user_id": viewer, "article_id": await queries.article_id(session, slug)}
     await session.execute(insert(Favorite).values(row).on_conflict_do_nothing())
     return await queries.article(session, slug, viewer)
 
 
 @client(affects=LIKED)
 async def unfavorite(session: AsyncSession, slug: str, viewer: Caller) -> OfArticle[Shown]:
-    article_id = await _article_id(session, slug)
+    article_id = await queries.article_id(session, slug)
     await session.execute(delete(Favorite).where(Favorite.user_id == viewer, Favorite.article_id == article_id))
     return await queries.article(session, slug, viewer)
 
@@ -108,15 +105,6 @@ async def unfollow(session: AsyncSession, username: str, viewer: Caller) -> OfPr
     followed_id = await _user_id(session, username)
     await session.execute(delete(Follow).where(Follow.follower_id == viewer, Follow.followed_id == followed_id))
     return await queries.profile(session, username, viewer)
-
-
-async def _article_id(session: AsyncSession, slug: str) -> int:
-    """The id, of an article whose slug stays as it is until the transaction ends."""
-    statement = select(Article.id).where(Article.slug == slug).with_for_update(read=True, key_share=True)
-    found = await session.scalar(statement)
-    if found is None:
-        raise missing("article")
-    return found
 
 
 async def _user_id(session: AsyncSession, username: str) -> int:

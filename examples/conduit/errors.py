@@ -1,17 +1,22 @@
 """Errors in the specification's words: by field or resource, a list of what is wrong."""
 
-from fastapi import FastAPI, HTTPException, Request
+import logging
+
+import fastapi
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
 
-from mizan_core import CallError
-
-
-def refused(status: int, resource: str, reason: str) -> HTTPException:
-    return HTTPException(status, {resource: [reason]})
+logger = logging.getLogger(__name__)
 
 
-def missing(resource: str) -> HTTPException:
+def refused(status: int, resource: str, reason: str) -> fastapi.HTTPException:
+    return fastapi.HTTPException(status, {resource: [reason]})
+
+
+def missing(resource: str) -> fastapi.HTTPException:
     return refused(404, resource, "not found")
 
 
@@ -20,10 +25,10 @@ async def _told(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"errors": _listed(error.detail)}, error.status_code, error.headers)
 
 
-async def _called(_: Request, error: Exception) -> JSONResponse:
-    """An error of Mizan's own, such as of a visitor who asks for a feed. An `HTTPException` arrives as it was."""
-    assert isinstance(error, CallError)
-    return JSONResponse({"errors": _listed(error.detail)}, error.status)
+async def _undone(_: Request, error: Exception) -> JSONResponse:
+    """The database chose this transaction to end a deadlock, or is away. Nothing was written."""
+    logger.warning("A request was given up: %s", error)
+    return JSONResponse({"errors": {"database": ["is busy, try again"]}}, 503)
 
 
 def _listed(detail: object) -> object:
@@ -41,5 +46,5 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
 
 def add_to(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _told)
-    app.add_exception_handler(CallError, _called)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(OperationalError, _undone)

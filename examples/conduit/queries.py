@@ -61,6 +61,15 @@ async def article(session: AsyncSession, slug: str, viewer: int | None) -> OfArt
     return OfArticle(article=Shown(body=row[0].body, **_fields(*row)))
 
 
+async def article_id(session: AsyncSession, slug: str) -> int:
+    """The id of an article that keeps its slug, and is not withdrawn, until the transaction ends. Raises 404."""
+    statement = select(Article.id).where(Article.slug == slug).with_for_update(read=True, key_share=True)
+    found = await session.scalar(statement)
+    if found is None:
+        raise missing("article")
+    return found
+
+
 async def page(
     session: AsyncSession, viewer: int | None, conditions: Iterable[ColumnElement[bool]], limit: int, offset: int
 ) -> Page:

@@ -10,13 +10,13 @@ from sqlalchemy.exc import IntegrityError
 from mizan_asgi import Mizan
 
 from . import clients, queries
-from .accounts import CurrentUser, hashed, matches, told_to
-from .answers import respond
+from .accounts import MEMBERS, CurrentUser, hashed, matches, told_to
 from .clients import Limit, Offset
 from .database import Session
 from .errors import missing, refused
 from .models import Article, Comment, Tag, User
 from .schemas import (
+    Account,
     Draft,
     Login,
     OfArticle,
@@ -32,7 +32,6 @@ from .schemas import (
     Said,
     Settings,
     Shown,
-    SignedIn,
 )
 
 router = APIRouter(prefix="/api")
@@ -52,7 +51,7 @@ Kept = Annotated[Mizan, Depends(_mizan)]
 
 
 @router.post("/users/login")
-async def login(user: Annotated[Login, Body(embed=True)], session: Session) -> OfUser[SignedIn]:
+async def login(user: Annotated[Login, Body(embed=True)], session: Session) -> OfUser[Account]:
     found = await session.scalar(select(User).where(User.email == user.email))
     if found is None or not await matches(user.password, found.password):
         raise refused(401, "credentials", "invalid")
@@ -60,7 +59,7 @@ async def login(user: Annotated[Login, Body(embed=True)], session: Session) -> O
 
 
 @router.post("/users", status_code=201)
-async def register(user: Annotated[Registration, Body(embed=True)], session: Session) -> OfUser[SignedIn]:
+async def register(user: Annotated[Registration, Body(embed=True)], session: Session) -> OfUser[Account]:
     await _check_free(session, user.username, user.email)
     created = User(username=user.username, email=user.email, password=await hashed(user.password))
     session.add(created)
@@ -69,22 +68,21 @@ async def register(user: Annotated[Registration, Body(embed=True)], session: Ses
 
 
 @router.get("/user")
-async def account(me: CurrentUser) -> OfUser[SignedIn]:
+async def account(me: CurrentUser) -> OfUser[Account]:
     return told_to(me)
 
 
 @router.put("/user")
 async def change_account(
-    user: Annotated[Settings, Body(embed=True)], me: CurrentUser, session: Session, mizan: Kept
-) -> OfUser[SignedIn]:
+    user: Annotated[Settings, Body(embed=True)], me: CurrentUser, session: Session
+) -> OfUser[Account]:
     changed = user.model_dump(exclude_unset=True)
     await _check_free(session, changed.get("username"), changed.get("email"), me)
     if "password" in changed:
         changed["password"] = await hashed(changed["password"])
     for field, value in changed.items():
         setattr(me, field, value)
-    async with mizan.changing(*clients.WHOLE):
-        await _commit(session, "username")
+    await _commit(session, "username")
     return told_to(me)
 
 
@@ -93,25 +91,25 @@ async def change_account(
 
 @router.get("/profiles/{username}", response_model=OfProfile)
 async def profile(request: Request, username: str, mizan: Kept) -> Response:
-    return await respond(mizan, request, clients.ProfileContext, username=username)
+    return await mizan.respond(request, clients.ProfileContext, username=username)
 
 
-@router.post("/profiles/{username}/follow", response_model=OfProfile)
+@router.post("/profiles/{username}/follow", response_model=OfProfile, dependencies=MEMBERS)
 async def follow(request: Request, username: str, mizan: Kept) -> Response:
-    return await respond(mizan, request, clients.follow, username=username)
+    return await mizan.respond(request, clients.follow, username=username)
 
 
-@router.delete("/profiles/{username}/follow", response_model=OfProfile)
+@router.delete("/profiles/{username}/follow", response_model=OfProfile, dependencies=MEMBERS)
 async def unfollow(request: Request, username: str, mizan: Kept) -> Response:
-    return await respond(mizan, request, clients.unfollow, username=username)
+    return await mizan.respond(request, clients.unfollow, username=username)
 
 
 # Articles
 
 
-@router.get("/articles/feed", response_model=Page)
+@router.get("/articles/feed", response_model=Page, dependencies=MEMBERS)
 async def feed(request: Request, mizan: Kept, limit: Limit = 20, offset: Offset = 0) -> Response:
-    return await respond(mizan, request, clients.feed, limit=limit, offset=offset)
+    return await mizan.respond(request, clients.feed, limit=limit, offset=offset)
 
 
 @router.get("/articles", response_model=Page)
@@ -124,15 +122,13 @@ async def articles(
     limit: Limit = 20,
     offset: Offset = 0,
 ) -> Response:
-    return await respond(
-        mizan, request, clients.article_list, tag=tag, author=author, favorited=favorited, limit=limit, offset=offset
+    return await mizan.respond(
+        request, clients.article_list, tag=tag, author=author, favorited=favorited, limit=limit, offset=offset
     )
 
 
 @router.post("/articles", status_code=201)
-async def publish(
-    article: Annotated[Draft, Body(embed=True)], me: CurrentUser, session: Session, mizan: Kept
-) -> OfArticle[Shown]:
+async def publish(article: Annotated[Draft, Body(embed=True)], me: CurrentUser, session: Session) -> OfArticle[Shown]:
     created = Article(
         slug=slug_of(article.title),
         title=article.title,
@@ -142,19 +138,18 @@ async def publish(
         tags=[Tag(name=name) for name in dict.fromkeys(article.tag_list)],
     )
     session.add(created)
-    async with mizan.changing(*clients.WHOLE):
-        await _commit(session, "title")
+    await _commit(session, "title")
     return await queries.article(session, created.slug, me.id)
 
 
 @router.get("/articles/{slug}", response_model=OfArticle[Shown])
 async def article(request: Request, slug: str, mizan: Kept) -> Response:
-    return await respond(mizan, request, clients.ArticleContext, slug=slug)
+    return await mizan.respond(request, clients.ArticleContext, slug=slug)
 
 
 @router.put("/articles/{slug}")
 async def revise(
-    slug: str, article: Annotated[Revision, Body(embed=True)], me: CurrentUser, session: Session, mizan: Kept
+    slug: str, article: Annotated[Revision, Body(embed=True)], me: CurrentUser, session: Session
 ) -> OfArticle[Shown]:
     found = await queries.owned(session, slug, me)
     changed = article.model_dump(exclude_unset=True)
@@ -166,26 +161,24 @@ async def revise(
         found.slug = slug_of(changed["title"])
     for field, value in changed.items():
         setattr(found, field, value)
-    async with mizan.changing(*clients.WHOLE):
-        await _commit(session, "title")
+    await _commit(session, "title")
     return await queries.article(session, found.slug, me.id)
 
 
 @router.delete("/articles/{slug}", status_code=204)
-async def withdraw(slug: str, me: CurrentUser, session: Session, mizan: Kept) -> None:
+async def withdraw(slug: str, me: CurrentUser, session: Session) -> None:
     await session.delete(await queries.owned(session, slug, me))
-    async with mizan.changing(*clients.WHOLE):
-        await session.commit()
+    await session.commit()
 
 
-@router.post("/articles/{slug}/favorite", response_model=OfArticle[Shown])
+@router.post("/articles/{slug}/favorite", response_model=OfArticle[Shown], dependencies=MEMBERS)
 async def favorite(request: Request, slug: str, mizan: Kept) -> Response:
-    return await respond(mizan, request, clients.favorite, slug=slug)
+    return await mizan.respond(request, clients.favorite, slug=slug)
 
 
-@router.delete("/articles/{slug}/favorite", response_model=OfArticle[Shown])
+@router.delete("/articles/{slug}/favorite", response_model=OfArticle[Shown], dependencies=MEMBERS)
 async def unfavorite(request: Request, slug: str, mizan: Kept) -> Response:
-    return await respond(mizan, request, clients.unfavorite, slug=slug)
+    return await mizan.respond(request, clients.unfavorite, slug=slug)
 
 
 # Comments
@@ -193,41 +186,35 @@ async def unfavorite(request: Request, slug: str, mizan: Kept) -> Response:
 
 @router.get("/articles/{slug}/comments", response_model=OfComments)
 async def comments(request: Request, slug: str, mizan: Kept) -> Response:
-    return await respond(mizan, request, clients.CommentsContext, slug=slug)
+    return await mizan.respond(request, clients.CommentsContext, slug=slug)
 
 
 @router.post("/articles/{slug}/comments", status_code=201)
 async def remark(
-    slug: str, comment: Annotated[Remark, Body(embed=True)], me: CurrentUser, session: Session, mizan: Kept
+    slug: str, comment: Annotated[Remark, Body(embed=True)], me: CurrentUser, session: Session
 ) -> OfComment[Said]:
-    article_id = await session.scalar(select(Article.id).where(Article.slug == slug))
-    if article_id is None:
-        raise missing("article")
+    article_id = await queries.article_id(session, slug)
     created = Comment(body=comment.body, article_id=article_id, author=me)
     session.add(created)
-    async with mizan.changing(clients.CommentsContext.of(slug=slug)):
-        await session.commit()
+    await session.commit()
     return OfComment(comment=await queries.comment(session, created.id, me.id))
 
 
 @router.delete("/articles/{slug}/comments/{comment_id}", status_code=204)
-async def delete_comment(slug: str, comment_id: int, me: CurrentUser, session: Session, mizan: Kept) -> None:
-    article_id = await session.scalar(select(Article.id).where(Article.slug == slug))
-    if article_id is None:
-        raise missing("article")
+async def delete_comment(slug: str, comment_id: int, me: CurrentUser, session: Session) -> None:
+    article_id = await queries.article_id(session, slug)
     found = await session.get(Comment, comment_id, with_for_update=True)
     if found is None or found.article_id != article_id:
         raise missing("comment")
     if found.author_id != me.id:
         raise refused(403, "comment", "forbidden")
     await session.delete(found)
-    async with mizan.changing(clients.CommentsContext.of(slug=slug)):
-        await session.commit()
+    await session.commit()
 
 
 @router.get("/tags", response_model=OfTags)
 async def tags(request: Request, mizan: Kept) -> Response:
-    return await respond(mizan, request, clients.TagsContext)
+    return await mizan.respond(request, clients.TagsContext)
 
 
 def slug_of(title: str) -> str:

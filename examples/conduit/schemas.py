@@ -22,7 +22,7 @@ class _Body(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
 
-class SignedIn(_Body):
+class Account(_Body):
     """The caller, with a token."""
 
     email: str

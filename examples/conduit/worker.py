@@ -4,15 +4,19 @@ It writes by SQLAlchemy's sessions, as the application does, and shares the appl
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 from sqlalchemy import delete, select, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from .app import app
 from .database import Sessions
 from .models import Comment, Job, Tag
+
+logger = logging.getLogger(__name__)
 
 _IDLE_SECONDS = 0.2
 
@@ -40,9 +44,13 @@ async def work(sessions: Sessions) -> bool:
         job = await session.scalar(oldest.with_for_update(skip_locked=True))
         if job is None:
             return False
-        await JOBS[job.name](session, **job.args)
-        job.done = True
-        await session.commit()
+        try:
+            await JOBS[job.name](session, **job.args)
+            job.done = True
+            await session.commit()
+        except DBAPIError:  # a deadlock, or a row that somebody else has written meanwhile: another try is made
+            logger.warning("Job %s is put off.", job.id, exc_info=True)
+            await session.rollback()
         return True
 
 

@@ -39,5 +39,5 @@ async def town(database: str, conduit: Conduit) -> AsyncIterator[Town]:
         await town.send("POST", "/profiles/bob/follow", "ada")
         await town.send("POST", "/articles/one/favorite", "ada")
         await town.send("POST", "/articles/one/comments", "eve", comment={"body": "First"})
-        await town.keep()
+        await town.keep("ada", "visitor")
         yield town

@@ -1,6 +1,6 @@
 """A few users and articles, everything that they can ask for, and every write of the application."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from .world import Conduit
@@ -21,17 +21,17 @@ class Town:
         answer = await web.get(path, headers=self.users[user])
         return answer.status_code, answer.json(), answer.headers.get("cache-status", "")
 
-    def asks(self) -> list[tuple[str, str]]:
+    def asks(self, users: Sequence[str] = ("ada", "visitor")) -> list[tuple[str, str]]:
         paths = ["/articles", "/articles?limit=1", "/articles?limit=1&offset=1", "/tags", "/articles/feed"]
         paths += [f"/articles?{name}" for name in ("tag=old", "tag=new", "author=bob", "favorited=ada")]
         paths += [f"/profiles/{name}" for name in ("ada", "bob", "eve", "bobby")]
         paths += [path for slug in self.slugs for path in (f"/articles/{slug}", f"/articles/{slug}/comments")]
-        asks = [(path, user) for path in paths for user in ("ada", "visitor")]
+        asks = [(path, user) for path in paths for user in users]
         return [ask for ask in asks if ask != ("/articles/feed", "visitor")]
 
-    async def keep(self) -> None:
+    async def keep(self, *users: str) -> None:
         """Ask for everything, so that all of it is kept."""
-        for path, user in self.asks():
+        for path, user in self.asks(users):
             await self.ask(self.conduit.web, path, user)
 
     async def check(self) -> list[tuple[str, str]]:
