@@ -25,9 +25,9 @@ pytestmark = pytest.mark.timeout(300)  # a page runs several programs, on a mach
 
 SECRET = "the same in every process, 32 bytes"  # as the page about caches has it
 
-FOLLOWED = DOCS / "tutorial.md"  # by test_tutorial.py
+FOLLOWED = (DOCS / "tutorial.md", DOCS / "how-to" / "workers.md")  # by test_tutorial.py and test_workers_page.py
 
-WITH_PYTHON = [page for page in PAGES if page != FOLLOWED and any(one.language == "python" for one in blocks(page))]
+WITH_PYTHON = [page for page in PAGES if page not in FOLLOWED and any(one.language == "python" for one in blocks(page))]
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=[str(page.relative_to(ROOT)) for page in WITH_PYTHON])
