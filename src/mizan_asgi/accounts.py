@@ -50,6 +50,7 @@ class AccountAuthenticator:
         declaration = declaration_of(account)
         if declaration is None:
             raise DeclarationError(f"by_account takes a reader marked with @client, and {account!r} is not.")
+        self._declaration = declaration
         self._name = declaration.name
         self._user_id = user_id
         self._asked: Memo[tuple[type, object], BundleRequest] = Memo(REMEMBERED_BYTES)
@@ -64,7 +65,7 @@ class AccountAuthenticator:
             raise DeclarationError(
                 f"by_account({self._name}) answers by the cache of another Mizan. Give each a by_account of its own."
             )
-        function = engine.graph.functions.get(self._name)
+        function = engine.graph.function_of(self._declaration)
         plan = None if function is None else engine.graph.contexts.get(function.context or "")
         if function is None or plan is None:
             raise DeclarationError(f"authenticate=by_account({self._name}): the graph has no reader {self._name!r}.")

@@ -128,7 +128,7 @@ class TestAffects:
         assert marked(affects=[user, "inbox", reader, user.whole(), user.by_body()]).affects == (
             Target("user", ByName()),
             Target("inbox", ByName()),
-            Target("profile", ByName(), reader=True),
+            Target("profile", ByName(), reader_of="user"),
             Target("user", Whole()),
             Target("user", ByBody()),
         )

@@ -20,7 +20,7 @@ def describe_context(plan: ContextPlan) -> str:
     parameters = ", ".join(_describe_parameter(name, parameter) for name, parameter in plan.parameters.items())
     lines = [f"context {plan.name}({parameters})", f"  kept     {describe_policy(plan)}"]
     if plan.readers:
-        lines.append(f"  bundle   {', '.join(reader.name for reader in plan.readers)}")
+        lines.append(f"  bundle   {', '.join(reader.member for reader in plan.readers)}")
     lines += [f"  page     {_describe_page(plan, page)}" for page in plan.pages]
     shapes = ", ".join("+".join(shape) if shape else "whole" for shape in plan.shapes)
     only = f" only: {_whole_only(plan)}" if _is_whole_only(plan) else ""

@@ -160,8 +160,8 @@ def _bundle(plan: ContextPlan, schemas: "_Schemas") -> Bundle:
             for name, parameter in plan.client_parameters.items()
         ),
         members=tuple(
-            Member(reader.name, _doc(reader), schemas.result(reader))
-            for reader in sorted(plan.readers, key=lambda reader: reader.name)
+            Member(reader.member, _doc(reader), schemas.result(reader))
+            for reader in sorted(plan.readers, key=lambda reader: reader.member)
         ),
         guarded=any(map(_is_guarded, plan.readers)),
         takes_identity=any(reader.signature.identities or reader.identity_params for reader in plan.readers),

@@ -93,7 +93,7 @@ class BundleRequest:
 
     def computed(self, results: Sequence[Any], *, personal: bool, declined: bool) -> Computed:
         """The answer of the readers' results, in their order, as `finish` makes them."""
-        named = {reader.name: result for reader, result in zip(self.plan.readers, results, strict=True)}
+        named = {reader.member: result for reader, result in zip(self.plan.readers, results, strict=True)}
         return Computed(encode_json(named), personal, declined)
 
     @property

@@ -715,7 +715,7 @@ class Engine:
         self, function: Function, args: Given, *, identity: Identity = ANONYMOUS, request: object = None
     ) -> Page:
         """As `page`, for a caller that `admit` has let through."""
-        plan = self.graph.contexts[function.context or ""].readers_alone[function.name]
+        plan = self.graph.contexts[function.context or ""].readers_alone[function.member]
         try:
             asked = self.query(plan, args, identity)
         except Exception as error:

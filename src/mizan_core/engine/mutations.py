@@ -487,8 +487,8 @@ class Mutations:
 
     def inner(self, call: CurrentCall, declaration: Declaration, sent: Mapping[str, object]) -> Inner:
         """A mutation that a function's body calls as a function of Python."""
-        function = self.graph.functions.get(declaration.name)
-        if function is None or function.declaration is not declaration:
+        function = self.graph.function_of(declaration)
+        if function is None:
             return Inner(call, self, declaration, None, {}, call.identity)
         identity = identity_of(function, sent, call.identity)
         return Inner(call, self, declaration, function, arguments_of(function, sent), identity)

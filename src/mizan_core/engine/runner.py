@@ -336,7 +336,8 @@ async def read_directly(computation: Computation, calls: Sequence[tuple[Function
     for reader, arguments in calls:
         computation.running = reader.name
         result = reader.validate_result(await reader.call(**arguments), from_attributes=True)
-        results[reader.name] = reader.dump_result(result, mode="json", by_alias=True)  # as `plain_result`, written out
+        # As `plain_result`, written out.
+        results[reader.member] = reader.dump_result(result, mode="json", by_alias=True)
     return Computed(encode_json(results), declined=computation.declined)
 
 

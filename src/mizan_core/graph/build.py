@@ -5,7 +5,7 @@ against each other, `affects` resolves what a mutation makes stale, and `plans` 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -44,8 +44,8 @@ def build(functions: Iterable[Callable[..., Any]], *, provide: Provided = NOTHIN
 def _collect(
     sources: Sequence[Callable[..., Any]], defects: list[str]
 ) -> tuple[dict[str, Declaration], dict[str, Context]]:
-    """The declarations and the contexts that they name, both by name."""
-    declared: dict[str, Declaration] = {}
+    """The declarations by the names that calls have for them, and the contexts that they name, by name."""
+    named: defaultdict[str, list[Declaration]] = defaultdict(list)
     settings: dict[str, Context] = {}
     for source in sources:
         declaration = declaration_of(source)
@@ -56,16 +56,31 @@ def _collect(
                 f"{declaration.name}: another decorator stands above @client, and calls would pass it by; "
                 "put @client on top"
             )
-        elif declaration.name in declared:
-            defects.append(
-                f"two functions are called {declaration.name!r}: {_place(declared[declaration.name])} and "
-                f"{_place(declaration)}; give one of them name='...'"
-            )
         else:
-            declared[declaration.name] = declaration
+            named[declaration.name].append(declaration)
             if declaration.context is not None:
                 _read_settings(declaration.context, settings, defects)
-    return declared, settings
+    return dict(_by_call(named, defects)), settings
+
+
+def _by_call(named: Mapping[str, Sequence[Declaration]], defects: list[str]) -> Iterator[tuple[str, Declaration]]:
+    """Each declaration with the name that calls have for it.
+
+    Readers of several contexts may share a name. Calls then name them with their contexts: `orders.list`.
+    """
+    for name, (first, *others) in named.items():
+        contexts = [None if one.context is None else one.context.name for one in (first, *others)]
+        qualified = [f"{context}.{name}" for context in contexts]
+        if not others:
+            yield name, first
+        elif None in contexts or len(set(contexts)) < len(contexts) or not named.keys().isdisjoint(qualified):
+            defects.append(
+                f"two functions are called {name!r}: {_place(first)} and {_place(others[0])}; give one of them "
+                "name='...'. (Only readers of different contexts may share a name.)"
+            )
+            yield name, first
+        else:
+            yield from zip(qualified, (first, *others), strict=True)
 
 
 def _read_settings(context: Context, settings: dict[str, Context], defects: list[str]) -> None:
@@ -78,7 +93,7 @@ def _read_settings(context: Context, settings: dict[str, Context], defects: list
 
 
 def _compile(declared: Mapping[str, Declaration], provided: Provided, defects: list[str]) -> dict[str, Function]:
-    found = {name: compile_function(declaration, provided, defects) for name, declaration in declared.items()}
+    found = {name: compile_function(name, declaration, provided, defects) for name, declaration in declared.items()}
     return {name: function for name, function in found.items() if function is not None}
 
 

@@ -75,12 +75,12 @@ Narrowing: TypeAlias = ByName | Where | Whole | ByBody
 class Target:
     """One member of `affects`: the name of a context, or of a reader if there is no such context.
 
-    `reader`: it is the name of a reader even if a context has the same name.
+    `reader_of`: it is the name of a reader of this context, even if a context has the same name.
     """
 
     name: str
     narrowing: Narrowing = ByName()
-    reader: bool = False
+    reader_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,7 +435,7 @@ def target_of(affected: object) -> Target:
     if declaration is not None:
         if declaration.context is None:
             raise DeclarationError(f"{declaration.name!r} is not a reader, so nothing can make it out of date.")
-        return Target(declaration.name, reader=True)
+        return Target(declaration.name, reader_of=declaration.context.name)
     raise DeclarationError(f"{affected!r} is neither a Context, a context's name nor a reader marked with @client.")
 
 

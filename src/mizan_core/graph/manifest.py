@@ -132,7 +132,7 @@ def _pages(plan: ContextPlan) -> Iterator[dict[str, Any]]:
     for reader in _routed((*_by_name(plan.pages), *_by_name(plan.readers))):
         policy = plan.page_policies[reader.name]
         page: dict[str, Any] = {
-            "function": reader.name,
+            "function": reader.member,
             "route": reader.declaration.route,
             "params": sorted(reader.client_inputs),
         }
@@ -162,7 +162,7 @@ def _routed(readers: Iterable[Function]) -> Iterator[Function]:
 
 
 def _reader(function: Function) -> dict[str, Any]:
-    entry: dict[str, Any] = {"name": function.name, "path": "view" if function.is_view else "rpc"}
+    entry: dict[str, Any] = {"name": function.member, "path": "view" if function.is_view else "rpc"}
     declaration = function.declaration
     return entry | _policy_members(declaration.rev, declaration.lifetime) | _access_members(function)
 

@@ -62,9 +62,12 @@ class Affect:
 class Function:
     """A server function, ready to be called. `result` is None for a view: its response is passed on unchanged.
 
-    `inputs`: all that are filled in, by clients or by the caller's identity. `validator`: of those that clients send.
+    `name`: what calls have for it, and for no other function. `member`: the name that it has in its context, in bundles
+    and in invalidations; another one only where readers of several contexts share it. `inputs`: all that are filled in,
+    by clients or by the caller's identity. `validator`: of those that clients send.
     """
 
+    name: str
     declaration: Declaration
     signature: Signature
     inputs: Mapping[str, Compiled]
@@ -73,7 +76,7 @@ class Function:
     affects: tuple[Affect, ...] = ()
     resources: Mapping[str, Any] = field(default_factory=dict)  # by parameter: the key of what is opened for it
 
-    name: str = field(init=False)
+    member: str = field(init=False)
     call: Callable[..., Any] = field(init=False)  # takes inputs by the names that clients use
     context: str | None = field(init=False)
     guard: Guard = field(init=False)
@@ -108,7 +111,7 @@ class Function:
         identity_params = identity_params_of(self.inputs)
         dependencies = {name: key for name, key in self.resources.items() if isinstance(key, HostDependency)}
         facts: dict[str, object] = {
-            "name": declaration.name,
+            "member": declaration.name,
             "call": _as_sent(_awaitable(declaration.function, signature), signature),
             "context": None if declaration.context is None else declaration.context.name,
             "guard": declaration.guard,
@@ -282,6 +285,21 @@ class Graph:
     sources: tuple[Callable[..., Any], ...] = field(repr=False)
     provided: Provided = field(default_factory=dict, repr=False)
 
+    _by_declaration: Mapping[int, Function] = field(init=False, repr=False)
+
+    def function_of(self, declaration: Declaration) -> Function | None:
+        """The function that was declared so, if it is in this graph."""
+        return self._by_declaration.get(id(declaration))
+
+    def reader(self, context: str, member: str) -> Function | None:
+        """The reader of a context that has this name in it."""
+        for name in (member, f"{context}.{member}"):
+            function = self.functions.get(name)
+            if function is not None and (function.context, function.member) == (context, member):
+                return function
+        return None
+
     def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_declaration", {id(one.declaration): one for one in self.functions.values()})
         object.__setattr__(self, "functions", MappingProxyType(dict(self.functions)))
         object.__setattr__(self, "contexts", MappingProxyType(dict(self.contexts)))

@@ -50,17 +50,22 @@ def named(
     """
     if isinstance(affected, Invalidation):  # as `Context.of` makes it
         params = {**affected.params, **params}
-        affected = affected.function or affected.context
+        affected = (
+            Target(affected.context)
+            if affected.function is None
+            else Target(affected.function, reader_of=affected.context)
+        )
     target = target_of(affected)
     reader = None
-    plan = None if target.reader else graph.contexts.get(target.name)
+    plan = graph.contexts.get(target.name) if target.reader_of is None else None
     if plan is None:
-        function = graph.functions.get(target.name)
+        of = target.reader_of
+        function = graph.functions.get(target.name) if of is None else graph.reader(of, target.name)
         if function is None or function.context is None:
             readers = [one.name for one in graph.functions.values() if one.context is not None]
-            hint = nearest(target.name, readers if target.reader else [*graph.contexts, *readers])
+            hint = nearest(target.name, readers if of is not None else [*graph.contexts, *readers])
             raise DeclarationError(f"There is no context or reader {target.name!r} to invalidate{hint or '.'}")
-        plan, reader = graph.contexts[function.context], function.name
+        plan, reader = graph.contexts[function.context], function.member
     for name in params:
         if name not in plan.parameters:
             known = ", ".join(plan.parameters) or "none at all"

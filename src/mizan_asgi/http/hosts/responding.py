@@ -85,12 +85,12 @@ class Responding:
             raise DeclarationError(
                 f"{what!r} is neither a Context, a context's name nor a function marked with @client."
             )
-        function = graph.functions.get(declaration.name)
-        if function is None or function.declaration is not declaration:
+        function = graph.function_of(declaration)
+        if function is None:
             raise DeclarationError(f"{declaration.name} is not in this graph; give it to build([...]).")
         if function.context is None:
             return partial(self._call, function)
-        plan = graph.contexts[function.context].readers_alone[function.name]
+        plan = graph.contexts[function.context].readers_alone[function.member]
         if function.is_view:
             return partial(self._page, function, plan)
         return partial(_bundle, BundleEndpoint(self._service, plan))

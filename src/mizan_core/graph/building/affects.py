@@ -71,7 +71,14 @@ class Resolver:
         found = self._found(target)
         if found is not None:
             return found
-        known = [*self.settings, *(one.name for one in self.declared.values() if one.context is not None)]
+        known = [*self.settings, *(name for name, one in self.declared.items() if one.context is not None)]
+        several = [name for name, one in self.declared.items() if one.name == target.name]
+        if len(several) > 1 and target.reader_of is None:
+            self.defects.append(
+                f"{function.name}: affects {target.name!r}, which several readers are called; name {several[0]!r} or "
+                f"{several[1]!r}"
+            )
+            return None
         self.defects.append(
             f"{function.name}: affects {target.name!r}, which no reader has for its context and no reader is "
             f"called{nearest(target.name, known) or '; build a reader of it as well'}"
@@ -80,11 +87,13 @@ class Resolver:
 
     def _found(self, target: Target) -> tuple[str, str | None] | None:
         """The context that a target names, and the reader if it names one."""
-        if target.name in self.settings and not target.reader:
+        if target.name in self.settings and target.reader_of is None:
             return target.name, None
         declared = self.declared.get(target.name)
+        if declared is None and target.reader_of is not None:
+            declared = self.declared.get(f"{target.reader_of}.{target.name}")
         if declared is not None and declared.context is not None:
-            return declared.context.name, target.name
+            return declared.context.name, declared.name
         return None
 
     def _check_binding(self, function: Function, context: CheckedContext, name: str, binding: Binding) -> None:

@@ -29,8 +29,8 @@ _UNSENDABLE = {
 }
 
 
-def compile_function(declaration: Declaration, provided: Provided, defects: list[str]) -> Function | None:
-    """The function, with nothing in `affects` yet; None where a defect is in the way."""
+def compile_function(name: str, declaration: Declaration, provided: Provided, defects: list[str]) -> Function | None:
+    """The function that calls know by this name, with nothing in `affects` yet; None where a defect is in the way."""
     signature = _signature(declaration, defects)
     resources = None if signature is None else _resources(declaration, signature, provided, defects)
     if signature is None or resources is None:
@@ -47,6 +47,7 @@ def compile_function(declaration: Declaration, provided: Provided, defects: list
     if len(inputs) < len(signature.inputs) or (result is None and not signature.is_view):
         return None
     function = Function(
+        name=name,
         declaration=declaration,
         signature=signature,
         inputs=MappingProxyType(inputs),

@@ -54,7 +54,7 @@ def plan_of(context: CheckedContext, functions: Iterable[Function]) -> ContextPl
         identity_params=identity_params_of(context.inputs),
         loose=loose,
     )
-    plan = replace(plan, readers_alone=MappingProxyType({one.name: _alone(plan, one) for one in members}))
+    plan = replace(plan, readers_alone=MappingProxyType({one.member: _alone(plan, one) for one in members}))
     private = tuple(function for function in pages if not function.is_view)
     if readers or not private:
         return plan
@@ -79,7 +79,7 @@ def _alone(plan: ContextPlan, reader: Function) -> ContextPlan:
         shapes=tuple(shape for shape in plan.shapes if reader.inputs.keys() >= set(shape)),
         identity_params=reader.identity_params,
         loose=tuple(shape for shape in plan.shapes if not reader.inputs.keys() >= set(shape)),
-        alone=reader.name,
+        alone=reader.member,
     )
 
 
@@ -140,7 +140,7 @@ def _fingerprint(
     loose: Sequence[tuple[str, ...]],
 ) -> bytes:
     message: dict[str, object] = {
-        "readers": sorted(reader.name for reader in readers),
+        "readers": sorted(reader.member for reader in readers),
         "parameters": {
             name: [
                 *(one.default_text, one.required, sorted(one.kinds.own)),
@@ -149,7 +149,7 @@ def _fingerprint(
             for name, one in parameters.items()
         },
         "shapes": shapes,
-        "results": {reader.name: result_shape(reader.result) for reader in readers if reader.result is not None},
+        "results": {reader.member: result_shape(reader.result) for reader in readers if reader.result is not None},
     }
     if loose:
         message["loose"] = loose

@@ -49,8 +49,8 @@ def _invalidations(
     plan = graph.contexts.get(context)
     if plan is None:
         raise DeclarationError(f"There is no context {context!r} in this version of the program.")
-    reader = graph.functions.get(function) if isinstance(function, str) else None
-    name = reader.name if reader is not None and reader.context == context else None
+    reader = graph.reader(context, function) if isinstance(function, str) else None
+    name = None if reader is None else reader.member
     for scope in scopes:
         known = {parameter: _text(value) for parameter, value in scope.items() if parameter in plan.parameters}
         yield from named(graph, Invalidation(context, {}, name), known)
