@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, event, insert, text, update
+from sqlalchemy import create_engine, event, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, sessionmaker
@@ -455,3 +455,57 @@ async def test_on_the_loop_what_is_written_late_is_purged_too(opened: Callable[.
         while not shop.purged.commits:
             await asyncio.sleep(0)
         assert shop.purged.take() == {"users;user_id=1", "orgs;org_id=1", "users;user_id=9", "orgs;org_id=9"}
+
+
+@pytest.mark.asyncio
+async def test_a_released_savepoint_is_not_committed(blog: Blog) -> None:
+    """The driver of SQLite would commit it, for it begins no transaction before a savepoint."""
+    async with blog.sessions() as session:
+        async with session.begin_nested():
+            session.add(User(name="Cid", org_id=3))
+        await session.rollback()
+        assert await session.scalar(select(User).where(User.name == "Cid")) is None
+    assert blog.purged.commits == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("end", ["commit", "rollback", "close", "begin"])
+async def test_commits_into_an_outer_transaction_are_purged_again(blog: Blog, end: str) -> None:
+    """As in tests whose database is rolled back: the session's commit is one, and the end of all is another."""
+    purged = {"users;user_id=1", "orgs;org_id=1", "orgs;org_id=4"}
+    async with blog.sessions.kw["bind"].connect() as connection:
+        outer = await connection.begin()
+        async with blog.sessions(bind=connection, join_transaction_mode="create_savepoint") as session:
+            (await session.get_one(User, 1)).org_id = 4
+            await session.commit()
+        assert blog.purged.take() == purged
+        if end == "close":
+            await connection.close()
+        elif end == "begin":
+            await outer.commit()
+            await connection.begin()
+            assert blog.purged.take() == purged
+        else:
+            await getattr(outer, end)()
+            assert blog.purged.commits == []  # it is held until the connection is used again, or closed
+    if end != "begin":
+        assert blog.purged.take() == purged
+    async with blog.sessions() as session:
+        assert (await session.get_one(User, 1)).org_id == (1 if end in ("rollback", "close") else 4)
+
+
+def test_a_sync_outer_transaction_purges_again_at_its_end(opened: Callable[..., Shop]) -> None:
+    mizan = engine()
+    shop = opened(mizan)
+    purged = {"users;user_id=1", "orgs;org_id=1"}
+    with shop.database.connect() as connection:
+        outer = connection.begin()
+        with shop.sessions.begin() as session:
+            assert session.connection() is not connection
+        with shop.sessions(bind=connection, join_transaction_mode="create_savepoint") as session:
+            session.add(User(name="Ada"))
+            session.commit()
+        assert shop.purged.take() == purged
+        outer.rollback()
+    assert shop.purged.take() == purged
+    mizan.blocking.close()

@@ -113,7 +113,7 @@ class Changes:
             self._ask_unknown(rule, connection)
         if plan.kind == "insert" or plan.table is None:
             return
-        _begin_writing(connection)
+        begin_in_sqlite(connection, "IMMEDIATE")  # it has no locks of rows
         self._find(connection, execution, plan, plan.table, running)
         if running.many:
             for rule in self._reached(plan.table, plan):
@@ -277,10 +277,13 @@ class Changes:
         self.stale += rule.ask(Known({}), connection)[0]
 
 
-def _begin_writing(connection: Connection) -> None:
-    """Lock the database of SQLite, whose driver may not have begun a transaction yet: it has no locks of rows."""
+def begin_in_sqlite(connection: Connection, kind: str) -> None:
+    """Begin a transaction in SQLite, whose driver begins none for a SELECT or a SAVEPOINT.
+
+    Without one, rows that were read could change before they are written, and the release of a savepoint would commit.
+    """
     if _is_alone(connection) and not getattr(connection.connection.driver_connection, "in_transaction", True):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.exec_driver_sql(f"BEGIN {kind}")
 
 
 def _is_alone(connection: Connection) -> bool:

@@ -49,12 +49,12 @@ def _way() -> _Way:
 
 
 class Holding:
-    """What one transaction holds. `name`: what observers are told that changes it."""
+    """What one transaction holds, all in all in `invalidations`. `name`: what observers are told that changes it."""
 
     def __init__(self, engine: Engine, name: str) -> None:
         self._engine = engine
         self._name = name
-        self._invalidations: list[Invalidation] = []
+        self.invalidations: list[Invalidation] = []
         self._entry: Entry | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # that the entry was made on
         self._last: asyncio.Task[None] | None = None  # what was begun and not waited for
@@ -64,13 +64,13 @@ class Holding:
         known = named_all(self._engine.graph, affected)
         if not known:
             return
+        self.invalidations += known
         way = _way()
         if way is _Way.BEGIN and self._entry is None:
             if self._told_to_the_running_call(known):
                 return
             if self._engine.refuses and self._engine.health().cache != "up":
                 raise Unavailable
-        self._invalidations += known
         if self._entry is None:
             entry = self._entry = Entry(self._engine.changing(*known, name=self._name))
             self._do(way, partial(self._enter, entry))
@@ -147,7 +147,7 @@ class Holding:
     def _purge_elsewhere(self) -> None:
         """The loop has ended between the hold and the purge, as in a shutdown."""
         try:
-            for one in self._invalidations:
+            for one in self.invalidations:
                 self._engine.blocking.invalidate(one)
         except MizanError:
             logger.exception("A commit's purge has not succeeded.")

@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session, SessionTransaction, scoped_session, sessionm
 
 from ...engine.engine import Engine as MizanEngine
 from ...errors import DeclarationError
-from .changes import Changes, Plan, plan_of
+from ...protocol.invalidation import Invalidation
+from .changes import Changes, Plan, begin_in_sqlite, plan_of
 from .holding import Holding
 from .rows import Shape
 from .rules import Rule
@@ -48,6 +49,9 @@ class Writes:
         self._plans: WeakKeyDictionary[Any, Plan | None] = WeakKeyDictionary()
         self._transactions: WeakKeyDictionary[Session, _Transaction] = WeakKeyDictionary()
         self._connections: WeakKeyDictionary[Connection, ref[_Transaction]] = WeakKeyDictionary()
+        # What sessions have committed into a transaction of their connection's, which is not theirs and has not ended.
+        self._outer: WeakKeyDictionary[Connection, list[Invalidation]] = WeakKeyDictionary()
+        self._ending: WeakKeyDictionary[Connection, tuple[Holding, object]] = WeakKeyDictionary()
         self._engines: WeakSet[Engine] = WeakSet()
         self._listening: list[tuple[Any, str, Any]] = []
         self._said: set[str] = set()
@@ -86,6 +90,10 @@ class Writes:
             ("after_transaction_end", self._ended),
         ):
             self._listen(target, name, listener)
+        bind = getattr(sessions, "kw", {}).get("bind")
+        engine = getattr(bind, "sync_engine", None) or getattr(bind, "engine", None)
+        if isinstance(engine, Engine):
+            self._listen_to(engine)
 
     def close(self) -> None:
         """Attach to nothing any more."""
@@ -104,19 +112,26 @@ class Writes:
             event.listen(target, name, listener)
             self._listening.append((target, name, listener))
 
+    def _listen_to(self, engine: Engine) -> None:
+        if engine in self._engines:
+            return
+        self._engines.add(engine)
+        for name, listener in (
+            ("before_cursor_execute", self._executing),
+            ("after_execute", self._executed),
+            ("savepoint", self._savepoint),
+            ("rollback_savepoint", self._savepoint_rolled_back),
+            ("commit", self._connection_committing),
+            ("commit_twophase", self._connection_committing),
+            ("rollback", self._outer_ending),
+            ("begin", self._outer_ended),
+            ("checkin", self._checked_in),
+        ):
+            self._listen(engine, name, listener)
+
     def _begun(self, session: Session, transaction: SessionTransaction, connection: Connection) -> None:  # noqa: ARG002
         """A session takes a connection."""
-        engine = connection.engine
-        if engine not in self._engines:
-            self._engines.add(engine)
-            for name, listener in (
-                ("before_cursor_execute", self._executing),
-                ("after_execute", self._executed),
-                ("rollback_savepoint", self._savepoint_rolled_back),
-                ("commit", self._connection_committing),
-                ("commit_twophase", self._connection_committing),
-            ):
-                self._listen(engine, name, listener)
+        self._listen_to(connection.engine)
         if not getattr(connection, "_has_events", False):  # it was made before the engine was listened to
             event.listen(connection, "commit", _nothing)
         found = self._transactions.get(session)
@@ -165,6 +180,9 @@ class Writes:
         if transaction is not None:
             transaction.end(conn, result)
 
+    def _savepoint(self, conn: Connection, name: str) -> None:  # noqa: ARG002
+        begin_in_sqlite(conn, "DEFERRED")
+
     def _savepoint_rolled_back(self, conn: Connection, name: str, context: object) -> None:  # noqa: ARG002
         transaction = self._of(conn)
         if transaction is not None:
@@ -176,6 +194,25 @@ class Writes:
         if transaction is not None:
             transaction.hold()
             transaction.may_be_committed = True
+        self._outer_ending(conn)
+
+    def _outer_ending(self, conn: Connection) -> None:
+        """A transaction that sessions have committed into is about to end. Rolled back, their rows are gone again."""
+        left = self._outer.pop(conn, None)
+        if left:
+            holding = Holding(self._engine, self._name)
+            self._ending[conn] = holding, conn.connection.dbapi_connection
+            holding.hold(left)
+
+    def _outer_ended(self, conn: Connection) -> None:
+        ended = self._ending.pop(conn, None)
+        if ended is not None:
+            ended[0].purge()
+
+    def _checked_in(self, dbapi_connection: object, record: object) -> None:  # noqa: ARG002
+        """A connection is being closed. SQLAlchemy does not tell of the moment when its commit has succeeded."""
+        for conn in [one for one, (_, its) in self._ending.items() if its is dbapi_connection]:
+            self._outer_ended(conn)
 
     def _committing(self, session: Session) -> None:
         if session.in_nested_transaction():
@@ -190,6 +227,9 @@ class Writes:
             transaction = self._transactions.get(session)
             if transaction is not None:
                 transaction.holding.purge()
+                for connection in self._connections_of(transaction):
+                    if connection.in_transaction():
+                        self._outer.setdefault(connection, []).extend(transaction.holding.invalidations)
 
     def _ended(self, session: Session, ended: SessionTransaction) -> None:
         if ended.parent is not None:
@@ -197,12 +237,15 @@ class Writes:
         transaction = self._transactions.pop(session, None)
         if transaction is None:
             return
-        for connection in [one for one, its in self._connections.items() if its() is transaction]:
+        for connection in self._connections_of(transaction):
             del self._connections[connection]
         if transaction.may_be_committed:
             transaction.holding.purge()
         else:
             transaction.holding.withdraw()
+
+    def _connections_of(self, transaction: "_Transaction") -> list[Connection]:
+        return [one for one, its in self._connections.items() if its() is transaction]
 
     def _of(self, connection: Connection) -> "_Transaction | None":
         found = self._connections.get(connection)
