@@ -30,6 +30,14 @@ class Blog:
         async def page(user_id: int) -> HTMLResponse:
             return HTMLResponse(f"{self.name} {user_id}")
 
+        @client(context=User, route="/numbers/{user_id}/")
+        async def number(user_id: int) -> int:
+            return user_id
+
+        @client(context=User, route="/all/")
+        async def everyone() -> HTMLResponse:
+            return HTMLResponse(self.name)
+
         @client(context=Inbox, auth=True)
         async def messages() -> list[str]:
             return []
@@ -42,18 +50,20 @@ class Blog:
         async def rename(user_id: int, name: str) -> None:
             self.name = name
 
-        self.mizan = Mizan(build([profile, page, messages, minute, rename]), edge=edge, clock=lambda: 1e9)
+        self.mizan = Mizan(
+            build([profile, page, number, everyone, messages, minute, rename]), edge=edge, clock=lambda: 1e9
+        )
 
-    async def get(self, path: str) -> httpx.Response:
+    async def get(self, path: str, base: str) -> httpx.Response:
         transport = httpx.ASGITransport(self.mizan)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test/api/mizan") as http:
+        async with httpx.AsyncClient(transport=transport, base_url=base) as http:
             return await http.get(path)
 
 
-def answer(edge: Any, path: str) -> httpx.Response:
+def answer(edge: Any, path: str, base: str = "http://test/api/mizan") -> httpx.Response:
     async def asked() -> tuple[httpx.Response, httpx.Response]:
         blog = Blog(edge)
-        return await blog.get(path), await blog.get(path)
+        return await blog.get(path, base), await blog.get(path, base)
 
     miss, hit = asyncio.run(asked())
     caching = ("cache-control", "etag", "surrogate-key", "cache-tag", "cache-groups", "cdn-cache-control")
@@ -77,6 +87,17 @@ def test_a_lifetime_is_the_shorter_of_two(lifetime: int, path: str, seconds: int
 )
 def test_a_public_answer_has_the_tags_of_its_profile(edge: InFront, header: str, tags: str) -> None:
     assert answer(edge, "/ctx/user/?user_id=5").headers[header] == tags
+
+
+@pytest.mark.parametrize("path", ["/users/5/", "/numbers/5/"])
+def test_a_page_is_sent_as_bundles_are(path: str) -> None:
+    headers = answer(Fastly("a", TOKEN, lifetime=60), path, base="http://test").headers
+    assert headers["cache-control"] == f"{KEPT}60"
+    assert headers["surrogate-key"] == "user user;user_id=5"
+
+
+def test_a_page_without_a_parameter_has_the_tag_of_all() -> None:
+    assert answer(Fastly("a", TOKEN), "/all/", base="http://test").headers["surrogate-key"] == "user user/*"
 
 
 def test_several_caches_in_front_each_have_their_tags() -> None:

@@ -68,6 +68,14 @@ class Fronting:
             ]
         return [*told, *self._tagged(url)]
 
+    def replaced(self, headers: RawHeaders, url: str) -> RawHeaders:
+        """The headers of an answer, with `headers(...)` in place of its `Cache-Control`."""
+        return [
+            one
+            for name, value in headers
+            for one in (self.headers(value.decode("latin-1"), url) if name == b"cache-control" else [(name, value)])
+        ]
+
     def _tagged(self, url: str) -> RawHeaders:
         if not self._front.profiles and not self._front.groups:
             return []

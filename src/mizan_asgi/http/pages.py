@@ -6,7 +6,7 @@ caches are never allowed more than the policy says, and a response to a mutation
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -26,6 +26,7 @@ from mizan_core.protocol.invalidation import Invalidation
 from mizan_core.protocol.kept_pages import KeptPage
 from mizan_core.protocol.urls import Pairs
 
+from ..edge.fronting import Fronting
 from .bodies.forms import parse_pairs, read_arguments
 from .bodies.limits import limited, read_body, replaying
 from .bodies.uploads import is_multipart, read_form, upload_limit
@@ -144,7 +145,8 @@ class FunctionEndpoint:
             )
         canonical = before == "" and scope["method"] in _SAFE_METHODS and not scope.get("query_string")
         known = headers.all(b"if-none-match") if scope["method"] in _SAFE_METHODS else []
-        return page_reply(page, canonical_url=canonical, if_none_match=known, failed=self._failed)
+        answered = page_reply(page, canonical_url=canonical, if_none_match=known, failed=self._failed)
+        return answered if service.fronting is None else _fronted(service.fronting, page.path, answered)
 
     async def _answer_call(self, scope: Scope, receive: Receive) -> Reply | ViewResponse:
         service = self._service
@@ -210,6 +212,14 @@ class FunctionEndpoint:
                 raise self._function.validator.refuse(name, "Given in more than one place", "repeated")
         pairs = Pairs(pair for place in places for pair in place)
         return Mixed(pairs, values) if values else pairs
+
+
+def _fronted(fronting: Fronting, path: str, answered: Reply | ViewResponse) -> Reply | ViewResponse:
+    """The answer with what the caches in front read of a page at this path."""
+    if isinstance(answered, Reply):
+        return replace(answered, headers=fronting.replaced(answered.headers, path))
+    change = answered.change
+    return replace(answered, change=lambda status, headers: fronting.replaced(change(status, headers), path))
 
 
 def failing(service: Service, function: Function) -> Failed:
