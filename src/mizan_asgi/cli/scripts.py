@@ -15,7 +15,10 @@ def script_of(target: str, *, drop: bool) -> Iterator[str]:
         raise DeclarationError("mizan triggers needs the extra: pip install 'mizan-asgi[postgresql]'.") from None
     found = import_target(target)
     if not isinstance(found, Triggers | Outbox):
-        raise DeclarationError(f"{target} is a {type(found).__name__}, and neither Triggers nor an Outbox.")
+        raise DeclarationError(
+            f"{target} is a {type(found).__name__}, and neither Triggers nor an Outbox. Name one, declared beside it: "
+            "triggers = Triggers(mizan, Table('orders', Purge(Orders, by='customer_id')))."
+        )
     yield "BEGIN;"
     yield from found.drop() if drop else found.create()
     yield "COMMIT;"

@@ -12,13 +12,14 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from mizan_core import Engine, MemoryCache, RedisCache
 from mizan_core.cache.shared import holds
 from mizan_core.errors import DeclarationError
 from mizan_core.integrations.postgresql import Outbox, Purge, Table, Triggers
 from mizan_core.integrations.postgresql import outbox as module
+from mizan_core.integrations.sqlalchemy import Writes
 from mizan_core.testing.redis_server import RedisServer, redis_server
 from tests.integrations.postgresql.shop import GRAPH, ORDERS, TABLES, Order, Report, World, process, said
 
@@ -301,6 +302,19 @@ class TestAdding:
         await asynchronous.dispose()
         async with world.outbox.delivery(world.url, poll=HOUR):
             assert await world.purges.next() == {*(f"order;order_id={number}" for number in (1, 2, 3)), "report"}
+
+    @pytest.mark.asyncio
+    async def test_writes_of_sessions_have_nothing_against_it(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        engine = create_engine(world.url.replace("postgresql:", "postgresql+psycopg:"))
+        sessions = sessionmaker(engine)
+        Writes(world.engine).attach(sessions)
+        with sessions.begin() as session:
+            world.outbox.add(session, Report)
+        engine.dispose()
+        assert world.rows() == ["report"]
+        assert caplog.text == ""
 
     @pytest.mark.asyncio
     async def test_connections_and_cursors_of_psycopg_will_do(self, world: World) -> None:
