@@ -47,6 +47,7 @@ def create_app(url: str | None = None, **options: Any) -> FastAPI:
     app.state.sessions = sessions
     app.include_router(router)
     app.mount("/api/mizan", mizan)
+    mizan.add_openapi(app)
     errors.add_to(app)
     password = settings.admin_password()
     if password is not None:

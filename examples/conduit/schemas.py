@@ -88,9 +88,9 @@ class Registration(_Body):
 class Settings(_Body):
     """What a user changes of the account: the fields that are sent."""
 
-    username: Filled = ""
-    email: Filled = ""
-    password: Filled = ""
+    username: Filled = Field(default_factory=str)
+    email: Filled = Field(default_factory=str)
+    password: Filled = Field(default_factory=str)
     bio: str | None = None
     image: str | None = None
 
@@ -105,9 +105,9 @@ class Draft(_Body):
 class Revision(_Body):
     """What an author changes of an article: the fields that are sent."""
 
-    title: Filled = ""
-    description: Filled = ""
-    body: Filled = ""
+    title: Filled = Field(default_factory=str)
+    description: Filled = Field(default_factory=str)
+    body: Filled = Field(default_factory=str)
     tag_list: list[Filled] = Field(default_factory=list)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from .town import Town
 
@@ -40,3 +41,11 @@ async def test_400_requests_at_once_share_a_pool_of_15(town: Town) -> None:
     answers = await asyncio.gather(*sent)
     assert {answer.status_code for answer in answers} == {200}
     await town.check()
+
+
+@pytest.mark.asyncio
+async def test_the_docs_show_own_urls_and_functions(town: Town) -> None:
+    described = town.conduit.app.openapi()
+    OpenAPIV31SpecValidator(described).validate()
+    assert set(described["paths"]["/api/articles/{slug}"]) == {"get", "put", "delete"}
+    assert {"/api/mizan/call/favorite/", "/api/mizan/ctx/article/"} <= described["paths"].keys()
