@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # What the tests need of npm, where Node is present.
 NODE_PACKAGES := $(if $(shell command -v npm),tests/js/node_modules/.installed)
 
-.PHONY: demo test core docs bench lint types tests coverage javascript browser screenshots exhaustive consistency differential format clean
+.PHONY: demo test core docs bench lint types tests coverage javascript browser screenshots exhaustive consistency differential edges format clean
 
 demo: .venv/.demo
 	$(BIN)/python -m examples.tracker
@@ -49,6 +49,12 @@ browser: .venv/.dev $(NODE_PACKAGES)
 # Pictures of the tracker for the documents.
 screenshots: .venv/.dev
 	$(BIN)/python -m tests.browser.screenshots
+
+# Real edges in front of random applications: 1,000 rounds for each, and the programs of 200 graphs.
+edges: .venv/.dev
+	$(BIN)/python -m tests.edge.differential varnish
+	$(BIN)/python -m tests.edge.differential nginx
+	$(BIN)/python -m tests.edge.test_programs
 
 # Ten minutes of trouble in which no read may be stale, then a minute without each safeguard, in which one should be.
 # These minutes depend on chance and are no test: an order of events that shows each safeguard is made in

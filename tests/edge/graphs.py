@@ -108,7 +108,7 @@ class RandomWorld:
     def _reader(self, context: str, name: str, returns: Any, inputs: Mapping[str, Any]) -> Any:
         def body(given: dict[str, Any]) -> Any:
             plan = self.graph.contexts[context]
-            known = {one: given.get(one) for one in inputs}
+            known = {one: given.get(one, how[1] if isinstance(how, tuple) else None) for one, how in inputs.items()}
             texts = {one: text for one, text in spell(plan, _filled(plan, known)).texts.items() if one in inputs}
             version = self.version(context, {one: texts.get(one) for one in inputs})
             return HTMLResponse(str(version)) if returns is HTMLResponse else version

@@ -28,6 +28,7 @@ from ..codegen.modules import Language
 from ..codegen.openapi import openapi_json
 from .deployments import purged_since
 from .describe import describe_audit, describe_context, describe_mutation
+from .edges import edge
 from .explain import bundle_explained, call_explained
 from .files import out_of_date, write
 from .scripts import script_of
@@ -55,6 +56,8 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+cli.add_typer(edge, name="edge")
 
 Target = Annotated[
     str,

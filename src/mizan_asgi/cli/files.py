@@ -51,7 +51,7 @@ def _beside(path: Path, content: bytes) -> Iterator[Path]:
 
 def _compared(content: bytes | None) -> bytes | None:
     """A file's content without the line that names the command, in which one target has several spellings."""
-    if content is None or not content.startswith(WRITTEN_BY.encode()):
+    if content is None or not content.startswith((WRITTEN_BY.encode(), b"# Written by ")):
         return content
     return content.partition(b"\n")[2]
 

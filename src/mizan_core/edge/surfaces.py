@@ -91,7 +91,8 @@ class EdgeMap:
 
     `passing`: patterns of paths at which the origin answers for one caller, in the same language as `Surface.pattern`.
     `calls`: the contexts that a mutation makes stale, by its name, and `routes` by the pattern of its own path.
-    `identity_headers`: those that tell who asks; `Cookie` is one of them.
+    `harmless`: the readers, which can be called and change nothing. `identity_headers`: those that tell who asks, with
+    `Cookie`.
     """
 
     base_url: str
@@ -100,6 +101,7 @@ class EdgeMap:
     passing: tuple[str, ...]
     calls: Mapping[str, tuple[str, ...]]
     routes: Mapping[str, tuple[str, ...]]
+    harmless: tuple[str, ...]
     identity_headers: tuple[str, ...]
 
 
@@ -122,6 +124,7 @@ def read_manifest(manifest: Mapping[str, Any]) -> EdgeMap:
         passing=tuple(path_pattern(route) for route in _passing(contexts)),
         calls={name: tuple(one["affects"]) for name, one in sorted(mutations.items())},
         routes={path_pattern(route): affected for route, affected in _mutation_routes(mutations)},
+        harmless=tuple(sorted({one["name"] for entry in contexts.values() for one in entry["functions"]})),
         identity_headers=(
             *manifest["identity"]["headers"],
             *(["Cookie"] if manifest["identity"]["cookies"] else []),

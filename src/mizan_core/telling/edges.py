@@ -82,12 +82,12 @@ class Edges:
         sweeping = self._sweeping
         if sweeping is not None and sweeping.get_loop() is loop and not sweeping.done():
             return
-        if sweeping is None and not self._journal.is_durable and not self.is_short_lived:
-            self._owe(Entry(self), [Invalidation(context) for context in contexts])
         for queue in self._queues:
             queue.begin_anew()
         for entry in tuple(self._owed):
             self._owe(entry, entry.owed)
+        if sweeping is None and not self._journal.is_durable and not self.is_short_lived:
+            self._owe(Entry(self), [Invalidation(context) for context in contexts])
         self._sweeping = loop.create_task(self._sweep(purge))
 
     def around(self, hold: Hold, scopes: Sequence[PurgeScope], possible: Sequence[PurgeScope] = ()) -> "TellingHold":
