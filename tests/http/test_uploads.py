@@ -278,6 +278,21 @@ class TestArguments:
             await posting(web, "set_avatar", multipart(USER, (f'name="picture"; filename="{sent}"', b"1")))
         assert album.kept[0].name == name
 
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize(("name", "part", "most"), [("set_avatar", "picture", 1), ("add_photos", "photos", 3)])
+    async def test_a_file_too_many_is_refused_as_it_begins(
+        self, album: Album, name: str, part: str, most: int, opened: list[Any]
+    ) -> None:
+        file = (f'name="{part}"; filename="a"', b"1")
+
+        async def more_and_more() -> AsyncIterator[bytes]:
+            yield multipart(USER, *[file] * (most + 1), (file[0], b"x" * 100))[:-50]
+            raise AssertionError("The body is read on.")
+
+        status, _ = await asked(album.mizan(), name, more_and_more())
+        assert status == 422
+        assert len(opened) == most
+
 
 class TestMemoryAndDisk:
     @pytest.mark.asyncio
@@ -375,6 +390,11 @@ class TestLimits:
         refusal(answer, 403, "forbidden")
 
 
+# Forms whose parts can be told, and do not fit the function.
+NESTED = multipart(('name="tags"\r\nContent-Type: multipart/mixed; boundary=b', multipart((PICTURE, b"1"))))
+NO_OBJECT = multipart((PICTURE, b"1"), ('name=":args"', b"[]"))
+INVALID = (422, "invalid_input")
+
 ATTACKS = {
     "no boundary": ("multipart/form-data", multipart(USER, (PICTURE, b"1"))),
     "an empty boundary": ("multipart/form-data; boundary=", multipart(USER)),
@@ -392,15 +412,13 @@ ATTACKS = {
     ),
     "a huge name": ("multipart/form-data; boundary=b", multipart((f'name="picture"; filename="{"a" * 5000}"', b"1"))),
     "a huge header": ("multipart/form-data; boundary=b", multipart((PICTURE + "\r\nX: " + "a" * 5000, b"1"))),
+    "large headers": ("multipart/form-data; boundary=b", multipart((PICTURE + ("\r\nX: " + "a" * 3000) * 2, b"1"))),
     "many headers": ("multipart/form-data; boundary=b", multipart((PICTURE + "\r\nX: a" * 500, b"1"))),
     "a header without an end": ("multipart/form-data; boundary=b", b"--b\r\nContent-Disposition: " + b"x" * 100_000),
     "many parts": ("multipart/form-data; boundary=b", multipart(*[('name="tags"', b"")] * 1001)),
-    "a nested form": (
-        "multipart/form-data; boundary=b",
-        multipart(('name="tags"\r\nContent-Type: multipart/mixed; boundary=b', multipart((PICTURE, b"1")))),
-    ),
+    "a nested form": ("multipart/form-data; boundary=b", NESTED),
     "JSON that is none": ("multipart/form-data; boundary=b", multipart((PICTURE, b"1"), ('name=":args"', b"{"))),
-    "JSON that is no object": ("multipart/form-data; boundary=b", multipart((PICTURE, b"1"), ('name=":args"', b"[]"))),
+    "JSON that is no object": ("multipart/form-data; boundary=b", NO_OBJECT),
     "an attachment": ("multipart/form-data; boundary=b", multipart(USER).replace(b"form-data;", b"attachment;")),
 }
 
@@ -411,7 +429,7 @@ async def test_a_malformed_form_is_refused(album: Album, media: str, body: bytes
     async with http(hosting(album.mizan())) as web:
         for size in (7, 100_000):
             answer = await web.post(f"{PLACE}set_avatar/", content=pieces(body, size), headers={"content-type": media})
-            assert answer.status_code in (400, 422), answer.text
+            refusal(answer, *(INVALID if body in (NESTED, NO_OBJECT) else (400, "bad_request")))
     assert album.given == {}
 
 

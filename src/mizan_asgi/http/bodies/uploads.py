@@ -158,8 +158,6 @@ class _Reader:
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes. Raises `CallError`."""
-        if self._ended:  # an epilogue says nothing
-            return
         try:
             self._parser.write(chunk)
         except FormParserError:
