@@ -305,6 +305,18 @@ async def test_a_session_buys_a_token_that_works_and_a_token_buys_none() -> None
 
 
 @pytest.mark.asyncio
+async def test_claims_too_long_for_a_token_are_403_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    ada = Identity("ada", claims={"essay": "x" * 4_000})
+    async with http(asking(authenticate=lambda request: ada)) as web:
+        answer = await web.post("/api/mizan/call/mwt_obtain/")
+    refusal(answer, 403, "forbidden")
+    assert answer.json()["detail"] == "This session has too many claims for a token. Use the session."
+    (line,) = logged(caplog)
+    assert (line.levelno, "no token may have more than 4096" in line.getMessage()) == (logging.ERROR, True)
+    assert "xxx" not in caplog.text
+
+
+@pytest.mark.asyncio
 async def test_an_anonymous_caller_gets_no_token() -> None:
     async with http(asking(authenticate=None)) as web:
         refusal(await web.post("/api/mizan/call/mwt_obtain/"), 401, "unauthorized")

@@ -149,7 +149,11 @@ def mwt_obtain_function(keys: Keys, *, ttl: int, audience: str, clock: Clock) ->
     async def mwt_obtain(me: Identity) -> IssuedToken:
         if me.by_token:
             raise Forbidden("A token cannot be exchanged for another token. Use the session.")
-        token = issue_mwt(me, keys, ttl=ttl, audience=audience, now=clock())
+        try:
+            token = issue_mwt(me, keys, ttl=ttl, audience=audience, now=clock())
+        except TokenError as error:  # its claims are too long: no repetition of the call helps, and the session does
+            logger.error("No token was issued: %s", error)  # noqa: TRY400  # a traceback would show the claims
+            raise Forbidden("This session has too many claims for a token. Use the session.") from None
         return IssuedToken(token=token, expires_in=ttl)
 
     return mwt_obtain

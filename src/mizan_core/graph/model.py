@@ -24,6 +24,7 @@ from .provide import HostDependency, Provided
 from .signature import Signature
 from .types.file_params import most_files
 from .types.round_trip import RoundTrips
+from .types.set_orders import order_of_sets
 from .types.snapshots import may_change
 
 
@@ -140,7 +141,7 @@ class Function:
             # The title names the function in a ValidationError: it has ended by then, and is not in the traceback.
             title = CoreConfig(title=f"the result of {declaration.name}")
             facts["validate_result"] = SchemaValidator(self.result.core_schema, title).validate_python
-            facts["dump_result"] = self.result.serializer.to_python
+            facts["dump_result"] = _dumping(self.result)
         for name, fact in facts.items():
             object.__setattr__(self, name, fact)
 
@@ -165,6 +166,14 @@ class Function:
 
 def _round_trips(inputs: Mapping[str, Compiled] | Mapping[str, Parameter]) -> RoundTrips:
     return {name: one.round_trip for name, one in inputs.items() if one.round_trip is not None}
+
+
+def _dumping(result: TypeAdapter[Any]) -> Callable[..., Any]:
+    """A function that makes plain JSON types of a result. It has a step more only for a type with sets."""
+    dump, order = result.serializer.to_python, order_of_sets(result.core_schema)
+    if order is None:
+        return dump
+    return lambda value, **options: order(dump(value, **options))
 
 
 def _awaitable(function: Callable[..., Any], signature: Signature) -> Callable[..., Any]:

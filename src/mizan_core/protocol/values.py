@@ -91,10 +91,10 @@ def _object(value: Any) -> dict[str, Json]:
 
 
 def _set(value: Any) -> list[Json]:
-    return sorted((jsonable(item) for item in value), key=_set_order)
+    return sorted((jsonable(item) for item in value), key=set_order)
 
 
-def _set_order(item: Json) -> tuple[int, Any]:
+def set_order(item: Json) -> tuple[int, Any]:
     """A sort key: null and booleans, then numbers by size, texts by UTF-16 code unit, the rest by canonical JSON."""
     match item:
         case bool() | None:
