@@ -20,6 +20,7 @@ from mizan_core.errors import DeclarationError
 from mizan_core.integrations.postgresql import Outbox, Purge, Table, Triggers
 from mizan_core.integrations.postgresql import outbox as module
 from mizan_core.integrations.sqlalchemy import Writes
+from mizan_core.testing.postgres_server import postgres_server
 from mizan_core.testing.redis_server import RedisServer, redis_server
 from tests.integrations.postgresql.shop import GRAPH, ORDERS, TABLES, Order, Report, World, process, said
 
@@ -110,6 +111,29 @@ class TestDelivery:
             async with world.outbox.delivery(world.url, poll=HOUR):
                 put(world, Report)
                 assert await world.purges.next() == {"report"}
+
+
+class TestTwoPhases:
+    @pytest.mark.asyncio
+    async def test_without_notifications_a_transaction_can_be_prepared(self) -> None:
+        with postgres_server(max_prepared_transactions="2") as server, server.database() as url:
+            world = World(url, MemoryCache())
+            world.outbox = Outbox(world.engine, notify=False)
+            silent = Triggers(world.engine, *TABLES, outbox=world.outbox)
+            world.write(ORDERS, *world.outbox.create(), *silent.create())
+            with psycopg.connect(url, autocommit=True) as connection:
+                for statement in ("BEGIN", "INSERT INTO orders VALUES (1, 5)", "PREPARE TRANSACTION 'one'"):
+                    connection.execute(statement)
+                assert world.rows() == []
+                connection.execute("COMMIT PREPARED 'one'")
+            async with world.engine, world.outbox.delivery(url, poll=0.01):
+                assert await world.purges.next() == {"order;order_id=1", "report"}
+            world.write(*Triggers(GRAPH, *TABLES).create())
+            with psycopg.connect(url, autocommit=True) as connection:
+                for statement in ("BEGIN", "INSERT INTO orders VALUES (2, 5)"):
+                    connection.execute(statement)
+                with pytest.raises(psycopg.errors.FeatureNotSupported, match="NOTIFY"):
+                    connection.execute("PREPARE TRANSACTION 'two'")
 
 
 class TestPoison:
