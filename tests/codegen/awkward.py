@@ -395,11 +395,20 @@ async def many(
     """Optional everywhere."""
 
 
+@client(context="inbox", name="shared")
+async def shared_of_inbox() -> int: ...
+
+
+@client(context="inbox_params", name="shared")
+async def shared_of_params(x: int = 1) -> stock.Item: ...
+
+
 Handler = Callable[[int], int]
 
 FUNCTIONS = [
     *(scalars, second_reader, reserved, inbox, inbox_params, page_view, save_account, dotted, delete_it, private_one),
     *(hides_a_helper, thenable, proto, inbox_, unions, shapes, standard, results, many, attach, attach_if_any),
+    *(shared_of_inbox, shared_of_params),
 ]
 
 graph = build(FUNCTIONS)

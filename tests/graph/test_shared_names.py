@@ -110,7 +110,7 @@ async def test_the_server_purges_by_function_name_or_invalidation() -> None:
         assert await shop.invalidate(list_users, number=5) == expected
         assert await shop.invalidate("users.list", number=5) == expected
         assert await shop.invalidate(Invalidation("users", {"number": 5}, "list")) == expected
-        with pytest.raises(DeclarationError, match="no context or reader 'list'"):
+        with pytest.raises(DeclarationError, match=r"name 'orders.list' or 'users.list' to invalidate"):
             await shop.invalidate("list", number=5)
 
 

@@ -63,6 +63,11 @@ def named(
         function = graph.functions.get(target.name) if of is None else graph.reader(of, target.name)
         if function is None or function.context is None:
             readers = [one.name for one in graph.functions.values() if one.context is not None]
+            several = [one.name for one in graph.functions.values() if one.context and one.member == target.name]
+            if of is None and len(several) > 1:
+                raise DeclarationError(
+                    f"Several readers are called {target.name!r}: name {several[0]!r} or {several[1]!r} to invalidate."
+                )
             hint = nearest(target.name, readers if of is not None else [*graph.contexts, *readers])
             raise DeclarationError(f"There is no context or reader {target.name!r} to invalidate{hint or '.'}")
         plan, reader = graph.contexts[function.context], function.member

@@ -24,8 +24,10 @@ export interface Mizan {
   contexts_(args: ContextsArgs, options?: CallOptions<Contexts>): Promise<null>;
   delete(args: DeleteArgs, options?: CallOptions<Contexts>): Promise<[StockItem, AwkwardItem]>;
   inbox(args?: Nothing, options?: CallOptions<Contexts>): Promise<[number, string] | null>;
+  "inbox.shared"(args?: Nothing, options?: CallOptions<Contexts>): Promise<number>;
   inbox_(args?: Nothing, options?: CallOptions<Contexts>): Promise<PromiseModel>;
   inbox_params(args?: InboxParamsArgs, options?: CallOptions<Contexts>): Promise<number>;
+  "inbox_params.shared"(args?: InboxParamsSharedArgs, options?: CallOptions<Contexts>): Promise<StockItem>;
   /** Optional everywhere. */
   many(args?: ManyArgs, options?: CallOptions<Contexts>): Promise<Maybe[] | null>;
   mwt_obtain(args?: Nothing, options?: CallOptions<Contexts>): Promise<IssuedToken>;
@@ -76,8 +78,10 @@ export type Functions = {
   contexts: { args: ContextsArgs; result: null };
   delete: { args: DeleteArgs; result: [StockItem, AwkwardItem] };
   inbox: { args: Nothing; result: [number, string] | null };
+  "inbox.shared": { args: Nothing; result: number };
   inbox_: { args: Nothing; result: PromiseModel };
   inbox_params: { args: InboxParamsArgs; result: number };
+  "inbox_params.shared": { args: InboxParamsSharedArgs; result: StockItem };
   many: { args: ManyArgs; result: Maybe[] | null };
   mwt_obtain: { args: Nothing; result: IssuedToken };
   reserved: { args: Nothing; result: PageItem };
@@ -102,6 +106,7 @@ export interface ClassBundle {
 /** The bundle of `inbox`. */
 export interface InboxBundle {
   inbox: [number, string] | null;
+  shared: number;
 }
 
 /** Parameters of `inbox_params`. */
@@ -113,6 +118,7 @@ export interface InboxParamsParams {
 /** The bundle of `inbox_params`. */
 export interface InboxParamsBundle {
   inbox_params: number;
+  shared: StockItem;
 }
 
 /** Parameters of `odd.context-1`. */
@@ -183,6 +189,12 @@ export interface DeleteArgs {
 
 /** Arguments of `inbox_params`. */
 export interface InboxParamsArgs {
+  /** @defaultValue 1 */
+  x?: number;
+}
+
+/** Arguments of `inbox_params.shared`. */
+export interface InboxParamsSharedArgs {
   /** @defaultValue 1 */
   x?: number;
 }

@@ -25,8 +25,10 @@ export interface Mizan {
   contexts_(args: ContextsArgs, options?: CallOptions<Contexts>): Promise<null>;
   delete(args: DeleteArgs, options?: CallOptions<Contexts>): Promise<[StockItem, AwkwardItem]>;
   inbox(args?: Nothing, options?: CallOptions<Contexts>): Promise<[number, string] | null>;
+  "inbox.shared"(args?: Nothing, options?: CallOptions<Contexts>): Promise<number>;
   inbox_(args?: Nothing, options?: CallOptions<Contexts>): Promise<PromiseModel>;
   inbox_params(args?: InboxParamsArgs, options?: CallOptions<Contexts>): Promise<number>;
+  "inbox_params.shared"(args?: InboxParamsSharedArgs, options?: CallOptions<Contexts>): Promise<StockItem>;
   /** Optional everywhere. */
   many(args?: ManyArgs, options?: CallOptions<Contexts>): Promise<Maybe[] | null>;
   mwt_obtain(args?: Nothing, options?: CallOptions<Contexts>): Promise<IssuedToken>;
@@ -77,8 +79,10 @@ export type Functions = {
   contexts: { args: ContextsArgs; result: null };
   delete: { args: DeleteArgs; result: [StockItem, AwkwardItem] };
   inbox: { args: Nothing; result: [number, string] | null };
+  "inbox.shared": { args: Nothing; result: number };
   inbox_: { args: Nothing; result: PromiseModel };
   inbox_params: { args: InboxParamsArgs; result: number };
+  "inbox_params.shared": { args: InboxParamsSharedArgs; result: StockItem };
   many: { args: ManyArgs; result: Maybe[] | null };
   mwt_obtain: { args: Nothing; result: IssuedToken };
   reserved: { args: Nothing; result: PageItem };
@@ -103,6 +107,7 @@ export interface ClassBundle {
 /** The bundle of `inbox`. */
 export interface InboxBundle {
   inbox: [number, string] | null;
+  shared: number;
 }
 
 /** Parameters of `inbox_params`. */
@@ -114,6 +119,7 @@ export interface InboxParamsParams {
 /** The bundle of `inbox_params`. */
 export interface InboxParamsBundle {
   inbox_params: number;
+  shared: StockItem;
 }
 
 /** Parameters of `odd.context-1`. */
@@ -184,6 +190,12 @@ export interface DeleteArgs {
 
 /** Arguments of `inbox_params`. */
 export interface InboxParamsArgs {
+  /** @defaultValue 1 */
+  x?: number;
+}
+
+/** Arguments of `inbox_params.shared`. */
+export interface InboxParamsSharedArgs {
   /** @defaultValue 1 */
   x?: number;
 }
@@ -594,8 +606,10 @@ export function createMizan(options: ClientOptions = {}): Mizan {
     contexts_: (args, options) => client.call("contexts", args, options),
     delete: (args, options) => client.call("delete", args, options),
     inbox: (args, options) => client.call("inbox", args, options),
+    "inbox.shared": (args, options) => client.call("inbox.shared", args, options),
     inbox_: (args, options) => client.call("inbox_", args, options),
     inbox_params: (args, options) => client.call("inbox_params", args, options),
+    "inbox_params.shared": (args, options) => client.call("inbox_params.shared", args, options),
     many: (args, options) => client.call("many", args, options),
     mwt_obtain: (args, options) => client.call("mwt_obtain", args, options),
     reserved: (args, options) => client.call("reserved", args, options),
