@@ -159,7 +159,8 @@ def merged(results: Sequence[Result], order: Sequence[str]) -> tuple[list[Result
     new = {one.name for one in results}
     every = sorted([*results, *(one for one in known if one.name not in new)], key=lambda one: _place(one, order))
     later = surroundings()
-    told = f"{', '.join(one.name for one in results)}: {later['date']}, revision {later['revision']}"
+    load = f"{os.getloadavg()[2]:.1f}"  # of a quarter of an hour: other work of the machine makes every figure worse
+    told = f"{', '.join(one.name for one in results)}: {later['date']}, revision {later['revision']}, load {load}"
     return every, around | {"measured again": told}
 
 
