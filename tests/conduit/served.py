@@ -54,7 +54,10 @@ def serve(port: int) -> None:
     app = create_app()
     if "CONDUIT_DIE" in os.environ:
         dying(app, Path(os.environ["CONDUIT_DIE"]))
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=2)
+    # A connection that is kept longer than a client pauses is never closed while a request is on its way.
+    uvicorn.run(
+        app, host="127.0.0.1", port=port, log_level="warning", timeout_keep_alive=600, timeout_graceful_shutdown=2
+    )
 
 
 def main(part: str, *arguments: str) -> None:
