@@ -130,7 +130,10 @@ async def comments(session: AsyncSession, slug: str, viewer: int | None) -> list
 
 
 async def comment(session: AsyncSession, comment_id: int, viewer: int | None) -> Said:
-    return _said(*(await session.execute(_comments(viewer).where(Comment.id == comment_id))).one())
+    row = (await session.execute(_comments(viewer).where(Comment.id == comment_id))).one_or_none()
+    if row is None:  # it was removed meanwhile
+        raise missing("comment")
+    return _said(*row)
 
 
 async def profile(session: AsyncSession, username: str, viewer: int | None) -> OfProfile:
