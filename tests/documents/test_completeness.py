@@ -9,6 +9,7 @@ import pytest
 
 import mizan_asgi
 import mizan_core
+from mizan_asgi import edge as fronts
 from mizan_asgi import inspector
 from mizan_asgi.cli import cli
 from mizan_core import CallError, client, edge, errors, proof, testing
@@ -30,7 +31,7 @@ FORGE_PAGES = sorted({*ROOT.glob("*.md"), *PAGES})
 
 def test_the_reference_has_every_public_name_and_no_other() -> None:
     public = {f"mizan_core.{name}" for name in [*mizan_core.__all__, "RedisCache"] if name not in CONSTANTS}
-    modules = (mizan_asgi, edge, inspector, postgresql, proof, testing)
+    modules = (mizan_asgi, edge, fronts, inspector, postgresql, proof, testing)
     public |= {f"{one.__name__}.{name}" for one in modules for name in one.__all__ if name not in CONSTANTS}
     public |= {f"mizan_core.engine.observers.{name}" for name in observers.__all__}
     public |= {
