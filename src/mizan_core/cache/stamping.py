@@ -68,15 +68,6 @@ class Stamping:
             return await self._about_to_compute(slot, stamps, stale=True)
         return None
 
-    async def stamps(self, slot: Slot) -> tuple[bytes, ...] | None:
-        """As `Store.stamps`."""
-        stamps = await self.stamp(slot, await self._backend.get(*slot.tags))
-        return stamps if isinstance(stamps, tuple) else None
-
-    async def unchanged(self, slot: Slot, stamps: tuple[bytes, ...] | None) -> bool:
-        """As `Store.unchanged`."""
-        return stamps is not None and tuple(await self._backend.get(*slot.tags)) == stamps
-
     async def _about_to_compute(self, slot: Slot, stamps: Sequence[bytes | None], *, stale: bool) -> Stamped | Bypassed:
         found = await self.stamp(slot, stamps)
         return found if isinstance(found, Bypassed) else Stamped(found, (), stale)

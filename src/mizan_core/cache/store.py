@@ -120,16 +120,6 @@ class Store(Protocol):
         ...
 
     @property
-    def stamps(self) -> Callable[[Slot], Awaitable[tuple[bytes, ...] | None]]:
-        """The values of the slot's tags, added where absent; None where nothing may be kept."""
-        ...
-
-    @property
-    def unchanged(self) -> Callable[[Slot, tuple[bytes, ...] | None], Awaitable[bool]]:
-        """Whether nothing was purged or held since `stamps` were read; False where the cache cannot be asked."""
-        ...
-
-    @property
     def read(self) -> Callable[..., Awaitable[list[bytes | None]]]:
         """The values of keys now, to inspect them. Raises `CacheUnavailable`."""
         ...

@@ -186,12 +186,5 @@ def _share(reader: Function, sent: Mapping[str, object]) -> Mapping[str, object]
     return share | dict.fromkeys(reader.required - share.keys())
 
 
-def _text(validator: Validator, name: str, value: object) -> str | None:
-    try:
-        return None if value is None else canonical(value)
-    except InvalidValue:
-        raise _refused(validator, name) from None
-
-
 def _refused(validator: Validator, name: str) -> InvalidInput:
     return validator.refuse(name, "Has no canonical spelling", "canonical")

@@ -25,8 +25,11 @@ _store = SharedStore._store
 
 
 async def _store_under_current_stamps(store: SharedStore, slot: Any, entry: Entry, lifetime: float) -> bool:
-    current = await store._stamping.stamps(slot)
-    return await _store(store, slot, replace(entry, stamps=current or entry.stamps), lifetime)
+    stamping = store._stamping
+    current = await stamping.stamp(slot, await stamping._backend.get(*slot.tags))
+    return await _store(
+        store, slot, replace(entry, stamps=current if isinstance(current, tuple) else entry.stamps), lifetime
+    )
 
 
 def _overwrite(stamps: Stamping, tag: str, value: bytes) -> Any:

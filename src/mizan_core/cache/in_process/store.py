@@ -57,8 +57,6 @@ class InProcessStore:
         self._holds = InProcessHolds(memory, self._values, seconds=hold, max_age=max_age)
         self._reclaiming = Reclaiming(memory, clock)
         self.read = memory.get
-        self.stamps = self._stamping.stamps
-        self.unchanged = self._stamping.unchanged
         self.reclaim = self._reclaiming.begin
 
     def on_change(self, tell: Callable[[], object]) -> None:

@@ -120,22 +120,6 @@ class SharedStore:
             self.near.put(slot.key, entry)
         return Fresh(body, etag, stored, stamped.stale)
 
-    async def stamps(self, slot: Slot) -> tuple[bytes, ...] | None:
-        """As `Store.stamps`."""
-        if self._bypassed(slot) is not None:
-            return None
-        try:
-            return await self._stamping.stamps(slot)
-        except CacheUnavailable:
-            return None
-
-    async def unchanged(self, slot: Slot, stamps: tuple[bytes, ...] | None) -> bool:
-        """As `Store.unchanged`."""
-        try:
-            return await self._stamping.unchanged(slot, stamps)
-        except CacheUnavailable:
-            return False
-
     def hold(self, scopes: Sequence[PurgeScope]) -> SharedHold:
         """As `Store.hold`."""
         return SharedHold(self._holds, self._renewals, self._values.holder, scopes)
