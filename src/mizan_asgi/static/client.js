@@ -675,7 +675,7 @@ function bodyOf(args) {
 }
 
 function filesIn(value) {
-  const listed = Array.isArray(value) ? value : [value];
+  const listed = Array.isArray(value) ? Array.from(value) : [value];
   return listed.every(isFile) ? listed : [];
 }
 
