@@ -9,6 +9,7 @@ from mizan_core.engine.answers import Bundle
 from tests.engine.engines import Elsewhere, engine_of
 
 User = Context("user")
+failing: list[Exception] = []  # what `declining` raises
 
 
 @client(context=User, cache=False)
@@ -20,6 +21,8 @@ async def waiting(user_id: int) -> int:
 @client(context="declining")
 async def declining(user_id: int) -> int:
     no_store("it is a test")
+    for error in failing:
+        raise error
     return user_id
 
 
@@ -36,9 +39,15 @@ async def test_a_bundle_that_is_never_kept_may_wait() -> None:
 @pytest.mark.asyncio
 async def test_a_declined_answer_waits_for_nothing_in_a_shared_cache() -> None:
     engine = engine_of(declining, cache=Elsewhere())
+    query = engine.query(engine.graph.contexts["declining"], {"user_id": 5}, ANONYMOUS)
     for _ in range(3):
-        bundle = await engine.fetch("declining", {"user_id": 5})
+        begun = engine.begin_answer(query, ANONYMOUS)
+        bundle = begun if isinstance(begun, Bundle) else await begun
         assert (bundle.status, bundle.body) == ("bypass", b'{"declining":5}')
+    failing.append(ValueError())
+    with pytest.raises(ValueError, match=r"^$"):
+        await engine.fetch("declining", {"user_id": 5})
+    failing.clear()
     await engine.aclose()
 
 
