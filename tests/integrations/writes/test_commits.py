@@ -299,8 +299,9 @@ async def test_a_cancelled_commit_purges_all_the_same(blog: Blog) -> None:
         writes.attach(blog.sessions)
 
         async def commit() -> None:
-            async with blog.sessions.begin() as session:
+            async with blog.sessions() as session:
                 (await session.get_one(User, 1)).name = "Eve"
+                await session.commit()
 
         work = asyncio.create_task(commit())
         await cache.purging.wait()
@@ -508,4 +509,16 @@ def test_a_sync_outer_transaction_purges_again_at_its_end(opened: Callable[..., 
         assert shop.purged.take() == purged
         outer.rollback()
     assert shop.purged.take() == purged
+    mizan.blocking.close()
+
+
+def test_a_commit_of_the_connection_alone_is_purged(opened: Callable[..., Shop]) -> None:
+    mizan = engine()
+    shop = opened(mizan)
+    with shop.sessions() as session:
+        session.add(User(name="Ada"))
+        session.flush()
+        session.connection().commit()
+        assert mizan.blocking.fetch("users", {"user_id": 1}).status == "bypass"
+    assert shop.purged.take() == {"users;user_id=1", "orgs;org_id=1"}
     mizan.blocking.close()
