@@ -12,19 +12,16 @@ from mizan_core.edge.profiles import CACHE_TAG
 from mizan_core.edge.surfaces import EdgeMap
 from mizan_core.errors import DeclarationError
 from mizan_core.protocol.cache_headers import YEAR_SECONDS
-from mizan_core.protocol.invalidation import Invalidation
 from mizan_core.telling.edge import Edge
 
 from .front import Front, check_seconds
-from .requests import EdgeError, Requests, TokenBucket
-from .tagged import parts, tags_to_purge
+from .requests import EdgeError, Requests
+from .tagged import AGAIN_SECONDS, TaggedEdge
 
 _API = "https://api.cloudflare.com/client/v4"
 # Operations of one request, on every plan.
 _TAGS = 100
 _PENDING = 2_000
-# Seconds after which an answer that was under way during a purge has arrived, and is purged once more.
-AGAIN_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -57,29 +54,14 @@ class Cloudflare:
 
     def edges(self, tables: EdgeMap) -> Sequence[Edge]:
         """The zone."""
-        return [_Zone(self, tables)]
+        url = f"{self.api}/zones/{quote(self.zone, safe='')}/purge_cache"
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
 
-
-class _Zone:
-    def __init__(self, settings: Cloudflare, tables: EdgeMap) -> None:
-        self.name = f"Cloudflare zone {settings.zone}"
-        self.batch = _TAGS
-        self.pending = _PENDING
-        self.timeout = settings.timeout
-        self.again = settings.again
-        self._url = f"{settings.api}/zones/{quote(settings.zone, safe='')}/purge_cache"
-        self._headers = {"Authorization": f"Bearer {settings.token}", "Content-Type": "application/json"}
-        self._tables = tables
-        self._bucket = TokenBucket(settings.rate, settings.burst)
-        self._requests = Requests(settings.timeout)
-
-    async def purge(self, scopes: Sequence[Invalidation]) -> None:
-        for tags in parts(tags_to_purge(self._tables, CACHE_TAG, scopes), _TAGS):
-            self._bucket.take()
+        async def send(requests: Requests, tags: Sequence[str]) -> None:
             content = json.dumps({"tags": tags}).encode()
-            answer = await self._requests.send("POST", self._url, headers=self._headers, content=content)
+            answer = await requests.send("POST", url, headers=headers, content=content)
             if json.loads(answer).get("success") is not True:
                 raise EdgeError("the answer does not say success")
 
-    async def aclose(self) -> None:
-        await self._requests.aclose()
+        name = f"Cloudflare zone {self.zone}"
+        return [TaggedEdge(name, self, tables, CACHE_TAG, batch=_TAGS, pending=_PENDING, send=send)]

@@ -16,13 +16,11 @@ from mizan_core.edge.profiles import Profile
 from mizan_core.edge.surfaces import EdgeMap
 from mizan_core.errors import DeclarationError
 from mizan_core.protocol.cache_headers import YEAR_SECONDS
-from mizan_core.protocol.invalidation import Invalidation
 from mizan_core.telling.edge import Edge, EdgeBusy
 
-from .cloudflare import AGAIN_SECONDS
 from .front import Front, check_seconds
-from .requests import EdgeError, Requests, TokenBucket
-from .tagged import parts, tags_to_purge
+from .requests import EdgeError, Requests
+from .tagged import AGAIN_SECONDS, TaggedEdge
 
 _API = "https://cloudfront.amazonaws.com"
 _VERSION = "2020-05-31"
@@ -66,36 +64,21 @@ class CloudFront:
 
     def edges(self, tables: EdgeMap) -> Sequence[Edge]:
         """The distribution."""
-        return [_Distribution(self, tables)]
+        url = f"{self.api}/{_VERSION}/distribution/{quote(self.distribution, safe='')}/invalidation"
+        sign = _signer(self.credentials)
 
-
-class _Distribution:
-    def __init__(self, settings: CloudFront, tables: EdgeMap) -> None:
-        self.name = f"CloudFront distribution {settings.distribution}"
-        self.batch = settings.batch
-        self.pending = _PENDING
-        self.timeout = settings.timeout
-        self.again = settings.again
-        self._url = f"{settings.api}/{_VERSION}/distribution/{quote(settings.distribution, safe='')}/invalidation"
-        self._tables = tables
-        self._bucket = TokenBucket(settings.rate, settings.burst)
-        self._requests = Requests(settings.timeout)
-        self._sign = _signer(settings.credentials)
-
-    async def purge(self, scopes: Sequence[Invalidation]) -> None:
-        for tags in parts(tags_to_purge(self._tables, TAGS, scopes), self.batch):
-            self._bucket.take()
+        async def send(requests: Requests, tags: Sequence[str]) -> None:
             content = _invalidation(tags)
-            headers = await asyncio.to_thread(self._sign, "POST", self._url, content)  # it may ask for a new token
+            headers = await asyncio.to_thread(sign, "POST", url, content)  # it may ask for a new token
             try:
-                await self._requests.send("POST", self._url, headers=headers, content=content)
+                await requests.send("POST", url, headers=headers, content=content)
             except EdgeError as error:
                 if any(code in str(error) for code in _PASSING):
                     raise EdgeBusy(str(error)) from error
                 raise
 
-    async def aclose(self) -> None:
-        await self._requests.aclose()
+        name = f"CloudFront distribution {self.distribution}"
+        return [TaggedEdge(name, self, tables, TAGS, batch=self.batch, pending=_PENDING, send=send)]
 
 
 def _invalidation(tags: Sequence[str]) -> bytes:

@@ -9,13 +9,11 @@ from mizan_core.edge.profiles import SURROGATE_KEY
 from mizan_core.edge.surfaces import EdgeMap
 from mizan_core.errors import DeclarationError
 from mizan_core.protocol.cache_headers import YEAR_SECONDS
-from mizan_core.protocol.invalidation import Invalidation
 from mizan_core.telling.edge import Edge
 
-from .cloudflare import AGAIN_SECONDS
 from .front import Front, check_seconds
-from .requests import Requests, TokenBucket
-from .tagged import parts, tags_to_purge
+from .requests import Requests
+from .tagged import AGAIN_SECONDS, TaggedEdge
 
 _API = "https://api.fastly.com"
 # Surrogate keys of one request.
@@ -51,31 +49,11 @@ class Fastly:
 
     def edges(self, tables: EdgeMap) -> Sequence[Edge]:
         """The service."""
-        return [_Service(self, tables)]
+        url = f"{self.api}/service/{quote(self.service, safe='')}/purge"
+        headers = {"Fastly-Key": self.token, "Content-Type": "application/json", "Accept": "application/json"}
 
+        async def send(requests: Requests, keys: Sequence[str]) -> None:
+            await requests.send("POST", url, headers=headers, content=json.dumps({"surrogate_keys": keys}).encode())
 
-class _Service:
-    def __init__(self, settings: Fastly, tables: EdgeMap) -> None:
-        self.name = f"Fastly service {settings.service}"
-        self.batch = _KEYS
-        self.pending = _PENDING
-        self.timeout = settings.timeout
-        self.again = settings.again
-        self._url = f"{settings.api}/service/{quote(settings.service, safe='')}/purge"
-        self._headers = {
-            "Fastly-Key": settings.token,
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-        }
-        self._tables = tables
-        self._bucket = TokenBucket(settings.rate, settings.burst)
-        self._requests = Requests(settings.timeout)
-
-    async def purge(self, scopes: Sequence[Invalidation]) -> None:
-        for keys in parts(tags_to_purge(self._tables, SURROGATE_KEY, scopes), _KEYS):
-            self._bucket.take()
-            content = json.dumps({"surrogate_keys": keys}).encode()
-            await self._requests.send("POST", self._url, headers=self._headers, content=content)
-
-    async def aclose(self) -> None:
-        await self._requests.aclose()
+        name = f"Fastly service {self.service}"
+        return [TaggedEdge(name, self, tables, SURROGATE_KEY, batch=_KEYS, pending=_PENDING, send=send)]
