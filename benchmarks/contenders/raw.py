@@ -25,7 +25,7 @@ def etag_of(body: bytes) -> bytes:
 
 def headers_of(body: bytes, etag: bytes) -> list[tuple[bytes, bytes]]:
     return [
-        (b"cache-control", b"public, max-age=0, must-revalidate, s-maxage=31536000"),
+        (b"cache-control", b"public, max-age=0, must-revalidate"),
         (b"etag", etag),
         (b"cache-status", b"raw; hit"),
         (b"x-content-type-options", b"nosniff"),

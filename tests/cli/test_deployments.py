@@ -12,7 +12,7 @@ from mizan_asgi import Mizan
 from mizan_asgi.cli import cli
 from mizan_asgi.edge import Nodes
 from mizan_core import build, build_manifest, client
-from tests.edge.apis import NodeApi
+from tests.edge.vendors.apis import NodeApi
 from tests.http.servers import listening
 
 mizan: Mizan  # what the command finds; each test sets it up

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -234,3 +235,25 @@ def nginx_program(manifest: Mapping[str, Any], origin: str, here: Path, host: st
 def nginx_of(manifest: Mapping[str, Any], origin: str, host: str | None = "example.com") -> Iterator[Node]:
     with folder() as here, nginx_in(here, nginx_program(manifest, origin, here, host)) as node:
         yield node
+
+
+@contextmanager
+def plain_varnish(origin: str) -> Iterator[Node]:
+    """Varnish as it comes."""
+    address = urlsplit(origin)
+    with varnish(f'vcl 4.1; backend origin {{ .host = "{address.hostname}"; .port = "{address.port}"; }}') as node:
+        yield node
+
+
+@contextmanager
+def plain_nginx(origin: str) -> Iterator[Node]:
+    """The usual `proxy_cache` of nginx."""
+    with folder() as here:
+        text = (
+            f"proxy_cache_path {here / 'cache'} keys_zone=usual:1m;\n"
+            f"server {{\nlisten unix:{here / 'public.sock'};\nlisten unix:{here / 'purging.sock'};\nlocation / {{\n"
+            f"proxy_pass {origin};\nproxy_cache usual;\nproxy_cache_valid 200 10m;\n"
+            "add_header Cache-Status $upstream_cache_status;\n}\n}\n"
+        )
+        with nginx_in(here, text) as node:
+            yield node

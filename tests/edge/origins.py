@@ -1,7 +1,7 @@
 """An origin whose answers can be held back on their way, changed, and looked at."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated
 
@@ -12,17 +12,19 @@ from starlette.routing import Mount, Route
 from starlette.types import Message, Receive, Scope, Send
 
 from mizan_asgi import Mizan
-from mizan_asgi.edge import HeaderOnly, Nodes
+from mizan_asgi.edge import HeaderOnly
+from mizan_asgi.edge.front import InFront
 from mizan_core import Context, Graph, Me, build, build_manifest, client, encode_header, invalidate
 from tests.http.servers import listening
 
 Headers = list[tuple[bytes, bytes]]
+HEARS = HeaderOnly()
 
 
 class Origin:
     """Things with versions: a bundle, a page and a private bundle of each, and ways to write one."""
 
-    def __init__(self, *, rev: int = 0, edge: Nodes | HeaderOnly | None = None) -> None:
+    def __init__(self, *, rev: int = 0, edge: InFront | Sequence[InFront] = HEARS) -> None:
         self.versions: dict[int, int] = {}
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.held: asyncio.Event | None = None  # answers to GET wait for it before they are sent
@@ -33,7 +35,7 @@ class Origin:
             headers,
         )
         self.graph = self._graph(rev)
-        self.mizan = Mizan(self.graph, edge=edge or HeaderOnly())
+        self.mizan = Mizan(self.graph, edge=edge)
         self.app = Starlette(lifespan=self.mizan.lifespan)
         self.app.router.routes += [
             *self.mizan.routes,

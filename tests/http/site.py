@@ -18,7 +18,9 @@ from mizan_asgi import Mizan
 from mizan_core import Context, Graph, Identity, build, client, issue_mwt
 
 KEYS = {"k1": "a-secret-of-the-tests-and-of-nothing-else"}
-PUBLIC = "public, max-age=0, must-revalidate, s-maxage=31536000"
+PUBLIC = "public, max-age=0, must-revalidate"
+# As it is where a cache in front is known (`edge=`).
+KEPT = "public, max-age=0, must-revalidate, s-maxage=31536000"
 VARY = "Authorization, Cookie, X-Mizan-Token"
 HOST = "http://site.test"
 

@@ -13,9 +13,10 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount
 
 from mizan_asgi import Mizan, app
+from mizan_asgi.edge import HeaderOnly
 from mizan_asgi.http import routing, service
 from mizan_core import Identity, MemoryCache, build, client
-from tests.http.site import KEYS, PUBLIC, Clock, Site, http, token
+from tests.http.site import KEPT, KEYS, PUBLIC, Clock, Site, http, token
 
 USER = "/api/mizan/ctx/user/?user_id=5"
 SECRET = "a-secret-of-the-caches-and-of-nothing-else"
@@ -85,13 +86,13 @@ async def test_head_gets_the_headers_of_a_hit_and_no_body(site: Site) -> None:
 async def test_remaining_seconds_are_counted_down(site: Site) -> None:
     clock = Clock()
     url = "/api/mizan/ctx/orders/?customer_id=1"
-    async with http(site.app(clock=clock)) as web:
+    async with http(site.app(clock=clock, edge=HeaderOnly())) as web:
         await web.get(url)
         for passed, left in [(0.0, 60), (0.5, 59), (1.0, 59), (1.5, 58), (59.5, 0)]:
             clock.now = Clock().now + passed
             answer = await web.get(url)
             assert answer.headers["cache-status"] == "mizan; hit"
-            assert answer.headers["cache-control"] == PUBLIC.replace("31536000", str(left))
+            assert answer.headers["cache-control"] == KEPT.replace("31536000", str(left))
         clock.now = Clock().now + 60
         assert (await web.get(url)).headers["cache-status"] == "mizan; fwd=stale; stored"
 
@@ -151,12 +152,12 @@ async def test_two_applications_write_their_own_lifetime() -> None:
         async def user_profile(user_id: int) -> int:
             return user_id
 
-        return Mizan(build([user_profile]), cache=cache, cache_secret=SECRET)
+        return Mizan(build([user_profile]), cache=cache, cache_secret=SECRET, edge=HeaderOnly())
 
     async with http(mizan(True)) as long, http(mizan(60)) as short:
         for _ in range(3):
-            assert (await long.get(USER)).headers["cache-control"] == PUBLIC
-            assert (await short.get(USER)).headers["cache-control"] == PUBLIC.replace("31536000", "60")
+            assert (await long.get(USER)).headers["cache-control"] == KEPT
+            assert (await short.get(USER)).headers["cache-control"] == KEPT.replace("31536000", "60")
 
 
 @pytest.mark.asyncio

@@ -14,9 +14,10 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from mizan_asgi import Mizan
+from mizan_asgi.edge import HeaderOnly
 from mizan_core import Context, DeclarationError, Identity, Me, RedisCache, build, client, no_store
 from mizan_core.testing.redis_server import RedisServer
-from tests.http.site import KEYS, PUBLIC, VARY, Clock, hosting, http, refusal, token
+from tests.http.site import KEPT, KEYS, PUBLIC, VARY, Clock, hosting, http, refusal, token
 
 pytestmark = pytest.mark.asyncio
 
@@ -146,7 +147,7 @@ def with_task(text: str) -> Response:
         (lambda text: HTMLResponse(text, headers={"vary": "Accept-Language"}), PRIVATE),
         (lambda text: HTMLResponse(text, headers={"cache-control": "private, max-age=5"}), "private, max-age=5"),
         (lambda text: HTMLResponse(text, headers={"cache-control": "no-store"}), "no-store"),
-        (lambda text: HTMLResponse(text, headers={"cache-control": "max-age=0"}), PUBLIC.replace("31536000", "0")),
+        (lambda text: HTMLResponse(text, headers={"cache-control": "max-age=0"}), KEPT.replace("31536000", "0")),
         (lambda text: HTMLResponse(text, 201), "no-store"),
         (lambda text: StreamingResponse(lines()), "no-store"),
         (with_task, "no-store"),
@@ -154,7 +155,7 @@ def with_task(text: str) -> Response:
 )
 async def test_a_response_that_is_its_callers_is_not_kept(make: Callable[[str], Any], control: str) -> None:
     site = Site(make)
-    mizan = site.mizan()
+    mizan = site.mizan(edge=HeaderOnly())
     async with mizan.engine, http(hosting(mizan)) as web:
         answers = await asyncio.gather(*(web.get("/name/5/") for _ in range(3)))
         for answer in (*answers, await web.get("/name/5/")):
@@ -166,7 +167,7 @@ async def test_a_response_that_is_its_callers_is_not_kept(make: Callable[[str], 
 
 async def test_a_pages_own_lifetime_bounds_the_origins_too(options: dict[str, Any]) -> None:
     site = Site(lambda text: HTMLResponse(text, headers={"cache-control": "max-age=60"}))
-    mizan = site.mizan(**options)
+    mizan = site.mizan(**options, edge=HeaderOnly())
     left = {}
     async with mizan.engine, http(hosting(mizan)) as web:
         for passed in (0.0, 20.5, 59.0, 61.0):
@@ -178,7 +179,7 @@ async def test_a_pages_own_lifetime_bounds_the_origins_too(options: dict[str, An
 
 async def test_a_page_that_is_kept_for_seconds_counts_down() -> None:
     site = Site(cache=30)
-    mizan = site.mizan()
+    mizan = site.mizan(edge=HeaderOnly())
     async with mizan.engine, http(hosting(mizan)) as web:
         for url in ("/name/5/", "/data/5/"):
             site.clock.now = 1_800_000_000.0

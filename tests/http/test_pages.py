@@ -13,20 +13,21 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 
 from mizan_asgi import Mizan
+from mizan_asgi.edge import HeaderOnly
 from mizan_core import Conflict, Context, Identity, NotFound, build, client
-from tests.http.site import KEYS, PUBLIC, VARY, Clock, Site, hosting, http, logged, raw, refusal, token
+from tests.http.site import KEPT, KEYS, PUBLIC, VARY, Clock, Site, hosting, http, logged, raw, refusal, token
 
 user = Context("user")
 
 
-def page(answer: Any, **declared: Any) -> Starlette:
+def page(answer: Any, *, edge: Any = (), **declared: Any) -> Starlette:
     """A host with one page at `/page/`, which answers the result of `answer`."""
 
     @client(context="pages", route="/page/", **declared)
     async def the_page() -> Response:
         return answer()
 
-    return hosting(Mizan(build([the_page]), mwt_keys=KEYS, clock=Clock()))
+    return hosting(Mizan(build([the_page]), mwt_keys=KEYS, clock=Clock(), edge=edge))
 
 
 async def control_of(app: Starlette, url: str = "/page/", **headers: str) -> str:
@@ -36,10 +37,10 @@ async def control_of(app: Starlette, url: str = "/page/", **headers: str) -> str
 
 @pytest.mark.asyncio
 async def test_a_page_at_its_canonical_path_is_kept_at_an_edge(site: Site) -> None:
-    async with http(site.app()) as web:
+    async with http(site.app(edge=HeaderOnly())) as web:
         answer = await web.get("/profile/5/")
     assert (answer.status_code, answer.text) == (200, "<h1>Ada</h1>")
-    assert answer.headers["cache-control"] == PUBLIC
+    assert answer.headers["cache-control"] == KEPT
     assert answer.headers["content-type"].startswith("text/html")
     assert "vary" not in answer.headers
 
@@ -48,8 +49,8 @@ async def test_a_page_at_its_canonical_path_is_kept_at_an_edge(site: Site) -> No
 @pytest.mark.parametrize(
     ("declared", "control", "vary"),
     [
-        ({}, PUBLIC, None),
-        ({"cache": 60}, PUBLIC.replace("31536000", "60"), None),
+        ({}, KEPT, None),
+        ({"cache": 60}, KEPT.replace("31536000", "60"), None),
         ({"cache": False}, "no-store", None),
         ({"auth": True}, "private, no-cache", VARY),
         ({"auth": True, "per": "all"}, "private, no-cache", VARY),
@@ -58,9 +59,22 @@ async def test_a_page_at_its_canonical_path_is_kept_at_an_edge(site: Site) -> No
     ],
 )
 async def test_a_page_has_the_policy_of_its_context(declared: dict[str, Any], control: str, vary: str | None) -> None:
-    async with http(page(lambda: HTMLResponse("x"), **declared), x_mizan_token=token("ada")) as web:
+    async with http(page(lambda: HTMLResponse("x"), edge=HeaderOnly(), **declared), x_mizan_token=token("ada")) as web:
         answer = await web.get("/page/")
     assert (answer.headers["cache-control"], answer.headers.get("vary")) == (control, vary)
+
+
+@pytest.mark.asyncio
+async def test_caches_that_no_purge_reaches_have_to_ask(site: Site) -> None:
+    lasting = hosting(site.mizan())
+    async with http(lasting) as web, http(page(lambda: HTMLResponse("x"), cache=60)) as brief:
+        pages = [await web.get("/profile/5/") for _ in range(2)]
+        pages += [
+            await brief.get("/page/"),
+            await web.get("/profile/5/", headers={"if-none-match": pages[1].headers["etag"]}),
+        ]
+    assert [one.status_code for one in pages] == [200, 200, 200, 304]
+    assert {one.headers["cache-control"] for one in pages} == {PUBLIC}
 
 
 @pytest.mark.asyncio
@@ -110,19 +124,19 @@ async def test_a_page_by_another_spelling_is_not_kept(site: Site, url: str) -> N
         ({"cache-control": "private, max-age=60"}, "private, max-age=60"),
         ({"cache-control": "No-Cache"}, "No-Cache"),
         ({"cache-control": 'private="x-who"'}, 'private="x-who"'),
-        ({"cache-control": "max-age=60"}, PUBLIC.replace("31536000", "60")),
-        ({"cache-control": 'public, s-maxage="10", max-age=60'}, PUBLIC.replace("31536000", "10")),
-        ({"cache-control": "max-age=0"}, PUBLIC.replace("31536000", "0")),
-        ({"cache-control": "public, max-age=99999999999"}, PUBLIC),
-        ({"cache-control": "public, immutable"}, PUBLIC),
-        ({"cache-control": ""}, PUBLIC),
+        ({"cache-control": "max-age=60"}, KEPT.replace("31536000", "60")),
+        ({"cache-control": 'public, s-maxage="10", max-age=60'}, KEPT.replace("31536000", "10")),
+        ({"cache-control": "max-age=0"}, KEPT.replace("31536000", "0")),
+        ({"cache-control": "public, max-age=99999999999"}, KEPT),
+        ({"cache-control": "public, immutable"}, KEPT),
+        ({"cache-control": ""}, KEPT),
         ({"vary": "Accept-Language"}, "private, no-cache"),
         ({"set-cookie": "a=b"}, "private, no-cache"),
         ({"set-cookie": "a=b", "cache-control": "public, max-age=60"}, "private, no-cache"),
     ],
 )
 async def test_a_page_may_ask_for_less_and_never_gets_more(headers: dict[str, str], control: str) -> None:
-    async with http(page(lambda: HTMLResponse("x", headers=headers))) as web:
+    async with http(page(lambda: HTMLResponse("x", headers=headers), edge=HeaderOnly())) as web:
         answer = await web.get("/page/")
     assert answer.headers["cache-control"] == control
     assert {name: answer.headers[name] for name in headers if name != "cache-control"} == {

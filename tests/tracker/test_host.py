@@ -12,7 +12,7 @@ from mizan_asgi.cli import cli
 
 from .world import DEVELOPER, LEAD, VIEWER, Tracker
 
-PUBLIC = "public, max-age=0, must-revalidate, s-maxage=31536000"
+PUBLIC = "public, max-age=0, must-revalidate"
 API = "/api/mizan"
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from mizan_asgi import Mizan
+from mizan_asgi.edge import HeaderOnly
 from mizan_core import Conflict, Context, Identity, NotFound, Result, build, client, invalidate
 
 
@@ -234,6 +235,7 @@ def application(engine: AsyncEngine, **options: Any) -> tuple[FastAPI, Mizan]:
         authenticate=authenticate,
         permissions=permissions,
         mwt_keys={"2026": "at least thirty-two bytes of secret"},
+        edge=HeaderOnly(),
         **options,
     )
 

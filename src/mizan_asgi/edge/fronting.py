@@ -10,6 +10,7 @@ from mizan_core.errors import DeclarationError
 from mizan_core.graph.manifest import build_manifest
 from mizan_core.graph.model import Graph
 from mizan_core.memo import Memo
+from mizan_core.protocol.cache_headers import without_shared_lifetime
 from mizan_core.telling.edge import Edge
 
 from ..http.responses import RawHeaders
@@ -19,7 +20,6 @@ _REMEMBERED_BYTES = 1024 * 1024
 # The bytes of remembered headers beside their texts.
 _HEADERS_BYTES = 500
 
-_UNTIL = ", s-maxage="
 # The groups of an answer that a cache has to take, and the characters of each (RFC 9875, 2.1).
 _GROUPS, _GROUP_CHARACTERS = 32, 32
 
@@ -54,13 +54,13 @@ class Fronting:
 
         `url`: the canonical path and query of a bundle or page, by which it is tagged.
         """
-        asking, is_kept, seconds = control.partition(_UNTIL)
-        if not is_kept:
+        asking, seconds = without_shared_lifetime(control)
+        if seconds is None:
             return [(b"cache-control", control.encode("latin-1"))]
-        lifetime = min(int(seconds), self._front.lifetime)
+        lifetime = min(seconds, self._front.lifetime)
         targeted = self._front.targeted
         if targeted is None:
-            told: RawHeaders = [(b"cache-control", f"{asking}{_UNTIL}{lifetime}".encode())]
+            told: RawHeaders = [(b"cache-control", f"{asking}, s-maxage={lifetime}".encode())]
         else:
             told = [
                 (b"cache-control", asking.encode()),

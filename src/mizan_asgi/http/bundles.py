@@ -31,7 +31,7 @@ from .host_request import HostRequest
 from .hosts.own_urls import complete, private, tells_all
 from .identity import TOKEN_HEADERS, needs_session
 from .path_rules import LET_THROUGH, PROBE, Probe
-from .responses import RawHeaders, RawResponse, bundle_replies, bundle_reply, for_any_cache
+from .responses import RawHeaders, RawResponse, bundle_replies, bundle_reply, for_unknown_caches
 from .sent_headers import SentHeaders
 from .service import Service, check_gets
 
@@ -80,7 +80,7 @@ class BundleEndpoint:
         self._user_in_scope = service.authenticator.in_scope
         self._remembered_query = service.queries.get
         self._peek = service.engine.peek
-        self._for_caches: Callable[[Bundle], RawHeaders] = for_any_cache
+        self._for_caches: Callable[[Bundle], RawHeaders] = for_unknown_caches
         if service.fronting is not None:
             path = f"{service.base_url}/ctx/{plan.name}/"
             self._for_caches = partial(_fronted, service.fronting, path)

@@ -37,6 +37,7 @@ from .paths import before_path
 from .responses import (
     RawHeaders,
     Reply,
+    asking_each_time,
     error_reply,
     failure_reply,
     invalidate_headers,
@@ -146,7 +147,7 @@ class FunctionEndpoint:
         canonical = before == "" and scope["method"] in _SAFE_METHODS and not scope.get("query_string")
         known = headers.all(b"if-none-match") if scope["method"] in _SAFE_METHODS else []
         answered = page_reply(page, canonical_url=canonical, if_none_match=known, failed=self._failed)
-        return answered if service.fronting is None else _fronted(service.fronting, page.path, answered)
+        return for_caches(service.fronting, page.path, answered)
 
     async def _answer_call(self, scope: Scope, receive: Receive) -> Reply | ViewResponse:
         service = self._service
@@ -214,12 +215,16 @@ class FunctionEndpoint:
         return Mixed(pairs, values) if values else pairs
 
 
-def _fronted(fronting: Fronting, path: str, answered: Reply | ViewResponse) -> Reply | ViewResponse:
+def for_caches(fronting: Fronting | None, path: str, answered: Reply | ViewResponse) -> Reply | ViewResponse:
     """The answer with what the caches in front read of a page at this path."""
+
+    def read(headers: RawHeaders) -> RawHeaders:
+        return asking_each_time(headers) if fronting is None else fronting.replaced(headers, path)
+
     if isinstance(answered, Reply):
-        return replace(answered, headers=fronting.replaced(answered.headers, path))
+        return replace(answered, headers=read(answered.headers))
     change = answered.change
-    return replace(answered, change=lambda status, headers: fronting.replaced(change(status, headers), path))
+    return replace(answered, change=lambda status, headers: read(change(status, headers)))
 
 
 def failing(service: Service, function: Function) -> Failed:

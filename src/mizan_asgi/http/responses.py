@@ -17,7 +17,7 @@ from starlette.types import Message, Send
 from mizan_core.engine.answers import Bundle, Failure
 from mizan_core.engine.failures import blamed
 from mizan_core.errors import CallError, InternalError, MethodNotAllowed
-from mizan_core.protocol.cache_headers import NO_STORE, VARY
+from mizan_core.protocol.cache_headers import NO_STORE, VARY, without_shared_lifetime
 from mizan_core.protocol.headers import encode_header
 from mizan_core.protocol.invalidation import Invalidation
 from mizan_core.protocol.problems import problem
@@ -179,9 +179,14 @@ def with_headers(send: Send, change: Callable[[int, RawHeaders], RawHeaders], *,
     return changing
 
 
-def for_any_cache(bundle: Bundle) -> RawHeaders:
-    """`Cache-Control` of a bundle as section 8 of the protocol has it, in front of which no cache is known."""
-    return [_shared(b"cache-control", bundle.policy)]
+def for_unknown_caches(bundle: Bundle) -> RawHeaders:
+    """`Cache-Control` of a bundle where no cache in front is known: one may keep it, and has to ask each time."""
+    return [_asking(bundle.policy)]
+
+
+def asking_each_time(headers: RawHeaders) -> RawHeaders:
+    """The headers of a page where no cache in front is known: one may keep it, and has to ask each time."""
+    return [_asking(value.decode("latin-1")) if name == b"cache-control" else (name, value) for name, value in headers]
 
 
 def _bundle_headers(
@@ -198,6 +203,11 @@ def _bundle_headers(
     if bundle.varies:
         headers.append(_VARY)
     return headers
+
+
+@lru_cache(maxsize=256)
+def _asking(control: str) -> tuple[bytes, bytes]:
+    return b"cache-control", without_shared_lifetime(control)[0].encode("latin-1")
 
 
 @lru_cache(maxsize=256)

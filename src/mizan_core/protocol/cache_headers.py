@@ -19,7 +19,9 @@ VARY = "Authorization, Cookie, X-Mizan-Token"
 YEAR_SECONDS = 31_536_000
 
 
-_KEPT = "public, max-age=0, must-revalidate, s-maxage="
+# "Ask each time", for browsers, and for every cache that no purge reaches.
+_ASKING = "public, max-age=0, must-revalidate"
+_KEPT = f"{_ASKING}, s-maxage="
 _KEPT_UNTIL_PURGED = f"{_KEPT}{YEAR_SECONDS}"
 
 CACHE_STATUS_OF_A_HIT = "mizan; hit"
@@ -55,6 +57,13 @@ def cache_control(policy: CachePolicy, remaining: float | None = None) -> str:
     if remaining is not None:
         seconds = max(0, min(seconds, math.floor(remaining)))
     return f"{_KEPT}{seconds}"
+
+
+def without_shared_lifetime(control: str) -> tuple[str, int | None]:
+    """A `Cache-Control` of `cache_control` without its `s-maxage`, and those seconds if it has any."""
+    if not control.startswith(_KEPT):
+        return control, None
+    return _ASKING, int(control.removeprefix(_KEPT))
 
 
 def cache_status_of_a_bypass(detail: str) -> str:

@@ -22,7 +22,7 @@ from ..bundles import BundleEndpoint
 from ..cross_site import check_same_site
 from ..host_request import HostRequest
 from ..identity import needs_session
-from ..pages import ViewResponse, call_reply, failing, page_reply
+from ..pages import ViewResponse, call_reply, failing, for_caches, page_reply
 from ..responses import INVALIDATE_HEADER, RawResponse, Reply, error_reply, failure_reply
 from ..sent_headers import SentHeaders
 from ..service import Service
@@ -109,7 +109,7 @@ class Responding:
         page = page_of(asked, await service.engine.answer(asked, identity=identity, request=host_request))
         known = headers.all(b"if-none-match") if scope["method"] in _SAFE_METHODS else []
         replied = page_reply(page, canonical_url=True, if_none_match=known, failed=failing(service, function))
-        response = _ready(function, replied)
+        response = _ready(function, for_caches(None, page.path, replied))
         if tells_all(service, scope, asked):
             return response
         if isinstance(response, Response):

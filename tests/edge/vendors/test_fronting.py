@@ -11,7 +11,7 @@ from mizan_asgi import Mizan
 from mizan_asgi.edge import Cloudflare, Fastly, HeaderOnly, Nodes
 from mizan_asgi.edge.front import Front, InFront
 from mizan_core import Context, DeclarationError, build, client
-from tests.edge.apis import TOKEN, ZONE, NodeApi
+from tests.edge.vendors.apis import TOKEN, ZONE, NodeApi
 from tests.http.servers import listening
 
 User, Inbox = Context("user"), Context("inbox")

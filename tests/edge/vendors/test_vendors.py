@@ -17,7 +17,7 @@ from mizan_core import Context, DeclarationError, Invalidation, build, build_man
 from mizan_core.edge.profiles import CACHE_TAG, SURROGATE_KEY
 from mizan_core.edge.surfaces import EdgeMap, read_manifest
 from mizan_core.telling.edge import Edge, EdgeBusy
-from tests.edge.apis import (
+from tests.edge.vendors.apis import (
     KEY_ID,
     SECRET_KEY,
     TOKEN,
