@@ -4,6 +4,7 @@ The hold of the outer call holds the scopes of an inner mutation from the moment
 end. An error of the inner mutation decides what it made stale as it would alone, also if the body catches the error.
 """
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
@@ -41,6 +42,18 @@ class Holder(CallOwner, Protocol):
     def purge_late(self, inner: "Inner") -> None:
         """Purge the invalidations of an inner call that has ended after its outer call."""
         ...
+
+
+class Joining(Protocol):
+    """A call that the body of another one makes, and for which that one holds and purges."""
+
+    loop: asyncio.AbstractEventLoop
+
+    @property
+    def root(self) -> CurrentCall: ...
+
+    @property
+    def stale(self) -> Sequence[Invalidation]: ...
 
 
 class Inner(CurrentCall):

@@ -14,8 +14,8 @@ What to know before changing a mutation's path:
   it has one (`EagerRunner`).
 - **Inner calls.** A mutation that a body calls is held and purged by the outer call, whose answer tells it
   (`inner_calls`). One that outlives the outer call purges by itself.
-- **`changing`** (`hosts/changing`) is a call whose body runs elsewhere: `open` holds, `close` purges. Its outcome is
-  unknown whatever its body raises, so it purges all that it names.
+- **`changing`** (`hosts/changing`) is a call whose body runs elsewhere (`hosts/open_call`): it takes a hold here, and
+  settles it. Its outcome is unknown whatever its body raises, so it purges all that it names.
 - **Threads.** A sync function runs in a thread; what it names and calls is passed to the loop, which alone holds.
 """
 
@@ -34,17 +34,15 @@ from ..graph.narrowing import Outcome, Refused, Returned, Unknown, resolve, told
 from ..graph.types.snapshots import snapshot
 from ..graph.wrapper import current
 from ..protocol.files import File
-from ..protocol.identity import Identity
 from ..protocol.invalidation import Invalidation, merge
 from ..tasks import EagerRunner, Tasks
 from ..telling.edges import Edges
 from .answers import ENDED, Ended, Failure, answered, ended_of, failure_of
 from .cache_keys import CacheKeys
 from .current_call import CurrentCall
-from .failures import ErrorMapping, cancelled_itself, carrying, is_cancelled
-from .inner_calls import READING, Inner, Reading, arguments_of, identity_of, misplaced
+from .failures import ErrorMapping, cancelled_itself, is_cancelled
+from .inner_calls import READING, Inner, Joining, Reading, arguments_of, identity_of, misplaced
 from .observers import (
-    Around,
     Called,
     Calling,
     Observers,
@@ -89,25 +87,25 @@ class Mutations:
     ) -> None:
         self.graph = graph
         self._cache_keys = cache_keys
-        self._observers = observers
+        self.observers = observers
         self._store = store
         self._runner = runner
-        self._errors = errors
-        self._refuses = refuses
+        self.errors = errors
+        self.refuses = refuses
         self._edges = edges
         self._plans = PurgePlans(graph, cache_keys)
-        self._tasks = Tasks()
+        self.tasks = Tasks()
         self._with_files = Tasks()  # those that close files once a function has ended
-        self._eager = EagerRunner(self._tasks, unheard=_unheard)
+        self._eager = EagerRunner(self.tasks, unheard=_unheard)
 
     def __len__(self) -> int:
         """How many mutations and purges are under way."""
-        return len(self._tasks)
+        return len(self.tasks)
 
     async def aclose(self, seconds: float) -> None:
         """Wait so long for what is under way."""
         deadline = asyncio.get_running_loop().time() + seconds
-        late = await self._tasks.wait(seconds)
+        late = await self.tasks.wait(seconds)
         if late:
             logger.error("Closed while %d mutations were still running.", late)
         await self._with_files.wait(max(0.0, deadline - asyncio.get_running_loop().time()))
@@ -129,16 +127,16 @@ class Mutations:
         outer: CurrentCall | Reading | None = current.get()
         if outer is not None:
             return self._for_a_body(outer, function, sent, caller)
-        if self._observers.all:
+        if self.observers.all:
             wanted = Wanted()
-            work = self._tasks.start(
+            work = self.tasks.start(
                 self._observed(function, sent, caller, wanted, joined, may_change=may_change), _unheard
             )
             return work if function.is_async else wanted.waiting(work)
         if not function.is_async:
             return self._begin_in_a_thread(function, sent, caller, may_change)
         if function.affects:
-            return self._tasks.start(self._mutate(function, sent, caller), _unheard)
+            return self.tasks.start(self._mutate(function, sent, caller), _unheard)
         return self._eager.run(function, self._act(function, sent, caller, may_change))
 
     def with_files(self, work: Awaitable[Ended], files: Iterable[File]) -> "asyncio.Future[Ended]":
@@ -151,7 +149,7 @@ class Mutations:
         """As `begin`. If the caller goes while the function still waits for a thread, the function does not begin."""
         wanted = Wanted()
         if function.affects:
-            return wanted.waiting(self._tasks.start(self._mutate(function, sent, caller, wanted), _unheard))
+            return wanted.waiting(self.tasks.start(self._mutate(function, sent, caller, wanted), _unheard))
         ended = self._eager.run(function, self._act(function, sent, caller, may_change, wanted))
         return ended if isinstance(ended, ENDED) else wanted.waiting(ended)
 
@@ -169,9 +167,9 @@ class Mutations:
         holds = self._plans.determined(function, sent, caller.identity).invalidations
         filled = frozenset(one.name for one in function.identity_params)
         calling = Calling(function.name, sent, caller.identity, holds, filled)
-        await self._observers.tell_and_wait(calling)
+        await self.observers.tell_and_wait(calling)
         called.set((*joined, function.name))
-        with self._observers.around(calling):
+        with self.observers.around(calling):
             return await self._timed(calling, function, sent, caller, wanted, may_change=may_change)
 
     async def _timed(
@@ -195,14 +193,14 @@ class Mutations:
         error = ended.error if isinstance(ended, Failure) else None
         event = Called(
             began=calling,
-            outcome=_name_of(_outcome_of_answer(function, ended)),
+            outcome=name_of(_outcome_of_answer(function, ended)),
             error=error,
             invalidations=tuple(ended.invalidations),
             seconds=now() - began,
             held=getattr(call.hold, "held", 0.0),  # it is no `TimedHold` where nothing was held or purged
             purge=getattr(call.hold, "purge", 0.0),
         )
-        await self._observers.tell_and_wait(event)
+        await self.observers.tell_and_wait(event)
         return ended
 
     def _for_a_body(
@@ -237,105 +235,13 @@ class Mutations:
         inner = Inner(outer, self, function.declaration, function, sent, caller.identity)
         try:
             await self.held(inner)
-            joined = running() if self._observers.all else ()
+            joined = running() if self.observers.all else ()
             answer = await ended_of(self._begun_alone(outer, function, sent, caller, joined))
         except BaseException:  # it may still be running: all that it could make stale counts
             inner.settle(inner.stale)
             raise
         inner.settle(answer.invalidations)
         return answer
-
-    async def open(self, call: "OpenCall") -> None:
-        """Hold what a call has named, before its body. Raises `Unavailable` where that cannot be held."""
-        if call.outer is not None:
-            try:
-                await self.held(call)
-            except BaseException:  # its body does not run
-                call.settle(())
-                raise
-            return
-        if self._observers.all:
-            call.calling = Calling(call.name_of_change, {}, call.identity, merge(call.named))
-        try:
-            await self._tasks.start(self._open(call))
-        except BaseException:
-            call.settle(())
-            if call.is_open:  # it was cancelled in the moment in which this succeeded
-                self._tasks.start(self._undo(call))
-            raise
-
-    async def _open(self, call: "OpenCall") -> None:
-        """Hold, in a task: whoever is cancelled meanwhile leaves no hold behind."""
-        if call.calling is not None:
-            await self._observers.tell_and_wait(call.calling)
-        now = asyncio.get_running_loop().time
-        call.began = now()
-        scopes = self._cache_keys.purged(call.named)
-        call.hold = hold = self._holding(scopes) if call.calling is None else self._timed_hold(scopes)
-        try:
-            await hold.run(_nothing, insist=self._refuses)
-            await hold.make_visible()
-        except BaseException as error:
-            await self._undo(call, error)
-            raise
-        if call.has_ended:
-            await self._undo(call)
-        else:
-            call.is_open = True
-
-    async def _undo(self, call: "OpenCall", error: BaseException | None = None) -> None:
-        """End the hold of a call whose body does not run."""
-        call.settle(())
-        await call.hold.restore()
-        if call.calling is not None:
-            await self._tell_of(call, call.calling, Refused(), error)
-
-    async def withdraw(self, call: "OpenCall") -> None:
-        """End a call whose body has written nothing."""
-        if call.outer is None:
-            await self._tasks.start(self._undo(call))
-        else:
-            call.settle(())
-
-    async def close(self, call: "OpenCall", error: BaseException | None) -> None:
-        """Purge what a call has named, in a task. `error`: of its body.
-
-        With `refuses`, raises `CacheUnavailable` if the purge takes too long and the body raised nothing.
-        """
-        stale = call.stale
-        call.settle(stale)
-        late: Failure | None = None
-        if call.outer is None:
-            late = await self._tasks.start(self._close(call, stale, error))
-        elif call.root.has_ended:
-            late = await self._tasks.start(self._settle(None, self._plans.of(stale)))
-        if late is not None and error is None:
-            raise carrying(late.error, stale)
-
-    async def _close(
-        self, call: "OpenCall", stale: Sequence[Invalidation], error: BaseException | None
-    ) -> Failure | None:
-        late = await self._settle(call.hold, self._plans.of(stale))
-        if call.calling is not None:
-            outcome = Returned(None) if error is None else self.outcome_of(None, error)
-            await self._tell_of(call, call.calling, outcome, error)
-        return late
-
-    async def _tell_of(self, call: "OpenCall", calling: Calling, outcome: Outcome, error: BaseException | None) -> None:
-        event = Called(
-            began=calling,
-            outcome=_name_of(outcome),
-            error=self._errors.told(error) if isinstance(error, Exception) else None,
-            invalidations=call.stale,
-            seconds=asyncio.get_running_loop().time() - call.began,
-            held=call.hold.held,
-            purge=call.hold.purge,
-        )
-        await self._observers.tell_and_wait(event)
-
-    def around(self, calling: Calling) -> Around:
-        """What the observers enter around a body."""
-        return self._observers.around(calling)
 
     async def purge(
         self,
@@ -352,9 +258,9 @@ class Mutations:
         """
         now = asyncio.get_running_loop().time
         began = now()
-        late = await self._tasks.start(self._settle(None, self._plans.of(invalidations), insist=insist))
-        if self._observers.all:
-            self._observers.tell(Purged(tuple(invalidations), now() - began, proof, function, origin))
+        late = await self.tasks.start(self._settle(None, self._plans.of(invalidations), insist=insist))
+        if self.observers.all:
+            self.observers.tell(Purged(tuple(invalidations), now() - began, proof, function, origin))
         if late is not None:
             raise late.error
 
@@ -377,11 +283,11 @@ class Mutations:
             else:
                 ended = (await self._runner.to_the_end(function, sent, caller, answered, wanted))[0]
         except Exception as error:  # noqa: BLE001  # a function may raise anything; what it named is told all the same
-            ended = failure_of(self._errors, function.name, _cause(error))
+            ended = failure_of(self.errors, function.name, _cause(error))
         except asyncio.CancelledError as error:
             if is_cancelled():
                 raise
-            ended = failure_of(self._errors, function.name, cancelled_itself(function.name, error))
+            ended = failure_of(self.errors, function.name, cancelled_itself(function.name, error))
         finally:
             call.has_ended = True
             current.reset(around)
@@ -392,13 +298,8 @@ class Mutations:
                 plan = self._plans.of(merge([*call.named, *call.joined()]))
                 if call.hold is None:
                     call.hold = self._hold()
-                late = await self._tasks.start(self._settle(call.hold, plan))
-        if names:
-            ended = late or ended
-            ended.invalidations = plan.invalidations
-            if plan.is_personal:
-                ended.told = told_to(self.graph, plan.invalidations, caller.identity)
-        return ended
+                late = await self.tasks.start(self._settle(call.hold, plan))
+        return self._telling(late or ended, plan, caller) if names else ended
 
     async def _mutate(
         self,
@@ -432,16 +333,16 @@ class Mutations:
             return work
 
         try:
-            work = hold.run(begin, insist=self._refuses)
+            work = hold.run(begin, insist=self.refuses)
             ended, result = answered(function, await work) if function.runs_directly else await work
             outcome = _outcome_of_result(function, result)
         except Exception as error:  # noqa: BLE001  # a function may raise anything; its effects are told all the same
-            ended = failure_of(self._errors, function.name, _cause(error))
+            ended = failure_of(self.errors, function.name, _cause(error))
             outcome = _outcome_of_failure(error, ended.error) if has_begun else Refused()
         except asyncio.CancelledError as error:
             if is_cancelled():
                 raise
-            ended = failure_of(self._errors, function.name, cancelled_itself(function.name, error))
+            ended = failure_of(self.errors, function.name, cancelled_itself(function.name, error))
         finally:  # also where it was cancelled, which leaves its outcome unknown
             call.has_ended = True
             if call.named or call.inners or not (function.is_determined and isinstance(outcome, Returned)):
@@ -454,7 +355,10 @@ class Mutations:
                 late = None
             else:
                 late = await self._settle(hold, plan)
-        ended = late or ended
+        return self._telling(late or ended, plan, caller)
+
+    def _telling(self, ended: Ended, plan: PurgePlan, caller: Caller) -> Ended:
+        """How a call ended, with what its caller is told of this plan."""
         ended.invalidations = plan.invalidations
         if plan.is_personal:
             ended.told = told_to(self.graph, plan.invalidations, caller.identity)
@@ -470,7 +374,7 @@ class Mutations:
 
     async def _settle(self, hold: Hold | None, plan: PurgePlan, *, insist: bool = False) -> Failure | None:
         """End the hold and purge. With `refuses` or `insist`, a failure if the purge is not through within bounds."""
-        late = await (hold or self._holding(())).end(plan.scopes, insist=insist or self._refuses)
+        late = await (hold or self._holding(())).end(plan.scopes, insist=insist or self.refuses)
         if late is not None:
             return Failure(late)
         for context in plan.whole:
@@ -502,31 +406,39 @@ class Mutations:
         try:
             written.result(THREAD_WAITS_SECONDS)
         except TimeoutError:
-            if self._refuses:
+            if self.refuses:
                 raise Unavailable from None
 
-    async def held(self, inner: "Inner | OpenCall") -> None:
+    def taken(self, stale: Sequence[Invalidation]) -> Hold:
+        """A hold on these, which is not written yet."""
+        return self._hold(self._cache_keys.purged(stale))
+
+    async def settle(self, hold: Hold | None, stale: Sequence[Invalidation]) -> Failure | None:
+        """End the hold and purge these. With `refuses`, a failure if the purge is not through within bounds."""
+        return await self._settle(hold, self._plans.of(stale))
+
+    async def held(self, inner: Joining) -> None:
         """As `Holder.held`."""
         if _runs_here(inner.loop):
             await self._held(inner)
         else:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._held(inner), inner.loop))
 
-    async def _held(self, inner: "Inner | OpenCall") -> None:
+    async def _held(self, inner: Joining) -> None:
         root = inner.root
         self._extend(root, self._determined(inner))
-        await held(root, insist=self._refuses)
+        await held(root, insist=self.refuses)
 
-    def _determined(self, inner: "Inner | OpenCall") -> Sequence[PurgeScope]:
+    def _determined(self, inner: Joining) -> Sequence[PurgeScope]:
         """The scopes that an inner call is known to make stale before it runs."""
-        if isinstance(inner, OpenCall) or inner.function is None:
-            return self._cache_keys.purged(inner.stale)
-        return self._plans.determined(inner.function, inner.sent, inner.identity).scopes
+        if isinstance(inner, Inner) and inner.function is not None:
+            return self._plans.determined(inner.function, inner.sent, inner.identity).scopes
+        return self._cache_keys.purged(inner.stale)
 
     def outcome_of(self, function: Function | None, outcome: Outcome | BaseException) -> Outcome:
         """As `Holder.outcome_of`."""
         if isinstance(outcome, Exception):
-            return _outcome_of_error(self._errors.told(outcome))
+            return _outcome_of_error(self.errors.told(outcome))
         if isinstance(outcome, BaseException):
             return Unknown()
         if isinstance(outcome, Returned) and function is not None:
@@ -535,7 +447,7 @@ class Mutations:
 
     def purge_late(self, inner: Inner) -> None:
         """As `Holder.purge_late`."""
-        inner.loop.call_soon_threadsafe(self._tasks.start, self._purged_late(inner))
+        inner.loop.call_soon_threadsafe(self.tasks.start, self._purged_late(inner))
 
     async def _purged_late(self, inner: Inner) -> None:
         with suppress(CacheUnavailable):  # it is owed, and retried
@@ -548,9 +460,9 @@ class Mutations:
                 root.hold = self._hold()
             root.hold.extend(scopes)
 
-    def _hold(self) -> Hold:
-        """A hold without scopes, to be extended."""
-        return self._timed_hold(()) if self._observers.all else self._holding(())
+    def _hold(self, scopes: Sequence[PurgeScope] = ()) -> Hold:
+        """A hold around a body that is no function's of the graph, which can be extended."""
+        return self._timed_hold(scopes) if self.observers.all else self._holding(scopes)
 
     def _timed_hold(self, scopes: Sequence[PurgeScope], function: Function | None = None) -> Hold:
         now = asyncio.get_running_loop().time
@@ -562,49 +474,6 @@ class Mutations:
         if self._edges is None:
             return hold
         return self._edges.around(hold, scopes, () if function is None else self._plans.undetermined(function))
-
-
-class OpenCall(CurrentCall):
-    """The call of a body that is no function, from its `open` to its `close`. `outer`: the call that holds for it."""
-
-    __slots__ = ("_stale", "began", "calling", "is_open", "name_of_change", "outer")
-
-    def __init__(
-        self,
-        owner: Mutations,
-        loop: asyncio.AbstractEventLoop,
-        identity: Identity,
-        name: str,
-        outer: CurrentCall | None,
-    ) -> None:
-        super().__init__(owner, loop if outer is None else outer.loop, identity)
-        self.name_of_change = name
-        self.outer = outer
-        self.is_open = False
-        self.calling: Calling | None = None  # what its observers were told
-        self.began = 0.0
-        self._stale: tuple[Invalidation, ...] | None = None
-
-    @property
-    def root(self) -> CurrentCall:
-        return self if self.outer is None else self.outer.root
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return () if self.outer is None else (*self.outer.names, self.name_of_change)
-
-    @property
-    def stale(self) -> tuple[Invalidation, ...]:
-        return merge([*self.named, *self.joined()]) if self._stale is None else self._stale
-
-    def settle(self, stale: Sequence[Invalidation]) -> None:
-        """Note its invalidations, at its end."""
-        self._stale = tuple(stale)
-        self.has_ended = True
-
-
-async def _nothing() -> None:
-    """The body runs elsewhere."""
 
 
 async def _closing(files: Iterable[File], work: Awaitable[Ended]) -> Ended:
@@ -663,7 +532,7 @@ def _outcome_of_answer(function: Function, ended: Ended) -> Outcome:
     return _outcome_of_error(ended.error) if isinstance(ended, Failure) else _outcome_of_result(function, ended.result)
 
 
-def _name_of(outcome: Outcome) -> OutcomeName:
+def name_of(outcome: Outcome) -> OutcomeName:
     if isinstance(outcome, Returned):
         return "returned"
     return "refused" if isinstance(outcome, Refused) else "unknown"

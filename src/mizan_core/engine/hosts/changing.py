@@ -23,8 +23,9 @@ from ...protocol.invalidation import Invalidation, merge
 from ..current_call import CurrentCall
 from ..failures import carrying
 from ..inner_calls import Reading, misplaced
-from ..mutations import Mutations, OpenCall
+from ..mutations import Mutations
 from ..observers import Around, called
+from .open_call import OpenCall
 
 # What `invalidate` takes, with its parameters inside.
 Affected = Context | Invalidation | str | Callable[..., Any]
@@ -100,11 +101,11 @@ class Changing(AbstractAsyncContextManager[Change]):
         call.named.extend(self._invalidations)
         if outer is not None and outer.owner.graph is self._mutations.graph and not outer.root.has_ended:
             outer.inners.append(call)  # its answer tells
-        await self._mutations.open(call)
+        await call.open()
         if call.calling is not None:
             self._called = called.get()
             called.set((self._name,))
-            self._around = self._mutations.around(call.calling)
+            self._around = self._mutations.observers.around(call.calling)
             self._around.__enter__()
         current.set(call)
         return Change(self._mutations, call)
@@ -114,7 +115,7 @@ class Changing(AbstractAsyncContextManager[Change]):
     ) -> None:
         call = self._ended()
         try:
-            await self._mutations.close(call, error)
+            await call.close(error)
         finally:
             self._leave_around(kind, error, trace)
         if isinstance(error, Exception):
@@ -126,7 +127,7 @@ class Changing(AbstractAsyncContextManager[Change]):
         """End it without a purge, for nothing was written. What an outer call holds for it, that call still purges."""
         call = self._ended()
         try:
-            await self._mutations.withdraw(call)
+            await call.withdraw()
         finally:
             self._leave_around(None, None, None)
 
