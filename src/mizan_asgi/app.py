@@ -39,6 +39,7 @@ from mizan_core.tasks import check_asyncio
 from .accounts import AccountAuthenticator
 from .edge.front import InFront
 from .edge.fronting import in_front
+from .edge.outside.marks import MARK
 from .http.bodies.limits import BodyLimit
 from .http.cross_site import read_origins
 from .http.host_errors import as_call_error
@@ -149,6 +150,7 @@ class Mizan:
             fronting=fronting,
         )
         self._routing = Routing(self._service, self._inspecting(inspector, verify, several=several))
+        self._remembered_endpoint = self._routing.canonical.get
         self.routes: list[Route] = self._routing.routes
         self._responding = Responding(self._service, self._routing.bundles)
 
@@ -240,7 +242,7 @@ class Mizan:
             return
         # `routing.path_key`, written out: every request passes here, and a call costs.
         key = scope["path"], scope.get("raw_path"), scope.get("root_path"), scope.get("app_root_path")
-        endpoint = self._routing.canonical.get(key)
+        endpoint = self._remembered_endpoint(key)
         if endpoint is None and self._routing.serves_route(scope):
             await self._routing.router(scope, receive, send)
             return
@@ -261,6 +263,8 @@ class Mizan:
             if scope["method"] == "HEAD":
                 response = (*response[:2], b"")
         status, headers, body = response
+        if MARK in scope:
+            send = scope[MARK].watching(send)
         # Outer middleware may append headers: send a copy of the list, which may belong to a kept response.
         await send({"type": "http.response.start", "status": status, "headers": headers.copy()})
         await send({"type": "http.response.body", "body": body})

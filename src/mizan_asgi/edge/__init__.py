@@ -5,5 +5,6 @@ from .cloudfront import CloudFront
 from .fastly import Fastly
 from .front import HeaderOnly
 from .nodes import Nodes
+from .outside import outermost
 
-__all__ = ["CloudFront", "Cloudflare", "Fastly", "HeaderOnly", "Nodes"]
+__all__ = ["CloudFront", "Cloudflare", "Fastly", "HeaderOnly", "Nodes", "outermost"]

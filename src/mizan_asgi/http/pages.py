@@ -27,6 +27,7 @@ from mizan_core.protocol.kept_pages import KeptPage
 from mizan_core.protocol.urls import Pairs
 
 from ..edge.fronting import Fronting
+from ..edge.outside.marks import MARK
 from .bodies.forms import parse_pairs, read_arguments
 from .bodies.limits import limited, read_body, replaying
 from .bodies.uploads import is_multipart, read_form, upload_limit
@@ -115,6 +116,8 @@ class FunctionEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = scope["method"] == "HEAD"
+        if MARK in scope:
+            send = scope[MARK].watching(send)
         try:
             answered = await (self._answer_page if self._function.context is not None else self._answer_call)(
                 scope, receive

@@ -112,6 +112,15 @@ def may_be_shared(control: str) -> bool:
     return not {"no-store", "no-cache", "private"}.intersection(_directives(control))
 
 
+def keeps_shared_caches_out(control: str) -> bool:
+    """Whether no shared cache may store a response with this `Cache-Control`, not even to ask each time.
+
+    `private="set-cookie"` forbids that for a field alone (RFC 9111, 5.2.2.7).
+    """
+    directives = _directives(control)
+    return "no-store" in directives or directives.get("private") == ""
+
+
 def shared_seconds(control: str) -> float | None:
     """How long a response lets shared caches keep it, if it says so."""
     directives = _directives(control)

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import Message, Receive
+from starlette.types import Message, Receive, Scope, Send
 
 from mizan_core.engine.answers import Answer, Failure
 from mizan_core.engine.engine import Via
@@ -18,6 +18,7 @@ from mizan_core.graph.defects import nearest
 from mizan_core.graph.model import ContextPlan, Function
 from mizan_core.protocol.headers import encode_header
 
+from ...edge.outside.marks import MARK
 from ..bundles import BundleEndpoint
 from ..cross_site import check_same_site
 from ..host_request import HostRequest
@@ -45,6 +46,12 @@ class ReadyResponse(Response):
         self.raw_headers = headers.copy()  # it may belong to a kept response
         self.body = b"" if head else body
         self.background = None
+        self._made = status, headers, self.body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if MARK in scope:
+            scope[MARK].note(*self._made)  # as Mizan made it: the route may have added to its headers
+        await super().__call__(scope, receive, send)
 
 
 class Responding:
@@ -69,7 +76,11 @@ class Responding:
             if isinstance(told, HTTPException) or not isinstance(told, CallError):
                 raise told from told.__cause__
             raw = error_reply(told).raw()
-        return raw if isinstance(raw, Response) else ReadyResponse(raw, head=request.method == "HEAD")
+        if not isinstance(raw, Response):
+            return ReadyResponse(raw, head=request.method == "HEAD")
+        if MARK in request.scope:
+            request.scope[MARK].note(raw.status_code, raw.raw_headers, getattr(raw, "body", None))
+        return raw
 
     def _answering(self, what: Answerable) -> _Answering:
         """How this is answered. Raises `DeclarationError` for what is not of the graph."""
