@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
+from itertools import repeat
 from typing import Any
 from uuid import UUID
 
@@ -69,7 +70,7 @@ class BundleRequest:
         sent, slot = self.spelling.sent, self.slot
         plan = self.plan
         if plan.readers_share_parameters and len(sent) == len(plan.parameters):
-            self.calls = [(reader, sent) for reader in plan.readers]
+            self.calls = list(zip(plan.readers, repeat(sent)))
         else:
             self.calls = [(reader, _own(reader, _share(reader, sent))) for reader in plan.readers]
         self.name = slot.key if slot else (plan.label, frozenset(self.spelling.texts.items()))

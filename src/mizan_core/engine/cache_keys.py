@@ -1,7 +1,7 @@
 """The key and tags of a bundle, from its canonical texts; the scopes to purge, from invalidations."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ..cache.slots import Slot
 from ..cache.tags import PurgeScope
@@ -29,17 +29,16 @@ class CacheKeys:
         self._wholes = {name: keys.tag(name, {}) for name in graph.contexts}
         self._any = {name: keys.any_tag(name) for name, plan in graph.contexts.items() if plan.loose}
         self._scopes: Memo[tuple[object, ...], tuple[PurgeScope, ...]] = Memo(_REMEMBERED_SCOPES_BYTES)
-        self._slots: dict[ContextPlan, _Slots] = {}
+        self._slots = _SlotsByPlan(self._slots_of)
 
     def query(self, plan: ContextPlan, sent: Mapping[str, object], identity: Identity) -> BundleRequest:
         """The request for these values, with the slot of its answer for this identity. Raises as `spell` does."""
         spelling = spell(plan, sent)
-        kind = BundleRequest if plan.alone is None else PageRequest if plan.readers[0].is_view else ReaderRequest
+        slots = self._slots[plan]
         if spelling.query is None:  # its texts belong to other values too, and would find their answers
-            return kind(plan, spelling, None, None)
-        is_stored = not isinstance(plan.policy.lifetime, Never)
-        slot = self.slot(plan, spelling.texts, identity) if is_stored else None
-        return kind(plan, spelling, spelling.query.encode("ascii"), slot)
+            return slots.kind(plan, spelling, None, None)
+        slot = self.slot(plan, spelling.texts, identity) if slots.are_stored else None
+        return slots.kind(plan, spelling, spelling.query.encode("ascii"), slot)
 
     def known_as(self, asked: BundleRequest, identity: Identity) -> BundleRequest:
         """The same request for an identity that is known better by now."""
@@ -50,19 +49,16 @@ class CacheKeys:
 
     def slot(self, plan: ContextPlan, texts: Mapping[str, str], identity: Identity) -> Slot:
         """The slot of the bundle with these parameters, for this identity."""
-        return self._slots_of(plan).slot(texts, identity)
+        return self._slots[plan].slot(texts, identity)
 
     def page(self, plan: ContextPlan, texts: Mapping[str, str]) -> Slot:
         """A slot with the tags of all known scopes of these parameters, and no key."""
-        return self._slots_of(plan).page(texts)
+        return self._slots[plan].page(texts)
 
     def _slots_of(self, plan: ContextPlan) -> "_Slots":
-        slots = self._slots.get(plan)
-        if slots is None:
-            keys = self._keys.of_context(plan.name, plan.policy.rev, plan.alone)
-            last = (self._any[plan.name],) if plan.alone is not None and plan.loose else ()
-            slots = self._slots[plan] = _Slots(plan, keys, self._wholes[plan.name], last)
-        return slots
+        keys = self._keys.of_context(plan.name, plan.policy.rev, plan.alone)
+        last = (self._any[plan.name],) if plan.alone is not None and plan.loose else ()
+        return _Slots(plan, keys, self._wholes[plan.name], last)
 
     def purged(self, invalidations: Sequence[Invalidation]) -> tuple[PurgeScope, ...]:
         """The scopes to purge: for each invalidation the narrowest known scope that contains it comes first.
@@ -108,6 +104,8 @@ class _Slots:
 
     def __init__(self, plan: ContextPlan, keys: ContextKeys, whole: str, last: tuple[str, ...]) -> None:
         """`whole`: the tag of the whole context; `last`: tags that come after those of the shapes."""
+        self.kind = BundleRequest if plan.alone is None else PageRequest if plan.readers[0].is_view else ReaderRequest
+        self.are_stored = not isinstance(plan.policy.lifetime, Never)
         self._keys = keys
         self._per = plan.policy.per
         self._whole = whole
@@ -115,11 +113,16 @@ class _Slots:
         self._fingerprint = plan.fingerprint
         # Each parameter as canonical objects have it, in their order: its name, and how a member begins.
         self._members = [(name, f"{canonical_string(name)}:") for name in sorted(plan.parameters, key=utf16_order)]
-        self._shapes = [sorted(shape, key=utf16_order) for shape in plan.shapes if shape]
+        # The parameters of each shape but the widest, in that order; None for all of them.
+        self._shapes = [
+            None if len(shape) == len(self._members) else sorted(shape, key=utf16_order)
+            for shape in plan.shapes
+            if shape
+        ]
 
     def slot(self, texts: Mapping[str, str], identity: Identity) -> Slot:
         """The slot for these parameters and this identity."""
-        written = {name: begin + canonical_string(texts[name]) for name, begin in self._members if name in texts}
+        written = self._written(texts)
         params = f"{{{','.join(written.values())}}}"
         if self._per is Per.ALL:
             key = self._keys.entry_for_all(params)
@@ -132,22 +135,49 @@ class _Slots:
                 claims=claims_key(identity) if per_user else None,
                 of_visitors=per_user and not identity.is_authenticated,
             )
-        return Slot(key, self._tags(written), self._fingerprint)
+        return Slot(key, self._tags(written, params), self._fingerprint)
 
     def page(self, texts: Mapping[str, str]) -> Slot:
         """A slot without a key."""
-        written = {name: begin + canonical_string(texts[name]) for name, begin in self._members if name in texts}
-        return Slot("", self._tags(written), self._fingerprint)
+        written = self._written(texts)
+        return Slot("", self._tags(written, f"{{{','.join(written.values())}}}"), self._fingerprint)
 
-    def _tags(self, written: dict[str, str]) -> tuple[str, ...]:
-        """The tags of all known scopes that contain these members. A parameter without a text is null."""
+    def _written(self, texts: Mapping[str, str]) -> dict[str, str]:
+        """The members of the canonical object of these texts, by their names and in its order."""
+        written = {}
+        for name, begin in self._members:
+            if name in texts:
+                written[name] = begin + canonical_string(texts[name])
+        return written
+
+    def _tags(self, written: dict[str, str], params: str) -> tuple[str, ...]:
+        """The tags of all known scopes that contain these members. A parameter without a text is null.
+
+        `params`: the canonical object of the members.
+        """
         if len(written) < len(self._members):
             written = {name: written.get(name) or f"{begin}null" for name, begin in self._members}
+            params = f"{{{','.join(written.values())}}}"
         tag = self._keys.tag
-        tags = [tag(f"{{{','.join([written[name] for name in shape])}}}") for shape in self._shapes]
+        tags = [
+            tag(params if shape is None else f"{{{','.join([written[name] for name in shape])}}}")
+            for shape in self._shapes
+        ]
         return (self._whole, *tags, *self._last)
 
 
 def _named(plan: ContextPlan, shape: tuple[str, ...], texts: Mapping[str, str | None]) -> Invalidation:
     params = {name: text for name in shape if (text := texts[name]) is not None}
     return Invalidation(plan.name, params, nulls=frozenset(shape) - params.keys())
+
+
+class _SlotsByPlan(dict[ContextPlan, _Slots]):
+    """The slots of each context, made when they are first asked for."""
+
+    def __init__(self, make: Callable[[ContextPlan], _Slots]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, plan: ContextPlan) -> _Slots:
+        made = self[plan] = self._make(plan)
+        return made

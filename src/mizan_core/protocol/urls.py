@@ -5,6 +5,7 @@ A sender chooses how many percent signs a text has, so texts are decoded without
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import quote
 
 from .values import canonical, jsonable
@@ -55,13 +56,17 @@ def canonical_query(texts: Mapping[str, str], values: Mapping[str, object], defa
     for name in sorted(texts):
         text = texts[name]
         if text != defaults.get(name):
-            prefix = f"{encode_text(name)}="
-            members = jsonable(values[name]) if text[:1] == "[" else None
-            if isinstance(members, list):
-                pairs += [prefix + encode_text(canonical(member)) for member in members]
+            if text[:1] == "[" and isinstance(members := jsonable(values[name]), list):
+                pairs += [_begin(name) + encode_text(canonical(member)) for member in members]
             else:
-                pairs.append(prefix + encode_text(text))
+                pairs.append(_begin(name) + encode_text(text))
     return "&".join(pairs)
+
+
+@lru_cache(maxsize=1024)
+def _begin(name: str) -> str:
+    """How a pair of this name begins."""
+    return f"{encode_text(name)}="
 
 
 def page_url(route: str, texts: Mapping[str, str]) -> str:

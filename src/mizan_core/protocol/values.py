@@ -40,7 +40,10 @@ def canonical(value: object) -> str:
     if kind is str:
         return value  # type: ignore[return-value]  # its type is str
     if kind is int:
-        return _integer(value)  # type: ignore[arg-type]
+        try:  # `_integer`, written out: most parameters of most bundles are numbers
+            return str(value)
+        except ValueError:
+            return _integer(value)  # type: ignore[arg-type]
     plain = jsonable(value)
     return plain if isinstance(plain, str) else _json_text(plain)
 

@@ -118,17 +118,15 @@ class MemoryCache:
 
     def cells(self, *keys: str) -> list[Cell | None]:
         """As `cell`, for several keys, with the clock read once."""
+        cells: list[Cell | None] = [*map(self._entries.get, keys)]
         now = self.clock()
-        cells: list[Cell | None] = []
-        for key in keys:
-            cell = self._entries.get(key)
+        for place, cell in enumerate(cells):
             if cell is not None:
                 if cell.expires is not None and cell.expires <= now:
-                    self._forget(key)
-                    cell = None
+                    self._forget(keys[place])
+                    cells[place] = None
                 else:
                     cell.used = True
-            cells.append(cell)
         return cells
 
     def put(self, key: str, value: Value, value_bytes: int, ttl: float | None) -> Cell | None:
@@ -144,7 +142,7 @@ class MemoryCache:
             cell = None
         if cell is None:
             cell = self._entries[key] = Cell(value, expires, size)
-            self._groups[_group(key)].add(key)
+            self._groups[key[: key.rfind(":") + 1]].add(key)  # `_group`, written out
         else:
             self.used_bytes -= cell.size
             cell.value, cell.expires, cell.size, cell.used = value, expires, size, False
