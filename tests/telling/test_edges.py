@@ -211,6 +211,45 @@ def test_no_caller_waits_for_an_edge_known_to_fail() -> None:
     run(story)
 
 
+def test_a_caller_waits_for_the_others_of_a_failing_edge() -> None:
+    async def story() -> None:
+        broken, slow = StubbornEdge("broken", error=ConnectionError()), StubbornEdge("slow")
+        engine = Shop(edges=[broken, slow]).engine
+        async with engine:
+            await engine.call("rename", {"user_id": 1})
+            assert engine.health().failing_edges == ("broken",)
+            slow.open.clear()
+            calling = asyncio.create_task(engine.call("rename", {"user_id": 2}))
+            await asyncio.sleep(0.9)
+            assert not calling.done()
+            slow.open.set()
+            await calling
+            assert slow.heard[-1] == ["user;user_id=2"]
+            broken.error = None
+
+    run(story)
+
+
+def test_no_caller_waits_again_for_an_edge_that_took_too_long() -> None:
+    async def story() -> None:
+        shop = Shop()
+        engine = await shop.opened()
+        now = asyncio.get_running_loop().time
+        shop.edge.open.clear()
+        await engine.call("rename", {"user_id": 1})
+        assert engine.health().failing_edges == ("edge",)
+        began = now()
+        await engine.call("rename", {"user_id": 2})
+        assert now() == began
+        shop.edge.open.set()
+        while engine.health().owed_to_edges:
+            await asyncio.sleep(0.01)
+        assert engine.health() == Health("up", 0, 0)
+        await engine.aclose()
+
+    run(story)
+
+
 @pytest.mark.parametrize(("name", "told"), [("refused", []), ("broken", ["user;user_id=5"])])
 def test_a_failure_tells_and_a_refusal_does_not(name: str, told: list[str]) -> None:
     async def story() -> None:

@@ -177,7 +177,7 @@ class Health:
 
     `cache`: "up", "down", or "settling" after an outage. `owed_purges`: mutations whose purge has not succeeded yet.
     `running`: mutations and purges under way. `owed_to_edges`: mutations whose scopes some edge has yet to be told.
-    `failing_edges`: the names of the edges that could not be told at the last attempt.
+    `failing_edges`: the names of the edges that could not be told at the last attempt, or within a mutation's second.
     """
 
     cache: str

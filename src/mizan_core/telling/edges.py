@@ -70,7 +70,7 @@ class Edges:
 
     @property
     def failing(self) -> tuple[str, ...]:
-        """The names of the edges that could not be told at the last attempt."""
+        """The names of the edges that could not be told at the last attempt, or within the box."""
         return tuple(queue.edge.name for queue in self._queues if queue.is_failing)
 
     def begin(self, purge: Purge, contexts: Iterable[str]) -> None:
@@ -114,11 +114,23 @@ class Edges:
             left = "left in the journal" if self._journal.is_durable else "lost"
             logger.error("Closed. Mutations whose edges were never told, and that are %s: %d.", left, len(self._owed))
 
-    def tell(self, scopes: Sequence[Invalidation]) -> "asyncio.Future[Any]":
-        """Tell every edge. The future is done once all of them have forgotten the scopes."""
+    def tell(self, scopes: Sequence[Invalidation]) -> "list[asyncio.Future[None]]":
+        """Tell every edge. For each of them a future, which is done once it has forgotten the scopes."""
         if self._store.owed:
             self._behind_origin.update(dict.fromkeys(scopes))
-        return asyncio.gather(*(queue.add(scopes) for queue in self._queues))
+        return [queue.add(scopes) for queue in self._queues]
+
+    async def within_box(self, told: "Sequence[asyncio.Future[None]]") -> bool:
+        """Wait for the edges that are not known to fail, and return whether all have forgotten what they were told.
+
+        An edge that takes longer than the box is known to fail from then on, until it has forgotten something.
+        """
+        awaited = {one: queue for one, queue in zip(told, self._queues, strict=True) if not queue.is_failing}
+        if awaited:
+            _, late = await asyncio.wait(awaited, timeout=self.box)
+            for one in late:
+                awaited[one].keeps_waiting(self.box)
+        return all(one.done() for one in told)
 
     @property
     def has_second_purges(self) -> bool:
@@ -131,9 +143,7 @@ class Edges:
 
     async def tell_at_once(self, scopes: Sequence[Invalidation]) -> bool:
         """Tell every edge of scopes that the origin need not purge. Whether all have forgotten them within the box."""
-        through = self.tell(scopes)
-        await asyncio.wait([through], timeout=self.box)
-        return through.done()
+        return await self.within_box(self.tell(scopes))
 
     async def write(self, entry: "Entry", notes: Sequence[bytes]) -> None:
         """Note something. Raises `CacheUnavailable`."""
@@ -151,19 +161,21 @@ class Edges:
         if entry.notes:
             self._tasks.start(self._struck(tuple(entry.notes)))
 
-    def owe(self, entry: "Entry", scopes: Sequence[Invalidation], through: "asyncio.Future[Any]") -> None:
+    def owe(self, entry: "Entry", scopes: Sequence[Invalidation], told: "Sequence[asyncio.Future[None]]") -> None:
         """Keep an entry until the edges have been told for the last time; note what of it is not noted yet."""
         entry.owed = scopes
         self._owed.add(entry)
-        self._tasks.start(self._ended(entry, scopes, through))
+        self._tasks.start(self._ended(entry, scopes, told))
 
     def _owe(self, entry: "Entry", scopes: Sequence[Invalidation]) -> None:
         self.owe(entry, scopes, self.tell(scopes))
 
-    async def _ended(self, entry: "Entry", scopes: Sequence[Invalidation], through: "asyncio.Future[Any]") -> None:
+    async def _ended(
+        self, entry: "Entry", scopes: Sequence[Invalidation], told: "Sequence[asyncio.Future[None]]"
+    ) -> None:
         with contextlib.suppress(CacheUnavailable):
             await entry.note(scopes)
-        await through
+        await asyncio.gather(*told)
         await asyncio.gather(*self.tell_again(scopes))
         self.end(entry)
 
@@ -220,14 +232,13 @@ class Entry:
     async def tell(self, scopes: Sequence[Invalidation]) -> CacheUnavailable | None:
         """Tell the edges, and wait for them within the box. Returns an error if they are not all told by then."""
         edges = self._edges
-        through = edges.tell(scopes)
-        if not edges.failing:
-            await asyncio.wait([through], timeout=edges.box)
-        if not through.done() or edges.has_second_purges:
-            edges.owe(self, scopes, through)
+        told = edges.tell(scopes)
+        are_through = await edges.within_box(told)
+        if not are_through or edges.has_second_purges:
+            edges.owe(self, scopes, told)
         else:
             edges.end(self)
-        return None if through.done() else CacheUnavailable("An edge could not be told.")
+        return None if are_through else CacheUnavailable("An edge could not be told.")
 
     def check(self) -> None:
         """As `Edges.check`."""

@@ -33,7 +33,7 @@ class _Ticket:
 class EdgeQueue:
     """Tells one edge. Scopes that are added while a batch is under way share the next one.
 
-    `is_failing`: the last attempt failed.
+    `is_failing`: the last attempt failed, or takes longer than a mutation waits.
     """
 
     def __init__(self, edge: Edge) -> None:
@@ -60,6 +60,10 @@ class EdgeQueue:
         if self._telling is None or self._telling.done():
             self._telling = asyncio.create_task(self._tell())
         return through
+
+    def keeps_waiting(self, seconds: float) -> None:
+        """Note that a mutation has waited so long for this edge: no other one waits until a batch is through."""
+        self._begin_to_fail(f"it takes longer than {seconds:g} s")
 
     def begin_anew(self) -> None:
         """Forget what is pending: it is added again on another loop, or after `aclose`."""
@@ -115,9 +119,11 @@ class EdgeQueue:
 
     def _failed(self, error: Exception) -> None:
         self._put_back()
+        self._begin_to_fail(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+
+    def _begin_to_fail(self, why: str) -> None:
         if not self.is_failing:
             self.is_failing = True
-            why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             logger.error("The edge %s could not be told what is stale, and is told again: %s", self.edge.name, why)
 
     def _through(self) -> None:
