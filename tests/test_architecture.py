@@ -55,6 +55,7 @@ OPTIONAL = {
     "mizan_core.cache.backends.redis_lines": {"redis", "hiredis"},
     "mizan_core.cache.backends.redis_url": {"redis"},
     "mizan_asgi.client": {"httpx"},
+    "mizan_asgi.doctor.asking": {"httpx"},
     "mizan_asgi.edge.requests": {"httpx"},
     "mizan_asgi.edge.cloudfront": {"botocore"},
     "mizan_core.integrations.opentelemetry": {"opentelemetry"},

@@ -38,7 +38,7 @@ from mizan_core.tasks import check_asyncio
 
 from .accounts import AccountAuthenticator
 from .edge.front import InFront
-from .edge.fronting import in_front
+from .edge.fronting import caches_of, in_front
 from .edge.outside.marks import MARK
 from .http.bodies.limits import BodyLimit
 from .http.cross_site import read_origins
@@ -122,6 +122,7 @@ class Mizan:
         self.mwt_ttl = mwt_ttl
         self.audience = audience
         fronting, edges = in_front(graph, self.base_url, edge)
+        self.in_front = caches_of(edge)
         self.engine = Engine(
             graph,
             cache=cache,

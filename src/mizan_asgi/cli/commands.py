@@ -28,6 +28,7 @@ from ..codegen.modules import Language
 from ..codegen.openapi import openapi_json
 from .deployments import purged_since
 from .describe import describe_audit, describe_context, describe_mutation
+from .doctor import doctor
 from .edges import edge
 from .explain import bundle_explained, call_explained
 from .files import out_of_date, write
@@ -58,6 +59,7 @@ cli = typer.Typer(
 )
 
 cli.add_typer(edge, name="edge")
+cli.command()(doctor)
 
 Target = Annotated[
     str,

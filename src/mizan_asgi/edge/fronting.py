@@ -24,11 +24,17 @@ _HEADERS_BYTES = 500
 _GROUPS, _GROUP_CHARACTERS = 32, 32
 
 
+def caches_of(edge: InFront | Sequence[InFront]) -> tuple[InFront, ...]:
+    """The caches that `edge=` names, one or several."""
+    listed: Any = edge if isinstance(edge, list | tuple) else [edge]
+    return tuple(listed)
+
+
 def in_front(
     graph: Graph, base_url: str, caches: InFront | Sequence[InFront]
 ) -> "tuple[Fronting | None, Sequence[Edge]]":
     """How answers are sent to these caches, and those of them that are told. Raises `DeclarationError`."""
-    listed: Sequence[Any] = caches if isinstance(caches, list | tuple) else [caches]
+    listed: Sequence[Any] = caches_of(caches)
     for one in listed:
         if not isinstance(getattr(one, "front", None), Front):
             raise DeclarationError(
