@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..errors import DeclarationError
+from .misleading import MISLEADING
 from .sites import check_host, read_origin
 from .surfaces import TEXT, EdgeMap, Shape, Surface, Template, read_manifest
 from .tags import MAXIMUM_ENTRIES
@@ -68,7 +69,7 @@ def _lua(edge: EdgeMap, host: str | None) -> str:
     tables = {
         "host": "nil" if host is None else _quoted(host),
         "call": _quoted(f"^{re.escape(edge.base_url)}/call(?:/([^/]*))?/?$"),
-        "identity": _list(map(_quoted, edge.identity_headers)),
+        "left_out": _list(map(_quoted, (*edge.identity_headers, *MISLEADING))),
         "passing": _list(_quoted(f"^(?:{one})$") for one in edge.passing),
         "surfaces": _list(map(_surface, edge.surfaces)),
         "shapes": _map({name: _list(map(_shape, shapes)) for name, shapes in edge.shapes.items()}),
@@ -95,6 +96,8 @@ def _surface(surface: Surface) -> str:
     return "\n".join(
         [
             "{",
+            f"  context = {_quoted(surface.context)},",
+            f"  is_page = {'true' if surface.is_page else 'false'},",
             f"  pattern = {_quoted(f'^{surface.pattern}$')},",
             f"  version = {_quoted(surface.version)},",
             f"  slash = {'true' if surface.path.endswith('/') else 'false'},",
@@ -131,8 +134,16 @@ def _map(items: Mapping[str, str]) -> str:
 
 _PROGRAM = r"""
 local generations = ngx.shared.mizan_generations
-local find, match = ngx.re.find, ngx.re.match
 local edge = {}
+
+-- Whether the text has this pattern; an error where that cannot be found out, as at a limit of the library.
+local function matches(text, pattern)
+  local from, _, failed = ngx.re.find(text, pattern, "jo")
+  if failed then
+    error(failed)
+  end
+  return from ~= nil
+end
 
 -- A reload finds these numbers and keeps them.
 if not generations:get("start") then
@@ -169,7 +180,7 @@ end
 
 -- Purges by the largest known shape inside the names of an entry. False if the entry cannot be understood.
 local function purge_entry(entry, generation)
-  if not find(entry, entry_pattern, "jo") then
+  if not matches(entry, entry_pattern) then
     return false
   end
   local known = shapes[entry:match("^[^/;]*")]
@@ -200,8 +211,10 @@ end
 local function purge(header)
   local entries = {}
   for member in header:gmatch("[^,]+") do
-    local entry = member:match("^[ \t]*(.-)[ \t]*$")
-    if entry ~= "" then
+    local entry = member:match("^[ \t]*([^ \t]*)[ \t]*$")
+    if not entry then
+      return everything()
+    elseif entry ~= "" then
       entries[#entries + 1] = entry
     end
   end
@@ -210,19 +223,19 @@ local function purge(header)
   end
   local generation = fresh()
   for _, entry in ipairs(entries) do
-    if not purge_entry(entry, generation) then
+    local done, understood = pcall(purge_entry, entry, generation)
+    if not (done and understood) then
       return everything()
     end
   end
 end
 
--- A call that no origin answered may have written: what it affects is purged.
-local function purge_unknown()
+local function purge_affected()
   local path = ngx.var.request_uri:match("^[^?]*")
   if path:find("%", 1, true) then
     return everything()
   end
-  local called = match(path, call, "jo")
+  local called = ngx.re.match(path, call, "jo")
   if called then
     local name = called[1]
     if name and calls[name] then
@@ -232,9 +245,16 @@ local function purge_unknown()
     end
   end
   for _, route in ipairs(routes) do
-    if find(path, route[1], "jo") then
+    if matches(path, route[1]) then
       purge(route[2])
     end
+  end
+end
+
+-- A call that no origin answered may have written: what it affects is purged.
+local function purge_unknown()
+  if not pcall(purge_affected) then
+    everything()
   end
 end
 
@@ -248,12 +268,26 @@ local function texts_at(surface, path, query)
     texts[name] = text
   end
   for _, param in ipairs(surface.in_path) do
-    texts[param.name] = match(path, param.capture, "jo")[1]:gsub("/", "%%2F")
+    texts[param.name] = ngx.re.match(path, param.capture, "jo")[1]:gsub("/", "%%2F")
   end
   for name, text in query:gmatch("([^&=]*)=([^&]*)") do
     texts[name] = text
   end
   return texts
+end
+
+-- A write at the URL of a page makes at least that page stale, also one that Mizan knows nothing of (RFC 9111, 4.4).
+local function purge_written()
+  local path = ngx.var.request_uri:match("^[^?]*")
+  for _, surface in ipairs(surfaces) do
+    if surface.is_page and matches(path, surface.pattern) then
+      local entry = surface.context
+      for _, param in ipairs(surface.in_path) do
+        entry = entry .. ";" .. param.name .. "=" .. ngx.re.match(path, param.capture, "jo")[1]:gsub("/", "%%2F")
+      end
+      purge(entry)
+    end
+  end
 end
 
 -- The canonical URL of what may be kept, and its key with the generations of now; nil if it has to be passed on.
@@ -263,14 +297,14 @@ local function locate(url)
     return nil
   end
   for _, pattern in ipairs(passing) do
-    if find(path, pattern, "jo") then
+    if matches(path, pattern) then
       return nil
     end
   end
   local found, last = 0, nil
   local key = { generations:get("*") }
   for _, surface in ipairs(surfaces) do
-    if find(url, surface.pattern, "jo") then
+    if matches(url, surface.pattern) then
       found, last = found + 1, surface
       local texts = texts_at(surface, path, query)
       key[#key + 1] = surface.version
@@ -308,16 +342,46 @@ function edge.request()
   if method == "OPTIONS" or (host and sent_host() ~= host) then
     return
   end
-  local url, key = locate(ngx.var.request_uri)
-  if url then
-    -- The answer is the same for everyone, so nothing of who asks goes to the origin.
-    for _, name in ipairs(identity) do
+  local located, url, key = pcall(locate, ngx.var.request_uri)
+  if located and url then
+    -- The answer is the same for everyone, so nothing of who asks goes to the origin, and nothing that the key lacks
+    -- and that could lead to another answer.
+    for _, name in ipairs(left_out) do
       ngx.req.clear_header(name)
     end
     ngx.var.mizan_url = url
-    ngx.var.mizan_key = (host or ngx.var.http_host or "") .. " " .. url .. " " .. key
+    ngx.var.mizan_host = host or (ngx.var.http_host or ""):lower()
+    ngx.var.mizan_key = ngx.var.mizan_host .. " " .. url .. " " .. key
     return ngx.exec("@mizan_kept")
   end
+end
+
+-- All lines of a header of the answer as one.
+local function header_of(name)
+  local value = ngx.header[name] or ""
+  return type(value) == "table" and table.concat(value, ", ") or value
+end
+
+-- What the origin sends for everyone, and nothing else, is kept: whole, and not from a cache that stands between.
+local function may_be_kept()
+  local control = "," .. header_of("Cache-Control"):lower():gsub("[ \t]", "") .. ","
+  local function says(directive)
+    return control:find("," .. directive) ~= nil
+  end
+  local vary = header_of("Vary"):lower()
+  local has_length = ngx.var.upstream_http_content_length or ngx.var.upstream_http_transfer_encoding
+  return ngx.var.upstream_status == "200"
+    and says("public,") and says("s%-maxage=[1-9]")
+    and not (says("private") or says("no%-store") or says("no%-cache") or says("stale%-"))
+    and (vary == "" or vary == "accept-encoding")
+    and not header_of("Age"):find("[1-9]")
+    and has_length
+end
+
+-- Seconds since the origin made what is kept.
+local function age()
+  local made = ngx.parse_http_time(ngx.var.upstream_http_date or "")
+  return made and math.max(0, ngx.time() - made)
 end
 
 function edge.response()
@@ -327,25 +391,32 @@ function edge.response()
     purge(type(header) == "table" and table.concat(header, ",") or header)
   elseif ngx.status >= 500 and not is_safe(ngx.req.get_method()) and not kind:find("^application/problem%+json") then
     purge_unknown()
+  elseif ngx.status < 400 and not is_safe(ngx.req.get_method()) and not pcall(purge_written) then
+    everything()
   end
   ngx.ctx.mizan_heard = true
-  if ngx.var.mizan_key ~= "" then
-    local status = ngx.var.upstream_cache_status == "HIT" and "mizan-edge; hit" or "mizan-edge; fwd=uri-miss"
-    local before = ngx.header["Cache-Status"]
-    if type(before) == "table" then
-      before = table.concat(before, ", ")
+  local before, is_located = header_of("Cache-Status"), ngx.var.mizan_key ~= ""
+  if is_located then
+    local is_hit = ngx.var.upstream_cache_status == "HIT"
+    if is_hit then
+      ngx.header["Age"] = age()
+    else
+      ngx.var.mizan_passing = may_be_kept() and "" or "1"
     end
-    ngx.header["Cache-Status"] = before and before .. ", " .. status or status
+    local status = is_hit and "mizan-edge; hit" or "mizan-edge; fwd=uri-miss"
+    ngx.header["Cache-Status"] = before ~= "" and before .. ", " .. status or status
+  end
+  local control = header_of("Cache-Control")
+  if control ~= "" and (is_located or before:find("^mizan;")) then
     -- Caches behind this one are told of no purge.
-    local control = ngx.header["Cache-Control"]
-    if type(control) == "string" then
-      ngx.header["Cache-Control"] = control:gsub(", *s%-maxage=%d+", "")
-    end
+    ngx.header["Cache-Control"] =
+      ("," .. control):gsub(",[ \t]*[sS]%-[mM][aA][xX][aA][gG][eE]=[^,]*", ""):gsub("^,[ \t]*", "")
   end
 end
 
 function edge.ended()
-  if not ngx.ctx.mizan_heard and not is_safe(ngx.req.get_method()) then
+  -- Of a request that the client broke off the origin has seen nothing.
+  if not ngx.ctx.mizan_heard and ngx.var.upstream_addr and not is_safe(ngx.req.get_method()) then
     purge_unknown()
   end
 end
@@ -381,29 +452,29 @@ upstream mizan_origin {
     keepalive 32;
 }
 
-map $http_upgrade $mizan_connection {
+# Of all protocols only this one: a tunnel to HTTP/2 would lead calls past this node.
+map $http_upgrade $mizan_upgrade {
+    default "";
+    "~*^websocket$" websocket;
+}
+
+map $mizan_upgrade $mizan_connection {
     default upgrade;
     "" "";
-}
-
-# What the origin sends for everyone, and nothing else, is kept.
-map "$upstream_status $upstream_http_cache_control" $mizan_not_public {
-    default 1;
-    "~*^200 (?!.*(?:private|no-store|no-cache))(?:.*,)? *public *,(?:.*,)? *s-maxage=[1-9]" "";
-}
-
-map $upstream_http_vary $mizan_varies {
-    default 1;
-    "" "";
-    "~*^accept-encoding$" "";
 }
 
 server {
     listen @LISTEN@;
     set $mizan_key "";
     set $mizan_url "";
+    set $mizan_host "";
+    set $mizan_passing "1";
     proxy_http_version 1.1;
-    proxy_next_upstream off;@TLS@
+    proxy_next_upstream off;
+    proxy_ignore_headers X-Accel-Redirect;
+    # X-Mizan-Invalidate alone may have 4096 bytes, and more where it names nothing but contexts.
+    proxy_buffer_size 16k;
+    proxy_buffers 8 16k;@TLS@
     header_filter_by_lua_block { require("mizan_edge").response() }
     log_by_lua_block { require("mizan_edge").ended() }
 
@@ -412,7 +483,7 @@ server {
         proxy_set_header Host $http_host;
         proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
         proxy_set_header X-Forwarded-Proto $scheme;
-        proxy_set_header Upgrade $http_upgrade;
+        proxy_set_header Upgrade $mizan_upgrade;
         proxy_set_header Connection $mizan_connection;
         proxy_pass @SCHEME@://mizan_origin$request_uri;
     }
@@ -430,14 +501,17 @@ server {
     location @mizan_kept {
         proxy_cache mizan;
         proxy_cache_key $mizan_key;
-        proxy_no_cache $mizan_not_public $mizan_varies $upstream_http_x_mizan_invalidate;
-        proxy_ignore_headers X-Accel-Expires Expires Vary;
+        proxy_no_cache $mizan_passing $upstream_http_x_mizan_invalidate;
+        proxy_ignore_headers X-Accel-Redirect X-Accel-Expires Expires Vary;
         proxy_cache_use_stale off;
         proxy_cache_lock off;
-        proxy_set_header Host $http_host;
+        proxy_pass_request_body off;
+        proxy_set_header Host $mizan_host;
         proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
         proxy_set_header X-Forwarded-Proto $scheme;
         proxy_set_header Accept-Encoding "";
+        proxy_set_header Content-Length "";
+        proxy_set_header Content-Type "";
         proxy_set_header Connection "";
         proxy_pass @SCHEME@://mizan_origin$mizan_url;
     }

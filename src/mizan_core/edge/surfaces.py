@@ -30,6 +30,9 @@ _PARAMETERS = {
     "uuid": "[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}",
 }
 
+# Other programs on the way to the origin may take such segments of a path away.
+_NO_DOTS = r"(?![^?]*/\.{1,2}(?:[/?]|$))"
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 
 # Routes are written into strings of several languages: no quotes, backslashes, braces, spaces or control characters.
@@ -58,6 +61,7 @@ class Surface:
 
     context: str
     path: str
+    is_page: bool
     params: tuple[str, ...]
     in_path: tuple[str, ...]
     in_query: tuple[str, ...]
@@ -166,6 +170,7 @@ def _surfaces(name: str, entry: Mapping[str, Any], shapes: Sequence[tuple[str, .
         yield Surface(
             context=name,
             path=path,
+            is_page=one in pages,
             params=params,
             in_path=in_path,
             in_query=in_query,
@@ -173,7 +178,7 @@ def _surfaces(name: str, entry: Mapping[str, Any], shapes: Sequence[tuple[str, .
             filled={param: defaults[param] for param in params if param in defaults and param not in in_path},
             version=f"{policy.get('rev', 0)}.{entry['fingerprint']}",
             templates=tuple(dict.fromkeys(_template(name, shape, params) for shape in reversed(shapes))),
-            pattern=_path_pattern(path) + _query_pattern(in_query, lists),
+            pattern=(_NO_DOTS if in_path else "") + _path_pattern(path) + _query_pattern(in_query, lists),
         )
 
 

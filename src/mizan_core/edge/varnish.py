@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import DeclarationError
+from .misleading import MISLEADING
 from .sites import check_host, read_origin
 from .surfaces import TEXT, EdgeMap, Shape, Surface, Template, read_manifest
 from .tags import MAXIMUM_ENTRIES
@@ -82,6 +83,9 @@ sub vcl_recv {{
     if (req.method == "PURGE") {{
         return (synth(405, "Method Not Allowed"));
     }}
+    if (!req.http.host && req.proto != "HTTP/1.0") {{
+        return (synth(400, "Bad Request"));
+    }}
     if (req.method != "GET" && req.method != "HEAD") {{
         return (pass);
     }}
@@ -89,8 +93,15 @@ sub vcl_recv {{
         call mizan_locate;
     }}
     if (var.get("mizan.found") != "") {{
-        # The answer is the same for everyone, so nothing of who asks goes to the origin.
+        # The answer is the same for everyone, so nothing of who asks goes to the origin, and nothing that the key lacks
+        # and that could lead to another answer.
 {strip}
+        set req.http.host = {sent_host};
+        if (req.http.X-Forwarded-Proto ~ "(?i)^https$") {{
+            set req.http.X-Forwarded-Proto = "https";
+        }} else {{
+            unset req.http.X-Forwarded-Proto;
+        }}
         return (hash);
     }}
     if (req.http.Upgrade ~ "(?i)^websocket$") {{
@@ -101,7 +112,8 @@ sub vcl_recv {{
 
 sub vcl_pipe {{
     set bereq.http.Upgrade = req.http.Upgrade;
-    set bereq.http.Connection = "upgrade";
+    # An origin that does not upgrade closes the connection: of a second request on it nothing would be heard here.
+    set bereq.http.Connection = "upgrade, close";
 }}
 """
 
@@ -124,6 +136,7 @@ _HASH = """\
 sub vcl_hash {{
     hash_data(req.url);
 {host}
+    hash_data(req.http.X-Forwarded-Proto);
     hash_data(var.global_get("mizan"));
 {calls}
     if (vtc.workspace_overflowed(client)) {{
@@ -146,12 +159,24 @@ sub vcl_deliver {{
             set resp.http.Cache-Status = resp.http.X-Mizan-Edge;
         }}
         unset resp.http.X-Mizan-Edge;
+    }}
+    if (resp.http.Cache-Control && (var.get("mizan.found") != "" || resp.http.Cache-Status ~ "^mizan;")) {{
         # Caches behind this one are told of no purge.
-        set resp.http.Cache-Control = regsub(resp.http.Cache-Control, ",[ ]*s-maxage=[0-9]+", "");
+        set resp.http.Cache-Control = regsub(
+            regsuball(resp.http.Cache-Control, "(?i)(?:^|,)[ ]*+s-maxage=[^,]*+", ""), "^[ ]*,[ ]*", "");
     }}
 }}
 
 sub vcl_synth {{
+    if (resp.status == 503 && req.method != "GET" && req.method != "HEAD" && req.method != "OPTIONS") {{
+        # This program failed, perhaps in the midst of a purge: a regular expression or a workspace came to its limit.
+        var.set("mizan.new", "" + std.time2real(now, 0.0) + "-" + req.xid);
+        call mizan_everything;
+        if (req.method == "PURGE") {{
+            set resp.status = 200;
+            set resp.reason = "Purged";
+        }}
+    }}
     set resp.http.Cache-Control = "no-store";
     if (resp.status == 405) {{
         if (local.socket == "{listener}") {{
@@ -183,6 +208,8 @@ sub vcl_backend_response {{
         set beresp.uncacheable = true;
     }} else if (beresp.status >= 500 && beresp.http.Content-Type !~ "(?i)^application/problem\\+json") {{
         call mizan_unknown;
+    }} else if (beresp.status < 400) {{
+        call mizan_written;
     }}
     if (!bereq.uncacheable) {{
         set beresp.grace = 0s;
@@ -191,7 +218,10 @@ sub vcl_backend_response {{
             || beresp.http.Cache-Control !~ "(?i)(?:^|,)[ ]*public[ ]*(?:,|$)"
             || beresp.http.Cache-Control !~ "(?i)(?:^|,)[ ]*s-maxage=[0-9]"
             || beresp.http.Cache-Control ~ "(?i)(?:^|,)[ ]*(?:private|no-store|no-cache)"
-            || (beresp.http.Vary && beresp.http.Vary !~ "(?i)^accept-encoding$")) {{
+            || (beresp.http.Vary && beresp.http.Vary !~ "(?i)^accept-encoding$")
+            # From a cache that is told of no purge, or without a length, so that nothing tells a part from the whole.
+            || beresp.http.Age ~ "[1-9]"
+            || (!beresp.http.Content-Length && beresp.http.Transfer-Encoding !~ "(?i)chunked")) {{
             set beresp.ttl = {remembered}s;
             set beresp.uncacheable = true;
         }}
@@ -227,6 +257,22 @@ sub mizan_affected {{
 {unknown}
 }}
 
+# A write at the URL of a page makes at least that page stale, also one that Mizan knows nothing of (RFC 9111, 4.4).
+sub mizan_written {{
+    if (bereq.method != "GET" && bereq.method != "HEAD" && bereq.method != "OPTIONS" && bereq.method != "TRACE") {{
+        var.set("mizan.header", "");
+{written}
+        if (var.get("mizan.header") ~ ".") {{
+            var.set("mizan.new", "" + std.time2real(now, 0.0) + "-" + bereq.xid);
+            if (vtc.workspace_free(backend) < {room}) {{
+                call mizan_everything;
+            }} else {{
+                call mizan_purge;
+            }}
+        }}
+    }}
+}}
+
 sub mizan_everything {{
     var.global_set("mizan", var.get("mizan.new"));
 }}
@@ -257,7 +303,8 @@ def varnish_text(manifest: Mapping[str, Any], *, origin: str, host: str | None =
             listener=LISTENER,
             room=_ROOM,
             conditions=_keepable(edge, host),
-            strip="\n".join(f"        unset req.http.{name};" for name in edge.identity_headers),
+            strip="\n".join(f"        unset req.http.{name};" for name in (*edge.identity_headers, *MISLEADING)),
+            sent_host=f'"{check_host(host)}"' if host else "std.tolower(req.http.host)",
         ),
         _located(edge),
         *([_GENERATION.format(buckets=BUCKETS)] if edge.surfaces else []),
@@ -275,6 +322,7 @@ def varnish_text(manifest: Mapping[str, Any], *, origin: str, host: str | None =
             entries_allowed=MAXIMUM_ENTRIES,
             entries=_entries(),
             unknown=_unknown(edge),
+            written="\n".join(line for one in edge.surfaces if one.is_page for line in _written(one)),
         ),
         *([_ADVANCE.format(buckets=BUCKETS)] if edge.shapes else []),
         _contexts(edge),
@@ -375,7 +423,7 @@ def _entries() -> str:
     lines = []
     for number in range(MAXIMUM_ENTRIES):
         before = f"^(?:[^,]*+,){{{number}}}"
-        entry = rf'regsub(var.get("mizan.header"), "{before}[ \t]*([^,]*?)[ \t]*(?:,.*)?$", "\1")'
+        entry = rf'regsub(var.get("mizan.header"), "{before}[ \t]*+([^, \t]*+)[ \t]*+(?:,.*+)?$", "\1")'
         lines += [
             rf'        if (var.get("mizan.header") ~ "{before}[ \t]*[^, \t]") {{',
             f'            var.set("mizan.entry", {entry});',
@@ -423,10 +471,23 @@ def _shapes_of(shapes: Sequence[Shape]) -> list[str]:
 
 def _advancing(template: Template) -> list[str]:
     texts = [
-        rf'"=" + regsub(var.get("mizan.entry"), "^.*?;{re.escape(name)}=([^;]*).*$", "\1")' for name in template.names
+        rf'"=" + regsub(var.get("mizan.entry"), "^[^;]*+(?:;(?!{name}=)[^;]*+)*+;{name}=([^;]*+).*+$", "\1")'
+        for name in map(re.escape, template.names)
     ]
     tag = " + ".join([f'"{template.head}"', *_pairs(template, texts)])
     return [f'var.set("mizan.tag", {tag});', "call mizan_advance;"]
+
+
+def _written(page: Surface) -> Iterator[str]:
+    """Adds the entry for the URL of a page to what is purged."""
+    texts = (
+        rf'";{name}=" + regsuball(regsub(bereq.url, "^{page.with_capture(name)}(?:\?.*)?$", "\1"), "/", "%2F")'
+        for name in page.in_path
+    )
+    yield rf'        if (bereq.url ~ "^{page.pattern}(?:\?|$)") {{'
+    added = " + ".join(['var.get("mizan.header")', f'", {page.context}"', *texts])
+    yield f'            var.set("mizan.header", {added});'
+    yield "        }"
 
 
 def _unknown(edge: EdgeMap) -> str:
