@@ -55,6 +55,10 @@ async def _mounted_on_redis(url: str) -> Any:
     return ours.mounted(ours.mizan(cache=RedisCache(url)))
 
 
+async def _hits_first_on_redis(url: str) -> Any:
+    return ours.hits_first(ours.mizan(cache=RedisCache(url)))
+
+
 async def _cashews(_: str) -> Any:
     return await frameworks.fastapi_with_cashews()
 
@@ -64,6 +68,7 @@ FROM_MEMORY: dict[str, tuple[str, Callable[[str], Awaitable[Any]]]] = {
     "raw floor": (THEIRS, _made(raw.Hit)),
     "mizan": (OURS, _made(ours.mizan)),
     "mizan in FastAPI": (OURS, _made(lambda: ours.mounted(ours.mizan()))),
+    "mizan in FastAPI, hits first": (OURS, _made(lambda: ours.hits_first(ours.mizan()))),
     "Starlette, a dict": (THEIRS, _made(frameworks.starlette_with_a_dict)),
     "Litestar's cache": ("/ctx/user", _made(frameworks.litestar)),
     "FastAPI, aiocache": (THEIRS, _made(frameworks.fastapi_with_aiocache)),
@@ -76,6 +81,7 @@ FROM_REDIS: dict[str, tuple[str, Callable[[str], Awaitable[Any]]]] = {
     "redis-py, one key": (THEIRS, _redis_py),
     "mizan": (OURS, _mizan_on_redis),
     "mizan in FastAPI": (OURS, _mounted_on_redis),
+    "mizan in FastAPI, hits first": (OURS, _hits_first_on_redis),
     "Litestar's cache": ("/ctx/user", _litestar_on_redis),
     "FastAPI, cashews": (THEIRS, frameworks.fastapi_with_cashews),
     "FastAPI, fastapi-cache2": (THEIRS, _fastapi_cache_on_redis),

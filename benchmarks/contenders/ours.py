@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 
 from mizan_asgi import Mizan
+from mizan_asgi.edge import outermost
 from mizan_core import Context, Graph, Identity, MemoryCache, build, client
 
 from ..world import Order, Profile, Renamed, orders_of, profile_of
@@ -101,6 +102,11 @@ def mounted(app: Any) -> Any:
     host = FastAPI(openapi_url=None)
     host.mount("/api/mizan", app)
     return host
+
+
+def hits_first(app: Mizan) -> Any:
+    """Mounted, with hits answered before the host's stack."""
+    return outermost(mounted(app), app, hits_first=True)
 
 
 def with_contexts(count: int) -> Graph:

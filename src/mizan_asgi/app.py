@@ -39,7 +39,7 @@ from mizan_core.tasks import check_asyncio
 from .accounts import AccountAuthenticator
 from .edge.front import InFront
 from .edge.fronting import caches_of, in_front
-from .edge.outside.marks import MARK
+from .edge.outside.marks import MARK, Again, Mark
 from .http.bodies.limits import BodyLimit
 from .http.cross_site import read_origins
 from .http.host_errors import as_call_error
@@ -47,7 +47,7 @@ from .http.hosts.changes import By, F, changing_route
 from .http.hosts.responding import Answerable, Responding
 from .http.identity import Authenticate, Authenticator, mwt_obtain_function
 from .http.responses import error_reply
-from .http.routing import Routing
+from .http.routing import Routing, path_key
 from .http.service import Endpoint, Service
 from .inspector.access import Inspector
 from .inspector.endpoints import inspector_endpoints
@@ -265,10 +265,18 @@ class Mizan:
                 response = (*response[:2], b"")
         status, headers, body = response
         if MARK in scope:
-            send = scope[MARK].watching(send)
+            send = self._marked(scope, scope[MARK]).watching(send)
         # Outer middleware may append headers: send a copy of the list, which may belong to a kept response.
         await send({"type": "http.response.start", "status": status, "headers": headers.copy()})
         await send({"type": "http.response.body", "body": body})
+
+    def _marked(self, scope: Scope, mark: Mark) -> Mark:
+        """The mark of a request, told how its URL is answered once more."""
+        endpoint = self._remembered_endpoint(path_key(scope))
+        again: Again | None = getattr(endpoint, "again", None)
+        if again is not None and mark.may_learn(scope):
+            mark.again = again
+        return mark
 
     async def _without_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The lifespan, where a server runs Mizan without a host. Websockets are refused."""

@@ -4,8 +4,9 @@ A function may return its own response, whose `Cache-Control` it may set. Its co
 caches are never allowed more than the policy says, and a response to a mutation is never kept.
 """
 
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
@@ -15,28 +16,33 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mizan_core.engine.answers import Answer, Page, failure_of
+from mizan_core.engine.answers import Answer, Bundle, Page, failure_of, hit_of
+from mizan_core.engine.bundle_requests import BundleRequest
 from mizan_core.engine.engine import Via
+from mizan_core.engine.hosts.pages import page_of
 from mizan_core.errors import MethodNotAllowed
 from mizan_core.graph.inputs import Given, Mixed
 from mizan_core.graph.model import Function
 from mizan_core.protocol.cache_headers import NO_STORE, PRIVATE_NO_STORE, VARY
 from mizan_core.protocol.files import File
+from mizan_core.protocol.identity import ANONYMOUS
 from mizan_core.protocol.invalidation import Invalidation
 from mizan_core.protocol.kept_pages import KeptPage
 from mizan_core.protocol.urls import Pairs
 
 from ..edge.fronting import Fronting
-from ..edge.outside.marks import MARK
+from ..edge.outside.marks import MARK, Again, Mark
 from .bodies.forms import parse_pairs, read_arguments
 from .bodies.limits import limited, read_body, replaying
 from .bodies.uploads import is_multipart, read_form, upload_limit
 from .cross_site import check_same_site
 from .host_request import HostRequest
-from .identity import needs_session
+from .identity import TOKEN_HEADERS, needs_session
 from .paths import before_path
 from .responses import (
     RawHeaders,
+    RawHit,
+    RawResponse,
     Reply,
     asking_each_time,
     error_reply,
@@ -149,8 +155,20 @@ class FunctionEndpoint:
             )
         canonical = before == "" and scope["method"] in _SAFE_METHODS and not scope.get("query_string")
         known = headers.all(b"if-none-match") if scope["method"] in _SAFE_METHODS else []
+        mark: Mark | None = scope.get(MARK)
+        if mark is not None and canonical and page.policy.for_everyone and mark.may_learn(scope):
+            mark.again = self._again(args)
         answered = page_reply(page, canonical_url=canonical, if_none_match=known, failed=self._failed)
         return for_caches(service.fronting, page.path, answered)
+
+    def _again(self, args: Given) -> Again | None:
+        """How this page is answered from what is kept, if it is one that may be kept."""
+        engine, function = self._service.engine, self._function
+        plan = engine.graph.contexts[function.context or ""].readers_alone[function.member]
+        asked = engine.query(plan, args, ANONYMOUS)
+        if asked.slot is None or not asked.may_be_remembered:
+            return None
+        return PageAgain(self._service, function, asked).answer
 
     async def _answer_call(self, scope: Scope, receive: Receive) -> Reply | ViewResponse:
         service = self._service
@@ -216,6 +234,65 @@ class FunctionEndpoint:
                 raise self._function.validator.refuse(name, "Given in more than one place", "repeated")
         pairs = Pairs(pair for place in places for pair in place)
         return Mixed(pairs, values) if values else pairs
+
+
+class PageAgain:
+    """A page for everyone at its canonical URL, answered from what is kept of it."""
+
+    def __init__(self, service: Service, function: Function, asked: BundleRequest) -> None:
+        self._service = service
+        self._failed = failing(service, function)
+        self._function = function
+        self._asked = asked
+
+    def answer(self, scope: Scope) -> RawResponse | Awaitable[RawResponse | None] | None:
+        """As `Again`."""
+        if scope.get("query_string"):
+            return None
+        etag = None
+        for name, value in scope["headers"]:
+            if name == b"if-none-match":
+                if etag is not None:
+                    return None
+                etag = value
+            elif name in TOKEN_HEADERS:
+                return None
+        engine = self._service.engine
+        entry = None if self._asked.slot is None else engine.peek(self._asked.slot)
+        if entry is None:
+            return None if engine.is_observed else self._looked_up(etag)
+        now = engine.clock()
+        hit: RawHit | None = entry.written
+        if hit is None or hit.endpoint is not self._function or hit.until <= now:
+            remaining = entry.expires - now
+            bundle = hit_of(entry, remaining, self._asked.plan.policy, self._asked.spelling.query)
+            hit = entry.written = self._hit(bundle, entry.expires - math.floor(remaining))
+        return _chosen(hit, etag)
+
+    async def _looked_up(self, etag: bytes | None) -> RawResponse | None:
+        bundle = await self._service.engine.stored(self._asked)
+        return None if bundle is None else _chosen(self._hit(bundle, 0), etag)
+
+    def _hit(self, bundle: Bundle, until: float) -> RawHit:
+        page = page_of(self._asked, bundle)
+        whole, unchanged = self._replied(page), self._replied(page, "*")
+        etag = next(value for name, value in whole[1] if name == b"etag")
+        return RawHit(self._function, until, etag, etag.removeprefix(b"W/"), whole, unchanged)
+
+    def _replied(self, page: Page, *if_none_match: str) -> RawResponse:
+        replied = page_reply(page, canonical_url=True, if_none_match=if_none_match, failed=self._failed)
+        fronted: Any = for_caches(self._service.fronting, page.path, replied)  # a `Reply`: the page is kept
+        raw: RawResponse = fronted.raw()
+        return raw
+
+
+def _chosen(hit: RawHit, etag: bytes | None) -> RawResponse | None:
+    """The response to a client that has `etag`. None where that has to be parsed."""
+    if etag is None:
+        return hit.whole
+    if etag == hit.etag:
+        return hit.unchanged
+    return None if b"*" in etag or hit.opaque in etag else hit.whole
 
 
 def for_caches(fronting: Fronting | None, path: str, answered: Reply | ViewResponse) -> Reply | ViewResponse:

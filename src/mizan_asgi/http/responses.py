@@ -133,6 +133,18 @@ def script_reply(body: bytes, etag: str, *, if_none_match: Iterable[str]) -> Rep
     return Reply(200, headers, body, b"text/javascript; charset=utf-8")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RawHit:
+    """The responses to a hit, made once for each entry by `endpoint`. Valid until `until`, in seconds since 1970."""
+
+    endpoint: object
+    until: float
+    etag: bytes
+    opaque: bytes  # the entity tag without `W/`, as weak comparison wants it
+    whole: RawResponse
+    unchanged: RawResponse
+
+
 def error_reply(error: Exception, invalidations: Sequence[Invalidation] = ()) -> Reply:
     """The problem document of any error. Anything but a `CallError` is logged, and reported as an internal error."""
     if not isinstance(error, CallError):

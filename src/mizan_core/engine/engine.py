@@ -514,6 +514,20 @@ class Engine:
             return as_bundle(fetched, plan.policy, query.spelling.query, identity)
         return self._fetched_later(query, fetched, identity)
 
+    @property
+    def is_observed(self) -> bool:
+        """Whether observers are told of requests, so that each has to come by `begin_answer` or `answer`."""
+        return bool(self._observers.all)
+
+    async def stored(self, query: BundleRequest) -> Bundle | None:
+        """The stored answer, if it is for everyone; None where it has to be computed. No observer is told."""
+        if query.slot is None or not query.plan.policy.for_everyone:
+            return None
+        found = self._store.look_up(query.slot)
+        if not isinstance(found, LOOKED_UP):
+            found = await found
+        return as_bundle(found, query.plan.policy, query.spelling.query) if isinstance(found, Hit) else None
+
     async def _fetched_later(
         self, query: BundleRequest, fetched: Awaitable[outcomes.Fetched], identity: Identity
     ) -> Bundle:

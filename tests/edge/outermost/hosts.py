@@ -10,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import HTMLResponse, PlainTextResponse
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -47,11 +47,14 @@ def mizan_of(**options: Any) -> Mizan:
 
 
 def host_of(mizan: Mizan, middleware: Sequence[Middleware] = ()) -> Starlette:
+    async def responded(request: Request) -> Response:
+        return await mizan.respond(request, "feed", kind="a")
+
     return Starlette(
         routes=[
             *mizan.routes,
             Route("/own/", own),
-            Route("/responded/", lambda request: mizan.respond(request, "feed", kind="a")),
+            Route("/responded/", responded),
             Mount("/api/mizan", mizan),
         ],
         middleware=list(middleware),

@@ -16,6 +16,7 @@ from mizan_core.engine.engine import Engine
 from mizan_core.errors import DeclarationError
 
 from .enclosing import enclosing
+from .hits import Hits
 from .judging import BODY, STATUS, may_be_promised
 from .leaving import Leaving
 from .marks import MARK, Mark
@@ -27,13 +28,15 @@ logger = logging.getLogger("mizan")
 _MOST_LOGGED = 100
 
 
-def outermost(app: ASGIApp, mizan: Served, *, allow: Iterable[str] = ()) -> "Outermost":
+def outermost(app: ASGIApp, mizan: Served, *, hits_first: bool = False, allow: Iterable[str] = ()) -> "Outermost":
     """The application that a server runs: `app`, the host with all its middleware, in which `mizan` is mounted.
 
     An answer of Mizan's for everyone leaves as Mizan made it, or with headers that say the same to everyone. If
     middleware added another one, or changed the answer, it leaves as `Cache-Control: private, no-store`, and the log
-    names the header, once. `allow`: the names of more headers of which you know that they say the same to everyone.
-    Answers of the host's own are left alone.
+    names the header, once. Answers of the host's own are left alone.
+
+    `hits_first`: bundles and pages for everyone that are kept are answered before the host's stack: they pass none of
+    its middleware. `allow`: the names of more headers of which you know that they say the same to everyone.
 
     Raises `DeclarationError`, when it starts at the latest, if it is inside of another application or middleware, and
     if `app` does not serve `mizan`.
@@ -44,15 +47,16 @@ def outermost(app: ASGIApp, mizan: Served, *, allow: Iterable[str] = ()) -> "Out
         raise DeclarationError(f"outermost({app!r}, ...): this is no ASGI application.")
     if not isinstance(getattr(mizan, "engine", None), Engine):
         raise DeclarationError(f"outermost(..., {mizan!r}): this is no Mizan. Pass the one that the host mounts.")
-    return Outermost(app, mizan, _promised(allow))
+    return Outermost(app, mizan, Hits(allowed=hits_first), _promised(allow))
 
 
 class Outermost:
     """See `outermost`."""
 
-    def __init__(self, app: ASGIApp, mizan: Served, promised: frozenset[bytes]) -> None:
+    def __init__(self, app: ASGIApp, mizan: Served, hits: Hits, promised: frozenset[bytes]) -> None:
         self.app = app
         self._mizan = mizan
+        self._hits = hits
         self._promised = promised
         self._is_checked = False
         self._logged: set[str] = set()
@@ -66,11 +70,24 @@ class Outermost:
             _check_place(scope, send, caller)
             self._check_mounted()
             self._is_checked = True
-        if scope["type"] == "http":
-            mark = Mark(scope)
-            await self.app({**scope, MARK: mark}, receive, Leaving(mark, send, self._promised, self._tell))
-        else:
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        hit = self._hits.find(scope)
+        if not isinstance(hit, tuple):
+            hit = None if hit is None else await hit
+            if hit is None:
+                await self._ask_host(scope, receive, send)
+                return
+        status, headers, body = hit
+        await send({"type": "http.response.start", "status": status, "headers": headers.copy()})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+    async def _ask_host(self, scope: Scope, receive: Receive, send: Send) -> None:
+        mark = self._hits.mark(scope)
+        leaving = Leaving(mark, send, self._promised, self._tell)
+        await self.app({**scope, MARK: mark}, receive, leaving)
+        self._hits.learn(mark, leaving.status)
 
     async def _start(self, scope: Scope, receive: Receive, send: Send, caller: FrameType | None) -> None:
         """The host's lifespan. What is refused fails the start: servers go on without a lifespan that raises."""

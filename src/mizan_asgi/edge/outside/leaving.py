@@ -27,6 +27,7 @@ class Leaving:
         self._held: list[Message] = []
         self._headers: RawHeaders = []
         self._body: Comparison | None = None
+        self.status: int | None = None  # of the response, once it has begun
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -37,6 +38,7 @@ class Leaving:
             await self._send(message)
 
     async def _begin(self, message: Message) -> None:
+        self.status = message["status"]
         answered = self._mark.answered
         if answered is None:  # the host's own
             await self._send(message)

@@ -11,6 +11,9 @@ from mizan_core.protocol.cache_headers import keeps_shared_caches_out
 # The key of the `Mark` in a scope. A dict may be copied on its way; the mark stays one object.
 MARK = "mizan.outermost"
 
+# Headers that hosts route by, or take the prefix of their URLs from.
+ROUTED_BY = frozenset({b"host", b"x-forwarded-host", b"x-forwarded-prefix", b"x-script-name"})
+
 RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 RawResponse: TypeAlias = tuple[int, RawHeaders, bytes]
 
@@ -42,11 +45,19 @@ class Answered:
 
 @dataclass(slots=True)
 class Mark:
-    """The answer to one request. `scope`: as the server made it. `again`: how the same URL is answered once more."""
+    """The answer to one request. `scope`: as the server made it. `learns`: whether `again` is of use."""
 
     scope: Scope
+    learns: bool = False
     answered: Answered | None = field(default=None, init=False)
-    again: Again | None = field(default=None, init=False)
+    again: Again | None = field(default=None, init=False)  # how the same URL is answered once more
+
+    def may_learn(self, scope: Scope) -> bool:
+        """Whether `again` is of use, and the request, as this scope has it, still asks the same host for the same URL.
+
+        Middleware may have rewritten it, and need not do the same each time.
+        """
+        return self.learns and _target(scope) == _target(self.scope)
 
     def note(self, status: int, headers: RawHeaders, body: bytes | None) -> None:
         """Note an answer that is about to be sent; `body`: None if it streams. A later answer takes its place."""
@@ -65,3 +76,9 @@ class Mark:
             await send(message)
 
         return noting
+
+
+def _target(scope: Scope) -> list[object]:
+    """All that a request is routed by. A host may set the root path, which is the same for all requests."""
+    hosts = [value for name, value in scope["headers"] if name in ROUTED_BY]
+    return [scope["path"], scope.get("raw_path"), scope.get("query_string"), scope["method"], hosts]
