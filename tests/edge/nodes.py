@@ -4,6 +4,7 @@ With `CI=true` a missing program is a failure, else a reason to skip.
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 import socket
@@ -76,6 +77,8 @@ async def request(
         answer = await reader.read()
     finally:
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
     return parsed(answer)
 
 
@@ -122,22 +125,32 @@ def folder() -> Iterator[Path]:
 @contextmanager
 def varnish(text: str) -> Iterator[Node]:
     with folder() as here:
-        program = here / "mizan.vcl"
-        program.write_text(text)
-        command = [
-            *(found("varnishd"), "-F", "-j", "none", "-n", str(here / "n"), "-f", str(program), "-s", "malloc,64m"),
-            *("-a", f"public={here / 'public.sock'}", "-a", f"mizan-purge={here / 'purging.sock'}"),
-            *("-p", "thread_pool_min=10", "-p", "thread_pools=1", "-p", "vsl_space=4m"),
-        ]
+        command = varnish_command(here, text, f"{here / 'public.sock'}", f"{here / 'purging.sock'}")
         with _running(command, here) as node:
             yield node
 
 
+def varnish_command(here: Path, text: str, public: str, purging: str, *options: str) -> list[str]:
+    """The command for a program that is written to a folder, listening at these addresses."""
+    program = here / "mizan.vcl"
+    program.write_text(text)
+    return [
+        *(found("varnishd"), "-F", "-j", "none", "-n", str(here / "n"), "-f", str(program), "-s", "malloc,64m"),
+        *("-a", f"public={public}", "-a", f"mizan-purge={purging}"),
+        *("-p", "thread_pool_min=10", "-p", "thread_pools=1", "-p", "vsl_space=4m", *options),
+    ]
+
+
 @contextmanager
 def nginx_in(here: Path, text: str) -> Iterator[Node]:
-    _write_nginx(here, text)
-    with _running([found("nginx"), *_nginx_options(here)], here) as node:
+    with _running(nginx_command(here, text), here) as node:
         yield node
+
+
+def nginx_command(here: Path, text: str) -> list[str]:
+    """The command for settings that are written to a folder."""
+    _write_nginx(here, text)
+    return [found("nginx"), *_nginx_options(here)]
 
 
 def reload_nginx(node: Node, text: str) -> None:
