@@ -91,7 +91,7 @@ def parsed(answer: bytes) -> Reply:
         known = headers.get(name.lower())
         headers[name.lower()] = value.strip() if known is None else f"{known}, {value.strip()}"
     body = _dechunked(rest) if "chunked" in headers.get("transfer-encoding", "") else rest
-    return Reply(int(status.split()[1]), headers, body.decode())
+    return Reply(int(status.split()[1]), headers, body.decode(errors="replace"))
 
 
 def _dechunked(rest: bytes) -> bytes:
