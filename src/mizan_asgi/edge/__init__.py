@@ -6,5 +6,6 @@ from .fastly import Fastly
 from .front import HeaderOnly
 from .nodes import Nodes
 from .outside import outermost
+from .refetching import Refetch
 
-__all__ = ["CloudFront", "Cloudflare", "Fastly", "HeaderOnly", "Nodes", "outermost"]
+__all__ = ["CloudFront", "Cloudflare", "Fastly", "HeaderOnly", "Nodes", "Refetch", "outermost"]

@@ -1,8 +1,7 @@
 """Nodes of Varnish or nginx, as `mizan edge` writes them: each is sent what is stale (protocol, section 15)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from mizan_core.edge.surfaces import EdgeMap
 from mizan_core.edge.tags import MAXIMUM_ENTRIES
@@ -13,6 +12,7 @@ from mizan_core.protocol.invalidation import Invalidation
 from mizan_core.telling.edge import Edge
 
 from .front import Front, check_seconds
+from .refetching import NoRefetching, Refetch, Refetching, checked_address
 from .requests import Requests
 
 # Scopes that wait for a node that is down. Beyond them the context that most belong to is forgotten as a whole.
@@ -23,7 +23,8 @@ class Nodes:
     """Nodes that share nothing: `Nodes("http://varnish-1:8611", "http://varnish-2:8611")`.
 
     The addresses are those of the listeners that the public does not reach. `lifetime`: as of `Front`; a day bounds how
-    long a node that cannot be reached serves old data. `timeout`: how long a node may take, in seconds.
+    long a node that cannot be reached serves old data. `timeout`: how long a node may take, in seconds. `headers`: sent
+    with each purge, such as the `Authorization` that a Worker asks for. `refetch`: what of the purged is fetched again.
 
     Raises `DeclarationError` for an address that is no URL of a node.
     """
@@ -34,23 +35,42 @@ class Nodes:
         lifetime: int = YEAR_SECONDS,
         timeout: float = 2.0,
         targeted: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        refetch: Refetch | None = None,
     ) -> None:
         if not urls:
             raise DeclarationError("Nodes() names no node; write Nodes('http://varnish-1:8611').")
         check_seconds("timeout", timeout)
-        self._nodes = tuple(dict.fromkeys(_checked(url) for url in urls))
+        nodes = [checked_address(url) for url in urls]
+        if refetch is not None and len(refetch.urls) != len(nodes):
+            raise DeclarationError(
+                f"Refetch(...) names {len(refetch.urls)} public addresses for {len(nodes)} nodes; name one for each."
+            )
+        self._nodes = dict(zip(nodes, refetch.urls if refetch else [None] * len(nodes), strict=True))
         self._timeout = timeout
+        self._headers = dict(headers or {})
+        self._refetch = refetch
         self.front = Front(lifetime, targeted=targeted)
 
-    def edges(self, tables: EdgeMap) -> Sequence[Edge]:  # noqa: ARG002  # a node has the tables itself
+    def edges(self, tables: EdgeMap) -> Sequence[Edge]:
         """One for each node: a node that is down keeps none of the others waiting."""
-        return [_Node(url, self._timeout) for url in self._nodes]
+        return [
+            _Node(url, self._timeout, self._headers, self._refetching(public, tables))
+            for url, public in self._nodes.items()
+        ]
+
+    def _refetching(self, public: str | None, tables: EdgeMap) -> Refetching | NoRefetching:
+        if self._refetch is None or public is None:
+            return NoRefetching()
+        return Refetching(public, self._refetch, tables)
 
 
 @dataclass
 class _Node:
     name: str
     timeout: float
+    headers: Mapping[str, str] = field(repr=False)
+    refetching: Refetching | NoRefetching = field(repr=False)
     batch: int = MAXIMUM_ENTRIES
     pending: int = _PENDING
     again: float | None = None  # its keys hold generations: no answer under way can come back
@@ -60,18 +80,10 @@ class _Node:
         self._requests = Requests(self.timeout)
 
     async def purge(self, scopes: Sequence[Invalidation]) -> None:
-        await self._requests.send("PURGE", f"{self.name}/", headers={"X-Mizan-Invalidate": encode_header(scopes)})
+        headers = {**self.headers, "X-Mizan-Invalidate": encode_header(scopes)}
+        await self._requests.send("PURGE", f"{self.name}/", headers=headers)
+        self.refetching.begin(scopes)
 
     async def aclose(self) -> None:
+        await self.refetching.aclose()
         await self._requests.aclose()
-
-
-def _checked(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        is_node = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_node = False
-    if not is_node or parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None:
-        raise DeclarationError(f"{url!r} is no address of a node such as 'http://varnish-1:8611'.")
-    return url.removesuffix("/")

@@ -44,6 +44,14 @@ class Requests:
             raise EdgeBusy(reason, _seconds(response.headers.get("retry-after", "")))
         raise EdgeError(reason)
 
+    async def look(self, address: str, target: str, *, headers: Mapping[str, str]) -> int:
+        """The status of an answer to GET, whose body is dropped. `target`: path and query, sent as they are."""
+        exactly = {"target": target.encode()}
+        async with self._connected().stream("GET", address, headers=dict(headers), extensions=exactly) as response:
+            async for _ in response.aiter_raw():
+                pass
+            return response.status_code  # type: ignore[no-any-return]  # as above
+
     async def aclose(self) -> None:
         """Close the connections."""
         client, self._client = self._client, None

@@ -8,6 +8,7 @@ from .nginx import nginx_text
 from .profiles import CACHE_TAG, EDGE_CACHE_TAG, READABLE, SURROGATE_KEY, Profile, spelled_tag
 from .surfaces import EdgeMap, Surface, Template, read_manifest
 from .tags import EVERYTHING, MAXIMUM_ENTRIES, Kept, Match, locate, tags_of_invalidations, tags_of_url
+from .urls import urls_of_invalidations
 from .varnish import varnish_text
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     "spelled_tag",
     "tags_of_invalidations",
     "tags_of_url",
+    "urls_of_invalidations",
     "varnish_text",
 ]

@@ -56,7 +56,8 @@ class Surface:
     """A bundle or a page for everyone. `path`: its endpoint, or its route.
 
     `params` are all that it takes; `in_path` and `in_query` those that its URLs give. `filled`: the percent-encoded
-    texts of those that a URL leaves out. `version`: the rev and the fingerprint, for the key.
+    texts of those that a URL leaves out, except `nullable` ones that are null. `version`: the rev and the fingerprint,
+    for the key.
     """
 
     context: str
@@ -66,6 +67,7 @@ class Surface:
     in_path: tuple[str, ...]
     in_query: tuple[str, ...]
     lists: frozenset[str]
+    nullable: frozenset[str]
     filled: Mapping[str, str]
     version: str
     templates: tuple[Template, ...]
@@ -175,6 +177,7 @@ def _surfaces(name: str, entry: Mapping[str, Any], shapes: Sequence[tuple[str, .
             in_path=in_path,
             in_query=in_query,
             lists=lists,
+            nullable=frozenset(entry.get("nullable", ())),
             filled={param: defaults[param] for param in params if param in defaults and param not in in_path},
             version=f"{policy.get('rev', 0)}.{entry['fingerprint']}",
             templates=tuple(dict.fromkeys(_template(name, shape, params) for shape in reversed(shapes))),
