@@ -1,6 +1,8 @@
 """Where `outermost` may stand: around the whole application that serves its Mizan, and inside of nothing."""
 
 import asyncio
+import inspect
+import sysconfig
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -85,12 +87,17 @@ ENCLOSING: dict[str, Callable[[Any], Any]] = {
     "CORS": lambda app: CORSMiddleware(app, allow_origins=["https://ada.example"]),
     "gzip": lambda app: GZipMiddleware(app),
     "BaseHTTPMiddleware": lambda app: BaseHTTPMiddleware(app, passed_on),
-    "middleware in a class": lambda app: Changing(app, lambda connection, message: message),
-    "middleware in a function": by_hand,
-    "middleware that renames nothing": by_hand_under_the_same_name,
     "another outermost, through middleware": lambda app: outermost(
         Starlette(middleware=[Middleware(Inside, app)]), app.mizan
     ),
+}
+
+
+OWN: dict[str, Callable[[Any], Any]] = {
+    "a class": lambda app: Changing(app, lambda connection, message: message),
+    "a function": by_hand,
+    "a function that reuses the name": by_hand_under_the_same_name,
+    "two": lambda app: by_hand(by_hand(app)),
 }
 
 
@@ -115,6 +122,35 @@ async def test_inside_of_something_else_it_refuses(outside: str) -> None:
     for _ in range(2):
         with pytest.raises(DeclarationError, match=r"outermost\(\.\.\.\) is inside of .*run outermost\(app, mizan\)"):
             await status(around)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("outside", OWN)
+async def test_inside_of_code_of_the_hosts_own_it_warns(outside: str, caplog: pytest.LogCaptureFixture) -> None:
+    app = OWN[outside](wrapped())
+    for _ in range(2):
+        assert await status(app) == 200
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "is inside of" in line
+    assert "of tests.edge.outermost." in line
+    assert "may stay around it" in line
+
+
+@pytest.mark.asyncio
+async def test_inside_of_a_packages_middleware_it_refuses() -> None:
+    source = inspect.getsource(by_hand)
+    names: dict[str, Any] = {"__name__": "a_package.tracing", "Any": Any, "Scope": Scope, "Receive": Receive}
+    names |= {"Send": Send, "Message": Message}
+    exec(compile(source, f"{sysconfig.get_path('purelib')}/a_package/tracing.py", "exec"), names)
+    with pytest.raises(DeclarationError, match=r"is inside of .*around of a_package\.tracing"):
+        await status(names["by_hand"](wrapped()))
+
+
+@pytest.mark.asyncio
+async def test_middleware_around_code_of_the_hosts_own_is_refused() -> None:
+    for own in OWN.values():
+        with pytest.raises(DeclarationError, match=r"is inside of .*starlette"):
+            await status(CORSMiddleware(own(wrapped()), allow_origins=["https://ada.example"]))
 
 
 @pytest.mark.asyncio

@@ -38,8 +38,8 @@ def outermost(app: ASGIApp, mizan: Served, *, hits_first: bool = False, allow: I
     `hits_first`: bundles and pages for everyone that are kept are answered before the host's stack: they pass none of
     its middleware. `allow`: the names of more headers of which you know that they say the same to everyone.
 
-    Raises `DeclarationError`, when it starts at the latest, if it is inside of another application or middleware, and
-    if `app` does not serve `mizan`.
+    Raises `DeclarationError`, when it starts or is first asked, if it is inside of another application or its
+    middleware, and if `app` does not serve `mizan`. Inside of middleware of your own, it logs a warning.
     """
     if isinstance(app, Outermost):
         raise DeclarationError("outermost(outermost(...)): the outer one would judge nothing. Use one of them.")
@@ -134,13 +134,17 @@ class NotOutermost(DeclarationError):
 
 
 def _check_place(scope: Scope, send: Send, caller: FrameType | None) -> None:
-    """Raise `NotOutermost` inside of another application."""
+    """Raise `NotOutermost` inside of another application. Code of the host's own is logged, as it may only watch."""
     outside = enclosing(scope, send, caller)
-    if outside is not None:
-        raise NotOutermost(
-            f"outermost(...) is inside of {outside}, which could make answers personal after they were judged. Let the "
-            "server run outermost(app, mizan) itself, and put all middleware into app."
-        )
+    if outside is None:
+        return
+    told = (
+        f"outermost(...) is inside of {outside.name}, which could make answers personal after they were judged. Let "
+        "the server run outermost(app, mizan) itself, and put all middleware into app."
+    )
+    if not outside.is_own:
+        raise NotOutermost(told)
+    logger.warning("%s Only code that changes no answer may stay around it.", told)
 
 
 def _promised(allow: Iterable[str]) -> frozenset[bytes]:

@@ -5,6 +5,8 @@ coroutines that await this one. A frame that has `scope`, `receive` and `send` a
 is harmless if it passed its own `send` on, as servers' adapters do.
 """
 
+import sysconfig
+from dataclasses import dataclass
 from types import CodeType, FrameType
 
 from starlette.types import Scope, Send
@@ -23,25 +25,38 @@ _CLIENTS = ("starlette.testclient",)
 _SERVERS = ("uvicorn", "hypercorn", "granian", "daphne", "mangum")
 
 
-def enclosing(scope: Scope, send: Send, caller: FrameType | None) -> str | None:
-    """What encloses `outermost`, in words; None where nothing is known to. `caller`: the frame that awaits it."""
+# Where the code of other people is installed.
+_INSTALLED = tuple({sysconfig.get_path(name) for name in ("purelib", "platlib")})
+
+
+@dataclass(frozen=True, slots=True)
+class Enclosing:
+    """What is around `outermost`, in words. `is_own`: code of the host's own, which may do no more than watch."""
+
+    name: str
+    is_own: bool = False
+
+
+def enclosing(scope: Scope, send: Send, caller: FrameType | None) -> Enclosing | None:
+    """What encloses `outermost`; None where nothing is known to. `caller`: the frame that awaits it."""
     if MARK in scope:
-        return "another outermost(...)"
+        return Enclosing("another outermost(...)")
     for key in _OF_FRAMEWORKS:
         if key in scope:
-            return f"an application that put {key!r} into the scope"
+            return Enclosing(f"an application that put {key!r} into the scope")
+    own: Enclosing | None = None
     while caller is not None:
         module = caller.f_globals.get("__name__", "")
-        if _is_of(module, _CLIENTS):
-            return None
-        if _is_of(module, _FRAMEWORKS):
-            return _named(caller)
+        if _is_of(module, _FRAMEWORKS) and not _is_of(module, _CLIENTS):
+            return Enclosing(_named(caller))
         if not _is_application(caller.f_code):
-            return None
+            break
         if not _is_of(module, _SERVERS) and not _passes_its_own(caller, send):
-            return _named(caller)
-        caller = caller.f_back
-    return None
+            if caller.f_code.co_filename.startswith(_INSTALLED):
+                return Enclosing(_named(caller))
+            own = own or Enclosing(_named(caller), is_own=True)
+        send, caller = caller.f_locals["send"], caller.f_back
+    return own
 
 
 def _is_application(code: CodeType) -> bool:
