@@ -204,7 +204,7 @@ class Mizan:
 
         Raises `DeclarationError` for a context or parameter that does not exist.
         """
-        return partial(changing_route, self.engine, affected, by)
+        return partial(changing_route, self.engine, self._service.groups, affected, by)
 
     async def respond(self, request: Request, what: Answerable, /, **params: object) -> Response:
         """What a context, a reader or a mutation answers, as the response of a route of the host's.

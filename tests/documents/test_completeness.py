@@ -23,7 +23,7 @@ REFERENCE = "".join(path.read_text(encoding="utf-8") for path in sorted((DOCS / 
 # Values, which have no docstring of their own: the reference names them in a sentence.
 CONSTANTS = {
     *("ANONYMOUS", "Me"),
-    *("EVERYTHING", "MAXIMUM_ENTRIES", "READABLE", "SURROGATE_KEY", "CACHE_TAG", "EDGE_CACHE_TAG"),
+    *("EVERYTHING", "MAXIMUM_ENTRIES", "READABLE", "SURROGATE_KEY", "CACHE_TAG", "EDGE_CACHE_TAG", "CACHE_GROUPS"),
 }
 
 FORGE_PAGES = sorted({*ROOT.glob("*.md"), *PAGES})

@@ -30,8 +30,8 @@ class Cloudflare:
 
     `rate` and `burst`: the requests a second that the plan allows, and the size of its bucket; the defaults are those
     of the plan Pro. The plan Free has 5 a minute: `rate=5 / 60, burst=25`. `again`: when each purge is sent a second
-    time, in seconds, or None: an answer that was under way during the first is kept by then. `lifetime`, `targeted`:
-    as of `Front`.
+    time, in seconds, or None: an answer that was under way during the first is kept by then. `lifetime`, `targeted`,
+    `groups`: as of `Front`.
     """
 
     zone: str
@@ -42,6 +42,7 @@ class Cloudflare:
     burst: int = 25
     timeout: float = 10.0
     targeted: str | None = None
+    groups: bool = False
     api: str = field(default=_API, repr=False)
     front: Front = field(init=False, repr=False)
 
@@ -50,7 +51,7 @@ class Cloudflare:
             raise DeclarationError("Cloudflare(zone, token=...) needs the id of a zone and an API token.")
         check_seconds("again", self.again)
         check_seconds("timeout", self.timeout)
-        object.__setattr__(self, "front", Front(self.lifetime, (CACHE_TAG,), self.targeted))
+        object.__setattr__(self, "front", Front(self.lifetime, (CACHE_TAG,), self.targeted, self.groups))
 
     def edges(self, tables: EdgeMap) -> Sequence[Edge]:
         """The zone."""

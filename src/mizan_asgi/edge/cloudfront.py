@@ -40,7 +40,8 @@ class CloudFront:
     `credentials`: of botocore's, or a function that returns some; without them the environment, the files and the role
     of the machine are asked, as by every program of AWS. CloudFront answers when it has taken the invalidation in; its
     nodes carry it out within seconds to minutes. `batch`: the tags of one invalidation. `rate` and `burst`: how many
-    requests a second are sent. `again`, `lifetime` and `targeted`: as of `Cloudflare`.
+    requests a second are sent. `again`, `lifetime`, `targeted` and `groups`: as of
+    `Cloudflare`.
     """
 
     distribution: str
@@ -52,6 +53,7 @@ class CloudFront:
     burst: int = 10
     timeout: float = 10.0
     targeted: str | None = None
+    groups: bool = False
     api: str = field(default=_API, repr=False)
     front: Front = field(init=False, repr=False)
 
@@ -60,7 +62,7 @@ class CloudFront:
             raise DeclarationError("CloudFront(distribution) needs the id of a distribution.")
         check_seconds("again", self.again)
         check_seconds("timeout", self.timeout)
-        object.__setattr__(self, "front", Front(self.lifetime, (TAGS,), self.targeted))
+        object.__setattr__(self, "front", Front(self.lifetime, (TAGS,), self.targeted, self.groups))
 
     def edges(self, tables: EdgeMap) -> Sequence[Edge]:
         """The distribution."""

@@ -26,7 +26,7 @@ class Fastly:
     """A service of Fastly. `service`: its id. `token`: an API token with the scope `purge_select`.
 
     `rate` and `burst`: how many requests a second are sent; the defaults stay below the 100,000 purges an hour that an
-    account has. `again`, `lifetime` and `targeted`: as of `Cloudflare`.
+    account has. `again`, `lifetime`, `targeted` and `groups`: as of `Cloudflare`.
     """
 
     service: str
@@ -37,6 +37,7 @@ class Fastly:
     burst: int = 100
     timeout: float = 10.0
     targeted: str | None = None
+    groups: bool = False
     api: str = field(default=_API, repr=False)
     front: Front = field(init=False, repr=False)
 
@@ -45,7 +46,7 @@ class Fastly:
             raise DeclarationError("Fastly(service, token=...) needs the id of a service and an API token.")
         check_seconds("again", self.again)
         check_seconds("timeout", self.timeout)
-        object.__setattr__(self, "front", Front(self.lifetime, (SURROGATE_KEY,), self.targeted))
+        object.__setattr__(self, "front", Front(self.lifetime, (SURROGATE_KEY,), self.targeted, self.groups))
 
     def edges(self, tables: EdgeMap) -> Sequence[Edge]:
         """The service."""

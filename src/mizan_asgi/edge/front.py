@@ -18,13 +18,15 @@ class Front:
     `lifetime`: for how many seconds it may keep an answer without asking again; it bounds how long an edge that cannot
     be reached serves old data. `profiles`: the headers that carry tags. `targeted`: the name of a field of RFC 9213,
     such as `CDN-Cache-Control`, that carries the lifetime in place of `s-maxage`. `groups`: whether the tags are sent
-    as `Cache-Groups` (RFC 9875) as well.
+    as `Cache-Groups` (RFC 9875) as well, and what is stale as `Cache-Group-Invalidation`.
+    `further`: targeted fields of other caches, each with the lifetime for those that read it.
     """
 
     lifetime: int = YEAR_SECONDS
     profiles: tuple[Profile, ...] = ()
     targeted: str | None = None
     groups: bool = False
+    further: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         if type(self.lifetime) is not int or self.lifetime <= 0:
@@ -51,15 +53,17 @@ class InFront(Protocol):
 class HeaderOnly:
     """An edge that acts on `X-Mizan-Invalidate` by itself, as one node does that every write passes through.
 
-    It hears of no write that goes past it. `lifetime`: as of `Front`.
+    It hears of no write that goes past it. `lifetime`, `targeted`, `groups`: as of `Front`. One that implements
+    RFC 9875 needs `groups=True`.
     """
 
     lifetime: int = YEAR_SECONDS
     targeted: str | None = None
+    groups: bool = False
     front: Front = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "front", Front(self.lifetime, targeted=self.targeted))
+        object.__setattr__(self, "front", Front(self.lifetime, targeted=self.targeted, groups=self.groups))
 
     def edges(self, tables: EdgeMap) -> Sequence[Edge]:  # noqa: ARG002  # it hears by the answers alone
         """None: nothing is sent to it."""
@@ -73,18 +77,21 @@ def check_seconds(name: str, value: float | None) -> None:
 
 
 def joined(fronts: Sequence[Front]) -> Front | None:
-    """How answers are sent through several caches: with the tags of all, for the shortest lifetime."""
+    """How answers are sent through several caches: with the tags of all, for the shortest lifetime.
+
+    Caches that read different fields have a lifetime each: the one of `s-maxage` is that of caches without a field.
+    """
     if not fronts:
         return None
-    targeted = {front.targeted for front in fronts}
-    if len(targeted) > 1:
-        raise DeclarationError(
-            "The caches in front differ in targeted=: a cache that does not read the field would keep an answer for "
-            "ever, or never. Give all of them the same."
-        )
+    lifetimes: dict[str | None, int] = {}
+    for front in sorted(fronts, key=lambda front: front.targeted is not None):
+        field_name = front.targeted and front.targeted.lower()
+        lifetimes[field_name] = min(front.lifetime, lifetimes.get(field_name, front.lifetime))
+    (targeted, lifetime), *others = lifetimes.items()
     return Front(
-        lifetime=min(front.lifetime for front in fronts),
+        lifetime=lifetime,
         profiles=tuple(dict.fromkeys(profile for front in fronts for profile in front.profiles)),
-        targeted=fronts[0].targeted,
+        targeted=targeted,
         groups=any(front.groups for front in fronts),
+        further=tuple((name, seconds) for name, seconds in others if name is not None),
     )

@@ -35,6 +35,7 @@ class Nodes:
         lifetime: int = YEAR_SECONDS,
         timeout: float = 2.0,
         targeted: str | None = None,
+        groups: bool = False,
         headers: Mapping[str, str] | None = None,
         refetch: Refetch | None = None,
     ) -> None:
@@ -50,7 +51,7 @@ class Nodes:
         self._timeout = timeout
         self._headers = dict(headers or {})
         self._refetch = refetch
-        self.front = Front(lifetime, targeted=targeted)
+        self.front = Front(lifetime, targeted=targeted, groups=groups)
 
     def edges(self, tables: EdgeMap) -> Sequence[Edge]:
         """One for each node: a node that is down keeps none of the others waiting."""

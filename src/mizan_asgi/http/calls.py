@@ -17,6 +17,7 @@ from mizan_core.protocol.bodies import parse_call
 from mizan_core.protocol.identity import Identity
 from mizan_core.protocol.mounted import Mounted, read_mounted
 
+from ..edge.fronting import Fronting
 from .bodies.forms import is_json, media_type, read_arguments
 from .bodies.limits import BodyLimit, read_body, read_rest
 from .bodies.uploads import is_multipart, read_form, upload_limit
@@ -134,6 +135,21 @@ class CallEndpoint:
             return (await endpoint.fetch(SentHeaders(get), get, receive)).body
         except Exception as error:
             raise self._service.engine.errors.told(error) from error
+
+
+class GroupedCallEndpoint(CallEndpoint):
+    """A `CallEndpoint` whose answers name cache groups, for a cache in front that hears of these."""
+
+    def __init__(
+        self, service: Service, name: str | None, bundles: Mapping[str, BundleEndpoint], groups: Fronting
+    ) -> None:
+        super().__init__(service, name, bundles)
+        self._groups = groups
+
+    async def answer(self, scope: Scope, receive: Receive, *, canonical_path: bool) -> RawResponse:
+        """As of `CallEndpoint`."""
+        status, headers, body = await super().answer(scope, receive, canonical_path=canonical_path)
+        return status, self._groups.grouped(headers), body
 
 
 def _scan(headers: RawHeaders) -> tuple[bool, bytes | None]:

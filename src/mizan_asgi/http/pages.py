@@ -124,6 +124,9 @@ class FunctionEndpoint:
         head = scope["method"] == "HEAD"
         if MARK in scope:
             send = scope[MARK].watching(send)
+        groups = self._service.groups
+        if groups is not None:
+            send = with_headers(send, lambda _status, headers: groups.grouped(headers))
         try:
             answered = await (self._answer_page if self._function.context is not None else self._answer_call)(
                 scope, receive

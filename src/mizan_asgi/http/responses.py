@@ -41,6 +41,7 @@ _VARY = (b"vary", VARY.encode())
 _CACHE_INSTRUCTIONS = frozenset(
     {
         *(INVALIDATE_HEADER, b"surrogate-control", b"surrogate-key", b"edge-control", b"x-accel-expires", b"xkey"),
+        *(b"cache-groups", b"cache-group-invalidation"),
         *(b"cache-tag", b"cache-tags", b"x-cache-tag", b"x-cache-tags", b"edge-cache-tag", b"x-key", b"x-xkey"),
     }
 )

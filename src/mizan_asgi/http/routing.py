@@ -15,7 +15,7 @@ from starlette.types import Scope
 from mizan_core.errors import NotFound
 
 from .bundles import BundleEndpoint, MissingBundle
-from .calls import CallEndpoint
+from .calls import CallEndpoint, GroupedCallEndpoint
 from .pages import routes_of
 from .paths import before_path, below_mount, is_base
 from .scripts import SCRIPTS, ScriptEndpoint
@@ -82,8 +82,14 @@ def _endpoints(service: Service, bundles: Mapping[str, BundleEndpoint]) -> dict[
     """All endpoints, by the canonical spelling of their paths below the mount point."""
     graph = service.engine.graph
     found: list[Endpoint] = [*bundles.values(), *(ScriptEndpoint(name, script) for name, script in SCRIPTS.items())]
-    found += [CallEndpoint(service, name, bundles) for name in (None, *graph.functions)]
+    found += [_call_endpoint(service, name, bundles) for name in (None, *graph.functions)]
     return {endpoint.place: endpoint for endpoint in found}
+
+
+def _call_endpoint(service: Service, name: str | None, bundles: Mapping[str, BundleEndpoint]) -> CallEndpoint:
+    if service.groups is None:
+        return CallEndpoint(service, name, bundles)
+    return GroupedCallEndpoint(service, name, bundles, service.groups)
 
 
 def _missing_endpoint(service: Service, place: str) -> Endpoint:

@@ -74,10 +74,13 @@ class Service:
     seen_queries: Seen = field(default_factory=lambda: Seen(SEEN_QUERIES))
     logged_warnings: set[str] = field(default_factory=set)
     taking_request: frozenset[str] = field(init=False)  # functions that are handed the host's request
+    groups: Fronting | None = field(init=False)  # where a cache in front hears of cache groups
 
     def __post_init__(self) -> None:
         functions = self.engine.graph.functions.values()
         object.__setattr__(self, "taking_request", frozenset(one.name for one in functions if one.may_read_request))
+        tells = self.fronting is not None and self.fronting.tells_groups
+        object.__setattr__(self, "groups", self.fronting if tells else None)
 
     def warn_once(self, warning: str, *values: object, log: logging.Logger = logger) -> None:
         """Log a warning about how this application is set up, unless it was logged before."""

@@ -5,13 +5,14 @@ Everything here is computed from the manifest alone, so it also serves programs 
 
 from .changes import changed_contexts
 from .nginx import nginx_text
-from .profiles import CACHE_TAG, EDGE_CACHE_TAG, READABLE, SURROGATE_KEY, Profile, spelled_tag
+from .profiles import CACHE_GROUPS, CACHE_TAG, EDGE_CACHE_TAG, READABLE, SURROGATE_KEY, Profile, spelled_tag
 from .surfaces import EdgeMap, Surface, Template, read_manifest
 from .tags import EVERYTHING, MAXIMUM_ENTRIES, Kept, Match, locate, tags_of_invalidations, tags_of_url
 from .urls import urls_of_invalidations
 from .varnish import varnish_text
 
 __all__ = [
+    "CACHE_GROUPS",
     "CACHE_TAG",
     "EDGE_CACHE_TAG",
     "EVERYTHING",

@@ -31,6 +31,8 @@ SURROGATE_KEY = Profile("Surrogate-Key", " ", 1024, r"[!-~]+")
 CACHE_TAG = Profile("Cache-Tag", ",", 1024, r"[!-+\--~]+")
 # Akamai refuses most punctuation.
 EDGE_CACHE_TAG = Profile("Edge-Cache-Tag", ",", 128, r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+# Cache groups (RFC 9875, 2): what a String of RFC 9651 takes unescaped. A cache need not take more than 32 characters.
+CACHE_GROUPS = Profile("Cache-Groups", ", ", 32, r"[ !#-\[\]-~]+")
 
 
 def spelled_tag(tag: str, profile: Profile) -> str:

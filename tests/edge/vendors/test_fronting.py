@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse
 
 from mizan_asgi import Mizan
 from mizan_asgi.edge import Cloudflare, Fastly, HeaderOnly, Nodes
-from mizan_asgi.edge.front import Front, InFront
+from mizan_asgi.edge.front import InFront
 from mizan_core import Context, DeclarationError, build, client
 from tests.edge.vendors.apis import TOKEN, ZONE, NodeApi
 from tests.http.servers import listening
@@ -121,17 +121,16 @@ def test_a_targeted_field_takes_the_place_of_s_maxage() -> None:
     assert headers["cdn-cache-control"] == "max-age=600"
 
 
-class Grouping:
-    """A cache that reads `Cache-Groups`."""
-
-    front = Front(groups=True)
-
-    def edges(self, tables: object) -> list[Any]:
-        return []
-
-
-def test_groups_are_a_list_of_strings() -> None:
-    assert answer(Grouping(), "/ctx/user/?user_id=5").headers["cache-groups"] == '"user", "user;user_id=5"'
+def test_a_chain_of_caches_has_a_lifetime_for_each_field() -> None:
+    edges = [
+        Nodes("http://varnish", lifetime=900),
+        Cloudflare(ZONE, TOKEN, 60, targeted="Cloudflare-CDN-Cache-Control"),
+    ]
+    headers = answer(edges, "/ctx/user/?user_id=5").headers
+    assert headers["cache-control"] == f"{KEPT}900"
+    assert headers["cloudflare-cdn-cache-control"] == "max-age=60"
+    short = answer(edges, "/ctx/minute/").headers
+    assert (short["cache-control"], short["cloudflare-cdn-cache-control"]) == (f"{KEPT}60", "max-age=60")
 
 
 def test_a_call_tells_every_node_before_it_is_answered() -> None:

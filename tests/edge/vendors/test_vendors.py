@@ -324,9 +324,15 @@ class TestSettings:
         assert joined(fronts) == Front(60, (CACHE_TAG, SURROGATE_KEY))
         assert joined([]) is None
 
-    def test_caches_that_read_different_fields_are_refused(self) -> None:
-        with pytest.raises(DeclarationError, match="targeted"):
-            joined([HeaderOnly(targeted="CDN-Cache-Control").front, HeaderOnly().front])
+    def test_caches_that_read_different_fields_have_lifetimes_each(self) -> None:
+        targeted = [
+            HeaderOnly(seconds, targeted=field).front
+            for field, seconds in (("A-Cache-Control", 5), ("B-Cache-Control", 7))
+        ]
+        again = HeaderOnly(6, targeted="b-cache-control").front
+        assert joined([*targeted, again]) == Front(5, targeted="a-cache-control", further=(("b-cache-control", 6),))
+        mixed = joined([*targeted, HeaderOnly(90).front])
+        assert mixed == Front(90, further=(("a-cache-control", 5), ("b-cache-control", 7)))
 
     def test_a_header_alone_tells_no_edge(self) -> None:
         assert HeaderOnly().edges(TABLES) == ()

@@ -23,6 +23,7 @@ from mizan_core.graph.narrowing import named
 from mizan_core.protocol.headers import decode_header, encode_header
 from mizan_core.protocol.invalidation import Invalidation, merge
 
+from ...edge.fronting import Fronting
 from ..responses import INVALIDATE_HEADER
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -30,13 +31,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 # A parameter that the contexts and the route have; several; or by parameters of the contexts those of the route.
 By: TypeAlias = str | Sequence[str] | Mapping[str, str]
 
-_HEADER = INVALIDATE_HEADER.decode()
+_HEADER, _GROUPS_HEADER = INVALIDATE_HEADER.decode(), "cache-group-invalidation"
 # The parameter that is added to a route.
 _ADDED = "mizan_response"
 
 
-def changing_route(engine: Engine, affected: Sequence[Affected], by: By, endpoint: F) -> F:
-    """The route with what it changes held and purged around it. Raises `DeclarationError` for what cannot work."""
+def changing_route(engine: Engine, groups: Fronting | None, affected: Sequence[Affected], by: By, endpoint: F) -> F:
+    """The route with what it changes held and purged around it. Raises `DeclarationError` for what cannot work.
+
+    `groups`: in whose words of cache groups its response tells it as well.
+    """
     name = name_of(endpoint)
     if inspect.isgeneratorfunction(endpoint) or inspect.isasyncgenfunction(endpoint):
         raise DeclarationError(f"{name} yields, so it writes after it was called; use mizan.changing(...) in its body.")
@@ -47,17 +51,17 @@ def changing_route(engine: Engine, affected: Sequence[Affected], by: By, endpoin
     async def awaited(*args: Any, **kwargs: Any) -> Any:
         added = kwargs.pop(_ADDED, None) if response is None else None
         given = _arguments(signature, args, kwargs)
-        with _in_terms_of_http():
+        with _in_terms_of_http(groups):
             async with engine.changing(*scopes.of(given), name=name) as change:
                 result = await endpoint(*args, **kwargs)
-        return _told(result, added or given.get(response or ""), change.invalidations)
+        return _told(result, added or given.get(response or ""), change.invalidations, groups)
 
     def called(*args: Any, **kwargs: Any) -> Any:
         added = kwargs.pop(_ADDED, None) if response is None else None
         given = _arguments(signature, args, kwargs)
-        with _in_terms_of_http(), engine.blocking.changing(*scopes.of(given), name=name) as change:
+        with _in_terms_of_http(groups), engine.blocking.changing(*scopes.of(given), name=name) as change:
             result = endpoint(*args, **kwargs)
-        return _told(result, added or given.get(response or ""), change.invalidations)
+        return _told(result, added or given.get(response or ""), change.invalidations, groups)
 
     wrapper: Any = wrapping(awaited if is_coroutine_function(endpoint) else called, endpoint)
     wrapper.__signature__ = signature if response is not None else _with_response(signature)
@@ -129,29 +133,39 @@ def _arguments(signature: inspect.Signature, args: Sequence[Any], kwargs: Mappin
 
 
 @contextmanager
-def _in_terms_of_http() -> Iterator[None]:
+def _in_terms_of_http(groups: Fronting | None) -> Iterator[None]:
     """Errors as the host answers them: an `HTTPException` tells what is stale; a cache that is down is 503."""
     try:
         yield
     except HTTPException as error:
-        _tell(error, invalidations_of(error))
+        _tell(error, invalidations_of(error), groups)
         raise
     except (Unavailable, CacheUnavailable) as error:
         refused = HTTPException(Unavailable.STATUS, Unavailable.DETAIL)
-        _tell(refused, invalidations_of(error))
+        _tell(refused, invalidations_of(error), groups)
         raise refused from error
 
 
-def _tell(error: HTTPException, stale: Sequence[Invalidation]) -> None:
+def add_groups(groups: Fronting, headers: Mapping[str, str] | None) -> dict[str, str]:
+    """The headers of an `HTTPException`, with what is stale in the words of cache groups where it is told."""
+    told = dict(headers or {})
+    return {**told, _GROUPS_HEADER: groups.stale_groups(told[_HEADER])} if _HEADER in told else told
+
+
+def _tell(error: HTTPException, stale: Sequence[Invalidation], groups: Fronting | None) -> None:
     if stale:
         error.headers = {**(error.headers or {}), _HEADER: encode_header(stale)}
+        if groups is not None:
+            error.headers = add_groups(groups, error.headers)
 
 
-def _told(result: object, response: object, stale: Sequence[Invalidation]) -> Any:
+def _told(result: object, response: object, stale: Sequence[Invalidation], groups: Fronting | None) -> Any:
     """The result of the route, with the header set where it is sent."""
     target = result if isinstance(result, Response) else response
     if stale and isinstance(target, Response):
         _add(target.headers, stale)
+        if groups is not None:
+            target.headers[_GROUPS_HEADER] = groups.stale_groups(target.headers[_HEADER])
     return result
 
 

@@ -18,6 +18,7 @@ from mizan_core.graph.defects import nearest
 from mizan_core.graph.model import ContextPlan, Function
 from mizan_core.protocol.headers import encode_header
 
+from ...edge.fronting import Fronting
 from ...edge.outside.marks import MARK
 from ..bundles import BundleEndpoint
 from ..cross_site import check_same_site
@@ -27,6 +28,7 @@ from ..pages import ViewResponse, call_reply, failing, for_caches, page_reply
 from ..responses import INVALIDATE_HEADER, RawResponse, Reply, error_reply, failure_reply
 from ..sent_headers import SentHeaders
 from ..service import Service
+from .changes import add_groups
 from .own_urls import complete, privately, tells_all
 
 # A context, its name, or a function that is marked with `@client`.
@@ -67,6 +69,7 @@ class Responding:
         answering = self._known.get(what)
         if answering is None:
             answering = self._known[what] = self._answering(what)
+        groups = self._service.groups
         try:
             raw = await answering(request, params)
         except (ClientDisconnect, DeclarationError):
@@ -74,8 +77,12 @@ class Responding:
         except Exception as error:  # noqa: BLE001  # a guard or function of the host's may raise anything
             told = self._service.engine.errors.told(error)
             if isinstance(told, HTTPException) or not isinstance(told, CallError):
+                if groups is not None and isinstance(told, HTTPException):
+                    told.headers = add_groups(groups, told.headers)
                 raise told from told.__cause__
             raw = error_reply(told).raw()
+        if groups is not None:
+            raw = _grouped(groups, raw)
         if not isinstance(raw, Response):
             return ReadyResponse(raw, head=request.method == "HEAD")
         if MARK in request.scope:
@@ -153,6 +160,14 @@ class Responding:
         if isinstance(ended, Answer):
             return _ready(function, call_reply(function, ended, failing(service, function)))
         return _failed(ended)
+
+
+def _grouped(groups: Fronting, raw: RawResponse | Response) -> RawResponse | Response:
+    """The response with what is stale in the words of cache groups as well."""
+    if isinstance(raw, Response):
+        raw.raw_headers = groups.grouped(raw.raw_headers)
+        return raw
+    return raw[0], groups.grouped(raw[1]), raw[2]
 
 
 async def _bundle(endpoint: BundleEndpoint, request: Request, params: Mapping[str, object]) -> RawResponse:
