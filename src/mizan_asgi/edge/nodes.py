@@ -23,8 +23,9 @@ class Nodes:
     """Nodes that share nothing: `Nodes("http://varnish-1:8611", "http://varnish-2:8611")`.
 
     The addresses are those of the listeners that the public does not reach. `lifetime`: as of `Front`; a day bounds how
-    long a node that cannot be reached serves old data. `timeout`: how long a node may take, in seconds. `headers`: sent
-    with each purge, such as the `Authorization` that a Worker asks for. `refetch`: what of the purged is fetched again.
+    long a node that cannot be reached serves old data. `targeted`, `groups`: as of `Front`; the programs of
+    `mizan edge` read `s-maxage`. `timeout`: how long a node may take, in seconds. `headers`: sent with each purge, such
+    as the `Authorization` that a Worker asks for. `refetch`: what of the purged is fetched again.
 
     Raises `DeclarationError` for an address that is no URL of a node.
     """
