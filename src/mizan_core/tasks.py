@@ -102,6 +102,9 @@ class EagerRunner:
         self._start = tasks.start
         self._unheard = unheard
         self._eager: dict[Hashable, Callable[[], None]] = {}  # by kind: the function that marks it as suspending
+        # For work of a kind that a caller begins in place: the function to call if it suspends. None where such work
+        # has to be given to `run`.
+        self.eager = self._eager.get
         self._suspending: set[Hashable] = set()
 
     def run(self, kind: Hashable, work: Coroutine[Any, Any, T]) -> T | Awaitable[T]:
@@ -116,13 +119,6 @@ class EagerRunner:
             return returned.value  # type: ignore[no-any-return]  # the coroutine's result
         suspends()
         return rest_of(work, awaited)
-
-    def eager(self, kind: Hashable) -> Callable[[], None] | None:
-        """For work of this kind that a caller begins in place: the function to call if it suspends.
-
-        None where such work has to be given to `run`.
-        """
-        return self._eager.get(kind)
 
     def mark_suspending(self, kind: Hashable) -> None:
         """Run work of this kind in tasks from now on."""

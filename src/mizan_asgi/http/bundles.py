@@ -31,7 +31,15 @@ from .host_request import HostRequest
 from .hosts.own_urls import complete, private, tells_all
 from .identity import TOKEN_HEADERS, needs_session
 from .path_rules import LET_THROUGH, PROBE, Probe
-from .responses import RawHeaders, RawHit, RawResponse, bundle_replies, bundle_reply, for_unknown_caches
+from .responses import (
+    RawHeaders,
+    RawHit,
+    RawResponse,
+    bundle_replies,
+    bundle_reply,
+    for_unknown_caches,
+    whole_reply,
+)
 from .sent_headers import SentHeaders
 from .service import Service, check_gets
 
@@ -307,6 +315,8 @@ class BundleEndpoint:
     def _reply(self, bundle: Bundle, query: BundleRequest, raw: bytes, etag: bytes | None) -> RawResponse:
         """The response to a GET of this query, by a client that has `etag`."""
         is_canonical = query.canonical == raw
+        if is_canonical and etag is None:
+            return whole_reply(bundle, self._for_caches)
         text = bundle.canonical_query if is_canonical else raw.decode("latin-1")
         known = () if etag is None else (etag.decode("latin-1"),)
         return bundle_reply(

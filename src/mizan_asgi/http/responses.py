@@ -37,6 +37,7 @@ _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", NO_STORE.encode())
 _DATA_HEADERS = (_NO_STORE, _NOSNIFF, _JSON_TYPE)
 _VARY = (b"vary", VARY.encode())
+_OF_ALL, _OF_ONE_CALLER = (_NOSNIFF, _JSON_TYPE), (_NOSNIFF, _VARY, _JSON_TYPE)
 # Headers that CDNs and proxies obey beside `Cache-Control` and the targeted fields of RFC 9213.
 _CACHE_INSTRUCTIONS = frozenset(
     {
@@ -118,6 +119,18 @@ def bundle_reply(
     if if_none_match and matches(if_none_match, bundle.etag):
         return 304, headers, b""
     return 200, [*headers, _JSON_TYPE, _length(bundle.body)], bundle.body
+
+
+def whole_reply(bundle: Bundle, for_caches: Callable[[Bundle], RawHeaders]) -> RawResponse:
+    """The response to a GET of a bundle's canonical URL by a client that has no version of it, as of `bundle_reply`."""
+    headers = [
+        *for_caches(bundle),
+        (b"etag", bundle.etag.encode()),
+        _shared(b"cache-status", bundle.cache_status),
+        *(_OF_ONE_CALLER if bundle.varies else _OF_ALL),
+        (b"content-length", b"%d" % len(bundle.body)),
+    ]
+    return 200, headers, bundle.body
 
 
 def bundle_replies(bundle: Bundle, *, for_caches: Callable[[Bundle], RawHeaders]) -> tuple[RawResponse, RawResponse]:

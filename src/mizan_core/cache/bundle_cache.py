@@ -98,7 +98,10 @@ class BundleCache:
         try:
             awaited = work.send(None)
         except StopIteration as ended:
-            return self._kept(slot, found, seconds, ended.value)
+            computed: Computed = ended.value
+            if computed.personal or computed.declined or computed.seconds is not None:
+                return self._kept(slot, found, seconds, computed)
+            return self._keep(slot, found, self._lifetime(seconds), computed.body)
         suspends()
         flight = Flight()
         rest = self._compute(flight, slot, found, seconds, partial(rest_of, work, awaited))

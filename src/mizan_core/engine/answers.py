@@ -241,13 +241,13 @@ def as_bundle(
     """The answer of a fetched bundle for this identity, with its headers."""
     status: Status
     remaining = None
-    if isinstance(fetched, Hit):
+    if isinstance(fetched, Fresh):
+        status, control = "miss", cache_control(policy)
+        told = CACHE_STATUS_OF_A_MISS[fetched.stale, fetched.stored, fetched.joined]
+    elif isinstance(fetched, Hit):
         remaining = fetched.remaining
         left = remaining if isinstance(policy.lifetime, Seconds) else None
         status, control, told = "hit", cache_control(policy, left), CACHE_STATUS_OF_A_HIT
-    elif isinstance(fetched, Fresh):
-        status, control = "miss", cache_control(policy)
-        told = CACHE_STATUS_OF_A_MISS[fetched.stale, fetched.stored, fetched.joined]
     else:
         is_own = policy.per is Per.USER and not identity.is_authenticated  # as a visitor's is that shows the visitor
         status, control = "bypass", PRIVATE_NO_STORE if fetched.personal and not is_own else NO_STORE

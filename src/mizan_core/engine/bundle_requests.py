@@ -19,7 +19,7 @@ from ..graph.types.round_trip import read_back
 from ..graph.types.snapshots import copied
 from ..protocol.bodies import encode_json
 from ..protocol.kept_pages import kept_form
-from ..protocol.urls import canonical_query
+from ..protocol.urls import canonical_query, encode_text
 from ..protocol.values import canonical
 from .answers import plain_result
 
@@ -67,13 +67,12 @@ class BundleRequest:
     name: Hashable = field(init=False)  # of its computation: the slot's key, or else the context and its parameters
 
     def __post_init__(self) -> None:
-        sent, slot = self.spelling.sent, self.slot
-        plan = self.plan
+        plan, sent, slot = self.plan, self.spelling.sent, self.slot
+        self.name = slot.key if slot is not None else (plan.label, frozenset(self.spelling.texts.items()))
         if plan.readers_share_parameters and len(sent) == len(plan.parameters):
             self.calls = list(zip(plan.readers, repeat(sent)))
         else:
             self.calls = [(reader, _own(reader, _share(reader, sent))) for reader in plan.readers]
-        self.name = slot.key if slot else (plan.label, frozenset(self.spelling.texts.items()))
 
     @property
     def texts(self) -> dict[str, str | None]:
@@ -147,30 +146,31 @@ class PageRequest(ReaderRequest):
 def spell(plan: ContextPlan, sent: Mapping[str, object]) -> Spelling:
     """The canonical texts, defaults filled in and nulls left out. Raises `InvalidInput` for a value without one."""
     texts: dict[str, str] = {}
-    for name, parameter in plan.parameters.items():
-        if name not in sent:
-            if parameter.default_text is not None:
-                texts[name] = parameter.default_text
-            continue
-        value = sent[name]
+    pairs: list[str] = []
+    is_plain = not plan.round_trips
+    for name, default, begin in plan.spelled:
+        value = sent.get(name)
         if value is None:
+            if default is not None and name not in sent:
+                texts[name] = default
             continue
         try:
             text = texts[name] = canonical(value)
         except InvalidValue:
             raise _refused(plan.validator, name) from None
-        if text == parameter.default_text:  # readers get the default, as by the canonical URL
+        if text == default:  # readers get the default, as by the canonical URL
             sent = {key: value for key, value in sent.items() if key != name}
+        elif begin is not None:
+            pairs.append(begin + encode_text(text))
+            is_plain = is_plain and text[:1] != "["
+    if is_plain:  # `canonical_query`, written out: `spelled` is sorted
+        return Spelling(texts, "&".join(pairs), sent)
     if plan.round_trips:
         again = read_back(plan.round_trips, sent)
         if again is None:
             return Spelling(texts, None, sent)
         sent = again
-    in_url = (
-        {name: text for name, text in texts.items() if name in plan.client_parameters}
-        if plan.identity_params
-        else texts
-    )
+    in_url = {name: text for name, text in texts.items() if name in plan.client_parameters}
     return Spelling(texts, canonical_query(in_url, sent, plan.defaults), sent)
 
 

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from pydantic_core import CoreConfig, SchemaValidator
 
 from ..protocol.cache_policy import CachePolicy, Never, Per, Seconds
+from ..protocol.urls import encode_text
 from .access import Anyone, Check, Guard
 from .callables import plain_function
 from .declare import Arg, Binding, ByBody, Declaration, Narrowing, Result
@@ -243,6 +244,8 @@ class ContextPlan:
     defaults: Mapping[str, str] = field(init=False)  # the canonical texts of the defaults that are not null
     round_trips: RoundTrips = field(init=False)  # parameters with values that a URL may not give back
     client_parameters: Mapping[str, Parameter] = field(init=False)  # those that clients send
+    # Of each parameter, sorted: its name, its default's text, and how its pair in a URL begins. None: it has none.
+    spelled: tuple[tuple[str, str | None, str | None], ...] = field(init=False)
     is_pure: bool = field(init=False)  # validation gives the same result for the same values at any time
     readers_share_parameters: bool = field(init=False)  # each takes all of them, and can change none in place
 
@@ -266,6 +269,10 @@ class ContextPlan:
             },
             "round_trips": _round_trips(self.parameters),
             "client_parameters": {name: one for name, one in self.parameters.items() if one.source is None},
+            "spelled": tuple(
+                (name, one.default_text, f"{encode_text(name)}=" if one.source is None else None)
+                for name, one in sorted(self.parameters.items())
+            ),
             "is_pure": self.validator.is_pure
             and all(self.parameters[one.name].is_pure for one in self.identity_params),
             "readers_share_parameters": all(

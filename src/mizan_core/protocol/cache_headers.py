@@ -47,12 +47,12 @@ def etag_of(body: bytes) -> str:
 def cache_control(policy: CachePolicy, remaining: float | None = None) -> str:
     """`Cache-Control` of a bundle or page that may be kept (protocol, section 8), for at most `remaining` seconds."""
     lifetime = policy.lifetime
+    if remaining is None and policy.for_everyone and isinstance(lifetime, UntilPurged):  # the most common
+        return _KEPT_UNTIL_PURGED
     if isinstance(lifetime, Never):
         return NO_STORE
     if not policy.for_everyone:
         return PRIVATE
-    if remaining is None and isinstance(lifetime, UntilPurged):
-        return _KEPT_UNTIL_PURGED
     seconds = lifetime.seconds if isinstance(lifetime, Seconds) else YEAR_SECONDS
     if remaining is not None:
         seconds = max(0, min(seconds, math.floor(remaining)))

@@ -50,6 +50,7 @@ class InProcessStore:
         keeps: bool = True,
     ) -> None:
         self._memory = memory
+        self._put = memory.put
         self._peekable: MemoryCache | None = memory
         self._values = TagValues(counting(random))
         self._clock = clock
@@ -94,7 +95,7 @@ class InProcessStore:
 
     def look_up(self, slot: Slot) -> LookedUp | Awaitable[LookedUp]:
         """A hit, or the stamps for an answer that is about to be computed; general steps where a tag is unusable."""
-        entry = self.peek(slot)
+        entry = None if slot.kept is None else self.peek(slot)
         if entry is None:
             found = self.find(slot)
             if found is None:
@@ -141,7 +142,8 @@ class InProcessStore:
         if not is_unchanged(stamped):
             return Passing(body, etag, "purged")
         entry = Entry(stamped.stamps, self._clock() + lifetime, etag, without_spare_room(body))
-        return Fresh(body, etag, self._keeps and self.put(slot, entry, lifetime), stamped.stale)
+        stored = self._keeps and self._put(slot.key, entry, len(body) + ENTRY_BYTES, lifetime) is not None
+        return Fresh(body, etag, stored, stamped.stale)
 
     def put(self, slot: Slot, entry: Entry, seconds: float) -> bool:
         """Store an entry for so many seconds; whether it is kept."""
@@ -165,4 +167,5 @@ def counting(random: Callable[[int], bytes]) -> Callable[[int], bytes]:
     """Unique bytes without a system call for each. Guessing them is of no use: they never leave this process."""
     numbers = itertools.count()
     prefix = random(TagValues.RANDOM_BYTES - _COUNTER_BYTES)
-    return lambda count: (prefix + next(numbers).to_bytes(_COUNTER_BYTES, "big"))[-count:]
+    counted = numbers.__next__
+    return lambda count: (prefix + counted().to_bytes(_COUNTER_BYTES, "big"))[-count:]
