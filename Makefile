@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # What the tests need of npm, where Node is present.
 NODE_PACKAGES := $(if $(shell command -v npm),tests/js/node_modules/.installed)
 
-.PHONY: demo test core docs bench lint types tests coverage javascript browser screenshots exhaustive consistency differential edges format clean
+.PHONY: demo test core docs bench lint types tests coverage javascript browser screenshots exhaustive consistency differential edges edge-consistency format clean
 
 demo: .venv/.demo
 	$(BIN)/python -m examples.tracker
@@ -55,6 +55,15 @@ edges: .venv/.dev
 	$(BIN)/python -m tests.edge.differential varnish
 	$(BIN)/python -m tests.edge.differential nginx
 	$(BIN)/python -m tests.edge.test_programs
+
+# Two nodes of each before three origins, of which some are killed, on ways that delay answers: ten minutes in which no
+# read may be stale, then a minute without generations in the keys, in which some are.
+edge-consistency: .venv/.dev
+	for edge in varnish nginx; do \
+		$(BIN)/python -m tests.edge.told.consistency $$edge --seconds 600 || exit 1; done
+	for without in generation generation-purged-once; do for edge in varnish nginx; do \
+		if $(BIN)/python -m tests.edge.told.consistency $$edge --seconds 60 --without $$without; then \
+			echo "No read of $$edge was stale in this minute."; fi; done; done
 
 # Ten minutes of trouble in which no read may be stale, then a minute without each safeguard, in which one should be.
 # These minutes depend on chance and are no test: an order of events that shows each safeguard is made in

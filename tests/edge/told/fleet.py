@@ -72,8 +72,12 @@ class Server:
         assert self._process is not None
         return self._process.wait(timeout=30)
 
+    @property
+    def has_ended(self) -> bool:
+        return self._process is not None and self._process.poll() is not None
+
     def kill(self) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and not self.has_ended:
             self.signal(signal.SIGKILL)
             self.ended()
 
@@ -172,17 +176,8 @@ def fleet_of(kinds: Sequence[str], redis: str) -> Iterator[Fleet]:
         folder, prefix = Path(name), f"{Path(name).name}:"
         port = stack.enter_context(reserved())
         manifest = build_manifest(graph_of(Truth(redis, prefix)))
-        nodes = []
-        for number, kind in enumerate(kinds):
-            here = folder / str(number)
-            here.mkdir()
-            ports = [stack.enter_context(reserved()) for _ in range(3)]
-            command = COMMANDS[kind](manifest, f"http://127.0.0.1:{port}", here, ports)
-            if kind == "varnish":
-                ports[2] = ports[0]
-            node = Node(command, ports, here / "log", dict(os.environ))
-            stack.callback(node.kill)
-            nodes.append(node)
+        origin = f"http://127.0.0.1:{port}"
+        nodes = [node_of(kind, manifest, origin, folder / str(number), stack) for number, kind in enumerate(kinds)]
         for node in nodes:
             node.start()
         environment = {
@@ -193,22 +188,55 @@ def fleet_of(kinds: Sequence[str], redis: str) -> Iterator[Fleet]:
         yield Fleet(nodes, port, os.environ | environment, folder)
 
 
-def _varnish(manifest: dict[str, Any], origin: str, here: Path, ports: Sequence[int]) -> list[str]:
-    text = varnish_text(manifest, origin=origin, host="example.com")
-    public, purging, _ = (f"127.0.0.1:{port}" for port in ports)
-    return varnish_command(here, text, public, purging, "-p", "feature=+http2")
+def node_of(
+    kind: str, manifest: dict[str, Any], origin: str, here: Path, stack: ExitStack, *, without: str = ""
+) -> Node:
+    """A node that listens at ports of its own, and has not been started. It is killed when the stack is closed.
 
-
-def _nginx(manifest: dict[str, Any], origin: str, here: Path, ports: Sequence[int]) -> list[str]:
+    `without`: `generation` leaves the generations out of the keys, so that nothing is ever forgotten; with
+    `generation-purged-once` each purge deletes what is kept at that moment instead.
+    """
+    here.mkdir()
+    ports = [stack.enter_context(reserved()) for _ in range(3)]
     public, purging, http2 = (f"127.0.0.1:{port}" for port in ports)
-    text = nginx_text(
-        manifest, origin=origin, host="example.com", listen=public, purge_listen=purging, cache_path=str(here / "cache")
-    )
-    # Before 1.25 an address without TLS speaks either HTTP/1 or HTTP/2, so this is one more.
-    return nginx_command(here, text.replace(f"listen {public};", f"listen {public};\n    listen {http2} http2;"))
+    if kind == "varnish":
+        ports[2] = ports[0]
+        text = _WITHOUT[kind](varnish_text(manifest, origin=origin, host="example.com"), without, here)
+        command = varnish_command(here, text, public, purging, "-p", "feature=+http2")
+    else:
+        kept = str(here / "cache")
+        text = nginx_text(
+            manifest, origin=origin, host="example.com", listen=public, purge_listen=purging, cache_path=kept
+        )
+        # Before 1.25 an address without TLS speaks either HTTP/1 or HTTP/2, so this is one more.
+        text = text.replace(f"listen {public};", f"listen {public};\n    listen {http2} http2;")
+        command = nginx_command(here, _WITHOUT[kind](text, without, here))
+    node = Node(command, ports, here / "log", dict(os.environ))
+    stack.callback(node.kill)
+    return node
 
 
-COMMANDS = {"varnish": _varnish, "nginx": _nginx}
+def _varnish_without(text: str, without: str, here: Path) -> str:
+    if without:
+        for line in [line for line in text.splitlines() if "hash_data(var.global_get(" in line]:
+            text = text.replace(line, "")
+    if without == "generation-purged-once":
+        for name in ("mizan_advance", "mizan_everything"):
+            text = text.replace(f"sub {name} {{", f'sub {name} {{\n    std.ban("obj.status == 200");')
+    return text
+
+
+def _nginx_without(text: str, without: str, here: Path) -> str:
+    if without:
+        text = text.replace('key[#key + 1] = generations:get(bucket(tag)) or ""', "")
+        text = text.replace('local key = { generations:get("*") }', 'local key = { generations:get("start") }')
+    if without == "generation-purged-once":
+        deletes = f'os.execute("find {here / "cache"} -type f -delete")'
+        text = text.replace("local function purge(header)", f"local function purge(header)\n  {deletes}")
+    return text
+
+
+_WITHOUT = {"varnish": _varnish_without, "nginx": _nginx_without}
 
 
 def _listens(address: tuple[str, int]) -> bool:

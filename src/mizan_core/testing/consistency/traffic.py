@@ -7,9 +7,8 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
-from typing import Any, TypeAlias, assert_never
+from typing import Any, Protocol, TypeAlias, assert_never
 
-from .fleet import WorkerProcess
 from .history import Ended, History, Incarnation, Mutation, Outage, Read
 from .world import TEAMS, USERS, Kind, rows_of
 
@@ -50,13 +49,32 @@ class Unanswered(Exception):
     """The worker did not answer: the request may have had an effect."""
 
 
+class Door(Protocol):
+    """Where requests are sent: a worker process, or what stands in front of several."""
+
+    @property
+    def incarnation(self) -> Incarnation: ...
+    @property
+    def port(self) -> int | None: ...
+
+
+class Asking(Protocol):
+    """Sends the requests of one client, one at a time."""
+
+    async def ask(self, worker: Door, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer, as of `Worker`. Raises `Unsent` or `Unanswered`."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class Client:
     """Sends one request at a time. Keeps a connection to each worker for as long as that lives."""
 
     def __init__(self) -> None:
         self._open: dict[Incarnation, tuple[asyncio.StreamReader, asyncio.StreamWriter]] = {}
 
-    async def ask(self, worker: WorkerProcess, request: dict[str, Any]) -> dict[str, Any]:
+    async def ask(self, worker: Door, request: dict[str, Any]) -> dict[str, Any]:
         """The worker's answer. Raises `Unsent` or `Unanswered`."""
         incarnation = worker.incarnation
         reader, writer = await self._connected(incarnation, worker.port)
@@ -90,8 +108,16 @@ class Client:
 class Traffic:
     """All clients. Their requests are random, and recorded in the history."""
 
-    def __init__(self, workers: Sequence[WorkerProcess], history: History, clock: Clock, rng: random.Random) -> None:
+    def __init__(
+        self,
+        workers: Sequence[Door],
+        history: History,
+        clock: Clock,
+        rng: random.Random,
+        client: Callable[[], Asking] = Client,
+    ) -> None:
         self._workers = workers
+        self._client = client
         self._history = history
         self._clock = clock
         self._random = rng
@@ -103,7 +129,7 @@ class Traffic:
 
     async def visit(self) -> None:
         """One client that reads, and at times changes, until it is cancelled."""
-        with closing(Client()) as client:
+        with closing(self._client()) as client:
             while True:
                 await asyncio.sleep(self._random.expovariate(1 / _THINKING_SECONDS))
                 if self._random.random() < _WRITES:
@@ -129,7 +155,7 @@ class Traffic:
         late = tuple(itertools.product(self._workers, (user, None)))
         with ExitStack() as stack:
             one, other, refused, *others = (
-                stack.enter_context(closing(Client())) for _ in range(3 + _CROWD + len(late))
+                stack.enter_context(closing(self._client())) for _ in range(3 + _CROWD + len(late))
             )
             async with asyncio.TaskGroup() as group:
                 first = group.create_task(self.change(one, self._worker(), kind, team, user))
@@ -145,12 +171,12 @@ class Traffic:
     async def look_for_stale_entries(self, team: int) -> None:
         """Read all bundles of a team as soon as the hold of a process that died has expired."""
         await asyncio.sleep(self._history.hold + _LEFT_ALONE_SECONDS / 2)
-        with closing(Client()) as client:
+        with closing(self._client()) as client:
             for worker, user, by_identity in itertools.product(self._workers, (None, *range(USERS)), (False, True)):
                 await self.read(client, worker, team, user, by_identity=by_identity)
 
     async def read(
-        self, client: Client, worker: WorkerProcess, team: int, user: int | None, *, by_identity: bool = False
+        self, client: Asking, worker: Door, team: int, user: int | None, *, by_identity: bool = False
     ) -> str | None:
         """Read a card, or the whole board. Returns the cache status; None without an answer.
 
@@ -172,7 +198,7 @@ class Traffic:
         return str(status)
 
     async def change(
-        self, client: Client, worker: WorkerProcess, kind: Kind, team: int, user: int, *, doomed: bool = False
+        self, client: Asking, worker: Door, kind: Kind, team: int, user: int, *, doomed: bool = False
     ) -> None:
         """Call one mutation. A doomed one kills its worker after the commit."""
         incarnation, began = worker.incarnation, self._clock()
@@ -193,7 +219,7 @@ class Traffic:
         """Read every bundle from every worker until it is a hit. Returns the number of those that never were."""
         until = self._clock() + _CACHED_AGAIN_SECONDS
         waiting = [*itertools.product(self._workers, range(TEAMS), (None, *range(USERS)), (False, True))]
-        with closing(Client()) as client:
+        with closing(self._client()) as client:
             while waiting and self._clock() < until:
                 waiting = [
                     (*one, by_identity)
@@ -215,13 +241,13 @@ class Traffic:
         """End the outage of a worker that has died."""
         self._note(incarnation, self._clock(), calm=True)
 
-    async def _change_something(self, client: Client) -> None:
+    async def _change_something(self, client: Asking) -> None:
         team, user = self._team(), self._random.randrange(USERS)
         (kind,) = self._random.choices(tuple(_KINDS), tuple(_KINDS.values()))
         if not self._is_left_alone(team):
             await self.change(client, self._worker(), kind, team, user)
 
-    async def _look_on(self, client: Client, team: int, user: int, change: asyncio.Task[None]) -> None:
+    async def _look_on(self, client: Asking, team: int, user: int, change: asyncio.Task[None]) -> None:
         """Read the card and its board until the change has ended, and once more."""
         worker = self._worker()
         for _ in itertools.chain(iter(change.done, True), (True,)):
@@ -236,7 +262,7 @@ class Traffic:
         await again()
 
     async def _come_late(
-        self, client: Client, worker: WorkerProcess, team: int, user: int | None, change: asyncio.Task[None]
+        self, client: Asking, worker: Door, team: int, user: int | None, change: asyncio.Task[None]
     ) -> None:
         """Read the card, or its board, as soon as the change has ended."""
         await asyncio.wait([change])
@@ -260,7 +286,7 @@ class Traffic:
     def _by_identity(self) -> bool:
         return self._random.random() < 0.5
 
-    def _worker(self) -> WorkerProcess:
+    def _worker(self) -> Door:
         return self._random.choice(self._workers)
 
     def _team(self) -> int:
