@@ -1,5 +1,5 @@
-# `make demo`, `make test`, `make core`, `make docs` and `make bench`. Each sets up what it needs in .venv, .venv-core-*,
-# .venv-docs or .venv-bench, and nowhere else.
+# `make demo`, `make demo-edge`, `make test`, `make core`, `make docs` and `make bench`. Each sets up what it needs in
+# .venv, .venv-core-*, .venv-docs or .venv-bench, and nowhere else.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,10 +8,14 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # What the tests need of npm, where Node is present.
 NODE_PACKAGES := $(if $(shell command -v npm),tests/js/node_modules/.installed)
 
-.PHONY: demo test core docs bench lint types tests coverage javascript browser screenshots exhaustive consistency differential edges edge-consistency format clean
+.PHONY: demo demo-edge test core docs bench lint types tests coverage javascript browser screenshots exhaustive consistency differential edges edge-consistency format clean
 
 demo: .venv/.demo
 	$(BIN)/python -m examples.tracker
+
+# Needs Varnish and varnish-modules as well. OPTIONS='--port 8080' chooses another port.
+demo-edge: .venv/.demo-edge
+	$(BIN)/python -m examples.tracker.edge $(OPTIONS)
 
 test: lint types coverage javascript browser
 
@@ -135,6 +139,10 @@ clean:
 
 .venv/.demo: .venv/bin/python pyproject.toml constraints.txt
 	$(PIP) --editable '.[demo]'
+	touch $@
+
+.venv/.demo-edge: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[demo,edge]'
 	touch $@
 
 .venv/.dev: .venv/bin/python pyproject.toml constraints.txt
