@@ -79,15 +79,20 @@ class TokenBucket:
         self._left = float(burst)
         self._since: float | None = None
 
-    def take(self) -> None:
-        """Take a token. Raises `EdgeBusy` where there is none, with the time until there is one."""
+    def take(self, count: int = 1) -> None:
+        """Take so many tokens. Raises `EdgeBusy` where they are not there, with the time until they are.
+
+        A full bucket gives more than it holds, and then is in debt: a purge of several requests must not begin anew
+        for ever.
+        """
         now = time.monotonic()
         if self._since is not None:
             self._left = min(self._burst, self._left + (now - self._since) * self._rate)
         self._since = now
-        if self._left < 1:
-            raise EdgeBusy("the budget of requests is used up", (1 - self._left) / self._rate)
-        self._left -= 1
+        needed = min(count, self._burst)
+        if self._left < needed:
+            raise EdgeBusy("the budget of requests is used up", (needed - self._left) / self._rate)
+        self._left -= count
 
 
 def _seconds(retry_after: str) -> float:

@@ -75,8 +75,9 @@ class TaggedEdge:
 
     async def purge(self, scopes: Sequence[Invalidation]) -> None:
         """As `Edge.purge`."""
-        for tags in parts(tags_to_purge(self._tables, self._profile, scopes), self.batch):
-            self._bucket.take()
+        requests = parts(tags_to_purge(self._tables, self._profile, scopes), self.batch)
+        self._bucket.take(len(requests))
+        for tags in requests:
             await self._send(self._requests, tags)
 
     async def aclose(self) -> None:
