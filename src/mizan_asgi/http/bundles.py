@@ -237,6 +237,8 @@ class BundleEndpoint:
         query = query or self._parsed(raw, key, identity)
         bundle = self._service.engine.begin_answer(query, identity)
         if isinstance(bundle, Bundle):
+            if etag is None and query.canonical == raw:
+                return whole_reply(bundle, self._for_caches)
             return self._reply(bundle, query, raw, etag)
         return self._reply_later(bundle, query, raw, etag)
 
@@ -315,8 +317,6 @@ class BundleEndpoint:
     def _reply(self, bundle: Bundle, query: BundleRequest, raw: bytes, etag: bytes | None) -> RawResponse:
         """The response to a GET of this query, by a client that has `etag`."""
         is_canonical = query.canonical == raw
-        if is_canonical and etag is None:
-            return whole_reply(bundle, self._for_caches)
         text = bundle.canonical_query if is_canonical else raw.decode("latin-1")
         known = () if etag is None else (etag.decode("latin-1"),)
         return bundle_reply(

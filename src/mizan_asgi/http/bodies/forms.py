@@ -31,7 +31,11 @@ def parse_pairs(raw: bytes) -> Pairs:
     if b"%" in raw or b"+" in raw:
         pairs += [_pair(piece) for piece in raw.split(b"&") if piece]
     else:
-        for piece in from_utf8(raw).split("&"):
+        try:  # `from_utf8`, written out: most queries pass here
+            text = raw.decode()
+        except UnicodeDecodeError:
+            raise _not_utf8() from None
+        for piece in text.split("&"):
             if piece:
                 name, _, value = piece.partition("=")
                 pairs.append((name, value))

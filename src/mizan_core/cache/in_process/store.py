@@ -52,7 +52,7 @@ class InProcessStore:
         self._memory = memory
         self._put = memory.put
         self._peekable: MemoryCache | None = memory
-        self._values = TagValues(counting(random))
+        self._values = CountedValues(random)
         self._clock = clock
         self._max_age = max_age
         self._keeps = keeps
@@ -139,7 +139,7 @@ class InProcessStore:
     def keep(self, slot: Slot, stamped: Stamped, lifetime: float, body: bytes) -> Fresh | Passing:
         """Store a bundle, unless a tag has lost its stamp since."""
         etag = etag_of(body)
-        if not is_unchanged(stamped):
+        if tuple(map(_value_of, stamped.cells)) != stamped.stamps:  # `is_unchanged`, written out
             return Passing(body, etag, "purged")
         entry = Entry(stamped.stamps, self._clock() + lifetime, etag, without_spare_room(body))
         stored = self._keeps and self._put(slot.key, entry, len(body) + ENTRY_BYTES, lifetime) is not None
@@ -163,9 +163,21 @@ def is_unchanged(stamped: Stamped) -> bool:
     return tuple(map(_value_of, stamped.cells)) == stamped.stamps
 
 
+class CountedValues(TagValues):
+    """Values of tags that are counted, as of `counting`."""
+
+    def __init__(self, random: Callable[[int], bytes]) -> None:
+        super().__init__(counting(random))
+        self._start = random(self.RANDOM_BYTES - _COUNTER_BYTES)
+        self._next = itertools.count().__next__
+
+    def fresh(self, fingerprint: bytes) -> bytes:
+        """A value that no tag ever had."""
+        return self.PREFIX + fingerprint + self._start + self._next().to_bytes(_COUNTER_BYTES, "big")
+
+
 def counting(random: Callable[[int], bytes]) -> Callable[[int], bytes]:
     """Unique bytes without a system call for each. Guessing them is of no use: they never leave this process."""
-    numbers = itertools.count()
     prefix = random(TagValues.RANDOM_BYTES - _COUNTER_BYTES)
-    counted = numbers.__next__
+    counted = itertools.count().__next__
     return lambda count: (prefix + counted().to_bytes(_COUNTER_BYTES, "big"))[-count:]
