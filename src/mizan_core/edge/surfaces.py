@@ -127,7 +127,7 @@ def read_manifest(manifest: Mapping[str, Any]) -> EdgeMap:
         base_url=manifest["base_url"],
         surfaces=tuple(surfaces),
         shapes=shapes,
-        passing=tuple(path_pattern(route) for route in _passing(contexts)),
+        passing=tuple(_passing(manifest)),
         calls={name: tuple(one["affects"]) for name, one in sorted(mutations.items())},
         routes={path_pattern(route): affected for route, affected in _mutation_routes(mutations)},
         harmless=tuple(sorted({one["name"] for entry in contexts.values() for one in entry["functions"]})),
@@ -221,11 +221,17 @@ def _has_two_spellings(path: str) -> bool:
     return path != "/" and not path.rstrip("/").endswith(":path}")
 
 
-def _passing(contexts: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The routes of pages that are not for everyone. One of them may be below a route that is."""
-    return sorted(
-        {page["route"] for one in contexts.values() for page in one.get("pages", ()) if not page.get("public")}
-    )
+def _passing(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """Patterns of paths that are not for everyone, although the route of a page that is may match them too.
+
+    They are those of bundles and calls, of other pages, and of functions that are no readers.
+    """
+    contexts: Mapping[str, Mapping[str, Any]] = manifest["contexts"]
+    public = "|".join(re.escape(name) for name, one in sorted(contexts.items()) if one.get("public"))
+    unless = rf"(?!/ctx/(?:{public})/?(?:\?|$))" if public else ""
+    yield f"{re.escape(manifest['base_url'])}{unless}/(?:ctx|call)(?:/[^?]*)?"
+    pages = {page["route"] for one in contexts.values() for page in one.get("pages", ()) if not page.get("public")}
+    yield from (path_pattern(route) for route in sorted({*pages, *manifest.get("routes", ())}))
 
 
 def _mutation_routes(mutations: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -246,7 +252,7 @@ def _check(manifest: Mapping[str, Any]) -> None:
         names += [*entry["params"], *(name for shape in entry["scopes"] for name in shape)]
         names += [name for page in pages for name in page["params"]]
         paths += [*entry["endpoints"], *(page["route"] for page in pages)]
-    paths += [one["route"] for one in mutations.values() if "route" in one]
+    paths += [*(one["route"] for one in mutations.values() if "route" in one), *manifest.get("routes", ())]
     bad = [f"the name {name!r}" for name in dict.fromkeys(names) if not _NAME.fullmatch(name)]
     bad += [f"the path {path!r}" for path in dict.fromkeys(paths) if not _LITERAL.fullmatch(_literal(path))]
     if bad:

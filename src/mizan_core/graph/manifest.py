@@ -40,7 +40,7 @@ def build_manifest(
         if name not in graph.contexts:
             known = ", ".join(sorted(graph.contexts)) or "none at all"
             raise DeclarationError(f"page_routes names the context {name!r}, and the graph has {known}.")
-    return {
+    manifest = {
         "version": VERSION,
         "base_url": base,
         "identity": {"headers": list(IDENTITY_HEADERS), "cookies": list(IDENTITY_COOKIES)},
@@ -51,6 +51,10 @@ def build_manifest(
             name: _mutation(graph.functions[name]) for name in sorted(graph.functions) if graph.functions[name].affects
         },
     }
+    others = [one for one in graph.functions.values() if one.context is None and not one.affects]
+    if routes := sorted({*_routes(others)}):
+        manifest["routes"] = routes
+    return manifest
 
 
 def manifest_json(

@@ -144,6 +144,14 @@ def test_nothing_of_who_asks_goes_with_what_is_kept(edge: Edge, lines: list[str]
     assert edge.get(f"{edge.url}1").edge == "hit"
 
 
+@pytest.mark.parametrize("path", ["/word/secret/", "/word/secret", "/word/export/5/", "/word/export/5?a=b"])
+def test_a_route_for_everyone_takes_no_identity_from_others(edge: Edge, path: str) -> None:
+    """A wide route of a page matches the path of a private one as well, which then would not know its caller."""
+    edge.origin.script = lambda asked: answer("".join(asked.all("cookie")), control=PRIVATE)
+    assert edge.get(path, "Cookie: session=7").body == "session=7"
+    assert edge.get("/word/other", "Cookie: session=7").body == ""
+
+
 @pytest.mark.parametrize("line", ["Cookie : session=7", "X-Filler: 1\r Cookie: session=7", "X-Filler: \x007"])
 def test_a_header_that_two_programs_read_differently_is_refused(edge: Edge, line: str) -> None:
     answered = exchange(edge.node.public, head("GET", "/me/", line))

@@ -47,7 +47,34 @@ def graph() -> Graph:
     async def rename(name: str) -> None:
         """Says nothing: origins of these tests answer by themselves."""
 
-    return build([thing, thing_page, person, person_page, file_page, mine, my_page, write, rename])
+    @client(context="words", route="/word/{rest:path}")
+    async def word_page(rest: str) -> HTMLResponse:
+        return HTMLResponse(rest)
+
+    @client(context="secrets", route="/word/secret/", auth=True)
+    async def secret_page() -> HTMLResponse:
+        return HTMLResponse("secret")
+
+    @client(route="/word/export/{item}/", methods=["GET"])
+    async def export(item: int, me: Annotated[str, Me]) -> HTMLResponse:
+        return HTMLResponse(me)
+
+    return build(
+        [
+            word_page,
+            secret_page,
+            export,
+            thing,
+            thing_page,
+            person,
+            person_page,
+            file_page,
+            mine,
+            my_page,
+            write,
+            rename,
+        ]
+    )
 
 
 MANIFEST = build_manifest(graph())
