@@ -54,16 +54,19 @@ class HeaderOnly:
     """An edge that acts on `X-Mizan-Invalidate` by itself, as one node does that every write passes through.
 
     It hears of no write that goes past it. `lifetime`, `targeted`, `groups`: as of `Front`. One that implements
-    RFC 9875 needs `groups=True`.
+    RFC 9875 needs `groups=True`. `profiles`: of `mizan_core.edge`, the headers in which it, or a cache that you purge
+    by tags yourself, reads the tags of an answer.
     """
 
     lifetime: int = YEAR_SECONDS
     targeted: str | None = None
     groups: bool = False
+    profiles: Sequence[Profile] = ()
     front: Front = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "front", Front(self.lifetime, targeted=self.targeted, groups=self.groups))
+        front = Front(self.lifetime, tuple(self.profiles), self.targeted, self.groups)
+        object.__setattr__(self, "front", front)
 
     def edges(self, tables: EdgeMap) -> Sequence[Edge]:  # noqa: ARG002  # it hears by the answers alone
         """None: nothing is sent to it."""

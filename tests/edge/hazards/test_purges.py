@@ -49,6 +49,21 @@ def test_an_upgrade_is_no_tunnel_past_the_edge(edge: Edge, upgrade: str) -> None
     assert all(value == "websocket" for asked in edge.origin.asked for value in asked.all("upgrade"))
 
 
+def test_a_websocket_of_the_hosts_passes(edge: Edge) -> None:
+    edge.origin.script = lambda _asked: (
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nframes"
+    )
+    edge.origin.last = True
+    lines = ["Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]
+    asking = head("GET", "/host/ws", *lines, "Cookie: session=7").replace(b"Connection: close", b"Connection: Upgrade")
+    answered = exchange(edge.node.public, asking)
+    assert answered.startswith(b"HTTP/1.1 101 ")
+    assert answered.endswith(b"\r\n\r\nframes")
+    [asked] = edge.origin.asked
+    assert (asked.all("upgrade"), asked.all("cookie")) == (["websocket"], ["session=7"])
+    assert "upgrade" in asked.all("connection")[0]
+
+
 SMUGGLED = b"POST /things/9/ HTTP/1.1\r\nHost: example.com\r\nContent-Length: 0\r\n\r\n"
 LENGTH = f"Content-Length: {5 + len(SMUGGLED)}"
 

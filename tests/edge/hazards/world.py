@@ -59,22 +59,8 @@ def graph() -> Graph:
     async def export(item: int, me: Annotated[str, Me]) -> HTMLResponse:
         return HTMLResponse(me)
 
-    return build(
-        [
-            word_page,
-            secret_page,
-            export,
-            thing,
-            thing_page,
-            person,
-            person_page,
-            file_page,
-            mine,
-            my_page,
-            write,
-            rename,
-        ]
-    )
+    readers = [thing, thing_page, person, person_page, file_page, word_page, secret_page, mine, my_page]
+    return build([*readers, export, write, rename])
 
 
 MANIFEST = build_manifest(graph())

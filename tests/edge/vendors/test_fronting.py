@@ -11,6 +11,7 @@ from mizan_asgi import Mizan
 from mizan_asgi.edge import Cloudflare, Fastly, HeaderOnly, Nodes
 from mizan_asgi.edge.front import InFront
 from mizan_core import Context, DeclarationError, build, client
+from mizan_core.edge import EDGE_CACHE_TAG, READABLE
 from tests.edge.vendors.apis import TOKEN, ZONE, NodeApi
 from tests.http.servers import listening
 
@@ -83,6 +84,8 @@ def test_a_lifetime_is_the_shorter_of_two(lifetime: int, path: str, seconds: int
     [
         (Fastly("a", TOKEN), "surrogate-key", "user user;user_id=5"),
         (Cloudflare(ZONE, TOKEN), "cache-tag", "user,user;user_id=5"),
+        (HeaderOnly(profiles=[EDGE_CACHE_TAG]), "edge-cache-tag", "user,pvmfpsjafiqdxx"),
+        (HeaderOnly(profiles=[READABLE]), "x-mizan-tags", "user, user;user_id=5"),
     ],
 )
 def test_a_public_answer_has_the_tags_of_its_profile(edge: InFront, header: str, tags: str) -> None:
