@@ -35,14 +35,16 @@ NOW = 1_800_000_000.0
 class Site:
     """News and users for everyone; inboxes, drafts and greetings that differ between people."""
 
-    def __init__(self, *, edge: Any = (), middleware: Sequence[Middleware] = (), **options: Any) -> None:
-        self.graph = self._graph()
+    def __init__(
+        self, *, edge: Any = (), middleware: Sequence[Middleware] = (), functions: Sequence[Any] = (), **options: Any
+    ) -> None:
+        self.called: list[str] = []
+        self.graph = self._graph(functions)
         self.mizan = Mizan(self.graph, edge=edge, mwt_keys=KEYS, clock=lambda: NOW, **options)
         self.app: Any = Starlette(lifespan=self.mizan.lifespan, middleware=middleware)
         self.app.router.routes += [*self.mizan.routes, Mount(self.mizan.base_url, self.mizan)]
-        self.called: list[str] = []
 
-    def _graph(self) -> Graph:
+    def _graph(self, functions: Sequence[Any]) -> Graph:
         @client(context="news")
         async def headlines() -> list[str]:
             return ["Rain", "x" * 2000]
@@ -71,7 +73,7 @@ class Site:
         async def write() -> None:
             self.called.append("write")
 
-        return build([headlines, profile, page, inbox, drafts, greeting, write])
+        return build([headlines, profile, page, inbox, drafts, greeting, write, *functions])
 
     def examination(self, url: str, **options: Any) -> Examination:
         told = InFrontOf(has_edge=bool(self.mizan.in_front), nodes=True)

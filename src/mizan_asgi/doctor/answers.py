@@ -11,7 +11,10 @@ _OF_CACHES = (
     *("x-cache", "x-cache-status", "x-proxy-cache", "x-nginx-cache", "x-srcache-fetch-status", "x-edge-cache"),
     *("cf-cache-status", "cdn-cache", "x-litespeed-cache", "x-drupal-cache", "x-vercel-cache", "x-nf-cache-status"),
 )
-_HIT = re.compile(r"(?:\b|_)(?:HIT|STALE|UPDATING)\b", re.IGNORECASE)
+# `hit-for-pass` and `hit-for-miss` tell that nothing is kept.
+_HIT = re.compile(r"(?:\b|_)(?:HIT|STALE|UPDATING)\b(?![ -]*for)", re.IGNORECASE)
+# A hit as RFC 9211 has it, a parameter that is true.
+_TRUE = frozenset({"hit", "hit=?1"})
 
 # Headers that a cache or a proxy adds, whether or not it keeps anything.
 _OF_PROXIES = ("age", "via", "x-varnish", "x-served-by", "cf-ray", "x-amz-cf-id", *_OF_CACHES)
@@ -37,8 +40,13 @@ class Answer:
         return self.status == HTTPStatus.OK
 
     @property
+    def is_success(self) -> bool:
+        return 200 <= self.status < 300  # RFC 9110, 15.3
+
+    @property
     def refuses(self) -> bool:
-        return self.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+        """Whether the caller is not let in. A host's middleware may call a token that it cannot read a bad request."""
+        return self.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
     def header(self, name: str) -> str:
         """The values of a header as one list; empty if it is not there."""
@@ -48,9 +56,17 @@ class Answer:
         return [value for found, value in self.headers if found == name]
 
     def shown(self, *names: str) -> str:
-        """These headers, as far as they are there, for a person to read."""
-        present = [f"{_spelled(name)}: {_cut(value)}" for name in names if (value := self.header(name))]
+        """These headers, as far as they are there, for a person to read; of cookies, their names."""
+        present = [f"{_spelled(name)}: {_cut(value)}" for name in names if (value := self._readable(name))]
         return "; ".join(present) or f"no {' and no '.join(map(_spelled, names))}"
+
+    def _readable(self, name: str) -> str:
+        return ", ".join(f"{one}=..." for one in self.cookies) if name == "set-cookie" else self.header(name)
+
+    @property
+    def cookies(self) -> list[str]:
+        """The names of the cookies that it sets."""
+        return list(dict.fromkeys(value.partition("=")[0].strip() for value in self.all("set-cookie")))
 
     @property
     def directives(self) -> dict[str, str]:
@@ -100,6 +116,11 @@ class Answer:
         return next((rest for name, rest in self.cache_statuses if name == _ORIGIN), "")
 
     @property
+    def is_declined(self) -> bool:
+        """Whether the application itself chose that this answer is not kept, as `no_store()` and pages can."""
+        return self.of_origin in ("fwd=bypass; detail=no-store", "fwd=bypass; detail=response")
+
+    @property
     def has_node(self) -> bool:
         """Whether it passed a program that `mizan edge` wrote, as one that may be kept."""
         return any(name == NODE for name, _ in self.cache_statuses)
@@ -124,7 +145,7 @@ class Answer:
         if self.age > 0:
             yield f"Age: {self.age}"
         for name, rest in self.cache_statuses:
-            if name != _ORIGIN and "hit" in (piece.strip() for piece in rest.split(";")):
+            if name != _ORIGIN and not _TRUE.isdisjoint(piece.strip() for piece in rest.split(";")):
                 yield f"Cache-Status: {name}; hit"
         for name in _OF_CACHES:
             if _HIT.search(self.header(name)):

@@ -13,7 +13,7 @@ from mizan_core.errors import DeclarationError
 from .answers import Answer, known_by
 from .asking import Asker, Spent
 from .edges import CallsSeen, PurgeSeen, is_kept, judge_calls, judge_edges, judge_purge
-from .examination import Examination, Purge, path_of, root_of
+from .examination import Examination, Purge, Unreachable, path_of, root_of
 from .findings import Finding, Report, Wrong
 from .people import BEARER_HEADER, BEARER_STRANGER, NOBODY, STRANGER, TOKEN_HEADER, Person
 from .places import Place, Places, Unasked
@@ -22,6 +22,8 @@ from .public import LANGUAGES, ORIGIN, PublicSeen, judge_public
 
 # How often an answer that says `no-store` is asked for again: a mutation may have been running.
 _ATTEMPTS = 3
+
+_BUSY, _BROKEN = (HTTPStatus.TOO_MANY_REQUESTS,), HTTPStatus.INTERNAL_SERVER_ERROR
 
 # In turn at the URL and at other spellings: processes with caches of their own do not miss each time by chance.
 _TURNS = 4
@@ -70,7 +72,7 @@ class _Visit:
         base = self.what.base_url
         path = f"{base}/ctx/mizan-doctor-{secrets.token_hex(4)}/"
         answer = self.unknown = await self.asker.get(path)
-        self._check_root(path, answer.header("location"))
+        self._check_root(path, answer)
         if answer.status != HTTPStatus.NOT_FOUND or answer.problem is None:
             calls = await self._calls()
             self.findings += [one for one in judge_calls(calls, self.asker.root) if one.wrong is Wrong.PURGE_OPEN]
@@ -87,9 +89,14 @@ class _Visit:
         self.findings += judge_calls(await self._calls(), f"{self.asker.root}{base}/call/")
         return True
 
-    def _check_root(self, path: str, location: str) -> None:
-        """Raise `DeclarationError` where the whole deployment is elsewhere, as at https."""
-        parts = urlsplit(location)
+    def _check_root(self, path: str, answer: Answer) -> None:
+        """Raise `DeclarationError` where the whole deployment is elsewhere, as at https.
+
+        Raises `Unreachable` where something in front of Mizan lets nobody in, or has no application behind it.
+        """
+        if answer.problem is None and (answer.refuses or answer.status in _BUSY or answer.status >= _BROKEN):
+            raise Unreachable(f"{self.asker.root}{path} is answered {answer.status}, and not by Mizan.")
+        parts = urlsplit(answer.header("location"))
         there = f"{parts.scheme}://{parts.netloc}"
         if parts.netloc and parts.path == path and there != self.asker.root:
             raise DeclarationError(f"{self.asker.root} redirects to {there}. Ask there: mizan doctor {there} ...")
@@ -117,6 +124,7 @@ class _Visit:
             own=await self.asker.ask("POST", path, headers=own),
             foreign=await self.asker.ask("POST", path, headers=foreign),
             purge=await self.asker.ask("PURGE", f"/{name}"),
+            unheard=await self.asker.ask("DOCTOR", f"/{name}"),
             listener=await self.asker.get("/"),
         )
 
@@ -130,6 +138,7 @@ class _Visit:
                     continue
                 if place.is_public:
                     public.append(await self._public(place, first))
+                    self._note_declined(public[-1])
                     self.findings += judge_public(public[-1], is_kept=self._may_be_kept(public[-1]))
                 else:
                     self.findings += judge_private(await self._private(place, first))
@@ -140,6 +149,10 @@ class _Visit:
         self._compare_people(places)
         proved = await self._purged(public, self.what.purge) if self.what.purge is not None else False
         self.findings += judge_edges(self.what.front, public, is_proved=proved)
+
+    def _note_declined(self, seen: PublicSeen) -> None:
+        if any(one.is_declined and not one.is_public for one in seen.answers):
+            self.notes.append(f"{seen.url} is kept nowhere, for the application says so: {seen.first.of_origin}")
 
     def _may_be_kept(self, seen: PublicSeen) -> bool:
         """Whether a cache in front keeps such answers, by what the target says or by what is seen."""
@@ -217,7 +230,9 @@ class _Visit:
     def _note_refusals(self, seen: PrivateSeen) -> None:
         for label, answer in seen.elsewhere.items():
             if answer.status == HTTPStatus.UNAUTHORIZED:
-                self.unasked.append(f"{seen.url} as {label}: it is refused{_because(answer)}")
+                known = answer.is_same(seen.nobody)
+                why = ", as nobody is: its session has ended, or its header is lost" if known else _because(answer)
+                self.unasked.append(f"{seen.url} as {label}: it is refused{why}")
             elif not answer.ok:
                 self.notes.append(f"{seen.url} as {label}: {answer.status}{_because(answer)}")
 
@@ -243,7 +258,7 @@ class _Visit:
             url=self.asker.root + url,
             people=people,
             stranger=strange,
-            with_origin=[await ask(at, Origin=ORIGIN) for at in (url, self._other(place))],
+            with_origin=await ask(self._other(place), Origin=ORIGIN),
             languages=[await ask(self._other(place), Accept_Language=one) for one in LANGUAGES],
             compressed=await ask(url, Accept_Encoding="gzip"),
             again=await ask(url, If_None_Match=etag or '"none"'),

@@ -25,14 +25,15 @@ class InFrontOf:
 class CallsSeen:
     """What a call of no function was answered. `own`: from a page of the site itself; `foreign`: from another site.
 
-    `bare`: from no browser. `purge`: the answer to PURGE of a URL that is not there, which names nothing to purge, and
-    `listener`: the one to a GET of the root.
+    `bare`: from no browser. `purge`: the answer to PURGE of a URL that is not there, which names nothing to purge;
+    `unheard`: to a method that nobody knows there; `listener`: to a GET of the root.
     """
 
     own: Answer
     foreign: Answer
     bare: Answer
     purge: Answer
+    unheard: Answer
     listener: Answer
 
 
@@ -86,7 +87,7 @@ def judge_calls(seen: CallsSeen, url: str) -> Iterator[Finding]:
             yield Finding(
                 Wrong.ORIGIN_LOST, url, (f"a call with Sec-Fetch-Site: cross-site: {known_by(seen.foreign)}, no 403",)
             )
-    if 200 <= seen.purge.status < 300:  # success, whatever a cache makes of it
+    if seen.purge.is_success and not seen.unheard.is_success:  # some hosts answer any method
         yield Finding(Wrong.PURGE_OPEN, url, (f"PURGE: {known_by(seen.purge)}",))
     elif seen.listener.status == HTTPStatus.METHOD_NOT_ALLOWED and seen.listener.header("allow") == "PURGE":
         yield Finding(Wrong.PURGE_OPEN, url, ("GET: 405 with Allow: PURGE, the address at which nodes take purges",))
@@ -125,7 +126,7 @@ def _with_edge(front: InFrontOf, seen: PublicSeen, *, is_proved: bool) -> Iterat
         return
     elif is_kept(seen):
         yield Finding(Wrong.FOREIGN_EDGE, seen.url, tuple(_how_kept(seen)))
-    elif "s-maxage" in seen.first.directives:
+    elif "s-maxage" in seen.first.directives or seen.stranger.refuses:  # a node asks without the token
         yield Finding(Wrong.NO_EDGE, seen.url, (seen.first.shown("cache-control"), seen.first.shown("cache-status")))
 
 

@@ -135,10 +135,10 @@ class Wrong(Enum):
         "Load the program that `mizan edge` writes, or prove that this cache forgets: `mizan doctor ... --purge`.",
     )
     NO_EDGE = (
-        "answers tell caches to keep them, and passed no cache that hears of purges",
+        "the application has edge=, and public answers pass no cache that keeps them and hears of purges",
         (
-            "The application has edge=, and these answers did not pass it: is this the public address, and is it "
-            "the --host of the program? Any cache that is further out would keep them, and is told nothing."
+            "Is this the public address, and is its host the --host of the program? Where `s-maxage` is left in an "
+            "answer, a cache further out keeps it and is told nothing."
         ),
     )
     NOT_FORGOTTEN = (

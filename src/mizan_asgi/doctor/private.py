@@ -112,7 +112,9 @@ def _loose(seen: PrivateSeen) -> Iterator[str]:
     answers = [answer for _, answer in seen.at_the_url if answer.ok]
     for answer in answers[:1]:
         directives = answer.directives
-        if not {"private", "no-store"} & directives.keys() or {"public", "s-maxage"} & directives.keys():
+        # A page may have a Cache-Control of its own, which Mizan leaves alone where it is strict enough.
+        strict = {"private", "no-store", "no-cache"} if seen.place.is_page else {"private", "no-store"}
+        if not strict & directives.keys() or {"public", "s-maxage"} & directives.keys():
             yield answer.shown("cache-control", "expires")
         for name, value in answer.headers:
             if speaks_to_caches(name.encode("latin-1")) and name != "x-mizan-invalidate" and "no-store" not in value:

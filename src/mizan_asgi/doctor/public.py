@@ -20,17 +20,18 @@ _OF_CALLERS = frozenset({"cookie", "authorization", "x-mizan-token", "*"})
 class PublicSeen:
     """What a public place answered. `people`: by label, nobody's first, each asked twice, in two rounds.
 
-    `stranger`: to a token that nobody issued. The others were asked as nobody: `with_origin` at the URL and at another
-    spelling, from another site; `languages` at other spellings; `compressed`: to one that takes gzip; `again`: to one
-    that has the first answer. `other`: at another spelling, which may not be kept; `other_stranger`: there after that,
-    with a token that nobody issued; `unseen_stranger`: the same at a spelling at which nothing was asked before.
+    `stranger`: to a token that nobody issued. The others were asked as nobody: `with_origin` from another site and
+    `languages`, at other spellings, so that no cache keeps what the doctor caused; `compressed`: to one that takes
+    gzip; `again`: to one that has the first answer. `other`: at another spelling, which may not be kept;
+    `other_stranger`: there after that, with a token that nobody issued; `unseen_stranger`: the same at a spelling at
+    which nothing was asked before.
     """
 
     place: Place
     url: str
     people: Mapping[str, Sequence[Answer]]
     stranger: Answer
-    with_origin: Sequence[Answer]
+    with_origin: Answer
     languages: Sequence[Answer]
     compressed: Answer
     again: Answer
@@ -72,15 +73,14 @@ def judge_public(seen: PublicSeen, *, is_kept: bool) -> Iterator[Finding]:
 
 def _not_public(seen: PublicSeen) -> Iterator[str]:
     for label, answers in seen.people.items():
-        if all(one.ok and not one.is_public for one in answers):
+        if all(one.ok and not one.is_public and not one.is_declined for one in answers):
             yield f"asked as {label}: {answers[-1].shown('cache-control', 'set-cookie', 'vary')}"
 
 
 def _cookies(seen: PublicSeen) -> Iterator[str]:
     for label, answers in seen.people.items():
-        names = dict.fromkeys(value.partition("=")[0] for one in answers for value in one.all("set-cookie"))
-        if names:
-            yield f"asked as {label}: Set-Cookie: {', '.join(names)}=..."
+        setting = [one for one in answers if one.is_public and one.cookies]
+        yield from (f"asked as {label}: {one.shown('set-cookie')}" for one in setting)
 
 
 def _varying(seen: PublicSeen, *, is_kept: bool) -> Iterator[str]:
@@ -104,10 +104,9 @@ def _personal(seen: PublicSeen) -> Iterator[str]:
 
 
 def _reflected(seen: PublicSeen) -> Iterator[str]:
-    for one in seen.with_origin:
-        allowed = one.header("access-control-allow-origin")
-        if one.ok and allowed == ORIGIN:
-            yield f"asked with Origin: {ORIGIN}: {one.shown('access-control-allow-origin', 'vary')}"
+    if seen.with_origin.ok and seen.with_origin.header("access-control-allow-origin") == ORIGIN:
+        shown = seen.with_origin.shown("access-control-allow-origin", "vary")
+        yield f"asked with Origin: {ORIGIN}: {shown}"
     allowed = seen.first.header("access-control-allow-origin")
     if allowed not in ("", "*"):
         yield f"asked without an Origin: {seen.first.shown('access-control-allow-origin')}"
@@ -130,6 +129,8 @@ def _encoding(seen: PublicSeen) -> Iterator[str]:
 
 
 def _etag(seen: PublicSeen) -> Iterator[str]:
+    if not seen.first.is_public:
+        return
     if not seen.first.etag:
         if seen.place.readers:
             yield "no ETag"
