@@ -288,17 +288,16 @@ async def test_two_sites_at_one_path_are_told_apart(url: str, by: str) -> None:
     assert answer.headers["cache-status"] == "mizan; hit"
 
 
-@pytest.mark.parametrize("part", ["path", "query_string", "host", "method"])
+@pytest.mark.parametrize("part", ["path", "host", "method"])
 async def test_a_rewritten_request_is_not_learned(part: str) -> None:
     """The next request to the same URL may be rewritten otherwise: by its language, its cookie or its sender."""
 
     class Rewriting(Counting):
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "http":
-                path, _, query = BUNDLE.partition("?")
+                path = BUNDLE.partition("?")[0]
                 changes: dict[str, Any] = {
                     "path": {"path": path, "raw_path": path.encode()},
-                    "query_string": {"query_string": query.encode()},
                     "host": {"headers": [(b"host", b"another.test")]},
                     "method": {"method": "GET"},
                 }
@@ -310,7 +309,6 @@ async def test_a_rewritten_request_is_not_learned(part: str) -> None:
     web = browser(outermost(host, mizan, hits_first=True))
     sent = {
         "path": ("GET", "/news/?kind=a"),
-        "query_string": ("GET", BUNDLE.replace("kind=a", "kind=b")),
         "host": ("GET", BUNDLE),
         "method": ("HEAD", BUNDLE),
     }

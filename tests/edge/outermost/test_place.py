@@ -51,6 +51,13 @@ async def started(app: Any) -> Message:
     return first
 
 
+def passing_on(app: Any) -> Any:
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+
+    return dispatch
+
+
 def by_hand(app: Any) -> Any:
     async def around(scope: Scope, receive: Receive, send: Send) -> None:
         async def sending(message: Message) -> None:
@@ -87,6 +94,7 @@ ENCLOSING: dict[str, Callable[[Any], Any]] = {
     "CORS": lambda app: CORSMiddleware(app, allow_origins=["https://ada.example"]),
     "gzip": lambda app: GZipMiddleware(app),
     "BaseHTTPMiddleware": lambda app: BaseHTTPMiddleware(app, passed_on),
+    "another outermost": lambda app: outermost(passing_on(app), app.mizan),
     "another outermost, through middleware": lambda app: outermost(
         Starlette(middleware=[Middleware(Inside, app)]), app.mizan
     ),
@@ -177,12 +185,7 @@ def test_outermost_of_outermost_is_refused() -> None:
 
 @pytest.mark.asyncio
 async def test_a_dispatcher_that_passes_its_send_on_is_harmless() -> None:
-    app = wrapped()
-
-    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
-        await app(scope, receive, send)
-
-    assert await status(dispatch) == 200
+    assert await status(passing_on(wrapped())) == 200
 
 
 @pytest.mark.asyncio

@@ -79,6 +79,6 @@ class Mark:
 
 
 def _target(scope: Scope) -> list[object]:
-    """All that a request is routed by. A host may set the root path, which is the same for all requests."""
+    """What a request is routed by. A host may set the root path, which is the same for all requests."""
     hosts = [value for name, value in scope["headers"] if name in ROUTED_BY]
-    return [scope["path"], scope.get("raw_path"), scope.get("query_string"), scope["method"], hosts]
+    return [scope["path"], scope.get("raw_path"), scope["method"], hosts]
