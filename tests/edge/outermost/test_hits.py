@@ -1,5 +1,6 @@
 """`outermost(app, mizan, hits_first=True)`: hits for everyone pass nothing of the host, and are Mizan's own answers."""
 
+import asyncio
 import itertools
 from typing import Any
 
@@ -215,14 +216,18 @@ async def test_a_token_that_is_not_valid_is_refused_before_any_hit() -> None:
     assert (await site.passes(BUNDLE, X_Mizan_Token="x.y.z"))[1].status_code == 401
 
 
-async def test_a_guarded_bundle_passes_the_host() -> None:
+@pytest.mark.parametrize("url", ["/api/mizan/ctx/team/", "/team/"])
+async def test_a_guarded_answer_passes_the_host(url: str) -> None:
     @client(context="team", auth=True, per="all")
     async def team() -> str:
         return "secret"
 
-    mizan = Mizan(build([team]), mwt_keys=KEYS, edge=HeaderOnly(), clock=Clock())
+    @client(context="team", route="/team/", auth=True, per="all")
+    async def team_page() -> HTMLResponse:
+        return HTMLResponse("secret")
+
+    mizan = Mizan(build([team, team_page]), mwt_keys=KEYS, edge=HeaderOnly(), clock=Clock())
     web = browser(outermost(host_of(mizan), mizan, hits_first=True))
-    url = "/api/mizan/ctx/team/"
     for _ in range(4):
         assert (await web.get(url, headers={"X-Mizan-Token": token("5")})).status_code == 200
     assert (await web.get(url)).status_code == 401
@@ -343,6 +348,36 @@ async def test_hits_are_answered_where_mizan_is(where: str) -> None:
 async def test_a_page_of_mizan_alone_is_answered_first() -> None:
     site = Site(host=lambda mizan: mizan)
     await site.warmed(PAGE)
+
+
+async def test_a_page_below_a_prefix_passes_the_host() -> None:
+    site = Site(host=lambda mizan: Starlette(routes=[Mount("/below", routes=mizan.routes), Mount("/api/mizan", mizan)]))
+    for _ in range(4):
+        passed, answer = await site.passes("/below" + PAGE)
+        assert (passed, answer.headers["cache-control"]) == (True, "no-store")
+
+
+@URLS
+async def test_a_hit_is_sent_as_a_list_of_headers_of_its_own(url: str) -> None:
+    """Servers add to it, and it is kept."""
+    site = Site()
+    await site.warmed(url)
+    path, _, query = url.partition("?")
+    named = {"path": path, "raw_path": path.encode(), "query_string": query.encode(), "root_path": ""}
+    scope = {"type": "http", "headers": [(b"host", b"site.test")], **named}
+    for method in ("HEAD", "GET", "HEAD"):
+        sent: asyncio.Queue[Message] = asyncio.Queue()
+        before = len(site.host.passed)
+        await site.app({**scope, "method": method}, unasked, sent.put)
+        start, body = sent.get_nowait(), sent.get_nowait()
+        assert len(site.host.passed) == before
+        assert b"x-added" not in dict(start["headers"])
+        assert bool(body["body"]) is (method == "GET")
+        start["headers"].append((b"x-added", b"by the server"))
+
+
+async def unasked() -> Message:
+    raise AssertionError("A hit reads nothing of the request's body.")
 
 
 async def test_a_path_of_the_hosts_own_is_never_mizans() -> None:
