@@ -199,3 +199,63 @@ async def test_a_site_for_one_host_alone_is_told() -> None:
     found = await doctored(Site(edge=HeaderOnly()), elsewhere)
     assert found.codes == {"no-edge"}, found.text
     assert token_of(7) not in found.text
+
+
+@pytest.mark.asyncio
+async def test_a_node_with_the_program_of_before_is_found() -> None:
+    """Its program takes a context for public that is kept per user since."""
+
+    def outdated(site: Site, origin: str) -> Any:
+        manifest = sites.build_manifest(site.mizan.graph)
+        manifest["contexts"]["greeting"]["public"] = True
+        return sites.nodes.nginx_of(manifest, origin, host=None)
+
+    found = await doctored(Site(edge=HeaderOnly()), outdated)
+    assert found.codes == {"identity-lost"}, found.text
+    assert found.by_code["identity-lost"][0].endswith("/ctx/greeting/")
+    assert "takes it for public, and asks as nobody" in found.text
+
+
+@pytest.mark.asyncio
+async def test_what_is_hung_up_on_is_told_and_the_rest_asked() -> None:
+    """444 closes the connection without an answer: of methods that a firewall does not know, and of one page."""
+    settings = "if ($request_method !~ ^(GET|POST)$) { return 444; } if ($uri ~ users) { return 444; }"
+    found = await doctored(Site(), sites.nginx(settings))
+    assert found.codes == set(), found.text
+    assert found.report.exit_code == 2
+    (hung_up,) = found.report.unasked
+    assert "/users/5/ got no answer: " in hung_up
+    assert len(found.report.asked) == 5
+
+
+@pytest.mark.asyncio
+async def test_a_bound_of_requests_is_kept_and_told() -> None:
+    found = await doctored(Site(), requests=30)
+    assert found.report.requests == 30
+    assert found.report.asked == ("/api/mizan/ctx/news/",), "and what was found there is judged"
+    assert found.report.exit_code == 2
+    assert "/ctx/user/?user_id=5: The bound of requests or of time was reached" in found.text
+
+
+@pytest.mark.asyncio
+async def test_an_answer_that_is_told_by_its_request_id_is_found() -> None:
+    """A cache that refuses unknown tokens by itself, and repeats the answers of each person."""
+
+    class Repeating:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            person = Request(scope).headers.get("x-mizan-token", "")[-8:] if scope["type"] == "http" else ""
+
+            async def marked(message: Any) -> None:
+                if message["type"] == "http.response.start":
+                    own = f"of {person} at {scope['query_string']!r}".encode()
+                    message = {**message, "headers": [*message["headers"], (b"x-request-id", own)]}
+                await send(message)
+
+            await self.app(scope, receive, marked)
+
+    found = await doctored(Site(middleware=[Middleware(Repeating)]))
+    assert found.codes == {"private-kept"}, found.text
+    assert "asked as the 1st --as: the same x-request-id 2 times" in found.text

@@ -15,9 +15,6 @@ from .answers import Answer
 from .examination import Unreachable
 from .people import NOBODY, Person
 
-# An application with dozens of contexts takes some hundreds, and a deployment hardly notices so many.
-MAXIMUM_REQUESTS = 600
-
 # An answer is compared as a whole. A larger one is cut off, which leaves enough to tell two of them apart.
 _MAXIMUM_BYTES = 4_000_000
 
@@ -32,7 +29,7 @@ class Spent(MizanError):
 class Asker:
     """Asks one deployment. `root`: its scheme and host. `timeout`: of one request; `within`: of all, in seconds."""
 
-    def __init__(self, root: str, *, timeout: float, within: float, requests: int = MAXIMUM_REQUESTS) -> None:
+    def __init__(self, root: str, *, timeout: float, within: float, requests: int) -> None:
         self.root = root
         self.host = httpx.URL(root).netloc.decode()
         self._timeout = timeout
@@ -60,6 +57,13 @@ class Asker:
     async def get(self, url: str, person: Person = NOBODY, **headers: str) -> Answer:
         """The answer to a GET. An underscore in a header's name is a hyphen."""
         return await self.ask("GET", url, person, {name.replace("_", "-"): value for name, value in headers.items()})
+
+    async def tried(self, method: str, url: str, **headers: str) -> Answer:
+        """As `ask`, for a request that something in front may hang up on: status 0 where there is no answer."""
+        try:
+            return await self.ask(method, url, headers={n.replace("_", "-"): value for n, value in headers.items()})
+        except Unreachable:
+            return Answer(0, ())
 
     async def ask(
         self, method: str, url: str, person: Person = NOBODY, headers: Mapping[str, str] | None = None

@@ -35,7 +35,7 @@ async def examined(what: Examination) -> Report:
     root = root_of(what.url, what.base_url)
     named = list(places.named([path_of(url, root) for url in what.urls]))
     found = list(places.with_values(what.given))
-    async with Asker(root, timeout=what.timeout, within=what.within) as asker:
+    async with Asker(root, timeout=what.timeout, within=what.within, requests=what.requests) as asker:
         visit = _Visit(what, asker)
         if await visit.is_there():
             wanted = named or [one for one in found if isinstance(one, Place)]
@@ -118,14 +118,14 @@ class _Visit:
         """Calls of a function that is not there, which change nothing, and PURGE without anything to purge."""
         name = f"mizan-doctor-{secrets.token_hex(4)}"
         path = f"{self.what.base_url}/call/{name}/"
-        own, foreign = {"Origin": self.asker.root}, {"Sec-Fetch-Site": "cross-site", "Origin": ORIGIN}
+        tried = self.asker.tried
         return CallsSeen(
-            bare=await self.asker.ask("POST", path),
-            own=await self.asker.ask("POST", path, headers=own),
-            foreign=await self.asker.ask("POST", path, headers=foreign),
-            purge=await self.asker.ask("PURGE", f"/{name}"),
-            unheard=await self.asker.ask("DOCTOR", f"/{name}"),
-            listener=await self.asker.get("/"),
+            bare=await tried("POST", path),
+            own=await tried("POST", path, Origin=self.asker.root),
+            foreign=await tried("POST", path, Origin=ORIGIN, Sec_Fetch_Site="cross-site"),
+            purge=await tried("PURGE", f"/{name}"),
+            unheard=await tried("DOCTOR", f"/{name}"),
+            listener=await tried("GET", "/"),
         )
 
     async def places(self, places: Sequence[Place]) -> None:
@@ -146,6 +146,8 @@ class _Visit:
             except Spent as error:
                 self.unasked += [f"{one.url}: {error}" for one in places[number:]]
                 break
+            except Unreachable as error:
+                self.unasked.append(str(error))
         self._compare_people(places)
         proved = await self._purged(public, self.what.purge) if self.what.purge is not None else False
         self.findings += judge_edges(self.what.front, public, is_proved=proved)

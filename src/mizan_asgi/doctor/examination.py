@@ -12,6 +12,9 @@ from .edges import InFrontOf
 from .people import Person
 from .places import Place
 
+# An application with dozens of contexts takes some hundreds, and a deployment hardly notices so many.
+MAXIMUM_REQUESTS = 600
+
 Purge: TypeAlias = Callable[[Place], Awaitable[None]]
 
 
@@ -21,6 +24,7 @@ class Examination:
 
     `signs_tokens`: whether the target knows tokens of Mizan. `purge`: purges a place at the origin and tells the edges;
     None to purge nothing. `patience`: for how many seconds a purged answer may go on being given.
+    `timeout`: of one request, in seconds; `within` and `requests`: of all of them.
     """
 
     url: str
@@ -35,6 +39,7 @@ class Examination:
     patience: float = 2.0
     timeout: float = 10.0
     within: float = 120.0
+    requests: int = MAXIMUM_REQUESTS
 
 
 class Unreachable(MizanError):

@@ -47,7 +47,11 @@ class PrivateSeen:
 
 def judge_private(seen: PrivateSeen) -> Iterator[Finding]:
     """What is wrong at a private place."""
-    if kept := list(_kept(seen)):
+    node = next((answer for _, answer in seen.at_the_url if answer.has_node), None)
+    if node is not None:
+        evidence = f"a program of `mizan edge` takes it for public, and asks as nobody: {node.shown('cache-status')}"
+        yield Finding(Wrong.IDENTITY_LOST, seen.url, (evidence,))
+    elif kept := list(_kept(seen)):
         yield Finding(Wrong.PRIVATE_KEPT, seen.url, tuple(kept))
     elif lost := list(_lost(seen)):
         yield Finding(Wrong.IDENTITY_LOST, seen.url, tuple(lost))
