@@ -32,8 +32,8 @@ from mizan_core.edge import nginx_text, varnish_text
 from mizan_core.testing.redis_server import free_port, redis_server
 
 from .contenders import ours
-from .sockets import CLIENT, CONNECTIONS, SCRIPT, SERVERS
-from .world import OURS, USERS
+from .sockets import CLIENT, CONNECTIONS, SERVERS
+from .world import OURS
 
 NGINX_MODULES = Path("/usr/lib/nginx/modules")
 START_SECONDS = 60.0
@@ -46,6 +46,7 @@ class Node:
     name: str
     public: int
     purging: int
+    process: int
 
     @property
     def address(self) -> str:
@@ -66,32 +67,53 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mizan-bench-")))
         origin = free_port()
-        stack.enter_context(_running(_on(SERVERS, sys.executable, "-m", __spec__.name, "--serve", str(origin)), origin))
+        command = _on(SERVERS, sys.executable, "-m", __spec__.name, "--serve", str(origin))
+        process = stack.enter_context(_running(command, origin))
         nodes = [stack.enter_context(make(manifest, origin, folder / make.__name__)) for make in (_varnish, _nginx)]
-        print(_table(f"Hits of {USERS} URLs, requests a second", _hits(origin, nodes, rounds, seconds)))
-        print(_table(f"A purge at {stored:,} stored answers, ms", _purges(nodes, stored)))
+        servers = {"origin": (origin, process), **{node.name: (node.public, node.process) for node in nodes}}
+        print(_table(("Hits", "a second", "CPU of one, µs", "ratio"), _hits(servers, rounds, seconds)))
+        print(_table((f"A purge at {stored:,} stored answers", "ms", "of one at none"), _purges(nodes, stored)))
         with redis_server() as redis:
             told = uvloop.run(_mutations(nodes, redis.url, 5 if options.quick else 41, calls))
-        print(_table("A mutation, µs", told))
+        print(_table(("A mutation", "µs", "of one without edges"), told))
 
 
-def _hits(origin: int, nodes: Sequence[Node], rounds: int, seconds: float) -> list[tuple[str, str, str]]:
-    """Medians of rates, and of their ratios to the origin's within each round."""
-    ports = {"origin": origin, **{node.name: node.public for node in nodes}}
-    for port in ports.values():
+def _hits(servers: Mapping[str, tuple[int, int]], rounds: int, seconds: float) -> list[tuple[str, ...]]:
+    """Medians of rates and of the CPU time of a hit, and of the ratios of that to the origin's within each round."""
+    for port, _ in servers.values():
         for _ in range(2):
-            _fetch(port, range(USERS))
-    rates: dict[str, list[float]] = {name: [] for name in ports}
+            _fetch(port, range(1))
+    rates: dict[str, list[float]] = {name: [] for name in servers}
+    costs: dict[str, list[float]] = {name: [] for name in servers}
     for _ in range(rounds):
-        for name, port in ports.items():
-            rates[name].append(_wrk(port, seconds))
+        for name, (port, process) in servers.items():
+            before = _cpu_seconds(process)
+            rate = _wrk(port, seconds)
+            rates[name].append(rate)
+            costs[name].append((_cpu_seconds(process) - before) / (rate * seconds) * 1e6)
     return [
-        (name, f"{statistics.median(rates[name]):,.0f}", f"{_ratio(rates[name], rates['origin']):.2f}")
-        for name in ports
+        (
+            name,
+            f"{statistics.median(rates[name]):,.0f}",
+            f"{statistics.median(costs[name]):.1f}",
+            f"{_ratio(costs[name], costs['origin']):.2f}",
+        )
+        for name in servers
     ]
 
 
-def _purges(nodes: Sequence[Node], stored: int) -> list[tuple[str, str, str]]:
+def _cpu_seconds(process: int) -> float:
+    """CPU time of a process and of those that it started."""
+    found = 0.0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if process in (int(stat.parent.name), int(fields[1])):
+                found += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return found
+
+
+def _purges(nodes: Sequence[Node], stored: int) -> list[tuple[str, ...]]:
     """Medians for one tag and for everything, each on one connection, when so many answers are stored."""
     rows = []
     for node in nodes:
@@ -110,7 +132,7 @@ def _purges(nodes: Sequence[Node], stored: int) -> list[tuple[str, str, str]]:
     return rows
 
 
-async def _mutations(nodes: Sequence[Node], redis: str, rounds: int, calls: int) -> list[tuple[str, str, str]]:
+async def _mutations(nodes: Sequence[Node], redis: str, rounds: int, calls: int) -> list[tuple[str, ...]]:
     """Medians of one call in this process, and of their ratios to a call without edges within each round."""
     varnish, nginx = (node.address for node in nodes)
     contenders: dict[str, dict[str, Any]] = {
@@ -181,10 +203,9 @@ def _ratio(mine: Sequence[float], base: Sequence[float]) -> float:
     return statistics.median(one / other for one, other in zip(mine, base, strict=True))
 
 
-def _table(title: str, rows: Sequence[tuple[str, str, str]]) -> str:
-    return "\n".join(
-        [f"| {title} | median | ratio |", "| --- | ---: | ---: |", *(f"| {' | '.join(r)} |" for r in rows), ""]
-    )
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _fetch(port: int, users: range) -> list[bool]:
@@ -218,45 +239,38 @@ def _timed_purges(node: Node, entries: Sequence[str]) -> float:
 
 def _wrk(port: int, seconds: float) -> float:
     """Requests a second."""
-    requests = b"".join(
-        b"GET %s?user_id=%d HTTP/1.1\r\nhost: example.com\r\n\r\n" % (OURS.encode(), user_id)
-        for user_id in range(USERS)
-    )
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(requests)
-        file.flush()
-        command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "-s", str(SCRIPT), f"http://127.0.0.1:{port}/"]
-        ran = subprocess.run(_on(CLIENT, *command, "--", file.name), capture_output=True, text=True, check=True)
-    line = next(line for line in ran.stdout.splitlines() if line.startswith("figures "))
-    sent, duration, _, _, errors = map(int, line.split()[1:])
-    assert errors == 0, ran.stdout
-    return sent / duration * 1_000_000
+    url = f"http://127.0.0.1:{port}{OURS}?user_id=0"
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "-H", "Host: example.com", url]
+    ran = subprocess.run(_on(CLIENT, *command), capture_output=True, text=True, check=True)
+    assert "Non-2xx" not in ran.stdout, ran.stdout
+    assert "Socket errors" not in ran.stdout, ran.stdout
+    return float(ran.stdout.partition("Requests/sec:")[2].split()[0])
 
 
 @contextmanager
 def _varnish(manifest: Mapping[str, Any], origin: int, folder: Path) -> Iterator[Node]:
     folder.mkdir()
-    node = Node("Varnish", free_port(), free_port())
+    public, purging = free_port(), free_port()
     (folder / "mizan.vcl").write_text(varnish_text(manifest, origin=f"http://127.0.0.1:{origin}", host="example.com"))
     command = [
         *(_program("varnishd"), "-F", "-j", "none", "-n", str(folder / "n"), "-f", str(folder / "mizan.vcl")),
-        *("-a", f"public=127.0.0.1:{node.public}", "-a", f"mizan-purge=127.0.0.1:{node.purging}"),
+        *("-a", f"public=127.0.0.1:{public}", "-a", f"mizan-purge=127.0.0.1:{purging}"),
         *("-s", "malloc,2g"),
     ]
-    with _running(_on(SERVERS, *command), node.public, node.purging):
-        yield node
+    with _running(_on(SERVERS, *command), public, purging) as process:
+        yield Node("Varnish", public, purging, process)
 
 
 @contextmanager
 def _nginx(manifest: Mapping[str, Any], origin: int, folder: Path) -> Iterator[Node]:
     folder.mkdir()
-    node = Node("nginx", free_port(), free_port())
+    public, purging = free_port(), free_port()
     settings = nginx_text(
         manifest,
         origin=f"http://127.0.0.1:{origin}",
         host="example.com",
-        listen=f"127.0.0.1:{node.public}",
-        purge_listen=f"127.0.0.1:{node.purging}",
+        listen=f"127.0.0.1:{public}",
+        purge_listen=f"127.0.0.1:{purging}",
         cache_path=str(folder / "cache"),
     )
     modules = "".join(
@@ -271,8 +285,8 @@ def _nginx(manifest: Mapping[str, Any], origin: int, folder: Path) -> Iterator[N
         f"events {{ }}\nhttp {{\naccess_log off;\nkeepalive_requests 100000000;\n{temporary}{settings}\n}}\n"
     )
     command = [_program("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
-    with _running(_on(SERVERS, *command), node.public, node.purging):
-        yield node
+    with _running(_on(SERVERS, *command), public, purging) as process:
+        yield Node("nginx", public, purging, process)
 
 
 def _program(name: str) -> str:
@@ -283,7 +297,8 @@ def _program(name: str) -> str:
 
 
 @contextmanager
-def _running(command: Sequence[str], *ports: int) -> Iterator[None]:
+def _running(command: Sequence[str], *ports: int) -> Iterator[int]:
+    """The process, when it listens at these ports."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             until = time.monotonic() + START_SECONDS
@@ -291,7 +306,7 @@ def _running(command: Sequence[str], *ports: int) -> Iterator[None]:
                 if process.poll() is not None or time.monotonic() > until:
                     raise RuntimeError(f"{command} did not start.")
                 time.sleep(0.05)
-            yield
+            yield process.pid
         finally:
             process.terminate()
 

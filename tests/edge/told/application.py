@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -37,6 +38,7 @@ class Truth:
     """The versions of things, in Redis. Nothing here knows of caches."""
 
     def __init__(self, redis: str, prefix: str) -> None:
+        self._url = redis
         self._redis = Redis.from_url(redis, decode_responses=True)
         self._prefix = prefix
 
@@ -45,6 +47,10 @@ class Truth:
 
     async def change(self, item: int) -> int:
         return int(await self._redis.hincrby(f"{self._prefix}truth", str(item), 1))
+
+    def change_in_a_thread(self, item: int) -> int:
+        with BlockingRedis.from_url(self._url) as redis:
+            return int(redis.hincrby(f"{self._prefix}truth", str(item), 1))
 
     async def let_through(self, item: int) -> None:
         """Say that a function has been reached, and wait until a test lets it go on."""
@@ -91,6 +97,14 @@ def graph_of(truth: Truth) -> Graph:
         await truth.change(item)
 
     @client(affects=Things)
+    def write_in_a_thread(item: int) -> int:
+        return truth.change_in_a_thread(item)
+
+    @client(affects=Others)
+    async def write_through_another(item: int) -> None:
+        await write(item)
+
+    @client(affects=Things)
     async def broken(item: int) -> None:
         await truth.change(item)
         raise RuntimeError("after the commit")
@@ -105,7 +119,21 @@ def graph_of(truth: Truth) -> Graph:
         await truth.let_through(item)
         await truth.change(item)
 
-    return build([thing, thing_page, other, write, hook, write_by_body, broken, fatal, slow])
+    return build(
+        [
+            thing,
+            thing_page,
+            other,
+            write,
+            hook,
+            write_by_body,
+            write_in_a_thread,
+            write_through_another,
+            broken,
+            fatal,
+            slow,
+        ]
+    )
 
 
 def settings() -> tuple[Truth, Mizan]:
@@ -132,6 +160,16 @@ def served() -> Starlette:
         async with mizan.engine.changing(Things.of(item=item)):
             await truth.change(item)
 
+    async def changing_that_fails(item: int) -> None:
+        async with mizan.engine.changing(Things.of(item=item)):
+            await truth.change(item)
+            raise RuntimeError("after the commit")
+
+    async def changing_more(item: int) -> None:
+        async with mizan.engine.changing() as change:
+            await change.also(Things.of(item=item))
+            await truth.change(item)
+
     async def invalidated(item: int) -> None:
         await truth.change(item)
         await mizan.engine.invalidate(Things, item=item)
@@ -143,8 +181,10 @@ def served() -> Starlette:
     app.router.routes += [
         *mizan.routes,
         Route("/health", health),
-        Route("/host/changing/{item:int}", _endpoint(changing), methods=["POST"]),
-        Route("/host/invalidate/{item:int}", _endpoint(invalidated), methods=["POST"]),
+        *(
+            Route(f"/host/{one.__name__}/{{item:int}}", _endpoint(one), methods=["POST"])
+            for one in (changing, changing_that_fails, changing_more, invalidated)
+        ),
         Mount("/api/mizan", mizan),
     ]
     return app

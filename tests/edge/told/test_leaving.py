@@ -14,14 +14,15 @@ pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize(("number", "item"), [(0, 40), (2, 41)], ids=["varnish", "nginx"])
+@pytest.mark.parametrize(("number", "item"), [(0, 40), (2, 41), (None, 46)], ids=["varnish", "nginx", "past the nodes"])
 async def test_a_socket_that_is_closed_leaves_no_node_stale(
-    fleet: Fleet, origin: Origin, number: int, item: int
+    fleet: Fleet, origin: Origin, number: int | None, item: int
 ) -> None:
     await fleet.kept(item, 0)
     body = f'{{"item": {item}}}'
     async with fleet.truth() as truth:
-        _, writer = await asyncio.open_connection(*fleet.nodes[number].address)
+        asked = origin if number is None else fleet.nodes[number]
+        _, writer = await asyncio.open_connection(*asked.address)
         writer.write(
             b"POST /api/mizan/call/slow/ HTTP/1.1\r\nHost: example.com\r\nContent-Type: application/json\r\n"
             b"Content-Length: %d\r\n\r\n%b" % (len(body), body.encode())

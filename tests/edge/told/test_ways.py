@@ -21,7 +21,11 @@ WAYS: dict[str, tuple[int, Way]] = {
     "a call whose body names it": (6, lambda _, origin, item: origin.call("write_by_body", item)),
     "a call that fails after its commit": (7, lambda _, origin, item: origin.call("broken", item)),
     "changing": (8, lambda _, origin, item: origin.ask("POST", f"/host/changing/{item}")),
-    "invalidate": (9, lambda _, origin, item: origin.ask("POST", f"/host/invalidate/{item}")),
+    "invalidate": (9, lambda _, origin, item: origin.ask("POST", f"/host/invalidated/{item}")),
+    "changing that fails": (11, lambda _, origin, item: origin.ask("POST", f"/host/changing_that_fails/{item}")),
+    "changing, and also": (12, lambda _, origin, item: origin.ask("POST", f"/host/changing_more/{item}")),
+    "a call that runs in a thread": (13, lambda _, origin, item: origin.call("write_in_a_thread", item)),
+    "a call that calls another": (14, lambda _, origin, item: origin.call("write_through_another", item)),
     "run in another process": (10, lambda fleet, _, item: fleet.run("write", item)),
 }
 
