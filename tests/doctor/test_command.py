@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from mizan_asgi import Mizan
 from mizan_asgi.cli import cli
+from mizan_asgi.doctor.findings import Finding, Report, Wrong, lines_of
 from mizan_asgi.edge import Fastly, HeaderOnly, Nodes
 from mizan_core import RedisCache, build, client
 from mizan_core.testing.redis_server import RedisServer
@@ -223,3 +224,27 @@ async def test_what_is_broken_could_not_be_asked() -> None:
     assert result.exit_code == 2
     assert "not asked: " in result.output
     assert "/users/5/: answered 502" in result.output
+
+
+@pytest.mark.asyncio
+async def test_a_value_may_be_for_one_context() -> None:
+    result = await doctor(*PEOPLE, "--with", "user.user_id=5")
+    assert "as far as 6 URLs" in result.output
+    result = await doctor(*PEOPLE, "--with", "user_id=x")
+    assert result.exit_code == 0
+    assert "note: user was not asked for: user_id: Input should be a valid integer" in result.output
+
+
+def test_many_places_of_a_finding_are_counted() -> None:
+    findings = tuple(
+        Finding(Wrong.COOKIE, f"https://a.example/{number}", ("Set-Cookie: a=...",)) for number in range(7)
+    )
+    lines = list(lines_of(Report(findings, asked=("/",), requests=9)))
+    assert lines[-4] == "  and 2 more URLs"
+    assert sum("Set-Cookie" in line for line in lines) == 5
+    assert lines[-1] == "1 thing is wrong, as far as 1 URL and 9 requests tell."
+
+
+def test_every_code_is_explained_on_the_page_of_edges() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "edge.md").read_text(encoding="utf-8")
+    assert [wrong.code for wrong in Wrong if f"`{wrong.code}`" not in page] == []

@@ -9,6 +9,7 @@ from mizan_asgi.doctor.deployment import examined
 from mizan_asgi.doctor.edges import InFrontOf
 from mizan_asgi.edge import Cloudflare, HeaderOnly, Nodes
 from mizan_core import RedisCache
+from mizan_core.edge import varnish_text
 from mizan_core.testing.redis_server import RedisServer
 
 from . import sites
@@ -168,3 +169,19 @@ async def test_nothing_is_purged_where_nothing_is_kept(redis: RedisServer) -> No
     found = await purging(site, sites.stock_varnish, tells=lambda _: shared(redis, prefix, ()))
     assert found.codes == set(), found.text
     assert "nothing was purged" in found.text
+
+
+def under_another_name(site: Site, origin: str) -> Any:
+    """A node that shows its hits in a name of its own."""
+    manifest = sites.build_manifest(site.mizan.graph)
+    return sites.nodes.varnish(varnish_text(manifest, origin=origin).replace('"mizan-edge; ', '"other; '))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_a_purge_proves_a_cache_that_is_unknown(redis: RedisServer, is_told: bool) -> None:
+    prefix = uuid.uuid4().hex
+    site = shared(redis, prefix, HeaderOnly())
+    edge = Nodes if is_told else lambda _: HeaderOnly()
+    found = await purging(site, under_another_name, tells=lambda listener: shared(redis, prefix, edge(listener)))
+    assert found.codes == (set() if is_told else {"foreign-edge", "not-forgotten"}), found.text

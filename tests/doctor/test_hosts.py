@@ -3,22 +3,20 @@
 from typing import Any
 
 import pytest
-from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse
-from starlette.routing import Mount, Route
+from starlette.routing import Mount
 
 from mizan_asgi.doctor.deployment import examined
 from mizan_asgi.doctor.examination import Unreachable
 from mizan_asgi.edge import HeaderOnly, outermost
 from mizan_core import Identity, client, no_store
-from tests.http.servers import listening
 
 from . import sites
-from .sites import IGNORING, Examined, Front, Site, deployed, doctored, token_of
+from .sites import IGNORING, Front, Site, deployed, doctored, token_of
 from .test_public import SESSION, Opening
 
 SESSIONS = Middleware(SessionMiddleware, secret_key="s" * 32)
@@ -159,34 +157,26 @@ async def test_what_stands_in_front_is_no_finding(status: int) -> None:
 
 @pytest.mark.asyncio
 async def test_a_host_that_answers_any_method_is_no_open_purge() -> None:
-    async def anything(_: Request) -> PlainTextResponse:
-        return PlainTextResponse("a page for every path")
-
     site = Site()
-
-    class Catching(Route):
-        def matches(self, scope: Any) -> Any:
-            match, child = super().matches(scope)
-            return match, child
-
-    site.app = Starlette(
-        lifespan=site.mizan.lifespan,
-        routes=[
-            *site.mizan.routes,
-            Mount("/api/mizan", site.mizan),
-            Catching("/{path:path}", _any_method(anything)),
-        ],
-    )
-    async with listening(site.app) as (host, port):
-        found = Examined(await examined(site.examination(f"http://{host}:{port}")))
+    everything = Mount("", PlainTextResponse("a page for every path and method"))
+    site.app.router.routes.append(everything)
+    found = await doctored(site)
     assert found.codes == set(), found.text
 
 
-def _any_method(endpoint: Any) -> Any:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await (await endpoint(Request(scope)))(scope, receive, send)
+@pytest.mark.asyncio
+async def test_no_cookie_of_an_answer_is_sent_again() -> None:
+    """A session that was opened for one request would make people of nobody."""
+    site = Site(middleware=[SESSION, Middleware(Opening)])
+    inner, cookies = site.app, []
 
-    return app
+    async def recording(scope: Any, receive: Any, send: Any) -> None:
+        cookies.extend(value for name, value in scope.get("headers", ()) if name == b"cookie")
+        await inner(scope, receive, send)
+
+    site.app = recording
+    assert "cookie" in (await doctored(site)).codes
+    assert cookies == []
 
 
 @pytest.mark.asyncio
