@@ -18,6 +18,8 @@ _URL_BYTES = 600
 
 _Url = tuple[object, ...]
 
+_LENGTHS = frozenset(map(len, ROUTED_BY))
+
 
 class Hits:
     """How URLs are answered once more, as far as they are known. Without `allowed`, none ever is."""
@@ -48,5 +50,8 @@ class Hits:
 
 def _url(scope: Scope) -> _Url:
     """What hosts route a GET by, apart from its query."""
-    hosts = [value for name, value in scope["headers"] if name in ROUTED_BY]
-    return (scope["path"], scope.get("raw_path"), scope.get("root_path"), *hosts)
+    url = [scope["path"], scope.get("raw_path"), scope.get("root_path")]
+    for name, value in scope["headers"]:
+        if len(name) in _LENGTHS and name in ROUTED_BY:  # a length is compared sooner than a name is hashed
+            url.append(value)
+    return tuple(url)
