@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mizan_core.edge import nginx_text, varnish_text
+from mizan_core.edge import nginx_text, varnish_text, worker_text
 from mizan_core.graph.manifest import build_manifest
 
 from .files import out_of_date, write
@@ -77,6 +77,15 @@ def nginx(
         written_by=command,
     )
     _settle(text, out, command, check=check)
+
+
+@edge.command()
+def worker(target: Target, out: Out, check: Check = False, base_url: BaseUrl = None) -> None:
+    """Write the tables of a Cloudflare Worker, as examples/edge_worker reads them: a module of JavaScript."""
+    found = find(target)
+    manifest = build_manifest(graph_of(found), base_url=base_url or base_url_of(found))
+    command = _command("worker", target, {"--base-url": base_url})
+    _settle(worker_text(manifest, written_by=command), out, command, check=check)
 
 
 def _command(name: str, target: str, options: dict[str, str | None]) -> str:

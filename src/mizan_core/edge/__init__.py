@@ -10,6 +10,7 @@ from .surfaces import EdgeMap, Surface, Template, read_manifest
 from .tags import EVERYTHING, MAXIMUM_ENTRIES, Kept, Match, locate, tags_of_invalidations, tags_of_url
 from .urls import urls_of_invalidations
 from .varnish import varnish_text
+from .worker import worker_text
 
 __all__ = [
     "CACHE_GROUPS",
@@ -34,4 +35,5 @@ __all__ = [
     "tags_of_url",
     "urls_of_invalidations",
     "varnish_text",
+    "worker_text",
 ]
