@@ -522,6 +522,25 @@ async def test_elements_of_ones_own_need_not_know_who_asks(
 
 
 @pytest.mark.asyncio(loop_scope="package")
+async def test_a_clients_call_for_another_is_heard_in_other_tabs(window: Window, tab: Tab) -> None:
+    carts.clear()
+    carts[5] = ["cup"]
+    await tab.page.evaluate("document.cookie = 'user=5; path=/'")
+    there = await window.open(tab.page.url)
+    for one in (tab, there):
+        await shows(
+            one, element("theirs", "cart?user_id=6", "/my/cart/") + element("own", "cart?user_id=5", "/my/cart/")
+        )
+    call = """import('/api/mizan/client.js').then(({ createClient }) =>
+      createClient().call("give", { to: [6], sku: "pen" }))"""
+    await tab.page.evaluate(call)
+    for one in (tab, there):
+        await until_text(one("#theirs"), "cup")
+        assert await one("#own").inner_html() == "old"
+    await there.page.close()
+
+
+@pytest.mark.asyncio(loop_scope="package")
 async def test_the_channel_may_have_another_name(window: Window, tab: Tab, gate: RequestGate) -> None:
     html = "<!doctype html><html data-mizan-channel='ours'><script type=module src=/api/mizan/elements.js></script>"
     await tab.page.route("**/ours/", lambda route: route.fulfill(content_type="text/html", body=html))

@@ -293,6 +293,8 @@ class Client {
   #answered({ response, body }, layers, mizan, sent) {
     const outcome = outcomeOf(response.status, body);
     const invalidations = staleBy(outcome, response, body);
+    // The header names bundles of others as well, which elements of other tabs may show.
+    if (outcome === "done") mizan.header = decoded(response.headers.get("X-Mizan-Invalidate"));
     if (outcome === "refused") {
       this.#withdraw(layers);
       this.#stale(invalidations, mizan);
@@ -330,9 +332,9 @@ class Client {
   }
 
   #stale(stale, mizan, current = []) {
-    if (stale?.length === 0) return;
-    this.#overtakeTouched(stale, current);
-    this.#channel?.postMessage({ stale, call: mizan?.call });
+    if (stale?.length === 0 && !mizan?.header?.length) return;
+    if (stale?.length !== 0) this.#overtakeTouched(stale, current);
+    this.#channel?.postMessage({ stale, header: mizan?.header, call: mizan?.call });
   }
 
   #overtakeTouched(invalidations, current = []) {
@@ -409,7 +411,7 @@ class Client {
     this.#channel = unref(new BroadcastChannel(name));
     this.#channel.onmessage = ({ data }) => {
       if (data.identity) this.#identify();
-      else this.#overtakeTouched(data.stale);
+      else if (data.stale?.length !== 0) this.#overtakeTouched(data.stale);
     };
   }
 
@@ -734,6 +736,10 @@ function staleBy(outcome, { headers, type }, body) {
   if (outcome === "done") return body.invalidate ?? [];
   const line = headers.get("X-Mizan-Invalidate");
   if (outcome === "unknown" || (outcome === "failed" && line === null && type === "cors")) return EVERYTHING;
+  return decoded(line);
+}
+
+function decoded(line) {
   try {
     return decodeHeader(line ?? "");
   } catch {

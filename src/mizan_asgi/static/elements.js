@@ -78,8 +78,9 @@ function watchChannel() {
   const { origin, pathname } = new URL(".", import.meta.url);
   const name = `mizan:${origin === location.origin ? "" : origin}${pathname.slice(0, -1)}`;
   channel = new BroadcastChannel(document.documentElement.dataset.mizanChannel ?? name);
-  channel.onmessage = ({ data: { stale, call, identity } }) => {
-    if (!heardCalls.delete(call)) overtake(identity ? EVERYTHING : stale);
+  channel.onmessage = ({ data: { stale, header, call, identity } }) => {
+    if (heardCalls.delete(call)) return;
+    overtake(identity || stale === EVERYTHING ? EVERYTHING : [...stale, ...(header ?? [])]);
   };
 }
 
