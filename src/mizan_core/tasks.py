@@ -65,6 +65,14 @@ class Tasks:
         _, late = await asyncio.wait(self._running.values(), timeout=seconds)
         return len(late)
 
+    async def cancel(self) -> None:
+        """Cancel the tasks that are still running, and wait for their end."""
+        running = tuple(self._running.values())
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
+
 
 async def _report(
     work: Coroutine[Any, Any, T],

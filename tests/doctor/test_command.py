@@ -178,7 +178,9 @@ async def test_a_purge_reaches_nodes_from_the_command(
 @pytest.mark.asyncio
 async def test_an_edge_of_a_vendor_is_asked_with_patience(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """It keeps nothing here, so the doctor need not wait for it."""
-    own = Site(edge=Fastly("a", "t"), cache=RedisCache(redis.url, prefix=uuid.uuid4().hex), cache_secret="s" * 32)
+    own = Site(
+        edge=Fastly("a", "t", api=CLOSED), cache=RedisCache(redis.url, prefix=uuid.uuid4().hex), cache_secret="s" * 32
+    )
     monkeypatch.setitem(globals(), "mizan", own.mizan)
     result = await doctor(*PEOPLE, *VALUES, "--purge", at=Site())
     assert "nothing was purged" in result.output

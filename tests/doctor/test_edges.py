@@ -11,6 +11,8 @@ from mizan_asgi.edge import Cloudflare, HeaderOnly, Nodes
 from mizan_core import RedisCache
 from mizan_core.edge import varnish_text
 from mizan_core.testing.redis_server import RedisServer
+from tests.edge.vendors.apis import TOKEN, ZONE, CloudflareApi
+from tests.http.servers import listening
 
 from . import sites
 from .sites import Examined, Front, Site, deployed, doctored, relayed
@@ -94,8 +96,9 @@ async def test_a_node_with_an_old_program_keeps_nothing() -> None:
 @pytest.mark.asyncio
 async def test_a_vendor_is_believed() -> None:
     """Its cache passes `s-maxage` on, and shows what it does in a header of its own."""
-    site = Site(edge=Cloudflare("023e105f4ecef8ad9ca31a8372d0c353", token="t"))
-    found = await doctored(site, sites.stock_varnish, told=InFrontOf(has_edge=True, nodes=False))
+    async with listening(CloudflareApi().app) as (host, port):
+        site = Site(edge=Cloudflare(ZONE, TOKEN, api=f"http://{host}:{port}"))
+        found = await doctored(site, sites.stock_varnish, told=InFrontOf(has_edge=True, nodes=False))
     assert found.codes == set(), found.text
 
 

@@ -481,5 +481,26 @@ def test_closing_says_what_was_never_told(caplog: pytest.LogCaptureFixture) -> N
     assert "Closed. Mutations whose edges were never told, and that are lost: 1." in caplog.messages
 
 
+@pytest.mark.parametrize(("again", "heard"), [(1.0, 2), (10.0, 1)])
+def test_a_shutdown_leaves_no_second_purge_for_after_it(
+    again: float, heard: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        shop = Shop(shutdown=5.0)
+        engine = await shop.opened()
+        shop.edge.again = again
+        closed: list[int] = []
+        shop.edge.on_purge = lambda: closed.append(shop.edge.closed)
+        await engine.call("rename", {"user_id": 5})
+        await engine.aclose()
+        await asyncio.sleep(20)
+        assert closed == [0] * heard  # each while the connections were open
+        assert shop.edge.closed == 1
+
+    with caplog.at_level(logging.ERROR, "mizan"):
+        run(story)
+    assert len(caplog.messages) == (heard == 1), caplog.messages
+
+
 def engine_owes(shop: Shop) -> bool:
     return bool(shop.engine.health().owed_to_edges)

@@ -106,8 +106,9 @@ class Edges:
         if self._sweeping is not None:
             self._sweeping.cancel()
             await asyncio.wait([self._sweeping])
-        await asyncio.gather(*(queue.aclose(seconds) for queue in self._queues))
-        await self._tasks.wait(max(0.0, until - now()))
+        await self._tasks.wait(seconds)  # with the second purges, which need queues that are open
+        await self._tasks.cancel()
+        await asyncio.gather(*(queue.aclose(max(0.0, until - now())) for queue in self._queues))
         for entry in self._owed:  # its lease ends
             self._renewals.discard(entry)
         if self._owed:

@@ -110,7 +110,7 @@ class TestRefetched:
     @pytest.mark.asyncio
     async def test_an_old_page_under_way_is_not_brought_back(self, edge: Edge) -> None:
         """The page is made again, and changes before that answer has arrived."""
-        async with shop_behind(edge) as (shop, node):
+        async with shop_behind(edge, seconds=1.0) as (shop, node):
             await made(shop, "/", 1)
             shop.held, shop.reached = asyncio.Event(), asyncio.Event()
             held = shop.held
