@@ -29,7 +29,7 @@ from ..edge.outside.marks import Again
 from .bodies.forms import parse_pairs
 from .host_request import HostRequest
 from .hosts.own_urls import complete, private, tells_all
-from .identity import TOKEN_HEADERS, needs_session
+from .identity import TOKEN_HEADERS, needs_session, plain_etag
 from .path_rules import LET_THROUGH, PROBE, Probe
 from .responses import (
     RawHeaders,
@@ -116,17 +116,9 @@ class BundleEndpoint:
 
     def _again(self, scope: Scope) -> RawResponse | Awaitable[RawResponse | None] | None:
         """As `Again`: what `fast_path` answers a hit for everyone with, and nothing else. It computes nothing."""
-        etag = None
-        for name, value in scope["headers"]:
-            if len(name) == _READ_LENGTH:
-                if name == b"if-none-match":
-                    if etag is not None:
-                        return None
-                    etag = value
-                elif name in TOKEN_HEADERS:
-                    return None
+        is_plain, etag = plain_etag(scope)
         raw = scope.get("query_string", b"")
-        query = self._remembered_query((self._name, raw))
+        query = self._remembered_query((self._name, raw)) if is_plain else None
         if query is None or query.slot is None or query.canonical != raw:
             return None
         entry = self._peek(query.slot)

@@ -159,6 +159,19 @@ def mwt_obtain_function(keys: Keys, *, ttl: int, audience: str, clock: Clock) ->
     return mwt_obtain
 
 
+def plain_etag(scope: Scope) -> tuple[bool, bytes | None]:
+    """Whether a request has no token and `If-None-Match` once at most, and the value of that."""
+    etag = None
+    for name, value in scope["headers"]:
+        if name == b"if-none-match":
+            if etag is not None:
+                return False, None
+            etag = value
+        elif name in TOKEN_HEADERS:
+            return False, None
+    return True, etag
+
+
 def needs_session(policy: CachePolicy, functions: Iterable[Function]) -> bool:
     """Whether an answer can depend on the caller, so that the host's session has to be read.
 

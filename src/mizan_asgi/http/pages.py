@@ -37,7 +37,7 @@ from .bodies.limits import limited, read_body, replaying
 from .bodies.uploads import is_multipart, read_form, upload_limit
 from .cross_site import check_same_site
 from .host_request import HostRequest
-from .identity import TOKEN_HEADERS, needs_session
+from .identity import needs_session, plain_etag
 from .paths import before_path
 from .responses import (
     RawHeaders,
@@ -250,16 +250,9 @@ class PageAgain:
 
     def answer(self, scope: Scope) -> RawResponse | Awaitable[RawResponse | None] | None:
         """As `Again`."""
-        if scope.get("query_string"):
+        is_plain, etag = plain_etag(scope)
+        if scope.get("query_string") or not is_plain:
             return None
-        etag = None
-        for name, value in scope["headers"]:
-            if name == b"if-none-match":
-                if etag is not None:
-                    return None
-                etag = value
-            elif name in TOKEN_HEADERS:
-                return None
         engine = self._service.engine
         entry = None if self._asked.slot is None else engine.peek(self._asked.slot)
         if entry is None:

@@ -139,7 +139,7 @@ class InProcessStore:
     def keep(self, slot: Slot, stamped: Stamped, lifetime: float, body: bytes) -> Fresh | Passing:
         """Store a bundle, unless a tag has lost its stamp since."""
         etag = etag_of(body)
-        if tuple(map(_value_of, stamped.cells)) != stamped.stamps:  # `is_unchanged`, written out
+        if not is_unchanged(stamped):
             return Passing(body, etag, "purged")
         entry = Entry(stamped.stamps, self._clock() + lifetime, etag, without_spare_room(body))
         stored = self._keeps and self._put(slot.key, entry, len(body) + ENTRY_BYTES, lifetime) is not None
